@@ -1,0 +1,29 @@
+"""Train, judge and use adversarial generators of any kind of data.
+
+    import gan
+
+    run = gan.train({"plugin": "music"})
+    samples = gan.load(run).generate(8, seed=0)
+
+Importing this package does not import torch.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+__version__ = "0.1.0"
+
+if TYPE_CHECKING:
+    from gan.api import load, train
+    from gan.hookspecs import hookimpl
+
+_LAZY = {"train": "gan.api", "load": "gan.api", "hookimpl": "gan.hookspecs"}
+__all__ = ["__version__", "hookimpl", "load", "train"]
+
+
+def __getattr__(name: str) -> Any:
+    if name in _LAZY:
+        return getattr(import_module(_LAZY[name]), name)
+    raise AttributeError(f"module 'gan' has no attribute '{name}'")

@@ -1,0 +1,305 @@
+"""What a plugin promises: entries that name things, and the things that they name.
+
+A plugin is a light module whose hooks (`gan.hookspecs`) return *entries*. An entry names its target as
+``"package.module:attribute"``; the target is imported when somebody uses it, so listing what is installed costs
+nothing. Importing this module imports neither torch nor numpy nor pydantic.
+
+Targets by entry:
+
+* `ModalityEntry`: a subclass of `Modality`
+* `ArchitectureEntry`: a class that keeps `Architecture`
+* `LossEntry`: a class or function without required arguments that gives a `Loss`
+* `PenaltyEntry`: a class whose keyword arguments are the penalty's settings, that gives a `Penalty`
+* `MetricEntry`: a class or function without required arguments that gives a `Metric`
+* `DatasetEntry`: a function ``(folder: Path, download: Download) -> None`` that fills an empty folder
+* `RecipeEntry`: a YAML file inside a package, ``"package:recipes/name.yaml"``
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol, TypeAlias, runtime_checkable
+
+if TYPE_CHECKING:
+    import numpy as np
+    from PIL import Image
+    from pydantic import BaseModel
+    from torch import Tensor
+
+    from gan.draws import Draws
+    from gan.game import Phase, Player
+    from gan.source import SourceFile
+
+    Sample: TypeAlias = dict[str, np.ndarray[Any, Any]]  # one item: field name -> array
+    Samples: TypeAlias = dict[str, np.ndarray[Any, Any]]  # many items: field name -> array with a leading axis
+
+
+@dataclass(frozen=True, kw_only=True)
+class Entry:
+    """A named thing that a plugin offers."""
+
+    name: str
+    """What users type: lower-case letters, digits and hyphens."""
+    summary: str
+    """One line for listings."""
+    target: str
+    """``"package.module:attribute"``, imported when it is used."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModalityEntry(Entry):
+    """One kind of data."""
+
+    dataset: str
+    """Name of the `DatasetEntry` that is trained on when the user names no data; it needs no download."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ArchitectureEntry(Entry):
+    """The networks of one published method and the game that they play."""
+
+    modality: str
+    paper: str
+    """Authors, title, year, and where to read it."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class LossEntry(Entry):
+    """An adversarial objective on scores."""
+
+    paper: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class PenaltyEntry(Entry):
+    """A regulariser of a player."""
+
+    paper: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class MetricEntry(Entry):
+    """A number computed from generated and real samples."""
+
+    modality: str | None = None
+    """The kind of data that it is for; None: any."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class DatasetEntry(Entry):
+    """Named data, made from an installed dependency or downloaded with a checksum."""
+
+    modality: str
+    licence: str
+    """Licence of the data, as a person would cite it."""
+    download: str = "none"
+    """How much the first use downloads, in words ("none", "11 MB")."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class RecipeEntry(Entry):
+    """A training run, as YAML inside a package. The target is ``"package:path/in/package.yaml"``."""
+
+    architecture: str
+    default: bool = False
+    """Whether ``gan run --plugin NAME`` takes this one; exactly one recipe of a plugin says so."""
+
+
+@dataclass(frozen=True)
+class Field:
+    """One field of a sample, as it is stored in the pack and as a generator returns it."""
+
+    shape: tuple[int, ...]
+    dtype: Literal["bool", "uint8", "int16", "int32", "int64", "float32"]
+    low: float
+    """Smallest value that occurs."""
+    high: float
+    """Largest value that occurs."""
+    unit: str
+    """What the numbers mean: ``"intensity"``, ``"class index"``, ``"note on"`` …"""
+
+
+class Modality(ABC):
+    """One kind of data: reads files into tensors, writes tensors back as files, draws a preview.
+
+    `config` is the modality's section of the recipe. `facts` is what `survey` learned of the training data (class
+    names, a vocabulary): it is saved with the run, so that a trained run can write files without its data.
+    A modality's module does not import torch: arrays are numpy's.
+    """
+
+    Config: ClassVar[type[BaseModel]]
+    """Typed settings; each field has a description with meaning and unit."""
+    suffixes: ClassVar[tuple[str, ...]]
+    """Endings of the files that `read` understands, with the dot, in lower case. Archives (.zip) are opened by the
+    core and need no mention."""
+    metrics: ClassVar[tuple[str, ...]] = ()
+    """Names of the metrics that a training ends with, unless the recipe names others."""
+
+    def __init__(self, config: BaseModel, facts: Mapping[str, Any] | None = None) -> None:
+        self.config: Any = config
+        self.facts: dict[str, Any] = dict(facts or {})
+
+    def survey(self, files: Sequence[SourceFile]) -> dict[str, Any]:
+        """Look at the whole source once before anything is read; the answer (plain JSON values) becomes `facts`.
+
+        Names are cheap to look at (`SourceFile.name`); contents cost a read.
+        """
+        return {}
+
+    @property
+    @abstractmethod
+    def fields(self) -> dict[str, Field]:
+        """Name, shape, dtype, range and unit of every field of a sample, for this config and these facts."""
+
+    @abstractmethod
+    def read(self, file: SourceFile) -> Iterator[Sample]:
+        """The samples of one file (one MIDI file gives many phrases).
+
+        Raises `BadData` with a reason for people; any other exception is taken as one too. A file that is fine but
+        holds nothing to use raises `BadData` as well: every file is used or named. Called from several threads.
+        """
+
+    @abstractmethod
+    def write(self, sample: Sample, stem: Path, options: BaseModel | None = None) -> Path:
+        """Write one sample as the artefact ``stem`` + a suffix, and return its path. The same sample gives the same
+        bytes. `options` is an instance of `Options`, or None for its defaults."""
+
+    Options: ClassVar[type[BaseModel] | None] = None
+    """What a user may choose when files are written (tempo, instruments, a file format); the command line offers each
+    field of this model as ``--field`` of ``gan generate``."""
+
+    @abstractmethod
+    def preview(self, samples: Samples) -> Image.Image:
+        """A picture of many samples: a grid of images, piano rolls, spectrograms, a page of text."""
+
+
+@dataclass(frozen=True)
+class Request:
+    """What a user asks of one call of `Architecture.generate`."""
+
+    options: Any = None
+    """An instance of the architecture's `Options`, or None for its defaults."""
+    given: Mapping[str, Tensor] | None = None
+    """Fields of the samples that are given, ``count`` rows each: the input of a translation, the tracks to accompany,
+    the tokens to continue. Only for architectures that keep `ConditionalOnInput`."""
+
+
+@runtime_checkable
+class Architecture(Protocol):
+    """The networks of one published method and the game that they play: a `torch.nn.Module`.
+
+    Constructed as ``ArchitectureClass(config, fields)`` with its section of the recipe and the modality's fields.
+    Everything that must survive a restart is a parameter or a buffer.
+    """
+
+    Config: ClassVar[type[BaseModel]]
+
+    def players(self) -> dict[str, Player]:
+        """The players by name; their parameters are disjoint."""
+
+    def phases(self, loss: Loss, penalties: Mapping[str, Penalty]) -> list[Phase]:
+        """The phases in the order of training."""
+
+    def generate(self, count: int, rng: Draws, request: Request) -> dict[str, Tensor]:
+        """`count` samples: field name -> ``(count, *shape)`` in the field's dtype and range.
+
+        Row i depends on the weights, `request` and row i of what `rng` gives, on nothing else: not on `count`.
+        Called in evaluation mode, without gradients, with the averaged weights where there are some.
+        """
+
+
+# An architecture may have, beside `Config`:
+#
+#   Options: a pydantic model of what one call of `generate` may choose (truncation, temperature, class …); the command
+#       line offers each field as ``--field`` of ``gan generate``
+#   generation_batch: int (default 16), how many samples one call of `generate` makes
+#
+# and may keep the protocols below, which the command line and the API check.
+
+
+@runtime_checkable
+class ConditionalOnInput(Protocol):
+    """Samples are made from given fields: translation, accompaniment, continuation."""
+
+    def given_fields(self) -> tuple[str, ...]:
+        """The fields that `Request.given` must hold."""
+
+
+@runtime_checkable
+class LatentSpace(Protocol):
+    """Samples are made from latent vectors that can be interpolated."""
+
+    def latents(self, count: int, rng: Draws) -> Tensor:
+        """``(count, …)`` latents, as `generate` would draw them."""
+
+    def decode(self, latents: Tensor, request: Request) -> dict[str, Tensor]:
+        """The samples of given latents; `generate` is ``decode(latents(count, rng), request)``."""
+
+
+class Loss(Protocol):
+    """The adversarial objective on raw scores (no sigmoid): arithmetic only, minimised by both players."""
+
+    def discriminator(self, real_scores: Tensor, fake_scores: Tensor) -> Tensor:
+        """``(N, …), (N, …) -> (N,)``: one value a sample; further axes (patches) are averaged."""
+
+    def generator(self, real_scores: Tensor, fake_scores: Tensor) -> Tensor:
+        """``(N, …), (N, …) -> (N,)``. Losses that ignore `real_scores` declare ``needs_real = False``."""
+
+    needs_real: bool
+    """Whether `generator` reads `real_scores`."""
+
+
+class Critic(Protocol):
+    """Gives raw scores ``(N, …)`` to a batch of samples."""
+
+    def __call__(self, samples: Tensor, /) -> Tensor: ...
+
+
+class Penalty(Protocol):
+    """A regulariser of a player: arithmetic only.
+
+    `weight` scales it. `every` = k > 1 makes it lazy: the trainer evaluates it every k-th iteration, multiplies it by k
+    and corrects the player's optimiser (Karras et al. 2020, appendix B).
+    """
+
+    weight: float
+    every: int
+
+    def __call__(self, critic: Critic, real: Tensor, fake: Tensor, draws: Draws) -> Tensor:
+        """``(N,)``, before `weight`; `real` and `fake` are detached samples."""
+
+
+@dataclass(frozen=True)
+class MetricValue:
+    """One number of a metric."""
+
+    name: str
+    value: float
+    real: float | None = None
+    """The same statistic of the real samples, where it is a statistic of one set."""
+    error: float | None = None
+    """Standard error or half-width, in the value's unit."""
+    direction: Literal["lower", "higher", "real"] = "real"
+    """What is better: lower, higher, or close to `real`."""
+    details: Mapping[str, Any] = field(default_factory=dict)
+
+
+class Metric(Protocol):
+    """A number computed from generated and real samples."""
+
+    version: str
+    """Changes when the same samples would give another value."""
+
+    def compute(self, generated: Samples, real: Samples, modality: Modality) -> Sequence[MetricValue]:
+        """Values in the order of the table. Both sets hold the modality's fields with a leading axis."""
+
+
+class Download(Protocol):
+    """Fetches one file over https into the cache, checks its sha256, and returns where it lies."""
+
+    def __call__(self, url: str, *, sha256: str, size: int) -> Path:
+        """`size` is the largest size accepted, in bytes."""
+

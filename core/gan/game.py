@@ -1,0 +1,188 @@
+"""A game between players, as data: who is optimised, which turns they take, in which phases.
+
+Everything in the literature fits: DCGAN and StyleGAN2 (lazy turns), WGAN-GP (repeats), CycleGAN (two discriminators in
+one player, the pool in buffers), SeqGAN (three phases, the objective is REINFORCE), language models (one player).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+
+from gan.contracts import Critic, Loss, Penalty
+from gan.draws import Draws
+
+
+@dataclass(frozen=True, kw_only=True)
+class Optimizer:
+    """Typed settings of an optimiser; the recipe's ``optimizers.PLAYER`` section replaces single ones."""
+
+    name: Literal["adam", "adamw", "rmsprop", "sgd"] = "adam"
+    lr: float = 2e-4
+    """Step size."""
+    betas: tuple[float, float] = (0.5, 0.999)
+    """Decay of Adam's first and second moment, per step. rmsprop uses the second, sgd the first as momentum."""
+    eps: float = 1e-8
+    weight_decay: float = 0.0
+    """adamw decays the parameters with two or more axes by it, the others never; 0 switches it off."""
+    clip_norm: float = 0.0
+    """Largest global norm of a player's gradient; 0 switches clipping off."""
+    schedule: Literal["constant", "linear", "cosine"] = "constant"
+    """How the step size falls after `decay_start` until the end of the phase."""
+    decay_start: float = 0.0
+    """Share of the phase after which `schedule` begins, 0 … 1."""
+    final: float = 0.0
+    """Share of `lr` at the end of the schedule, 0 … 1."""
+    warmup_samples: int = 0
+    """Real samples over which the step size rises linearly from 0."""
+
+
+@dataclass(frozen=True)
+class Player:
+    """Parameters that are optimised together, and with what optimiser."""
+
+    modules: nn.Module | Iterable[nn.Module]
+    """The networks; their parameters are the player's."""
+    optimizer: Optimizer = field(default_factory=Optimizer)
+    average: bool = False
+    """Whether samples are made with an exponential moving average of these parameters."""
+
+    def named_parameters(self) -> list[tuple[str, nn.Parameter]]:
+        """(name, parameter) of all that is trained, each parameter once."""
+        modules = [self.modules] if isinstance(self.modules, nn.Module) else list(self.modules)
+        seen: set[int] = set()
+        found = []
+        for index, module in enumerate(modules):
+            for name, parameter in module.named_parameters():
+                if parameter.requires_grad and id(parameter) not in seen:
+                    seen.add(id(parameter))
+                    found.append((f"{index}.{name}", parameter))
+        return found
+
+
+@dataclass
+class Batch:
+    """What an objective is given: real samples, random numbers, and where the training stands."""
+
+    fields: Mapping[str, Tensor]
+    """Real samples by field, ``(N, *shape)`` in the field's dtype, on the training's device."""
+    draws: Draws
+    """Random rows for this turn; `draws.count` is N."""
+    position: int
+    """Real samples shown in this phase before this iteration."""
+    progress: float
+    """Share of the phase that is done, 0 … 1."""
+    shared: dict[str, Any] = field(default_factory=dict)
+    """Lives as long as one iteration: what a turn leaves here, a later turn of the same iteration finds."""
+
+    def __getitem__(self, name: str) -> Tensor:
+        return self.fields[name]
+
+    @property
+    def count(self) -> int:
+        """Samples in this batch (on this process)."""
+        return self.draws.count
+
+
+Objective = Callable[[Batch], Mapping[str, Tensor]]
+"""``batch -> {"name": scalar, …}``: the sum is minimised. A name that begins with ``_`` is only reported."""
+
+
+@dataclass(frozen=True)
+class Turn:
+    """One update of one player.
+
+    Only the player's own parameters get gradients, whatever the objective touches: an objective need not freeze
+    anything, and a graph that one turn builds may serve a later turn of the same iteration (`Batch.shared`).
+    """
+
+    player: str
+    objective: Objective
+    repeats: int = 1
+    """Updates in a row, each with new real samples (five for a WGAN-GP critic)."""
+    every: int = 1
+    """k > 1: lazy regularisation. Taken every k-th iteration, its objective multiplied by k, the player's optimiser
+    corrected by c = 1 / (1 + Σ 1/k): lr·c, β^c (Karras et al. 2020, appendix B)."""
+    after: Callable[[Batch], None] | None = None
+    """Called after each update, without gradients (clipping weights, a rollout policy)."""
+
+
+@dataclass(frozen=True)
+class Phase:
+    """A named stretch of training made of turns, which are taken in their order in each iteration.
+
+    An iteration shows ``batch · max(repeats)`` real samples; that is what `samples` counts.
+    """
+
+    name: str
+    turns: list[Turn]
+    samples: int | None = None
+    """Length in real samples shown; None: what ``training.samples`` of the recipe says (one phase may do so)."""
+
+
+def adversarial_turns(
+    loss: Loss,
+    penalties: Mapping[str, Penalty],
+    *,
+    real: Callable[[Batch], Tensor],
+    fake: Callable[[Batch], Tensor],
+    critic: Critic,
+    critic_repeats: int = 1,
+    generator: str = "generator",
+    discriminator: str = "discriminator",
+    after_critic: Callable[[Batch], None] | None = None,
+) -> list[Turn]:
+    """The turns of the two-player game: the critic's update, its lazy penalties, the generator's update.
+
+    `real(batch)` and `fake(batch)` give samples as the critic sees them. With ``critic_repeats=1`` both players judge
+    the same fakes, so that the generator runs once an iteration, as in DCGAN.
+    """
+    eager = {name: penalty for name, penalty in penalties.items() if penalty.every == 1}
+    lazy = {name: penalty for name, penalty in penalties.items() if penalty.every > 1}
+    shares = critic_repeats == 1
+
+    def fakes_for_critic(batch: Batch) -> Tensor:
+        if not shares:
+            with torch.no_grad():
+                return fake(batch)
+        if "fake" not in batch.shared:
+            batch.shared["fake"] = fake(batch)
+        shared: Tensor = batch.shared["fake"]
+        return shared.detach()
+
+    def update_critic(batch: Batch) -> dict[str, Tensor]:
+        real_samples, fake_samples = real(batch), fakes_for_critic(batch)
+        real_scores, fake_scores = critic(real_samples), critic(fake_samples)
+        terms = {"loss": loss.discriminator(real_scores, fake_scores).mean()}
+        for name, penalty in eager.items():
+            terms[name] = penalty.weight * penalty(critic, real_samples, fake_samples, batch.draws).mean()
+        terms["_real_score"] = real_scores.detach().mean()
+        terms["_fake_score"] = fake_scores.detach().mean()
+        return terms
+
+    def lazy_objective(name: str, penalty: Penalty) -> Objective:
+        def regularise(batch: Batch) -> dict[str, Tensor]:
+            value = penalty(critic, real(batch), fakes_for_critic(batch), batch.draws)
+            return {name: penalty.weight * value.mean()}
+
+        return regularise
+
+    def update_generator(batch: Batch) -> dict[str, Tensor]:
+        fake_samples = batch.shared.pop("fake") if shares else fake(batch)
+        fake_scores = critic(fake_samples)
+        if loss.needs_real:
+            with torch.no_grad():
+                real_scores = critic(real(batch))
+        else:
+            real_scores = fake_scores.detach()
+        return {"loss": loss.generator(real_scores, fake_scores).mean()}
+
+    return [
+        Turn(discriminator, update_critic, repeats=critic_repeats, after=after_critic),
+        *(Turn(discriminator, lazy_objective(n, p), every=p.every) for n, p in lazy.items()),
+        Turn(generator, update_generator),
+    ]

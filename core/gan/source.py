@@ -1,0 +1,192 @@
+"""Files of a data source: a folder, a single file or a zip archive, walked in one order on every machine.
+
+Nothing here trusts what it finds: links that lead outside or in circles, pipes, devices, members that climb out of
+their archive, and archives that unpack to a thousand times their size are skipped with a reason.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+import zipfile
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path, PurePosixPath
+
+from gan.errors import BadData
+
+MAX_FILE_BYTES = 1 << 30
+"""Largest file that is read whole."""
+MAX_ARCHIVE_MEMBERS = 1_000_000
+MAX_RATIO = 200
+"""Largest ratio of unpacked to packed size of one archive member over 1 MiB."""
+
+
+@dataclass(frozen=True)
+class SourceFile:
+    """One file of a data source, in a folder or in an archive."""
+
+    name: str
+    """Path inside the source, with ``/``: ``"cats/001.png"``. Archives that lie in a folder add their name."""
+    path: Path
+    """The file on the disk: the file itself, or the archive that holds it."""
+    member: str | None = None
+    """Name inside the archive, or None."""
+    size: int = 0
+    """Bytes, unpacked."""
+
+    @property
+    def suffix(self) -> str:
+        """The ending in lower case, with the dot."""
+        return PurePosixPath(self.name).suffix.lower()
+
+    @property
+    def folder(self) -> str:
+        """The first folder of `name`, or ``""``: the class in sets that keep a folder a class."""
+        parts = PurePosixPath(self.name).parts
+        return parts[0] if len(parts) > 1 else ""
+
+    def data(self) -> bytes:
+        """The whole content. Raises `BadData` when it is too large, has changed its size or cannot be read."""
+        if self.size > MAX_FILE_BYTES:
+            raise BadData(f"{self.size:,} bytes, more than the {MAX_FILE_BYTES:,} that are read", self.name)
+        try:
+            if self.member is None:
+                with open(self.path, "rb") as file:
+                    content = file.read(MAX_FILE_BYTES + 1)
+            else:
+                with zipfile.ZipFile(self.path) as archive, archive.open(self.member) as packed:
+                    content = packed.read(self.size + 1)
+        except (OSError, zipfile.BadZipFile, RuntimeError, NotImplementedError, EOFError, ValueError) as error:
+            raise BadData(f"cannot be read: {error}", self.name) from error
+        if self.member is not None and len(content) != self.size:
+            raise BadData("its archive promises another size", self.name)
+        if len(content) > MAX_FILE_BYTES:
+            raise BadData(f"more than the {MAX_FILE_BYTES:,} bytes that are read", self.name)
+        return content
+
+    def sibling(self, name: str) -> SourceFile | None:
+        """The file called `name` beside this one (labels beside images), or None."""
+        beside = str(PurePosixPath(self.name).parent / name)
+        if self.member is not None:
+            inner = str(PurePosixPath(self.member).parent / name)
+            with zipfile.ZipFile(self.path) as archive:
+                try:
+                    return SourceFile(beside, self.path, inner, archive.getinfo(inner).file_size)
+                except KeyError:
+                    return None
+        path = self.path.parent / name
+        return SourceFile(beside, path, None, path.stat().st_size) if path.is_file() else None
+
+
+@dataclass
+class Listing:
+    """What a source holds."""
+
+    root: Path
+    files: list[SourceFile] = field(default_factory=list)
+    """Files with a known ending, sorted by name."""
+    skipped: dict[str, str] = field(default_factory=dict)
+    """Name -> reason, for what looks like data and is not used."""
+    other: int = 0
+    """Files with another ending."""
+
+
+def list_source(root: Path, suffixes: Sequence[str]) -> Listing:
+    """All files of `root` (a folder, a file or a zip archive) with one of `suffixes`.
+
+    Raises `BadData` when `root` does not exist. An empty listing is the caller's to judge.
+    """
+    listing = Listing(root)
+    wanted = tuple(suffixes)
+    if not root.exists():
+        raise BadData("does not exist; name a folder, a file or a zip archive", root)
+    if root.is_dir():
+        _walk(root, wanted, listing)
+    elif not stat.S_ISREG(root.stat().st_mode):
+        raise BadData("is neither a folder nor a regular file", root)
+    elif root.suffix.lower() == ".zip":
+        _unzip(root, "", wanted, listing)
+    elif root.name.lower().endswith(wanted):
+        listing.files.append(SourceFile(root.name, root, None, root.stat().st_size))
+    else:
+        raise BadData(f"has none of the known endings ({', '.join(wanted)}, .zip)", root)
+    listing.files.sort(key=lambda file: file.name)
+    return listing
+
+
+def _walk(root: Path, wanted: tuple[str, ...], listing: Listing) -> None:
+    seen: set[tuple[int, int]] = set()
+    for folder, folders, names in os.walk(root, followlinks=True):
+        here = os.stat(folder)
+        if (here.st_dev, here.st_ino) in seen:  # a link that leads in a circle, or twice to one folder
+            folders.clear()
+            continue
+        seen.add((here.st_dev, here.st_ino))
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        for name in sorted(names):
+            if name.startswith("."):
+                continue
+            path = Path(folder, name)
+            shown = path.relative_to(root).as_posix()
+            lower = name.lower()
+            if not lower.endswith((*wanted, ".zip")):
+                listing.other += 1
+                continue
+            try:
+                status = os.stat(path)
+            except OSError as error:
+                listing.skipped[shown] = f"cannot be read: {error.strerror}"
+                continue
+            if not stat.S_ISREG(status.st_mode):
+                listing.skipped[shown] = "no regular file"
+            elif not os.access(path, os.R_OK):
+                listing.skipped[shown] = "cannot be read: permission denied"
+            elif lower.endswith(".zip") and ".zip" not in wanted:
+                _unzip(path, shown + "/", wanted, listing)
+            else:
+                listing.files.append(SourceFile(shown, path, None, status.st_size))
+
+
+def _unzip(path: Path, prefix: str, wanted: tuple[str, ...], listing: Listing) -> None:
+    try:
+        with zipfile.ZipFile(path) as archive:
+            members = archive.infolist()
+    except (OSError, zipfile.BadZipFile, ValueError, NotImplementedError) as error:
+        listing.skipped[prefix.rstrip("/") or path.name] = f"no readable zip archive: {error}"
+        return
+    if len(members) > MAX_ARCHIVE_MEMBERS:
+        listing.skipped[prefix.rstrip("/") or path.name] = f"{len(members):,} members, more than {MAX_ARCHIVE_MEMBERS:,}"
+        return
+    names: set[str] = set()
+    for member in members:
+        shown = prefix + member.filename
+        if member.is_dir() or PurePosixPath(member.filename).name.startswith("."):
+            continue
+        if not member.filename.lower().endswith(wanted):
+            listing.other += 1
+            continue
+        reason = _refusal(member, names)
+        names.add(member.filename)
+        if reason:
+            listing.skipped[shown] = reason
+        else:
+            listing.files.append(SourceFile(shown, path, member.filename, member.file_size))
+
+
+def _refusal(member: zipfile.ZipInfo, names: Iterable[str]) -> str:
+    parts = PurePosixPath(member.filename.replace("\\", "/")).parts
+    mode = member.external_attr >> 16
+    if member.filename.startswith(("/", "\\")) or ".." in parts or (parts and ":" in parts[0]):
+        return "its name leads out of the archive"
+    if mode and not (stat.S_ISREG(mode) or stat.S_IFMT(mode) == 0):
+        return "no regular file"
+    if member.filename in names:
+        return "a second member of this name"
+    if member.flag_bits & 0x1:
+        return "encrypted"
+    if member.file_size > MAX_FILE_BYTES:
+        return f"{member.file_size:,} bytes, more than the {MAX_FILE_BYTES:,} that are read"
+    if member.file_size > 1 << 20 and member.file_size > MAX_RATIO * max(1, member.compress_size):
+        return "unpacks to more than two hundred times its size"
+    return ""
