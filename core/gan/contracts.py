@@ -302,4 +302,3 @@ class Download(Protocol):
 
     def __call__(self, url: str, *, sha256: str, size: int) -> Path:
         """`size` is the largest size accepted, in bytes."""
-
