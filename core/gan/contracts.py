@@ -97,6 +97,8 @@ class DatasetEntry(Entry):
     """Licence of the data, as a person would cite it."""
     download: str = "none"
     """How much the first use downloads, in words ("none", "11 MB")."""
+    version: str = "1"
+    """Changes when the same function would fill the folder with something else."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -152,7 +154,10 @@ class Modality(ABC):
     @property
     @abstractmethod
     def fields(self) -> dict[str, Field]:
-        """Name, shape, dtype, range and unit of every field of a sample, for this config and these facts."""
+        """Name, shape, dtype, range and unit of every field of a sample, for this config and these facts.
+
+        Raises `LookupError` when they depend on facts that are not there (the size of a vocabulary).
+        """
 
     @abstractmethod
     def read(self, file: SourceFile) -> Iterator[Sample]:

@@ -1,6 +1,6 @@
 """Recipes: everything that defines a training run, as YAML, typed.
 
-A recipe is read, changed by ``--set``, validated, and completed by `gan.training.resolve` until every setting stands in
+A recipe is read, changed by ``--set``, validated, and completed by `gan.resolve` until every setting stands in
 it; that complete form is what a run folder keeps, and ``gan run --recipe RUN/recipe.yaml`` does it again.
 """
 
@@ -98,14 +98,14 @@ class Recipe(Section):
     plugin: str = Field(description="The plugin that offers the architecture.")
     architecture: str = Field(description="The method.")
     modality: dict[str, Any] = Field(default_factory=dict, description="Settings of the kind of data.")
-    data: Data = Field(default_factory=lambda: Data(), description="The real samples.")
+    data: Data = Field(default_factory=Data, description="The real samples.")
     model: dict[str, Any] = Field(default_factory=dict, description="Settings of the architecture.")
     loss: Named = Field(default_factory=lambda: Named(name="non-saturating"), description="The adversarial objective.")
     penalties: list[Named] = Field(default_factory=list, description="Regularisers with their weights.")
     optimizers: dict[str, dict[str, Any]] = Field(default_factory=dict, description="Settings by player.")
     phases: dict[str, PhaseLength] = Field(default_factory=dict, description="Lengths by phase.")
-    training: Training = Field(default_factory=lambda: Training(), description="How long, how many at once, on what.")
-    evaluation: Evaluation = Field(default_factory=lambda: Evaluation(), description="What the training ends with.")
+    training: Training = Field(default_factory=Training, description="How long, how many at once, on what.")
+    evaluation: Evaluation = Field(default_factory=Evaluation, description="What the training ends with.")
     seed: int = Field(0, ge=0, lt=1 << 63, description="Everything random follows from it.")
 
     @field_validator("loss", mode="before")

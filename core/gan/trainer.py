@@ -29,6 +29,10 @@ from gan.recipe import Training
 from gan.stats import Stats
 
 
+AGREE_EVERY = 16
+"""Iterations between two questions of several processes whether to stop."""
+
+
 class RealSamples(Protocol):
     """What the trainer needs of the data."""
 
@@ -168,6 +172,11 @@ class Trainer:
         return self._progress.samples
 
     @property
+    def seconds(self) -> float:
+        """Of training, up to the last tick, over all the run's processes' lives."""
+        return self._progress.seconds
+
+    @property
     def finished(self) -> bool:
         """Whether nothing is left to train."""
         return self._progress.phase >= len(self.phases)
@@ -213,7 +222,7 @@ class Trainer:
         while not self.finished:
             phase, length = self.phases[progress.phase], self._lengths[progress.phase]
             self._iterate(phase, length)
-            stopping = stop() or self._out_of_time(started + time.monotonic() - clock)
+            stopping = self._agreed(stop() or self._out_of_time(started + time.monotonic() - clock))
             if progress.position >= length:
                 progress.phase += 1
                 progress.position = 0
@@ -236,6 +245,16 @@ class Trainer:
                     shown_at_tick, time_at_tick = progress.samples, time.monotonic()
             if stopping:
                 return
+
+    def _agreed(self, wish: bool) -> bool:
+        """Whether to stop: every process must decide alike, so several ask each other, and not in every iteration."""
+        if self.device.processes == 1:
+            return wish
+        if self._progress.iteration % AGREE_EVERY:
+            return False
+        wishes = torch.tensor(float(wish), device=self.device.place)
+        torch.distributed.all_reduce(wishes)
+        return bool(wishes.item())
 
     def _out_of_time(self, seconds: float) -> bool:
         minutes = self.training.minutes
