@@ -1,0 +1,110 @@
+"""Adversarial losses on raw scores: arithmetic only. Table 1.1 of the literature, each with its paper.
+
+Every loss is minimised by both players and gives one value a sample, ``(N, …), (N, …) -> (N,)``: scores with further
+axes (patches, several heads) are averaged over them after the non-linearity. With sp(t) = log(1 + eᵗ) and D the raw
+score, before any sigmoid.
+"""
+
+from __future__ import annotations
+
+from torch import Tensor
+from torch.nn.functional import relu, softplus
+
+
+def per_sample(values: Tensor) -> Tensor:
+    """``(N, …) -> (N,)``: the mean over all axes but the first."""
+    return values.flatten(1).mean(1) if values.ndim > 1 else values
+
+
+class Minimax:
+    """Goodfellow et al. 2014, equation 1: the generator's gradient dies where the discriminator is sure."""
+
+    needs_real = False
+
+    def discriminator(self, real_scores: Tensor, fake_scores: Tensor) -> Tensor:
+        """sp(-D(x)) + sp(D(G(z)))."""
+        return per_sample(softplus(-real_scores)) + per_sample(softplus(fake_scores))
+
+    def generator(self, real_scores: Tensor, fake_scores: Tensor) -> Tensor:
+        """-sp(D(G(z)))."""
+        return -per_sample(softplus(fake_scores))
+
+
+class NonSaturating(Minimax):
+    """Goodfellow et al. 2014, section 3: the generator maximises log D(G(z))."""
+
+    def generator(self, real_scores: Tensor, fake_scores: Tensor) -> Tensor:
+        """sp(-D(G(z)))."""
+        return per_sample(softplus(-fake_scores))
+
+
+class LeastSquares:
+    """Mao et al. 2017, equation 9 with a = 0, b = c = 1."""
+
+    needs_real = False
+
+    def discriminator(self, real_scores: Tensor, fake_scores: Tensor) -> Tensor:
+        """½(D(x) - 1)² + ½D(G(z))²."""
+        return 0.5 * (per_sample((real_scores - 1).square()) + per_sample(fake_scores.square()))
+
+    def generator(self, real_scores: Tensor, fake_scores: Tensor) -> Tensor:
+        """½(D(G(z)) - 1)²."""
+        return 0.5 * per_sample((fake_scores - 1).square())
+
+
+class Wasserstein:
+    """Arjovsky et al. 2017, equation 2: needs a Lipschitz critic (clipped weights or a gradient penalty)."""
+
+    needs_real = False
+
+    def discriminator(self, real_scores: Tensor, fake_scores: Tensor) -> Tensor:
+        """D(G(z)) - D(x); its negative estimates the distance."""
+        return per_sample(fake_scores) - per_sample(real_scores)
+
+    def generator(self, real_scores: Tensor, fake_scores: Tensor) -> Tensor:
+        """-D(G(z))."""
+        return -per_sample(fake_scores)
+
+
+class Hinge:
+    """Lim and Ye 2017; Miyato et al. 2018, equations 16 and 17."""
+
+    needs_real = False
+
+    def discriminator(self, real_scores: Tensor, fake_scores: Tensor) -> Tensor:
+        """relu(1 - D(x)) + relu(1 + D(G(z)))."""
+        return per_sample(relu(1 - real_scores)) + per_sample(relu(1 + fake_scores))
+
+    def generator(self, real_scores: Tensor, fake_scores: Tensor) -> Tensor:
+        """-D(G(z))."""
+        return -per_sample(fake_scores)
+
+
+class RelativisticPairing:
+    """Jolicoeur-Martineau 2018, section 4.1; the loss of R3GAN: the i-th real beside the i-th fake sample."""
+
+    needs_real = True
+
+    def discriminator(self, real_scores: Tensor, fake_scores: Tensor) -> Tensor:
+        """sp(-(D(x) - D(G(z))))."""
+        return per_sample(softplus(fake_scores - real_scores))
+
+    def generator(self, real_scores: Tensor, fake_scores: Tensor) -> Tensor:
+        """sp(-(D(G(z)) - D(x)))."""
+        return per_sample(softplus(real_scores - fake_scores))
+
+
+class RelativisticAverage:
+    """Jolicoeur-Martineau 2018, section 4.2: against the mean score of the other kind, over this process's batch."""
+
+    needs_real = True
+
+    def discriminator(self, real_scores: Tensor, fake_scores: Tensor) -> Tensor:
+        """sp(-(D(x) - mean D(G(z)))) + sp(D(G(z)) - mean D(x))."""
+        real_lead = real_scores - fake_scores.mean(0, keepdim=True)
+        fake_lead = fake_scores - real_scores.mean(0, keepdim=True)
+        return per_sample(softplus(-real_lead)) + per_sample(softplus(fake_lead))
+
+    def generator(self, real_scores: Tensor, fake_scores: Tensor) -> Tensor:
+        """The same with the roles exchanged."""
+        return self.discriminator(fake_scores, real_scores)

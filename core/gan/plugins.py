@@ -1,0 +1,460 @@
+"""Which plugins are installed, what they offer, and what is wrong with them.
+
+Discovery reads metadata and imports nothing. A plugin is imported when somebody asks for what it offers, by itself and
+isolated: whatever it raises becomes its status, and another plugin's work goes on. Loading is a call: there is no
+global list, and a test makes its own `Plugins`.
+"""
+
+from __future__ import annotations
+
+import importlib
+import importlib.metadata
+import os
+import re
+import sys
+import time
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from types import ModuleType
+from typing import Any, Literal
+
+from gan import __version__
+from gan.contracts import Entry
+from gan.errors import GanError, PluginError, UnknownName
+from gan.isolation import isolated
+
+GROUP = "gan"
+"""The group of entry points that makes a distribution a plugin."""
+CORE = "gan-core"
+BUILTIN = "builtin"
+"""The plugin of the core itself: its losses, penalties and metrics. It cannot be switched off or replaced."""
+SLOW_IMPORT = 1.0
+"""Seconds of CPU time; a plugin whose import takes longer is told to import its libraries when they are used."""
+MAX_ENTRIES = 10_000
+"""Entries that one hook may give: a hook that never ends is stopped here."""
+
+Status = Literal["ok", "blocked", "broken", "incompatible", "conflict", "unloaded"]
+
+KINDS = {
+    "gan_modalities": "modality",
+    "gan_architectures": "architecture",
+    "gan_losses": "loss",
+    "gan_penalties": "penalty",
+    "gan_metrics": "metric",
+    "gan_datasets": "dataset",
+    "gan_recipes": "recipe",
+}
+"""Every hook, and the word for what it gives."""
+
+_NAME = re.compile(r"[a-z0-9]([a-z0-9-]*[a-z0-9])?")
+_OBJECT = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*(\.[A-Za-z_]\w*)*")
+_RESOURCE = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[^/\\:]+(/[^/\\:]+)*")
+_ENTRY_POINT = re.compile(r"([A-Za-z_]\w*(?:\.[A-Za-z_]\w*)*)(?::([A-Za-z_]\w*(?:\.[A-Za-z_]\w*)*))?")
+
+
+@dataclass(frozen=True)
+class PluginInfo:
+    """A plugin, and how it is."""
+
+    name: str
+    """The name of its entry point: what users type."""
+    distribution: str
+    version: str
+    summary: str
+    """One line from the distribution's metadata."""
+    status: Status
+    """``unloaded`` until somebody asks for what it offers; then ``ok`` or ``broken``."""
+    reason: str = ""
+    """Why it is not ok, or what is odd about it although it is."""
+    module: str = ""
+    """The module that the entry point names."""
+
+    @property
+    def title(self) -> str:
+        """Distribution and version, as messages name a plugin."""
+        return f"{self.distribution} {self.version}".strip()
+
+    def warning(self) -> str:
+        """One line for people: what is wrong with the plugin, and the remedy; empty when nothing is."""
+        if not self.reason or self.status == "blocked":
+            return ""
+        did = "has a fault" if self.status in ("ok", "unloaded") else "skipped"
+        return (
+            f"plugin {self.title} (entry '{self.name}') {did}: {self.reason}. "
+            f"Switch off with --no-plugin {self.name}; details: gan plugins check {self.name}"
+        )
+
+
+@dataclass(frozen=True)
+class Owned:
+    """An entry, and the plugin that offers it."""
+
+    entry: Any
+    """The type of entry of its hook (`gan.hookspecs.ENTRY_TYPES`)."""
+    info: PluginInfo
+
+
+@dataclass
+class _Record:
+    """One plugin while this process knows it."""
+
+    info: PluginInfo
+    plugin: object | None = None
+    """The imported module, or the one that was registered."""
+    entries: dict[str, list[Entry]] = field(default_factory=dict)
+
+    def mark(self, status: Status, reason: str) -> None:
+        self.info = replace(self.info, status=status, reason=reason)
+
+
+class Plugins:
+    """The plugins of this process."""
+
+    def __init__(self) -> None:
+        self._records: list[_Record] = []
+        self.register(BUILTIN, "gan.builtin", CORE, __version__)
+
+    @classmethod
+    def installed(cls, block: Collection[str] = ()) -> Plugins:
+        """What is installed, from metadata alone.
+
+        `block` names entry points or distributions that are switched off before anything of them runs. The variable
+        ``GAN_PLUGINS`` does the same from the other side: empty, only the core's own plugin stays; a list separated by
+        commas or spaces, only these.
+        """
+        plugins = cls()
+        plugins._records += sorted(_discover(), key=lambda record: (record.info.name, record.info.distribution))
+        plugins._refuse(block)
+        return plugins
+
+    def register(
+        self, name: str, module: ModuleType | str, distribution: str = "(this process)", version: str = "0"
+    ) -> None:
+        """Add a plugin that is not installed: a module, or its name. For tests and for `gan.testing.check_plugin`."""
+        shown = module if isinstance(module, str) else module.__name__
+        info = PluginInfo(name, distribution, version, "", "unloaded", module=shown)
+        self._records.append(_Record(info, plugin=None if isinstance(module, str) else module))
+
+    def infos(self) -> list[PluginInfo]:
+        """Every plugin, the refused ones too, in the order of their names."""
+        return [record.info for record in self._records]
+
+    def info(self, plugin: str) -> PluginInfo:
+        """One plugin by its name. Raises `UnknownName` when nothing of that name is installed."""
+        return self._record(plugin).info
+
+    def warnings(self) -> list[str]:
+        """One line for each plugin that is known to be at fault by now."""
+        return [line for record in self._records if (line := record.info.warning())]
+
+    def entries(self, hook: str, plugin: str | None = None) -> list[Owned]:
+        """What all plugins, or one, give at `hook`.
+
+        A plugin that is broken gives nothing and has its reason in `infos`; this never raises because of it.
+        """
+        chosen = self._records if plugin is None else [self._record(plugin)]
+        found = []
+        for record in chosen:
+            self._load(record)
+            found += [Owned(entry, record.info) for entry in record.entries.get(hook, [])]
+        return found
+
+    def find(self, hook: str, name: str, plugin: str | None = None) -> Owned:
+        """The one entry called `name`, of any plugin or of the one asked for.
+
+        What the core offers cannot be replaced, so its own names are found without importing anything else. Raises
+        `UnknownName` with the nearest known name, and `PluginError` when two plugins offer it or when the plugin asked
+        for cannot be used.
+        """
+        if plugin is not None:
+            self.require(plugin)
+        else:
+            own = [owned for owned in self.entries(hook, BUILTIN) if owned.entry.name == name]
+            if own:
+                return own[0]
+        offers = self.entries(hook, plugin)
+        matches = [owned for owned in offers if owned.entry.name == name]
+        if len(matches) > 1:
+            titles = " and ".join(owned.info.title for owned in matches)
+            flags = " or ".join(f"--no-plugin {owned.info.name}" for owned in matches)
+            raise PluginError(
+                matches[1].info.name, f"two plugins offer the {KINDS[hook]} '{name}': {titles}; switch one off: {flags}"
+            )
+        if not matches:
+            raise UnknownName(KINDS[hook], name, {owned.entry.name for owned in offers}, self._missing(plugin))
+        return matches[0]
+
+    def require(self, plugin: str) -> PluginInfo:
+        """Import one plugin. Raises `UnknownName`, or `PluginError` with the reason why it cannot be used."""
+        record = self._record(plugin)
+        self._load(record)
+        if record.info.status != "ok":
+            raise PluginError(plugin, f"plugin '{plugin}' ({record.info.title}) cannot be used: {record.info.reason}")
+        return record.info
+
+    def load(self, owned: Owned) -> Any:
+        """Import the target of an entry. Raises `PluginError` with plugin, target and reason."""
+        target, info = owned.entry.target, owned.info
+        if not _OBJECT.fullmatch(target):
+            raise PluginError(
+                info.name, f"{_of(owned)}: the target '{target}' is not of the form 'package.module:name'"
+            )
+        module, _, path = target.partition(":")
+        try:
+            with isolated():
+                return _resolve(module, path)
+        except KeyboardInterrupt:
+            raise
+        except BaseException as error:  # SystemExit too: whatever a plugin raises is its fault
+            raise PluginError(info.name, f"{_of(owned)}: cannot import '{target}': {_told(error)}") from error
+
+    def resource(self, owned: Owned) -> str:
+        """The text of a `RecipeEntry`'s file. Raises `PluginError`."""
+        from importlib import resources
+
+        target, info = owned.entry.target, owned.info
+        package, _, path = target.partition(":")
+        if not _RESOURCE.fullmatch(target) or any(part in (".", "..") for part in path.split("/")):
+            raise PluginError(
+                info.name, f"{_of(owned)}: the target '{target}' is not of the form 'package:path/in/package.yaml'"
+            )
+        try:
+            with isolated():
+                return resources.files(package).joinpath(*path.split("/")).read_text(encoding="utf-8")
+        except KeyboardInterrupt:
+            raise
+        except BaseException as error:
+            raise PluginError(info.name, f"{_of(owned)}: cannot read '{target}': {_told(error)}") from error
+
+    def _record(self, plugin: str) -> _Record:
+        named = [record for record in self._records if record.info.name == plugin]
+        usable = [record for record in named if record.info.status not in ("blocked", "conflict")]
+        if named:
+            return (usable or named)[0]
+        known = [record.info.name for record in self._records if record.info.name != BUILTIN]
+        raise UnknownName("plugin", plugin, known, f"If it is published, install it: pip install gan-{plugin}")
+
+    def _missing(self, plugin: str | None) -> str:
+        """A word on plugins that could not be asked, for the message that something is unknown."""
+        bad = [r.info.name for r in self._records if r.info.status not in ("ok", "unloaded")]
+        return f"Plugins that cannot be used: {', '.join(bad)}" if bad and plugin is None else ""
+
+    def _refuse(self, block: Collection[str]) -> None:
+        """Give their status to the plugins of which nothing may run."""
+        blocked = {_normal(name) for name in block}
+        allowed = os.environ.get("GAN_PLUGINS")
+        only = None if allowed is None else {_normal(name) for name in re.split(r"[,\s]+", allowed) if name}
+        by_name: dict[str, list[_Record]] = {}
+        for record in self._records[1:]:
+            info = record.info
+            names = {_normal(info.name), _normal(info.distribution)}
+            if info.status != "unloaded":
+                continue
+            if names & blocked:
+                record.mark("blocked", "switched off by --no-plugin")
+            elif only is not None and not names & only:
+                record.mark("blocked", "not in the list of the variable GAN_PLUGINS")
+            else:
+                by_name.setdefault(info.name, []).append(record)
+        for name, records in by_name.items():
+            if name == BUILTIN:
+                for record in records:
+                    record.mark("conflict", f"the name '{BUILTIN}' belongs to {CORE} {__version__}")
+            elif len(records) > 1:
+                titles = " and ".join(record.info.title for record in records)
+                for record in records:
+                    record.mark("conflict", f"two distributions offer the plugin '{name}': {titles}; uninstall one")
+
+    def _load(self, record: _Record) -> None:
+        """Import a plugin and call its hooks, once; whatever goes wrong becomes its status."""
+        if record.info.status != "unloaded":
+            return
+        if record.info.name == BUILTIN:  # the core's own fault is a bug, and tells itself
+            record.plugin = importlib.import_module(record.info.module)
+            record.entries, _ = _ask(record.info.name, record.plugin)
+            record.mark("ok", "")
+            return
+        before = time.process_time()
+        try:
+            with isolated():
+                if record.plugin is None:
+                    record.plugin = _resolve(*_entry_point(record.info.module))
+                seconds = time.process_time() - before
+                record.entries, odd = _ask(record.info.name, record.plugin)
+        except KeyboardInterrupt:
+            raise
+        except BaseException as error:  # noqa: BLE001
+            record.entries = {}
+            record.mark("broken", _told(error))
+            return
+        if seconds > SLOW_IMPORT:
+            odd.append(f"its import takes {seconds:.1f} s: import heavy libraries where they are used")
+        record.mark("ok", "; ".join(odd))
+
+
+def _discover() -> Iterable[_Record]:
+    """The entry points of all distributions, each read by itself: broken metadata of one hides no other."""
+    seen: set[str] = set()
+    for distribution in importlib.metadata.distributions():
+        try:
+            text = distribution.read_text("entry_points.txt")
+        except (OSError, UnicodeDecodeError):
+            continue
+        if not text or not re.search(rf"^\s*\[\s*{GROUP}\s*\]", text, re.MULTILINE):
+            continue
+        try:
+            metadata = distribution.metadata
+            title, version = str(metadata["Name"] or ""), str(metadata["Version"] or "")
+            summary = " ".join(str(metadata["Summary"] or "").split())
+            problem = _incompatible(distribution.requires or [], str(metadata["Requires-Python"] or ""))
+        except Exception as error:  # noqa: BLE001  (metadata is other people's text)
+            title, version, summary, problem = "", "", "", f"its metadata cannot be read: {_told(error)}"
+        if not title:
+            title = getattr(getattr(distribution, "_path", None), "stem", "?")
+            problem = problem or "its metadata has no name"
+        if _normal(title) in seen:  # an older copy further down the path is not what Python imports
+            continue
+        seen.add(_normal(title))
+        for name, value in _section(text, GROUP):
+            if _normal(title) == CORE and name == BUILTIN:
+                continue
+            info = PluginInfo(name, title, version, summary, "unloaded", module=value)
+            record = _Record(info)
+            if problem:
+                record.mark("incompatible" if problem.startswith("needs ") else "broken", problem)
+            elif not _NAME.fullmatch(name):
+                record.mark("broken", "a plugin's name has lower-case letters, digits and hyphens only")
+            elif not _ENTRY_POINT.fullmatch(value):
+                record.mark("broken", f"its entry point '{value}' does not name a module")
+            yield record
+
+
+def _section(text: str, group: str) -> list[tuple[str, str]]:
+    """The ``name = value`` lines of one section of entry_points.txt."""
+    found, inside = [], False
+    for line in text.splitlines():
+        line = line.strip()
+        if line.startswith("["):
+            inside = line.strip("[] \t") == group
+        elif inside and line and not line.startswith(("#", ";")):
+            name, _, value = line.partition("=")
+            found.append((name.strip(), re.sub(r"\s*\[.*\]\s*$", "", value.strip())))
+    return found
+
+
+def _incompatible(requires: Iterable[str], python: str) -> str:
+    """A sentence when a distribution asks for another core or another Python, else empty."""
+    lines = [line for line in requires if re.match(r"\s*gan[-_.]+core\b", line, re.IGNORECASE)]
+    if not lines and not python:
+        return ""
+    from packaging.requirements import Requirement
+    from packaging.specifiers import SpecifierSet
+
+    for line in lines:
+        requirement = Requirement(line)
+        if requirement.marker is not None and not requirement.marker.evaluate({"extra": ""}):
+            continue
+        if not requirement.specifier.contains(__version__, prereleases=True):
+            return f"needs {CORE}{requirement.specifier}, and {CORE} {__version__} is installed"
+    running = ".".join(map(str, sys.version_info[:3]))
+    if python and not SpecifierSet(python).contains(running):
+        return f"needs Python {python}, and this is Python {running}"
+    return ""
+
+
+def _ask(name: str, plugin: object) -> tuple[dict[str, list[Entry]], list[str]]:
+    """Call every hook of a plugin and check what comes back; (entries by hook, oddities).
+
+    Raises whatever the plugin raises, and `_Fault` for a wrong answer.
+    """
+    import pluggy
+
+    from gan import hookspecs
+
+    manager = pluggy.PluginManager(GROUP)
+    manager.add_hookspecs(hookspecs)
+    manager.register(plugin, name)
+    known = hookspecs.ENTRY_TYPES
+    odd = _misspelt(plugin, known)
+    entries: dict[str, list[Entry]] = {}
+    for hook, kind in known.items():
+        caller = getattr(manager.hook, hook)
+        if not caller.get_hookimpls():
+            continue
+        (answer,) = caller() or (None,)
+        entries[hook] = _checked(hook, kind, answer)
+    if not entries and not odd:
+        odd.append(f"it offers nothing: no function of '{getattr(plugin, '__name__', name)}' is marked with @hookimpl")
+    return entries, odd
+
+
+class _Fault(GanError):  # noqa: N818  (told to people, as a reason)
+    """An answer of a plugin that is not what its hook promises."""
+
+
+def _checked(hook: str, kind: type[Entry], answer: object) -> list[Entry]:
+    if answer is None or isinstance(answer, (str, bytes, Mapping)) or not isinstance(answer, Iterable):
+        raise _Fault(f"{hook} returned {type(answer).__name__}, and it gives {kind.__name__}s")
+    entries: list[Entry] = []
+    for entry in answer:
+        if not isinstance(entry, kind):
+            raise _Fault(f"{hook} gave {type(entry).__name__} {entry!r:.60}, and it gives {kind.__name__}s")
+        for text in ("name", "summary", "target"):
+            if not isinstance(getattr(entry, text), str):
+                raise _Fault(f"{hook} gave an entry whose {text} is no text: {getattr(entry, text)!r:.60}")
+        if not _NAME.fullmatch(entry.name):
+            raise _Fault(f"{hook} gave the name {entry.name!r}: lower-case letters, digits and hyphens only")
+        if any(entry.name == other.name for other in entries):
+            raise _Fault(f"{hook} gave the name '{entry.name}' twice")
+        if len(entries) >= MAX_ENTRIES:
+            raise _Fault(f"{hook} gave more than {MAX_ENTRIES:,} entries")
+        entries.append(entry)
+    return entries
+
+
+def _misspelt(plugin: object, known: Collection[str]) -> list[str]:
+    """Functions that look like hooks and are none, and hooks that are not marked."""
+    from gan.errors import nearest
+
+    odd = []
+    for name in dir(plugin):
+        marked = getattr(getattr(plugin, name, None), f"{GROUP}_impl", None) is not None
+        if marked and name not in known:
+            close = nearest(name, known)
+            odd.append(f"'{name}' is no hook" + (f"; did you mean '{close}'?" if close else ""))
+        elif not marked and name in known:
+            odd.append(f"'{name}' is not marked with @hookimpl, so it is not called")
+    return odd
+
+
+def _entry_point(value: str) -> tuple[str, str]:
+    match = _ENTRY_POINT.fullmatch(value)
+    if match is None:
+        raise _Fault(f"'{value}' does not name a module")
+    return match[1], match[2] or ""
+
+
+def _resolve(module: str, path: str) -> Any:
+    found: Any = importlib.import_module(module)
+    for part in path.split(".") if path else ():
+        found = getattr(found, part)
+    return found
+
+
+def _of(owned: Owned) -> str:
+    return f"plugin {owned.info.title}, '{owned.entry.name}'"
+
+
+def _told(error: BaseException) -> str:
+    """An exception in one short line."""
+    if isinstance(error, _Fault):
+        return str(error)
+    if isinstance(error, SystemExit):
+        return f"it tried to end the program (SystemExit: {error.code})"
+    text = " ".join(str(error).split())
+    return f"{type(error).__name__}: {text[:300]}" if text else type(error).__name__
+
+
+def _normal(name: str) -> str:
+    """A name as packaging compares it."""
+    return re.sub(r"[-_.]+", "-", name).lower()
