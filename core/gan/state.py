@@ -1,0 +1,268 @@
+"""States as bytes and back: nested dicts, lists and tuples of tensors and plain values, without pickle.
+
+`split` takes a state apart into a structure (JSON) and its tensors (safetensors); `join` puts it together again, exact
+to the bit, with integer keys, tuples, infinities and memory layouts as they were. Everything that is read is taken
+for hostile: it is parsed, never run, and what it promises is checked before memory is set aside for it.
+"""
+
+from __future__ import annotations
+
+import errno
+import json
+import math
+import os
+import stat
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import safetensors.torch
+import torch
+from torch import Tensor, nn
+
+MAX_JSON_BYTES = 64 << 20
+"""Largest structure or manifest that is read."""
+MAX_DEPTH = 64
+"""Deepest nesting of a state."""
+_TAG = "$"
+
+
+class Broken(Exception):  # noqa: N818  (never leaves the checkpoint's code)
+    """What was read is not what `split` wrote; the text says why."""
+
+
+def split(state: Any) -> tuple[Any, dict[str, Tensor]]:
+    """Structure and tensors of a state. The tensors are dense copies on the CPU.
+
+    Raises `TypeError` for anything that is no tensor, dict, list, tuple or plain value, with its path.
+    """
+    tensors: dict[str, Tensor] = {}
+    return _split(state, (), tensors), tensors
+
+
+def _split(value: Any, path: tuple[str, ...], tensors: dict[str, Tensor]) -> Any:
+    where = ".".join(path) or "the state"
+    if len(path) > MAX_DEPTH:
+        raise TypeError(f"{where} is nested deeper than {MAX_DEPTH}")
+    if value is None or isinstance(value, (bool, str)):
+        return value
+    if isinstance(value, int):
+        return int(value)
+    if isinstance(value, float):
+        return float(value) if math.isfinite(value) else {_TAG: "float", "value": repr(float(value))}
+    if isinstance(value, Tensor):
+        return _split_tensor(value, where, tensors)
+    if isinstance(value, Mapping):
+        plain = all(isinstance(key, str) for key in value) and _TAG not in value
+        pairs = [(key, _split(item, (*path, str(key)), tensors)) for key, item in value.items()]
+        if plain:
+            return dict(pairs)
+        if not all(isinstance(key, (str, int)) and not isinstance(key, bool) for key, _ in pairs):
+            raise TypeError(f"{where} has a key that is neither text nor an integer")
+        return {_TAG: "dict", "items": [list(pair) for pair in pairs]}
+    if isinstance(value, (list, tuple)):
+        items = [_split(item, (*path, str(index)), tensors) for index, item in enumerate(value)]
+        return items if isinstance(value, list) else {_TAG: "tuple", "items": items}
+    raise TypeError(f"{where} is a {type(value).__name__}; a state holds tensors and plain values")
+
+
+def _split_tensor(value: Tensor, where: str, tensors: dict[str, Tensor]) -> dict[str, Any]:
+    if value.layout != torch.strided or value.is_quantized or value.device.type == "meta":
+        raise TypeError(f"{where} is a sparse, quantised or meta tensor; a state holds dense ones")
+    name = where
+    while name in tensors:  # 1 and "1" may both be keys
+        name += "'"
+    order = _order(value)
+    tag: dict[str, Any] = {_TAG: "tensor", "name": name}
+    dense = value.detach()
+    if order is not None:
+        tag["order"] = order
+        dense = dense.permute(order)
+    copy = torch.empty(dense.shape, dtype=dense.dtype)
+    tensors[name] = copy.copy_(dense)
+    return tag
+
+
+def _order(value: Tensor) -> list[int] | None:
+    """The permutation that makes a dense tensor contiguous (channels_last and the like), None when it is already.
+
+    An axis of length 1 has a stride too, and kernels look at it: it is restored as well.
+    """
+    strides, shape = value.stride(), value.shape
+    if value.numel() == 0 or strides == torch.empty(shape, device="meta").stride():
+        return None
+    order = sorted(range(value.dim()), key=lambda axis: (-strides[axis], -shape[axis]))
+    restored = torch.empty([shape[axis] for axis in order], device="meta").permute(_inverse(order))
+    return order if restored.stride() == strides else None
+
+
+def _inverse(order: list[int]) -> list[int]:
+    return [order.index(axis) for axis in range(len(order))]
+
+
+def join(structure: Any, tensors: Mapping[str, Tensor], where: str) -> Any:
+    """The state that `split` took apart. Raises `Broken`."""
+    left = dict(tensors)
+    try:
+        state = _join(structure, left)
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise Broken(f"{where} does not describe a state ({error})") from error
+    if left:
+        raise Broken(f"{where} does not mention the tensor '{min(left)}'")
+    return state
+
+
+def _join(value: Any, left: dict[str, Tensor]) -> Any:
+    if isinstance(value, list):
+        return [_join(item, left) for item in value]
+    if not isinstance(value, dict):
+        return value
+    tag = value.get(_TAG)
+    if tag is None:
+        return {key: _join(item, left) for key, item in value.items()}
+    if tag == "float" and value["value"] in ("nan", "inf", "-inf"):
+        return float(value["value"])
+    if tag == "tuple":
+        return tuple(_join(item, left) for item in value["items"])
+    if tag == "dict":
+        pairs = [(key, _join(item, left)) for key, item in value["items"]]
+        if not all(isinstance(key, (str, int)) for key, _ in pairs) or len(dict(pairs)) != len(pairs):
+            raise ValueError("a key is impossible or there twice")
+        return dict(pairs)
+    if tag == "tensor":
+        tensor = left.pop(value["name"])
+        order = value.get("order")
+        if order is None:
+            return tensor
+        if sorted(order) != list(range(tensor.dim())):
+            raise ValueError("an order of axes is no permutation")
+        return tensor.permute(_inverse(order))
+    raise ValueError(f"unknown tag {tag!r}")
+
+
+def tensor_bytes(tensors: Mapping[str, Tensor]) -> bytes:
+    """The safetensors file of the tensors of `split`."""
+    content: bytes = safetensors.torch.save(dict(tensors))
+    return content
+
+
+def read_tensors(content: bytes, where: str) -> dict[str, Tensor]:
+    """The tensors of a safetensors file, each in memory of its own. Raises `Broken`."""
+    try:
+        return {name: tensor.clone() for name, tensor in safetensors.torch.load(content).items()}
+    except (KeyboardInterrupt, SystemExit, MemoryError):
+        raise
+    except BaseException as error:  # a panic of the reader is no Exception
+        raise Broken(f"{where} is no safetensors file ({error})") from error
+
+
+def read_json(content: bytes, where: str) -> Any:
+    """Strict JSON: no second key of one name, no NaN, no depth that the parser cannot take. Raises `Broken`."""
+
+    def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        found = dict(pairs)
+        if len(found) != len(pairs):
+            raise ValueError("a key is there twice")
+        return found
+
+    def refuse(name: str) -> Any:
+        raise ValueError(f"{name} is no JSON")
+
+    try:
+        return json.loads(content.decode("utf-8"), object_pairs_hook=unique, parse_constant=refuse)
+    except (ValueError, RecursionError) as error:
+        raise Broken(f"{where} is no JSON ({error})") from error
+
+
+def read_regular(path: Path, size: int | None) -> bytes:
+    """The content of a regular file of exactly `size` bytes (None: of at most `MAX_JSON_BYTES`).
+
+    Links, pipes and devices are refused, so that a damaged folder neither hangs nor reads elsewhere. Raises `Broken`.
+    """
+    flags = os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
+    try:
+        descriptor = os.open(path, flags)
+        with open(descriptor, "rb") as file:
+            status = os.fstat(descriptor)
+            if not stat.S_ISREG(status.st_mode):
+                raise Broken(f"{path.name} is no regular file")
+            if size is not None and status.st_size != size:
+                raise Broken(f"{path.name} has {status.st_size:,} bytes, not {size:,}")
+            if size is None and status.st_size > MAX_JSON_BYTES:
+                raise Broken(f"{path.name} has {status.st_size:,} bytes, more than {MAX_JSON_BYTES:,}")
+            content = file.read(status.st_size + 1)
+    except OSError as error:
+        reason = "is a link" if error.errno == errno.ELOOP else f"cannot be read: {error.strerror or error}"
+        raise Broken(f"{path.name} {reason}") from error
+    if len(content) != status.st_size:
+        raise Broken(f"{path.name} changed while it was read")
+    return content
+
+
+def unlike(owner: Any, state: dict[str, Any]) -> str:
+    """How a loaded state differs from what its owner expects (``""``: it fits): names, shapes, dtypes, kinds.
+
+    A part that the owner has not filled yet (an empty dict or list, None) takes anything; an optimiser's per-parameter
+    states are compared with its parameters.
+    """
+    if isinstance(owner, torch.optim.Optimizer):
+        return _unlike_optimizer(owner, state)
+    return next(_unlike(owner.state_dict(), state, "", strict=isinstance(owner, nn.Module)), "")
+
+
+def _unlike(expected: Any, found: Any, path: str, *, strict: bool) -> Iterator[str]:
+    shown = path or "the state"
+    if isinstance(expected, Mapping):
+        if not isinstance(found, dict):
+            yield f"{shown} is no mapping"
+        elif strict or (expected and found):
+            for key in expected.keys() - found.keys():
+                yield f"it lacks '{path}{key}'"
+            for key in found.keys() - expected.keys():
+                yield f"nothing takes '{path}{key}'"
+            for key in expected.keys() & found.keys():
+                yield from _unlike(expected[key], found[key], f"{path}{key}.", strict=strict)
+    elif isinstance(expected, (list, tuple)):
+        if not isinstance(found, type(expected)):
+            yield f"{shown.rstrip('.')} is no {type(expected).__name__}"
+        elif expected and found:
+            if len(expected) != len(found):
+                yield f"{shown.rstrip('.')} has {len(found)} items, not {len(expected)}"
+            for index, (one, other) in enumerate(zip(expected, found)):
+                yield from _unlike(one, other, f"{path}{index}.", strict=strict)
+    elif isinstance(expected, Tensor):
+        yield from _unlike_tensor(expected, found, shown.rstrip("."))
+    elif expected is not None and (isinstance(found, (Tensor, dict, list, tuple))):
+        yield f"{shown.rstrip('.')} is no plain value"
+
+
+def _unlike_tensor(expected: Tensor, found: Any, shown: str) -> Iterator[str]:
+    if not isinstance(found, Tensor):
+        yield f"{shown} is no tensor"
+    elif found.shape != expected.shape:
+        yield f"{shown} has shape {tuple(found.shape)}, not {tuple(expected.shape)}"
+    elif found.dtype != expected.dtype:
+        yield f"{shown} has dtype {found.dtype}, not {expected.dtype}"
+
+
+def _unlike_optimizer(owner: torch.optim.Optimizer, state: dict[str, Any]) -> str:
+    if state.keys() != {"state", "param_groups"}:
+        return "it is not the state of an optimiser"
+    groups, parts = state["param_groups"], state["state"]
+    if not isinstance(groups, list) or not isinstance(parts, dict) or len(groups) != len(owner.param_groups):
+        return f"it has other parameter groups than the optimiser's {len(owner.param_groups)}"
+    parameters: dict[int, Tensor] = {}
+    for index, (group, own) in enumerate(zip(groups, owner.param_groups)):
+        if not isinstance(group, dict) or group.keys() != own.keys() or not isinstance(group["params"], list):
+            return f"its parameter group {index} has other settings"
+        if len(group["params"]) != len(own["params"]):
+            return f"its parameter group {index} has {len(group['params'])} parameters, not {len(own['params'])}"
+        parameters.update(zip(group["params"], own["params"]))
+    for key, part in parts.items():
+        if key not in parameters or not isinstance(part, dict):
+            return f"nothing takes the state of parameter {key}"
+        for name, value in part.items():
+            if isinstance(value, Tensor) and value.dim() > 0 and value.shape != parameters[key].shape:
+                shape = tuple(parameters[key].shape)
+                return f"'{name}' of parameter {key} has shape {tuple(value.shape)}, not {shape}"
+    return ""

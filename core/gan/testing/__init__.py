@@ -1,0 +1,63 @@
+"""What a plugin's tests use: a toy plugin of real classes, distributions without pip, the conformance kit.
+
+* `gan.testing.toy` is a whole plugin: points in the plane and a small perceptron.
+* `install` writes a distribution into a folder, so that it is found when the folder is on the path.
+* `shared_data` finds the real data beside a checkout.
+
+Importing this package imports neither torch nor numpy.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+__all__ = ["install", "shared_data"]
+
+
+def shared_data(*parts: str) -> Path | None:
+    """The real data for tests, or one file of it; None when it is not on this machine.
+
+    Looked for in the variable ``GAN_SHARED`` (the folder that holds ``data``), then beside the checkout.
+    """
+    named = os.environ.get("GAN_SHARED")
+    checkout = Path(__file__).resolve().parents[3]
+    folders = [Path(named)] if named else [checkout.parent / "shared", checkout.parent.parent / "shared"]
+    for folder in folders:
+        path = folder.joinpath("data", *parts)
+        if path.exists():
+            return path
+    return None
+
+
+def install(
+    folder: Path,
+    name: str,
+    files: Mapping[str, str],
+    *,
+    module: str = "",
+    distribution: str = "",
+    version: str = "1.0",
+    requires: Iterable[str] = ("gan-core",),
+    summary: str = "A plugin of a test",
+) -> str:
+    """Write a distribution with the plugin `name` into `folder`, as pip would, and return its module's name.
+
+    `files` are texts by path (``{"gan_sketch.py": "…"}``). With `folder` on ``sys.path`` (or ``PYTHONPATH``) the plugin
+    is installed.
+    """
+    distribution = distribution or f"gan-{name}"
+    module = module or distribution.replace("-", "_")
+    for path, text in files.items():
+        target = folder / path
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.write_text(text, encoding="utf-8")
+    info = folder / f"{re.sub(r'[-_.]+', '_', distribution)}-{version}.dist-info"
+    info.mkdir(parents=True)
+    lines = ["Metadata-Version: 2.1", f"Name: {distribution}", f"Version: {version}", f"Summary: {summary}"]
+    lines += [f"Requires-Dist: {requirement}" for requirement in requires]
+    (info / "METADATA").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    (info / "entry_points.txt").write_text(f"[gan]\n{name} = {module}\n", encoding="utf-8")
+    return module

@@ -1,0 +1,94 @@
+"""Two perceptrons that play the plain two-player game (Goodfellow et al. 2014, arXiv:1406.2661), on vectors."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from itertools import pairwise
+
+from pydantic import BaseModel, ConfigDict
+from pydantic import Field as Setting
+from torch import Tensor, nn
+
+from gan.contracts import Field, Loss, Penalty, Request
+from gan.draws import Draws
+from gan.game import Batch, Optimizer, Phase, Player, adversarial_turns
+
+
+class MLP(nn.Module):
+    """A generator and a discriminator of hidden ReLU layers, for a modality whose one field is a vector."""
+
+    class Config(BaseModel):
+        """Settings of the recipe's section `model`."""
+
+        model_config = ConfigDict(extra="forbid")
+
+        hidden: int = Setting(128, gt=0, description="Width of the hidden layers, in units.")
+        layers: int = Setting(3, gt=0, description="Number of hidden layers of each network.")
+        latent: int = Setting(2, gt=0, description="Size of the latent vector.")
+        critic_repeats: int = Setting(1, gt=0, description="Discriminator updates for one of the generator.")
+
+    class Options(BaseModel):
+        """What one call of `generate` may choose."""
+
+        model_config = ConfigDict(extra="forbid")
+
+        truncation: float = Setting(1.0, gt=0, description="Scale of the latent vectors; 1: as trained.")
+
+    def __init__(self, config: Config, fields: Mapping[str, Field]) -> None:
+        super().__init__()
+        self.config = config
+        (self.field,) = fields
+        size = fields[self.field].shape[0]
+        self.generator = perceptron(config.latent, config.hidden, config.layers, size)
+        self.discriminator = perceptron(size, config.hidden, config.layers, 1)
+
+    def players(self) -> dict[str, Player]:
+        """``generator``, averaged, and ``discriminator``."""
+        adam = Optimizer(lr=2e-4, betas=(0.0, 0.99))
+        return {
+            "generator": Player(self.generator, adam, average=True),
+            "discriminator": Player(self.discriminator, adam),
+        }
+
+    def phases(self, loss: Loss, penalties: Mapping[str, Penalty]) -> list[Phase]:
+        """One adversarial phase."""
+
+        def fake(batch: Batch) -> Tensor:
+            made: Tensor = self.generator(batch.draws.randn(self.config.latent))
+            return made
+
+        def critic(samples: Tensor) -> Tensor:
+            scores: Tensor = self.discriminator(samples)
+            return scores
+
+        turns = adversarial_turns(
+            loss,
+            penalties,
+            real=lambda batch: batch[self.field],
+            fake=fake,
+            critic=critic,
+            critic_repeats=self.config.critic_repeats,
+        )
+        return [Phase("adversarial", turns)]
+
+    def latents(self, count: int, rng: Draws) -> Tensor:
+        """``(count, latent)`` from N(0, 1)."""
+        return rng.randn(self.config.latent)
+
+    def decode(self, latents: Tensor, request: Request) -> dict[str, Tensor]:
+        """The samples of latents."""
+        scale = 1.0 if request.options is None else request.options.truncation
+        return {self.field: self.generator(scale * latents)}
+
+    def generate(self, count: int, rng: Draws, request: Request) -> dict[str, Tensor]:
+        """``(count, size)`` vectors."""
+        return self.decode(self.latents(count, rng), request)
+
+
+def perceptron(inputs: int, hidden: int, layers: int, outputs: int) -> nn.Sequential:
+    """``(N, inputs) -> (N, outputs)`` with `layers` hidden ReLU layers of one width."""
+    widths = [inputs] + [hidden] * layers
+    modules: list[nn.Module] = []
+    for before, after in pairwise(widths):
+        modules += [nn.Linear(before, after), nn.ReLU()]
+    return nn.Sequential(*modules, nn.Linear(hidden, outputs))

@@ -1,0 +1,75 @@
+"""The plugin `toy`: points in the plane and a small multilayer perceptron. Real classes at a size for tests.
+
+In a test it is registered by hand::
+
+    plugins = Plugins()
+    plugins.register("toy", gan.testing.toy)
+
+and ``gan.testing.install(folder, "toy", ...)`` makes it a distribution for a process of its own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from gan.contracts import ArchitectureEntry, DatasetEntry, MetricEntry, ModalityEntry, RecipeEntry
+from gan.hookspecs import hookimpl
+
+
+@hookimpl
+def gan_modalities() -> Iterator[ModalityEntry]:
+    """Points in the plane."""
+    yield ModalityEntry(
+        name="points", summary="Points in the plane", target="gan.testing.points:Points", dataset="ring"
+    )
+
+
+@hookimpl
+def gan_architectures() -> Iterator[ArchitectureEntry]:
+    """Two perceptrons."""
+    yield ArchitectureEntry(
+        name="mlp",
+        summary="Two perceptrons with hidden layers of one width",
+        target="gan.testing.mlp:MLP",
+        modality="points",
+        paper="Goodfellow et al., Generative Adversarial Nets, 2014, arXiv:1406.2661",
+    )
+
+
+@hookimpl
+def gan_datasets() -> Iterator[DatasetEntry]:
+    """The two standard mixtures of Gaussians."""
+    for name, summary in (
+        ("ring", "8 Gaussians with sigma 0.02 on a ring of radius 2"),
+        ("grid", "25 Gaussians with sigma 0.05 on a grid of spacing 2"),
+    ):
+        yield DatasetEntry(
+            name=name,
+            summary=summary,
+            target=f"gan.testing.points:write_{name}",
+            modality="points",
+            licence="made by a formula, nobody's",
+        )
+
+
+@hookimpl
+def gan_metrics() -> Iterator[MetricEntry]:
+    """How many Gaussians of the ring are hit."""
+    yield MetricEntry(
+        name="ring-modes",
+        summary="Gaussians of the ring with a sample within 0.25, and the share of samples that lie so near",
+        target="gan.testing.points:RingModes",
+        modality="points",
+    )
+
+
+@hookimpl
+def gan_recipes() -> Iterator[RecipeEntry]:
+    """A training of half a minute."""
+    yield RecipeEntry(
+        name="ring",
+        summary="A perceptron learns the ring of 8 Gaussians",
+        target="gan.testing:recipes/ring.yaml",
+        architecture="mlp",
+        default=True,
+    )
