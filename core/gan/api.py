@@ -45,10 +45,13 @@ def train(
     plugins = plugins or Plugins.installed()
     if isinstance(values, str | Path):
         path = Path(values)
-        values = recipes.read_values(path) if path.suffix in (".yaml", ".yml") else recipe_values(plugins, str(values))
+        is_file = path.suffix in (".yaml", ".yml")
+        wanted: Mapping[str, Any] = recipes.read_values(path) if is_file else recipe_values(plugins, str(values))
     elif set(values) <= {"plugin", "architecture"} and "plugin" in values:
-        values = recipe_values(plugins, values["plugin"], values.get("architecture"))
-    return start(values, plugins, reporter or Reporter(), out=None if out is None else Path(out))
+        wanted = recipe_values(plugins, values["plugin"], values.get("architecture"))
+    else:
+        wanted = values
+    return start(wanted, plugins, reporter or Reporter(), out=None if out is None else Path(out))
 
 
 def resume_run(run: str | Path, *, reporter: Reporter | None = None, plugins: Plugins | None = None) -> Result:

@@ -33,8 +33,10 @@ if TYPE_CHECKING:
     from gan.game import Phase, Player
     from gan.source import SourceFile
 
-    Sample: TypeAlias = dict[str, np.ndarray[Any, Any]]  # one item: field name -> array
-    Samples: TypeAlias = dict[str, np.ndarray[Any, Any]]  # many items: field name -> array with a leading axis
+Sample: TypeAlias = "dict[str, np.ndarray[Any, Any]]"
+"""One item: field name -> array."""
+Samples: TypeAlias = "dict[str, np.ndarray[Any, Any]]"
+"""Many items: field name -> array with a leading axis."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -260,7 +262,8 @@ class Loss(Protocol):
 class Critic(Protocol):
     """Gives raw scores ``(N, …)`` to a batch of samples."""
 
-    def __call__(self, samples: Tensor, /) -> Tensor: ...
+    def __call__(self, samples: Tensor, /) -> Tensor:
+        """Scores of `samples`."""
 
 
 class Penalty(Protocol):

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 def dataset_folder(owned: Owned) -> Path:
     """Where the data set lies, or will lie."""
     entry = owned.entry
-    return cache_folder() / "datasets" / f"{entry.name}-{entry.version}"  # type: ignore[attr-defined]
+    return cache_folder() / "datasets" / f"{entry.name}-{entry.version}"
 
 
 def prepare_dataset(owned: Owned, plugins: Plugins) -> Path:
@@ -40,7 +40,7 @@ def prepare_dataset(owned: Owned, plugins: Plugins) -> Path:
             raise PluginError(
                 owned.info.name, f"data set '{owned.entry.name}' of {owned.info.distribution} failed: {error}"
             ) from error
-        about = {"name": owned.entry.name, "licence": owned.entry.licence}  # type: ignore[attr-defined]
+        about = {"name": owned.entry.name, "licence": owned.entry.licence}
         (aside / "dataset.json").write_text(json.dumps(about))
         try:
             aside.rename(folder)

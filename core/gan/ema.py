@@ -12,8 +12,8 @@ from torch import Tensor, nn
 class Average:
     """Averaged copies of parameters.
 
-    After h = `half_life` real samples an old value counts one half (Karras et al. 2020, training loop; β = 0.5^(n/h) for
-    an update of n samples). With `rampup` r the half-life is at most r times the samples shown so far. Buffers are not
+    After h = `half_life` real samples an old value counts one half: β = 0.5^(n/h) for an update of n samples (Karras et
+    al. 2020). With `rampup` r the half-life is at most r times the samples shown so far. Buffers are not
     averaged: samples are made with the live ones.
     """
 

@@ -13,7 +13,7 @@ import torch
 
 from gan import recipe as recipes
 from gan.contracts import DatasetEntry, Loss, Penalty
-from gan.data import Order, Pack, cache_folder, open_pack
+from gan.data import Pack, cache_folder, open_pack
 from gan.datasets import prepare_dataset
 from gan.device import Device
 from gan.errors import BadData, PluginError, UnknownName, UsageError, nearest
@@ -23,7 +23,7 @@ from gan.plugins import Owned, Plugins
 from gan.recipe import Recipe, validated
 from gan.report import Reporter
 from gan.source import list_source
-from gan.trainer import Trainer, phase_lengths
+from gan.trainer import phase_lengths
 
 
 @dataclass
@@ -56,12 +56,12 @@ def recipe_values(plugins: Plugins, plugin: str, architecture: str | None = None
         chosen = plugins.find("gan_recipes", named, plugin)
     elif architecture is not None:
         plugins.find("gan_architectures", architecture, plugin)  # tells a wrong name with the nearest right one
-        fitting = [owned for owned in offered if owned.entry.architecture == architecture]  # type: ignore[attr-defined]
+        fitting = [owned for owned in offered if owned.entry.architecture == architecture]
         if not fitting:
             return {"plugin": plugin, "architecture": architecture}
-        chosen = max(fitting, key=lambda owned: owned.entry.default)  # type: ignore[attr-defined]
+        chosen = max(fitting, key=lambda owned: owned.entry.default)
     else:
-        defaults = [owned for owned in offered if owned.entry.default]  # type: ignore[attr-defined]
+        defaults = [owned for owned in offered if owned.entry.default]
         if not defaults:
             names = [owned.entry.name for owned in plugins.entries("gan_architectures", plugin)]
             known = f" (it has {', '.join(names)})" if names else ""
@@ -79,7 +79,7 @@ def look_up(values: Mapping[str, Any], plugins: Plugins) -> Parts:
     recipe = validated(Recipe, values, "")
     plugins.require(recipe.plugin)
     architecture = plugins.find("gan_architectures", recipe.architecture, recipe.plugin)
-    modality = plugins.find("gan_modalities", architecture.entry.modality)  # type: ignore[attr-defined]
+    modality = plugins.find("gan_modalities", architecture.entry.modality)
     architecture_class = plugins.load(architecture)
     modality_class = plugins.load(modality)
     modality_config = validated(modality_class.Config, recipe.modality, "modality")
@@ -99,13 +99,21 @@ def look_up(values: Mapping[str, Any], plugins: Plugins) -> Parts:
         update={
             "modality": modality_config.model_dump(mode="json"),
             "model": model_config.model_dump(mode="json"),
-            "data": recipe.data.model_copy(update={"source": recipe.data.source or modality.entry.dataset}),  # type: ignore[attr-defined]
+            "data": recipe.data.model_copy(update={"source": recipe.data.source or modality.entry.dataset}),
         }
     )
     return Parts(
-        recipe, architecture, architecture_class, modality, modality_class, modality_config, model_config, loss, penalties,
+        recipe,
+        architecture,
+        architecture_class,
+        modality,
+        modality_class,
+        modality_config,
+        model_config,
+        loss,
+        penalties,
         {owned.info.distribution: owned.info.version for owned in owners},
-    )  # fmt: skip
+    )
 
 
 def _constructed(factory: Any, settings: Mapping[str, Any], what: str) -> Any:
@@ -200,7 +208,7 @@ def _plain(values: dict[str, Any]) -> dict[str, Any]:
 
 
 def _optimizer(settings: Optimizer, changes: Mapping[str, Any], player: str) -> Optimizer:
-    from pydantic import TypeAdapter
+    from pydantic import TypeAdapter, ValidationError
 
     values = {**dataclasses.asdict(settings), **changes}
     known = [f.name for f in dataclasses.fields(Optimizer)]
@@ -211,8 +219,8 @@ def _optimizer(settings: Optimizer, changes: Mapping[str, Any], player: str) -> 
             raise UsageError(f"unknown key 'optimizers.{player}.{key}'; {hint}")
     try:
         return TypeAdapter(Optimizer).validate_python(values)
-    except ValueError as error:
-        problem = error.errors(include_url=False)[0]  # type: ignore[attr-defined]
+    except ValidationError as error:
+        problem = error.errors(include_url=False)[0]
         where = ".".join(map(str, ("optimizers", player, *problem["loc"])))
         raise UsageError(f"'{where}' cannot be {problem['input']!r}: {problem['msg'].lower()}") from None
 

@@ -28,7 +28,6 @@ from gan.game import Batch, Optimizer, Phase, Player, Turn
 from gan.recipe import Training
 from gan.stats import Stats
 
-
 AGREE_EVERY = 16
 """Iterations between two questions of several processes whether to stop."""
 

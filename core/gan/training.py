@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import signal
 import threading
@@ -24,7 +25,7 @@ from gan.device import choose
 from gan.draws import derive
 from gan.errors import BadData, CheckpointError, Stopped
 from gan.evaluation import measure
-from gan.files import write_json, write_text
+from gan.files import make_dirs, write_bytes, write_json, write_text
 from gan.model import Model
 from gan.plots import plot_training
 from gan.plugins import Plugins
@@ -184,6 +185,8 @@ class _Session:
     def lead(self, run: RunFolder) -> Result:
         """Train and write the run folder."""
         self.checkpoints = Checkpoints(run.checkpoints, self.recipe.training.keep_checkpoints)
+        for folder in (run.previews, run.samples, run.evaluation):
+            make_dirs(folder)
         self.reporter.started(run.path, self.parts.title, self.trainer.samples, self.trainer.total)
         untrained_file = run.evaluation / "untrained.json"
         if self.trainer.samples == 0 and not untrained_file.exists():
@@ -233,17 +236,16 @@ class _Session:
 
     def _preview(self, run: RunFolder) -> None:
         path = run.previews / f"samples-{self.trainer.samples:09d}.png"
-        path.parent.mkdir(parents=True, exist_ok=True)
         with self.trainer.sampling():
             samples = self.model.generate(
                 PREVIEW_SAMPLES, derive(self.recipe.seed, "preview"), given=self._given(PREVIEW_SAMPLES)
             )
-        self.modality.preview(samples).save(path)
+        _write_picture(self.modality.preview(samples), path)
         self.reporter.preview(path)
 
     def _given(self, count: int) -> Samples | None:
         """Given fields for architectures that work on an input: those of real samples."""
-        fields = getattr(self.model.architecture, "given_fields", tuple)()
+        fields: tuple[str, ...] = getattr(self.model.architecture, "given_fields", tuple)()
         if not fields:
             return None
         real = self._real_samples(count)
@@ -281,10 +283,9 @@ class _Session:
             samples = self.model.generate(count, self.recipe.seed, given=self._given(count)) if count else {}
         artefacts = self.model.write(samples, run.samples) if count else []
         pictures = [run.samples / "preview.png"]
-        pictures[0].parent.mkdir(parents=True, exist_ok=True)
         with self.trainer.sampling():
             wall = self.model.generate(PREVIEW_SAMPLES, self.recipe.seed, given=self._given(PREVIEW_SAMPLES))
-        self.modality.preview(wall).save(pictures[0])
+        _write_picture(self.modality.preview(wall), pictures[0])
         pictures.append(plot_training(run.metrics, run.path / "training.png"))
         metrics = self._measure()
         result = Result(
@@ -325,6 +326,12 @@ def _result_from(summary: dict[str, Any]) -> Result:
     )
 
 
+def _write_picture(picture: Any, path: Path) -> None:
+    content = io.BytesIO()
+    picture.save(content, "PNG")
+    write_bytes(path, content.getvalue())
+
+
 def model_card(result: Result, parts: Parts, pack: Pack) -> str:
     """The run folder's README.md."""
     recipe = parts.recipe
@@ -333,7 +340,7 @@ def model_card(result: Result, parts: Parts, pack: Pack) -> str:
         f"# {result.title}",
         "",
         f"Trained by `gan` with {parts.architecture.info.distribution} {parts.architecture.info.version}: "
-        f"{entry.summary} ({entry.paper}).",  # type: ignore[attr-defined]
+        f"{entry.summary} ({entry.paper}).",
         "",
         f"* Data: {result.data} (sha256 {pack.fingerprint[:16]}…)"
         + (f"; {len(pack.skipped)} files were skipped, see manifest.json" if pack.skipped else ""),

@@ -109,7 +109,7 @@ def _run(command: Callable[[], Any], debug: bool) -> int:
     except MemoryError:
         return _tell(NumericError("memory ran out; lower training.batch"), debug)
     except RuntimeError as error:
-        if debug or "out of memory" not in str(error) and "not enough memory" not in str(error):
+        if debug or ("out of memory" not in str(error) and "not enough memory" not in str(error)):
             raise
         return _tell(NumericError("memory ran out; lower training.batch"), debug)
     return code if isinstance(code, int) else 0

@@ -75,7 +75,7 @@ class PlainReporter(QuietReporter):
 
     def tick(self, tick: Tick) -> None:
         """A line."""
-        left = (tick.total - tick.samples) / max(tick.rate, 1e-9)
+        left = tick.seconds * (tick.total - tick.samples) / max(tick.samples, 1)
         skipped = f"  skipped {tick.skipped}" if tick.skipped else ""
         click.echo(
             f"{tick.phase}  {tick.samples:,}/{tick.total:,} samples  {tick.rate:,.0f}/s  "

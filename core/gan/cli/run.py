@@ -66,7 +66,7 @@ def run(
     changes = [f"{key}={_yaml(value)}" for key, value in flags.items() if value is not None]
     values = with_settings(values, [*changes, *settings])
     if samples is not None:
-        _shorten(values, samples, plugins)
+        _shorten(values, samples)
     if dry_run:
         _show_dry_run(values, plugins, as_json)
         return
@@ -108,10 +108,10 @@ def _yaml(value: Any) -> str:
     return text.removesuffix("\n...\n").strip()
 
 
-def _shorten(values: dict[str, Any], samples: int, plugins: Any) -> None:
+def _shorten(values: dict[str, Any], samples: int) -> None:
     """``--samples`` is the whole length: phases with a length of their own in the recipe keep their shares of it."""
-    phases = values.get("phases") or {}
-    lengths = {n: p.get("samples") for n, p in phases.items() if isinstance(p, dict)}
+    phases: dict[str, Any] = values.get("phases") or {}
+    lengths: dict[str, Any] = {n: p.get("samples") for n, p in phases.items() if isinstance(p, dict)}
     if not lengths or not all(isinstance(n, int) and n > 0 for n in lengths.values()):
         return
     total = sum(lengths.values())
