@@ -26,6 +26,7 @@ import pluggy
 from gan.contracts import (
     ArchitectureEntry,
     DatasetEntry,
+    ExtractorEntry,
     LossEntry,
     MetricEntry,
     ModalityEntry,
@@ -68,6 +69,12 @@ def gan_metrics() -> Iterable[MetricEntry]:
 
 
 @hookspec
+def gan_extractors() -> Iterable[ExtractorEntry]:
+    """Named, versioned, hashed feature extractors for metrics: things that give a `gan.contracts.Extractor`."""
+    return ()
+
+
+@hookspec
 def gan_datasets() -> Iterable[DatasetEntry]:
     """Named data: functions that fill a folder from a dependency or a checked download."""
     return ()
@@ -85,6 +92,7 @@ ENTRY_TYPES = {
     "gan_losses": LossEntry,
     "gan_penalties": PenaltyEntry,
     "gan_metrics": MetricEntry,
+    "gan_extractors": ExtractorEntry,
     "gan_datasets": DatasetEntry,
     "gan_recipes": RecipeEntry,
 }

@@ -41,6 +41,7 @@ KINDS = {
     "gan_losses": "loss",
     "gan_penalties": "penalty",
     "gan_metrics": "metric",
+    "gan_extractors": "extractor",
     "gan_datasets": "dataset",
     "gan_recipes": "recipe",
 }
