@@ -12,7 +12,7 @@ whose module implements some of these functions, marked with `hookimpl`::
 
     @hookimpl
     def gan_modalities():
-        yield ModalityEntry(name="sketch", summary="Pen strokes", target="gan_sketch.modality:Sketch", dataset="doodles")
+        yield ModalityEntry(name="sketch", summary="Pen strokes", target="gan_sketch.data:Sketch", dataset="doodles")
 
 The module imports nothing heavy at its top: entries name their targets, and the core imports them when they are used.
 """
@@ -26,6 +26,7 @@ import pluggy
 from gan.contracts import (
     ArchitectureEntry,
     DatasetEntry,
+    ExtractorEntry,
     LossEntry,
     MetricEntry,
     ModalityEntry,
@@ -64,6 +65,12 @@ def gan_penalties() -> Iterable[PenaltyEntry]:
 @hookspec
 def gan_metrics() -> Iterable[MetricEntry]:
     """Numbers about samples: things that give a `gan.contracts.Metric`."""
+    return ()
+
+
+@hookspec
+def gan_extractors() -> Iterable[ExtractorEntry]:
+    """Named, versioned, hashed feature extractors for metrics: things that give a `gan.contracts.Extractor`."""
     return ()
 
 

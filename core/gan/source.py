@@ -7,6 +7,7 @@ their archive, and archives that unpack to a thousand times their size are skipp
 from __future__ import annotations
 
 import os
+import posixpath
 import stat
 import zipfile
 from collections.abc import Iterable, Sequence
@@ -66,16 +67,19 @@ class SourceFile:
         return content
 
     def sibling(self, name: str) -> SourceFile | None:
-        """The file called `name` beside this one (labels beside images), or None."""
-        beside = str(PurePosixPath(self.name).parent / name)
+        """The file called `name` beside this one (labels beside images), or None; ``../masks/1.png`` lies in the next
+        folder. Names that lead out of the source or of the archive have no file."""
+        beside = posixpath.normpath(posixpath.join(posixpath.dirname(self.name), name))
+        if beside.startswith(("../", "/")):
+            return None
         if self.member is not None:
-            inner = str(PurePosixPath(self.member).parent / name)
+            inner = posixpath.normpath(posixpath.join(posixpath.dirname(self.member), name))
             with zipfile.ZipFile(self.path) as archive:
                 try:
                     return SourceFile(beside, self.path, inner, archive.getinfo(inner).file_size)
                 except KeyError:
                     return None
-        path = self.path.parent / name
+        path = Path(os.path.normpath(self.path.parent / name))
         return SourceFile(beside, path, None, path.stat().st_size) if path.is_file() else None
 
 
@@ -156,7 +160,9 @@ def _unzip(path: Path, prefix: str, wanted: tuple[str, ...], listing: Listing) -
         listing.skipped[prefix.rstrip("/") or path.name] = f"no readable zip archive: {error}"
         return
     if len(members) > MAX_ARCHIVE_MEMBERS:
-        listing.skipped[prefix.rstrip("/") or path.name] = f"{len(members):,} members, more than {MAX_ARCHIVE_MEMBERS:,}"
+        listing.skipped[prefix.rstrip("/") or path.name] = (
+            f"{len(members):,} members, more than {MAX_ARCHIVE_MEMBERS:,}"
+        )
         return
     names: set[str] = set()
     for member in members:
