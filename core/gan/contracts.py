@@ -35,8 +35,10 @@ if TYPE_CHECKING:
     from gan.game import Phase, Player
     from gan.source import SourceFile
 
-    Sample: TypeAlias = dict[str, np.ndarray[Any, Any]]  # one item: field name -> array
-    Samples: TypeAlias = dict[str, np.ndarray[Any, Any]]  # many items: field name -> array with a leading axis
+Sample: TypeAlias = "dict[str, np.ndarray[Any, Any]]"
+"""One item: field name -> array."""
+Samples: TypeAlias = "dict[str, np.ndarray[Any, Any]]"
+"""Many items: field name -> array with a leading axis."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -113,6 +115,8 @@ class DatasetEntry(Entry):
     """Licence of the data, as a person would cite it."""
     download: str = "none"
     """How much the first use downloads, in words ("none", "11 MB")."""
+    version: str = "1"
+    """Changes when the same function would fill the folder with something else."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -168,7 +172,10 @@ class Modality(ABC):
     @property
     @abstractmethod
     def fields(self) -> dict[str, Field]:
-        """Name, shape, dtype, range and unit of every field of a sample, for this config and these facts."""
+        """Name, shape, dtype, range and unit of every field of a sample, for this config and these facts.
+
+        Raises `LookupError` when they depend on facts that are not there (the size of a vocabulary).
+        """
 
     @abstractmethod
     def read(self, file: SourceFile) -> Iterator[Sample]:
@@ -271,7 +278,8 @@ class Loss(Protocol):
 class Critic(Protocol):
     """Gives raw scores ``(N, …)`` to a batch of samples."""
 
-    def __call__(self, samples: Tensor, /) -> Tensor: ...
+    def __call__(self, samples: Tensor, /) -> Tensor:
+        """Scores of `samples`."""
 
 
 class Penalty(Protocol):
@@ -355,4 +363,3 @@ class Download(Protocol):
 
     def __call__(self, url: str, *, sha256: str, size: int) -> Path:
         """`size` is the largest size accepted, in bytes."""
-

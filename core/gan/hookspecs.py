@@ -12,7 +12,7 @@ whose module implements some of these functions, marked with `hookimpl`::
 
     @hookimpl
     def gan_modalities():
-        yield ModalityEntry(name="sketch", summary="Pen strokes", target="gan_sketch.modality:Sketch", dataset="doodles")
+        yield ModalityEntry(name="sketch", summary="Pen strokes", target="gan_sketch.data:Sketch", dataset="doodles")
 
 The module imports nothing heavy at its top: entries name their targets, and the core imports them when they are used.
 """

@@ -389,7 +389,7 @@ def _ask(name: str, plugin: object) -> tuple[dict[str, list[Entry]], list[str]]:
     return entries, odd
 
 
-class _Fault(GanError):  # noqa: N818  (told to people, as a reason)
+class _Fault(GanError):
     """An answer of a plugin that is not what its hook promises."""
 
 

@@ -156,7 +156,9 @@ def _unzip(path: Path, prefix: str, wanted: tuple[str, ...], listing: Listing) -
         listing.skipped[prefix.rstrip("/") or path.name] = f"no readable zip archive: {error}"
         return
     if len(members) > MAX_ARCHIVE_MEMBERS:
-        listing.skipped[prefix.rstrip("/") or path.name] = f"{len(members):,} members, more than {MAX_ARCHIVE_MEMBERS:,}"
+        listing.skipped[prefix.rstrip("/") or path.name] = (
+            f"{len(members):,} members, more than {MAX_ARCHIVE_MEMBERS:,}"
+        )
         return
     names: set[str] = set()
     for member in members:

@@ -29,7 +29,7 @@ MAX_DEPTH = 64
 _TAG = "$"
 
 
-class Broken(Exception):  # noqa: N818  (never leaves the checkpoint's code)
+class Broken(Exception):
     """What was read is not what `split` wrote; the text says why."""
 
 
