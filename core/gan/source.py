@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import lzma
 import os
+import posixpath
 import stat
 import threading
 import zipfile
@@ -70,15 +71,18 @@ class SourceFile:
         return content
 
     def sibling(self, name: str) -> SourceFile | None:
-        """The file called `name` beside this one (labels beside images), or None."""
-        beside = str(PurePosixPath(self.name).parent / name)
+        """The file called `name` beside this one (labels beside images), or None; ``../masks/1.png`` lies in the next
+        folder. Names that lead out of the source or of the archive have no file."""
+        beside = posixpath.normpath(posixpath.join(posixpath.dirname(self.name), name))
+        if beside.startswith(("../", "/")):
+            return None
         if self.member is not None:
-            inner = str(PurePosixPath(self.member).parent / name)
+            inner = posixpath.normpath(posixpath.join(posixpath.dirname(self.member), name))
             try:
                 return SourceFile(beside, self.path, inner, _archive(self.path).getinfo(inner).file_size)
             except KeyError:
                 return None
-        path = self.path.parent / name
+        path = Path(os.path.normpath(self.path.parent / name))
         return SourceFile(beside, path, None, path.stat().st_size) if path.is_file() else None
 
 
