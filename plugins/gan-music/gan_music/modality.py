@@ -160,8 +160,9 @@ class Music(contracts.Modality):
         home = self._to_c(score) if config.normalize_key else 0
         found: list[np.ndarray[Any, Any]] = []
         passages = self._passages(score)
+        short = int(rolls.to_steps(np.array(score.end), score.division, config.steps_per_beat)) < config.bars * self.steps
         for first, last in passages:
-            if last - first >= config.bars * self.steps or len(passages) == 1:
+            if last - first >= config.bars * self.steps or short:
                 found += self._cut(self._roll(notes, first, last))
         if not found:
             raise BadData(self._why_none(score, passages))
