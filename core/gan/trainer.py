@@ -304,7 +304,7 @@ class Trainer:
     def _batch(self, fields: dict[str, Tensor], seed: int, progress: float, shared: dict[str, Any]) -> Batch:
         total, processes = self.training.batch, self.device.processes
         count = total // processes
-        seed_everything(seed + self.device.rank)
+        seed_everything(seed + self.device.rank, self.device.place)
         draws = StepDraws(seed, total, self.device.rank * count, count, self.device.place)
         return Batch(fields, draws, self._progress.position, progress, shared)
 
