@@ -56,7 +56,8 @@ def test_start_up_imports_nothing_heavy(home, arguments):
 
 def test_completion_names_plugins_without_torch(home):
     program = (
-        "import os, sys; os.environ.update(_GAN_COMPLETE='bash_complete', COMP_WORDS='gan run --plugin t', COMP_CWORD='3')\n"
+        "import os, sys\n"
+        "os.environ.update(_GAN_COMPLETE='bash_complete', COMP_WORDS='gan run --plugin t', COMP_CWORD='3')\n"
         "from gan.cli import group\n"
         "try: group(prog_name='gan')\n"
         "finally: print('HEAVY', 'torch' in sys.modules)"

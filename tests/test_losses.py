@@ -6,7 +6,6 @@ import math
 
 import pytest
 import torch
-
 from gan.draws import StepDraws
 from gan.losses import (
     Hinge,

@@ -8,8 +8,6 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
-from torch import nn
-
 from gan.data import Order
 from gan.device import Device
 from gan.errors import GanError, NumericError, UsageError
@@ -18,6 +16,7 @@ from gan.losses import NonSaturating, RelativisticPairing, Wasserstein
 from gan.penalties import R1, GradientPenalty
 from gan.recipe import Training
 from gan.trainer import Trainer
+from torch import nn
 
 CPU = Device(torch.device("cpu"), torch.float32)
 
