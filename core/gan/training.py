@@ -259,7 +259,8 @@ class _Session:
     def _metrics(self) -> dict[str, Metric]:
         names = self.recipe.evaluation.metrics
         wanted = list(self.parts.modality_class.metrics if names is None else names)
-        return {name: self.plugins.load(self.plugins.find("gan_metrics", name))() for name in wanted}
+        prefer = self.parts.modality.info.name
+        return {n: self.plugins.load(self.plugins.find("gan_metrics", n, prefer=prefer))() for n in wanted}
 
     def _measure(self) -> list[MetricValue]:
         if not self.metrics:

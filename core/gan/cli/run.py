@@ -83,6 +83,8 @@ def run(
 
 
 def _values(plugins: Any, plugin: str | None, architecture: str | None, recipe_name: str | None) -> dict[str, Any]:
+    if plugin is not None:
+        plugins.require(plugin)  # before torch is imported: what is wrong with it is told at once
     from gan import recipe as recipes
     from gan.resolve import recipe_values
 
