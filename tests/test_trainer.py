@@ -328,7 +328,7 @@ def test_too_many_in_a_row_stop_with_the_players_name():
     net = Net()
     turn = Turn("generator", lambda batch: {"loss": net.generator(batch["point"]).mean() * math.inf})
     it = trainer(net, [turn], samples=800, max_skips=3)
-    with pytest.raises(NumericError, match=r"player 'generator'.*4 gradients in a row"):
+    with pytest.raises(NumericError, match=r"player 'generator'.*not finite 4 times in a row"):
         run(it)
     assert all(torch.isfinite(value).all() for value in net.state_dict().values())
 
