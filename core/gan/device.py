@@ -104,3 +104,11 @@ def average_gradients(gradients: list[Tensor], processes: int) -> None:
         for gradient in group:
             gradient.copy_(flat[start : start + gradient.numel()].view_as(gradient))
             start += gradient.numel()
+
+
+def out_of_memory(error: BaseException) -> bool:
+    """Whether an exception says that memory ran out; on the CPU torch says so in words only."""
+    if isinstance(error, (MemoryError, torch.OutOfMemoryError)):
+        return True
+    text = str(error).lower()
+    return isinstance(error, RuntimeError) and ("out of memory" in text or "allocate memory" in text)

@@ -47,7 +47,7 @@ def plugins(ctx: click.Context, hook: str | None, as_json: bool) -> None:
     elif as_json:
         _print_json([_described(found, info) for info in infos])
     else:
-        rows = [("NAME", "DISTRIBUTION", "STATUS", "OFFERS")]
+        rows: list[tuple[str, ...]] = [("NAME", "DISTRIBUTION", "STATUS", "OFFERS")]
         rows += [(i.name, i.title, _SHOWN.get(i.status, i.status), _summary(found, i)) for i in infos]
         _table(rows)
         for info in infos:
