@@ -10,6 +10,7 @@ from typing import Any
 from gan import recipe as recipes
 from gan.checkpoint import Checkpoints
 from gan.device import choose
+from gan.ema import Average
 from gan.errors import CheckpointError, UsageError
 from gan.model import Model, build
 from gan.plugins import Plugins
@@ -75,15 +76,13 @@ def load(run: str | Path | Result, *, device: str = "auto", plugins: Plugins | N
     if checkpoint is None:
         raise CheckpointError(f"{folder.checkpoints} holds no checkpoint; train first with: gan resume {folder.path}")
     architecture = build(parts.architecture_class, parts.model_config, modality.fields, parts.recipe.seed, parts.title)
-    try:
-        architecture.load_state_dict(checkpoint.state("architecture"))
-    except RuntimeError as error:
-        raise CheckpointError(f"{checkpoint.path}: {str(error).splitlines()[-1].strip()}") from None
-    owners = checkpoint.owners
-    for name, player in architecture.players().items():
-        if f"average-{name}" in owners:
-            averages = checkpoint.state(f"average-{name}")
-            for key, parameter in player.named_parameters():
-                parameter.data.copy_(averages[key])
+    averages = {
+        f"average-{name}": Average(dict(player.named_parameters()), half_life=1)
+        for name, player in architecture.players().items()
+        if f"average-{name}" in checkpoint.owners
+    }
+    checkpoint.load({"architecture": architecture, **averages}, surplus=True)
+    for average in averages.values():
+        average.adopt()
     place = choose(device, "fp32").place
     return Model(architecture.to(place).eval(), modality, parts.title, place)

@@ -79,18 +79,18 @@ def look_up(values: Mapping[str, Any], plugins: Plugins) -> Parts:
     recipe = validated(Recipe, values, "")
     plugins.require(recipe.plugin)
     architecture = plugins.find("gan_architectures", recipe.architecture, recipe.plugin)
-    modality = plugins.find("gan_modalities", architecture.entry.modality)
+    modality = plugins.find("gan_modalities", architecture.entry.modality, prefer=recipe.plugin)
     architecture_class = plugins.load(architecture)
     modality_class = plugins.load(modality)
     modality_config = validated(modality_class.Config, recipe.modality, "modality")
     model_config = validated(architecture_class.Config, recipe.model, "model")
     owners = [architecture, modality]
-    found = plugins.find("gan_losses", recipe.loss.name)
+    found = plugins.find("gan_losses", recipe.loss.name, prefer=recipe.plugin)
     owners.append(found)
     loss = _constructed(plugins.load(found), recipe.loss.settings, f"loss '{recipe.loss.name}'")
     penalties: dict[str, Penalty] = {}
     for number, named in enumerate(recipe.penalties):
-        found = plugins.find("gan_penalties", named.name)
+        found = plugins.find("gan_penalties", named.name, prefer=recipe.plugin)
         owners.append(found)
         if named.name in penalties:
             raise UsageError(f"penalties.{number}: '{named.name}' stands twice")
@@ -138,7 +138,7 @@ def find_source(parts: Parts, plugins: Plugins, *, prepare: bool = True) -> Path
     if path.exists() or os.sep in source or source.startswith("."):
         return path
     try:
-        owned = plugins.find("gan_datasets", source)
+        owned = plugins.find("gan_datasets", source, prefer=parts.modality.info.name)
     except UnknownName as error:
         raise UsageError(f"data.source: no file or folder '{source}', and {error}") from None
     entry = owned.entry

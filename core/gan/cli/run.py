@@ -83,6 +83,8 @@ def run(
 
 
 def _values(plugins: Any, plugin: str | None, architecture: str | None, recipe_name: str | None) -> dict[str, Any]:
+    if plugin is not None:
+        plugins.require(plugin)  # before torch is imported: what is wrong with it is told at once
     from gan import recipe as recipes
     from gan.resolve import recipe_values
 
@@ -144,10 +146,11 @@ def _show_dry_run(values: dict[str, Any], plugins: Any, as_json: bool) -> None:
 
 @click.command(epilog="Example: gan resume runs/music-musegan-0001")
 @click.argument("run_folder", metavar="RUN", type=click.Path(path_type=Path))
+@click.option("--force", is_flag=True, help="Go on although the recipe, the data or a plugin has changed.")
 @click.option("--quiet", is_flag=True, help="Say only what is wrong.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object a line, for programs.")
 @click.pass_context
-def resume(ctx: click.Context, run_folder: Path, quiet: bool, as_json: bool) -> None:
+def resume(ctx: click.Context, run_folder: Path, force: bool, quiet: bool, as_json: bool) -> None:
     """Go on from a run's newest good checkpoint; nothing but the folder is needed."""
     plugins = installed(ctx)
     from gan.cli.progress import choose_reporter
@@ -155,7 +158,7 @@ def resume(ctx: click.Context, run_folder: Path, quiet: bool, as_json: bool) -> 
 
     reporter = choose_reporter(quiet=quiet, as_json=as_json)
     try:
-        result = go_on(run_folder, plugins, reporter)
+        result = go_on(run_folder, plugins, reporter, force=force)
     finally:
         getattr(reporter, "close", lambda: None)()
     if result.run != Path():
