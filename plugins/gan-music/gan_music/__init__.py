@@ -68,3 +68,15 @@ def gan_recipes() -> Iterator[RecipeEntry]:
         architecture="musegan",
         default=True,
     )
+    yield RecipeEntry(
+        name="compact",
+        summary="Drums, piano, guitar, bass and strings from a folder of MIDI files (--data), networks for a CPU",
+        target="gan_music:recipes/compact.yaml",
+        architecture="musegan",
+    )
+    yield RecipeEntry(
+        name="paper",
+        summary="MuseGAN as released: 2.6 and 1.4 million parameters, 16 million phrases, for a GPU (--data)",
+        target="gan_music:recipes/paper.yaml",
+        architecture="musegan",
+    )

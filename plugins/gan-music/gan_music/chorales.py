@@ -9,7 +9,6 @@ from pathlib import Path
 
 import mido
 import numpy as np
-
 from gan.contracts import Download
 
 from gan_music.score import Score

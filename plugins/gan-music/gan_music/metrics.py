@@ -1,7 +1,9 @@
 """Statistics of phrases: those that MuseGAN reports (Dong et al. 2018, section 6.2) and the usual ones since.
 
-All take boolean rolls ``(N, track, bar, step, pitch)`` and are vectorised over phrases. Definitions differ between releases
-and libraries; each function says its own. Two known defects of the released code are not repeated: its pitch classes were
+All take boolean rolls ``(N, track, bar, step, pitch)`` and are vectorised over phrases. Definitions differ between
+releases
+and libraries; each function says its own. Two known defects of the released code are not repeated: its pitch classes
+were
 groups of neighbouring pitches (p // 7, here p mod 12), and its rate of empty bars was that of the others.
 """
 
@@ -11,7 +13,6 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-
 from gan.contracts import MetricValue
 
 from gan_music.key import key_correlations
@@ -85,7 +86,8 @@ def qualified_notes(rolls: Array, at_least: int | None = None) -> tuple[Array, A
 
 
 def polyphony(rolls: Array, at_least: int = 2) -> Array:
-    """``(N, track, bar)``: share of the steps at which two or more pitches sound (the paper; its third release: three)."""
+    """``(N, track, bar)``: share of the steps at which two or more pitches sound (the paper; its third release:
+    three)."""
     return (rolls.sum(axis=4) >= at_least).mean(axis=3)
 
 
@@ -97,7 +99,8 @@ def chroma(rolls: Array, steps: int, lowest: int = 0) -> Array:
 
 
 def scale_consistency(of_phrases: Array) -> Array:
-    """``(…, 12)`` chroma -> ``(…)``: the largest share of sounding time inside one major or natural minor scale; NaN of silence."""
+    """``(…, 12)`` chroma -> ``(…)``: the largest share of sounding time inside one major or natural minor scale; NaN
+    of silence."""
     inside = (of_phrases @ SCALES.T).max(axis=-1)
     return _ratio(inside, of_phrases.sum(axis=-1))
 
@@ -111,7 +114,8 @@ def pitch_class_entropy(of_phrases: Array) -> Array:
 
 
 def tonal_distance(a: Array, b: Array) -> Array:
-    """``(N, beat, 12)`` chroma of two tracks -> ``(N,)``: mean distance of their tonal centroids over the beats where both sound."""
+    """``(N, beat, 12)`` chroma of two tracks -> ``(N,)``: mean distance of their tonal centroids over the beats
+    where both sound."""
     both = (a.sum(axis=-1) > 0) & (b.sum(axis=-1) > 0)
     centres = [_ratio(c, c.sum(axis=-1, keepdims=True)) @ TONNETZ.T for c in (a, b)]  # NaN of silence
     distance = np.linalg.norm(centres[0] - centres[1], axis=-1)
@@ -125,8 +129,10 @@ _DRUM_MASKS = {
 
 
 def drum_pattern(track: Array) -> Array | None:
-    """``(N, bar, step, pitch)`` of a drum track -> ``(N,)``: share of the hits that fall on an eighth or sixteenth grid, nearly on
-    it counting little; NaN without hits. At 96 steps the grid may begin at any of its first six steps (the paper); at the other
+    """``(N, bar, step, pitch)`` of a drum track -> ``(N,)``: share of the hits that fall on an eighth or sixteenth
+    grid, nearly on
+    it counting little; NaN without hits. At 96 steps the grid may begin at any of its first six steps (the paper); at
+    the other
     resolutions it lies on the beat (the third release). None at a resolution for which no grid is published."""
     steps = track.shape[2]
     if steps not in _DRUM_MASKS:
@@ -179,7 +185,10 @@ def statistics(rolls: Array, music: Music) -> Table:
                 table[f"{name}/{track.name}"] = _mean(values[:, index].reshape(len(rolls), -1))
     for index in pitched:
         share = _ratio(good[:, index].sum(), notes[:, index].sum())
-        table[f"qualified-notes/{music.tracks[index].name}"] = (float(share), _share_error(float(share), int(notes[:, index].sum())))
+        table[f"qualified-notes/{music.tracks[index].name}"] = (
+            float(share),
+            _share_error(float(share), int(notes[:, index].sum())),
+        )
     for index, track in enumerate(music.tracks):
         length = _ratio(rolls[:, index].sum(), notes[:, index].sum() * per_beat)
         if not track.drums:
@@ -195,7 +204,9 @@ def statistics(rolls: Array, music: Music) -> Table:
     table["scale-consistency"] = _mean(scale_consistency(together))
     table["in-c-major"] = _mean(_ratio(together @ SCALES[0], together.sum(axis=-1)))
     table["pitch-class-entropy"] = _mean(pitch_class_entropy(together))
-    table["key-clarity"] = _mean(np.where(together.any(axis=-1), key_correlations(together.astype(float)).max(axis=-1), np.nan))
+    table["key-clarity"] = _mean(
+        np.where(together.any(axis=-1), key_correlations(together.astype(float)).max(axis=-1), np.nan)
+    )
     table["groove-consistency"] = _mean(groove_consistency(rolls))
     table["notes-per-bar"] = _mean(notes.sum(axis=1) / rolls.shape[2])
     table["density"] = _mean(rolls.mean(axis=(1, 2, 3, 4)))
@@ -233,6 +244,8 @@ class MusicStatistics:
             if np.isnan(value) and np.isnan(beside):
                 continue
             values.append(
-                MetricValue(name, value, real=None if np.isnan(beside) else beside, error=None if np.isnan(error) else error)
+                MetricValue(
+                    name, value, real=None if np.isnan(beside) else beside, error=None if np.isnan(error) else error
+                )
             )
         return values

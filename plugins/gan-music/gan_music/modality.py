@@ -10,12 +10,11 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-import numpy as np
-from pydantic import BaseModel, Field, field_validator, model_validator
-
 import gan.contracts as contracts
+import numpy as np
 from gan.errors import BadData
 from gan.recipe import Section
+from pydantic import BaseModel, Field, field_validator, model_validator
 
 from gan_music import rolls
 from gan_music.key import estimate_key, shift_to
@@ -23,10 +22,9 @@ from gan_music.score import Score, read_score
 from gan_music.tracks import Rule, Track, assign, resolve
 
 if TYPE_CHECKING:
-    from PIL import Image
-
     from gan.contracts import Sample, Samples
     from gan.source import SourceFile
+    from PIL import Image
 
 
 class MusicConfig(Section):
@@ -38,26 +36,42 @@ class MusicConfig(Section):
         "programs (80-87), drums, others, names in the file (MELODY, *bass*), #2 for the second track.",
     )
     programs: dict[str, int] = Field(
-        default_factory=dict, description="General MIDI program (0-127) that a track is written with, where it is not the usual one."
+        default_factory=dict,
+        description="General MIDI program (0-127) that a track is written with, where it is not the usual one.",
     )
     meter: str = Field("4/4", description="Time signature of the bars: 4/4, 3/4, 6/8 …")
     exact_meter: bool = Field(
-        False, description="Take only that time signature; else also those whose bars fill its bars evenly (2/2, 2/4, 1/4 for 4/4)."
+        False,
+        description="Take only that time signature; else also those whose bars fill its bars evenly (2/2, 2/4, 1/4 "
+        "for 4/4).",
     )
     bars: int = Field(4, ge=1, le=64, description="Bars of a phrase.")
-    steps_per_beat: int = Field(12, ge=1, le=96, description="Time steps of a quarter note; 12 holds sixteenths and triplets.")
+    steps_per_beat: int = Field(
+        12, ge=1, le=96, description="Time steps of a quarter note; 12 holds sixteenths and triplets."
+    )
     lowest: int = Field(24, ge=0, le=127, description="Lowest pitch, as a MIDI number (24: C1).")
     pitches: int = Field(84, ge=12, le=120, description="How many semitones up from the lowest; a multiple of 12.")
-    outside: Literal["fold", "drop"] = Field("fold", description="Notes outside these pitches: moved by octaves, or left out.")
-    transpose: list[int] = Field(
-        [0], min_length=1, max_length=24, description="Each phrase is stored once for each of these shifts in semitones (never drums)."
+    outside: Literal["fold", "drop"] = Field(
+        "fold", description="Notes outside these pitches: moved by octaves, or left out."
     )
-    normalize_key: bool = Field(False, description="Move every file to C major or A minor, by the key estimated from its notes.")
-    stride: int | None = Field(None, ge=1, description="Bars from the beginning of one phrase to the next; none: `bars`.")
+    transpose: list[int] = Field(
+        [0],
+        min_length=1,
+        max_length=24,
+        description="Each phrase is stored once for each of these shifts in semitones (never drums).",
+    )
+    normalize_key: bool = Field(
+        False, description="Move every file to C major or A minor, by the key estimated from its notes."
+    )
+    stride: int | None = Field(
+        None, ge=1, description="Bars from the beginning of one phrase to the next; none: `bars`."
+    )
     phrases_per_file: int = Field(0, ge=0, description="At most so many phrases of a file, spread evenly; 0: all.")
     min_notes: int = Field(1, ge=1, description="Phrases with fewer notes are left out.")
     min_tracks: int = Field(1, ge=1, description="Phrases in which fewer tracks play are left out.")
-    min_length: int = Field(0, ge=0, description="Pitched notes shorter than this, in steps before rounding up to one, are left out.")
+    min_length: int = Field(
+        0, ge=0, description="Pitched notes shorter than this, in steps before rounding up to one, are left out."
+    )
     tempo: float = Field(100.0, ge=20, le=400, description="Quarter notes a minute of written files.")
 
     @field_validator("tracks", mode="before")
@@ -83,7 +97,9 @@ class MusicConfig(Section):
         if any(abs(shift) > 12 for shift in self.transpose) or len(set(self.transpose)) != len(self.transpose):
             raise ValueError("transpose holds different shifts from -12 to 12")
         if quarters(parse_meter(self.meter)) * self.steps_per_beat % 1:
-            raise ValueError(f"a bar of {self.meter} has no whole number of steps with {self.steps_per_beat} a quarter note")
+            raise ValueError(
+                f"a bar of {self.meter} has no whole number of steps with {self.steps_per_beat} a quarter note"
+            )
         return self
 
 
@@ -112,12 +128,18 @@ class MusicOptions(BaseModel):
     model_config = {"extra": "forbid"}
 
     tempo: float | None = Field(None, ge=20, le=400, description="Quarter notes a minute; none: the recipe's.")
-    key: str | None = Field(None, description="Move the music to this key (C, F#, Am, Bb minor …) by the nearest way; never drums.")
+    key: str | None = Field(
+        None, description="Move the music to this key (C, F#, Am, Bb minor …) by the nearest way; never drums."
+    )
     instruments: str | None = Field(
-        None, description="Tracks that play, with a program where wished: drums,bass,piano=4. None: all with their usual programs."
+        None,
+        description="Tracks that play, with a program where wished: drums,bass,piano=4. None: all with their usual "
+        "programs.",
     )
     velocity: int = Field(96, ge=1, le=127, description="How hard every note is struck, 1-127.")
-    swing: float = Field(0.0, ge=0, le=1, description="Delay of every second eighth note, as a share of a third of a beat.")
+    swing: float = Field(
+        0.0, ge=0, le=1, description="Delay of every second eighth note, as a share of a third of a beat."
+    )
 
 
 class Music(contracts.Modality):
@@ -137,7 +159,8 @@ class Music(contracts.Modality):
 
     @property
     def fields(self) -> dict[str, contracts.Field]:
-        """``roll``: ``(tracks, bars, steps of a bar, pitches)``, true where a note sounds (drums: where one is struck)."""
+        """``roll``: ``(tracks, bars, steps of a bar, pitches)``, true where a note sounds (drums: where one is
+        struck)."""
         shape = (len(self.tracks), self.config.bars, self.steps, self.config.pitches)
         return {"roll": contracts.Field(shape, "bool", 0, 1, "note on")}
 
@@ -155,12 +178,16 @@ class Music(contracts.Modality):
         if all(track is None for track in chosen):
             programs = sorted({"drums" if part.drums else str(part.program) for part in score.parts})
             names = ", ".join(track.name for track in self.tracks)
-            raise BadData(f"none of its instruments (programs {', '.join(programs)[:60]}) belongs to the tracks {names}")
+            raise BadData(
+                f"none of its instruments (programs {', '.join(programs)[:60]}) belongs to the tracks {names}"
+            )
         notes = self._on_grid(score, chosen)
         home = self._to_c(score) if config.normalize_key else 0
         found: list[np.ndarray[Any, Any]] = []
         passages = self._passages(score)
-        short = int(rolls.to_steps(np.array(score.end), score.division, config.steps_per_beat)) < config.bars * self.steps
+        short = (
+            int(rolls.to_steps(np.array(score.end), score.division, config.steps_per_beat)) < config.bars * self.steps
+        )
         for first, last in passages:
             if last - first >= config.bars * self.steps or short:
                 found += self._cut(self._roll(notes, first, last))
@@ -226,8 +253,10 @@ class Music(contracts.Modality):
         return roll.reshape(len(self.tracks), bars, self.steps, self.config.pitches)
 
     def _cut(self, roll: np.ndarray[Any, Any]) -> list[np.ndarray[Any, Any]]:
-        """The phrases of a passage. A piece that is shorter than a phrase is filled with silence (a short passage of a longer
-        piece, such as an upbeat, is left out before this); of a longer one the silent bars at the beginning are left out,
+        """The phrases of a passage. A piece that is shorter than a phrase is filled with silence (a short passage of a
+        longer
+        piece, such as an upbeat, is left out before this); of a longer one the silent bars at the beginning are left
+        out,
         and so are the bars at the end that fill no phrase."""
         config = self.config
         total = roll.shape[1]
@@ -265,7 +294,8 @@ class Music(contracts.Modality):
     # writing
 
     def write(self, sample: Sample, stem: Path, options: BaseModel | None = None) -> Path:
-        """A Standard MIDI File of format 1, 480 ticks a quarter note, a track a part; the same sample, the same bytes."""
+        """A Standard MIDI File of format 1, 480 ticks a quarter note, a track a part; the same sample, the same
+        bytes."""
         from gan_music.midi import midi_bytes
 
         path = stem.with_name(stem.name + ".mid")

@@ -1,6 +1,7 @@
 """MuseGAN, the compact networks of its third release, for phrases of any number of tracks.
 
-Dong, Hsiao, Yang, Yang: MuseGAN: Multi-track Sequential Generative Adversarial Networks for Symbolic Music Generation and
+Dong, Hsiao, Yang, Yang: MuseGAN: Multi-track Sequential Generative Adversarial Networks for Symbolic Music Generation
+and
 Accompaniment, AAAI 2018, arXiv:1709.06298. Section 4 has the three composition models:
 
     composer   one z            one generator with a head a track        one critic of all tracks
@@ -19,19 +20,18 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping
-from typing import Any, Literal
+from typing import Literal
 
 import torch
-from pydantic import BaseModel, Field
-from torch import Tensor, nn
-from torch.nn.functional import leaky_relu, relu
-
 from gan.contracts import Field as DataField
 from gan.contracts import Loss, Penalty, Request
 from gan.draws import Draws
 from gan.errors import UsageError
 from gan.game import Batch, Optimizer, Phase, Player, Turn, adversarial_turns
 from gan.recipe import Section
+from pydantic import BaseModel, Field
+from torch import Tensor, nn
+from torch.nn.functional import leaky_relu, relu
 
 from gan_music.neurons import binarise
 
@@ -39,11 +39,23 @@ from gan_music.neurons import binarise
 class MuseGANConfig(Section):
     """The size of the networks and how the game is played."""
 
-    composition: Literal["composer", "jamming", "hybrid"] = Field("composer", description="Who composes: see the paper's section 4.")
-    latent: int = Field(128, ge=2, description="Length of the latent vector that a track's generator sees (hybrid: half shared, half its own).")
-    width: int = Field(512, ge=32, multiple_of=32, description="Channels of the widest layers; the others keep their proportion.")
-    beats: int | None = Field(None, ge=1, description="Beats of a bar; none: four when the steps allow it, else three, else one.")
-    output_norm: bool = Field(False, description="Normalise the channel before the final tanh as the released code does.")
+    composition: Literal["composer", "jamming", "hybrid"] = Field(
+        "composer", description="Who composes: see the paper's section 4."
+    )
+    latent: int = Field(
+        128,
+        ge=2,
+        description="Length of the latent vector that a track's generator sees (hybrid: half shared, half its own).",
+    )
+    width: int = Field(
+        512, ge=32, multiple_of=32, description="Channels of the widest layers; the others keep their proportion."
+    )
+    beats: int | None = Field(
+        None, ge=1, description="Beats of a bar; none: four when the steps allow it, else three, else one."
+    )
+    output_norm: bool = Field(
+        False, description="Normalise the channel before the final tanh as the released code does."
+    )
     initial_density: float = Field(0.02, gt=0, lt=0.5, description="Share of the roll that sounds before training.")
     critic_repeats: int = Field(5, ge=1, description="Updates of the critic for one of the generator.")
     binarisation: Literal["threshold", "bernoulli"] = Field(
@@ -56,11 +68,18 @@ class MuseGANOptions(BaseModel):
 
     model_config = {"extra": "forbid"}
 
-    binarisation: Literal["threshold", "bernoulli"] | None = Field(None, description="threshold or bernoulli; none: the recipe's.")
-    density: float | None = Field(
-        None, gt=0, lt=1, description="Share of a phrase's cells that sound: the likeliest ones are taken. None: as trained."
+    binarisation: Literal["threshold", "bernoulli"] | None = Field(
+        None, description="threshold or bernoulli; none: the recipe's."
     )
-    truncation: float = Field(1.0, gt=0, le=1, description="Scale of the latent vectors; below 1 more typical and less varied.")
+    density: float | None = Field(
+        None,
+        gt=0,
+        lt=1,
+        description="Share of a phrase's cells that sound: the likeliest ones are taken. None: as trained.",
+    )
+    truncation: float = Field(
+        1.0, gt=0, le=1, description="Scale of the latent vectors; below 1 more typical and less varied."
+    )
 
 
 class Shape:
@@ -89,25 +108,32 @@ class Up(nn.Module):
     matrices: on a CPU several times faster than the general convolution, with the same weights.
     """
 
-    def __init__(self, inside: int, outside: int, kernel: tuple[int, int, int], stride: tuple[int, int, int] | None = None) -> None:
+    def __init__(
+        self, inside: int, outside: int, kernel: tuple[int, int, int], stride: tuple[int, int, int] | None = None
+    ) -> None:
         super().__init__()
         self.conv = nn.ConvTranspose3d(inside, outside, kernel, stride or kernel)
         self.norm = nn.BatchNorm1d(outside)
 
     def forward(self, cells: Tensor) -> Tensor:
+        """The cells, more of them."""
         rows = spread(cells, self.conv)
         return relu(self.norm(rows.flatten(0, 3))).view(rows.shape)
 
 
 class Down(nn.Module):
-    """A convolution and a leaky ReLU, on ``(N, bar, step, pitch, channel)``; nothing that mixes samples, for the gradient
+    """A convolution and a leaky ReLU, on ``(N, bar, step, pitch, channel)``; nothing that mixes samples, for the
+    gradient
     penalty's sake. Blocks of cells become one cell by one product of matrices."""
 
-    def __init__(self, inside: int, outside: int, kernel: tuple[int, int, int], stride: tuple[int, int, int] | None = None) -> None:
+    def __init__(
+        self, inside: int, outside: int, kernel: tuple[int, int, int], stride: tuple[int, int, int] | None = None
+    ) -> None:
         super().__init__()
         self.conv = nn.Conv3d(inside, outside, kernel, stride or kernel)
 
     def forward(self, cells: Tensor) -> Tensor:
+        """The cells, fewer of them."""
         return leaky_relu(gather(cells, self.conv), 0.2)
 
 
@@ -126,7 +152,9 @@ def gather(cells: Tensor, conv: nn.Conv3d) -> Tensor:
     """``conv`` of cells with the channels last."""
     assert conv.bias is not None
     for axis, (size, step) in enumerate(zip(conv.kernel_size, conv.stride), 1):
-        cells = cells.unfold(axis, size, step) if size != step else cells.unflatten(axis, (-1, size)).movedim(axis + 1, -1)
+        cells = (
+            cells.unfold(axis, size, step) if size != step else cells.unflatten(axis, (-1, size)).movedim(axis + 1, -1)
+        )
     weight = conv.weight.flatten(1)
     rows = cells.reshape(-1, weight.shape[1])
     return torch.addmm(conv.bias, rows, weight.t()).view(*cells.shape[:4], -1)
@@ -164,6 +192,7 @@ class Generator(nn.Module):
         self.heads = nn.ModuleList(Head(shape, width, config) for _ in range(heads))
 
     def forward(self, latent: Tensor) -> Tensor:
+        """``(N, latent) -> (N, heads, bar, step, pitch)``, before the tanh."""
         features = self.trunk(latent[:, None, None, None, :])
         return torch.stack([head(features) for head in self.heads], 1)
 
@@ -179,6 +208,7 @@ class TrackView(nn.Module):
         self.join = Down(width // 8, width // 8, (1, 1, 1))
 
     def forward(self, roll: Tensor) -> Tensor:
+        """``(N, bar, step, pitch, track) -> (N, bar, beat·coarse, octave, width/8)``."""
         joined: Tensor = self.join(torch.cat([self.pitch_first(roll), self.time_first(roll)], 4))
         return joined
 
@@ -194,7 +224,9 @@ class Critic(nn.Module):
             Down(tracks * width // 8, width // 4, (1, shape.coarse, shape.span), (1, shape.coarse, 2)),
             Down(width // 4, width // 2, (1, shape.beats, shape.high)),
         )
-        self.chroma = nn.Sequential(Down(tracks, width // 16, (1, 1, 12)), Down(width // 16, width // 8, (1, shape.beats, 1)))
+        self.chroma = nn.Sequential(
+            Down(tracks, width // 16, (1, 1, 12)), Down(width // 16, width // 8, (1, shape.beats, 1))
+        )
         self.edges = nn.Sequential(
             Down(tracks, width // 32, (1, shape.fine, 1)),
             Down(width // 32, width // 16, (1, shape.coarse, 1)),
@@ -205,6 +237,7 @@ class Critic(nn.Module):
         self.score = nn.Linear(width * (shape.bars - bars + 1), 1)
 
     def forward(self, roll: Tensor) -> Tensor:
+        """``(N, track, bar, step, pitch) -> (N,)``."""
         cells = roll.movedim(1, 4).contiguous()
         bars = torch.cat(
             [
@@ -225,7 +258,8 @@ def chroma_of(cells: Tensor, beats: int) -> Tensor:
 
 
 def edges_of(cells: Tensor) -> Tensor:
-    """``(N, bar, step, pitch, track) -> (N, bar, step, 1, track)``: notes that begin less notes that end at each step."""
+    """``(N, bar, step, pitch, track) -> (N, bar, step, 1, track)``: notes that begin less notes that end at each
+    step."""
     count = (cells + 1).sum(3, keepdim=True).flatten(1, 2) / 2
     return torch.diff(count, dim=1, prepend=torch.zeros_like(count[:, :1])).unflatten(1, cells.shape[1:3])
 

@@ -9,18 +9,21 @@ from torch import Tensor
 def binarise(logits: Tensor, how: str, density: float | None, latents: Tensor) -> Tensor:
     """``(N, …)`` values before the tanh -> bool of the same shape.
 
-    ``threshold``: true above 0. ``bernoulli``: true with probability (tanh + 1) / 2, from numbers that the row's latent seeds,
+    ``threshold``: true above 0. ``bernoulli``: true with probability (tanh + 1) / 2, from numbers that the row's
+    latent seeds,
     so that a latent always gives the same phrase. `density`: the likeliest share of each row's cells instead.
     """
     if density is not None:
         flat = logits.flatten(1)
         wanted = max(1, round(density * flat.shape[1]))
-        threshold = flat.topk(wanted, dim=1).values[:, -1]
-        return (flat >= threshold[:, None]).view_as(logits)
+        chosen = torch.zeros_like(flat, dtype=torch.bool)
+        return chosen.scatter(1, flat.topk(wanted, dim=1).indices, True).view_as(logits)
     if how == "threshold":
         return logits > 0
     probability = torch.sigmoid(2 * logits)
-    return torch.stack([torch.rand(p.shape, generator=seeded(z)).to(p.device) < p for p, z in zip(probability, latents)])
+    return torch.stack(
+        [torch.rand(p.shape, generator=seeded(z)).to(p.device) < p for p, z in zip(probability, latents)]
+    )
 
 
 def seeded(latent: Tensor) -> torch.Generator:

@@ -8,7 +8,6 @@ from fractions import Fraction
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-
 from gan.errors import BadData
 
 from gan_music.score import MAX_BYTES, MAX_NOTES, Part, Score, checked
@@ -70,13 +69,29 @@ def _unpacked_mxl(data: bytes) -> bytes:
     try:
         with zipfile.ZipFile(io.BytesIO(data)) as archive:
             names = archive.namelist()
-            container = archive.open("META-INF/container.xml").read(1 << 16).decode() if "META-INF/container.xml" in names else ""
+            container = (
+                archive.open("META-INF/container.xml").read(1 << 16).decode()
+                if "META-INF/container.xml" in names
+                else ""
+            )
             match = re.search(r'full-path="([^"]+)"', container)
-            inner = match[1] if match and match[1] in names else next((n for n in names if n.endswith((".xml", ".musicxml")) and "/" not in n), None)
+            inner = (
+                match[1]
+                if match and match[1] in names
+                else next((n for n in names if n.endswith((".xml", ".musicxml")) and "/" not in n), None)
+            )
             if inner is None:
                 raise BadData("is an archive without a score")
             text = archive.open(inner).read(MAX_BYTES + 1)
-    except (zipfile.BadZipFile, OSError, KeyError, EOFError, RuntimeError, NotImplementedError, UnicodeDecodeError) as error:
+    except (
+        zipfile.BadZipFile,
+        OSError,
+        KeyError,
+        EOFError,
+        RuntimeError,
+        NotImplementedError,
+        UnicodeDecodeError,
+    ) as error:
         raise BadData(f"is no readable compressed MusicXML: {error}") from None
     if len(text) > MAX_BYTES:
         raise BadData(f"unpacks to more than {MAX_BYTES:,} bytes")
@@ -90,7 +105,9 @@ def score_of(piece: Any) -> Score:
     parts_of = list(piece.parts) if isinstance(piece, stream.Score) and piece.parts else [piece]
     parts = []
     for part in parts_of:
-        playing = part.getElementsByClass(instrument.Instrument).first() or next(iter(part.recurse().getElementsByClass(instrument.Instrument)), None)
+        playing = part.getElementsByClass(instrument.Instrument).first() or next(
+            iter(part.recurse().getElementsByClass(instrument.Instrument)), None
+        )
         program = getattr(playing, "midiProgram", None)
         drums = isinstance(playing, instrument.UnpitchedPercussion)
         rows = []
@@ -116,10 +133,13 @@ def score_of(piece: Any) -> Score:
 
 
 def _meters(part: Any, meter: Any, stream: Any) -> list[tuple[int, int, int]]:
-    """(tick, numerator, denominator): where a metre begins; an incomplete first bar counts as a bar of its own length."""
+    """(tick, numerator, denominator): where a metre begins; an incomplete first bar counts as a bar of its own
+    length."""
     changes: list[tuple[int, int, int]] = []
     for signature in part.recurse().getElementsByClass(meter.TimeSignature):
-        changes.append((_ticks(signature.getOffsetInHierarchy(part)), int(signature.numerator), int(signature.denominator)))
+        changes.append(
+            (_ticks(signature.getOffsetInHierarchy(part)), int(signature.numerator), int(signature.denominator))
+        )
     bars = list(part.getElementsByClass(stream.Measure))
     if len(bars) > 1 and changes and changes[0][0] == 0:
         pickup = Fraction(bars[1].offset).limit_denominator(64)
@@ -138,9 +158,11 @@ def _ticks(quarters: Any) -> int:
 
 
 def _read_json(data: bytes) -> Iterator[Score]:
-    """The JSB collections: pieces are lists of time steps, a step a list of pitches (-1: rest), four voices from the top down.
+    """The JSB collections: pieces are lists of time steps, a step a list of pitches (-1: rest), four voices from the
+    top down.
 
-    Collections whose name or form tells quarter notes from sixteenths do not say so inside: steps with -1 or of equal length
+    Collections whose name or form tells quarter notes from sixteenths do not say so inside: steps with -1 or of equal
+    length
     throughout are voices in sixteenths; steps of differing length are chords in quarter notes, read as one part.
     """
     try:

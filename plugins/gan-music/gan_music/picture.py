@@ -11,7 +11,8 @@ from PIL import Image, ImageDraw
 from gan_music.tracks import Track
 
 COLOURS = (
-    (31, 119, 180), (214, 39, 40), (44, 160, 44), (255, 127, 14), (148, 103, 189), (140, 86, 75), (23, 190, 207), (227, 119, 194),
+    (31, 119, 180), (214, 39, 40), (44, 160, 44), (255, 127, 14), (148, 103, 189), (140, 86, 75), (23, 190, 207), (227,
+    119, 194),
 )  # fmt: skip
 """One a track, in their order, then again from the first."""
 WIDTH = 480
@@ -66,7 +67,9 @@ def _one(
             down = 22 - 20 * np.arange(line.shape[1]) // max(line.shape[1] - 1, 1)
             for step, row in zip(*np.nonzero(line)):
                 top = (high - low) * 4 + int(down[row])
-                picture[top : top + 2, step * across : step * across + max(across - 1, 2)] = COLOURS[index % len(COLOURS)]
+                picture[top : top + 2, step * across : step * across + max(across - 1, 2)] = COLOURS[
+                    index % len(COLOURS)
+                ]
             continue
         for step, row in zip(*np.nonzero(line[:, low:high])):
             top = (high - low - 1 - row) * 4

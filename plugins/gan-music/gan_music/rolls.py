@@ -15,7 +15,8 @@ def to_steps(ticks: Array, division: int, steps_per_beat: int) -> Array:
 
 
 def separated(notes: Array) -> Array:
-    """Notes ``(n, 4)``: track, first step, step after the last, row. Where a pitch is struck again while it sounds or right
+    """Notes ``(n, 4)``: track, first step, step after the last, row. Where a pitch is struck again while it sounds or
+    right
     when it ends, the earlier note is shortened to leave one step of rest, so that a roll shows two notes.
 
     A note of one step keeps it. Sorted by track, row and start.
@@ -36,7 +37,8 @@ def note_count(roll: Array) -> int:
 
 
 def transpose(roll: Array, shift: int, pitched: Array) -> Array:
-    """`roll` moved by `shift` semitones on the tracks where `pitched`; notes that leave the rows come back an octave nearer."""
+    """`roll` moved by `shift` semitones on the tracks where `pitched`; notes that leave the rows come back an octave
+    nearer."""
     if not shift:
         return roll.copy()
     moved = roll.copy()
@@ -53,7 +55,8 @@ def transpose(roll: Array, shift: int, pitched: Array) -> Array:
 
 
 def runs(line: Array) -> tuple[Array, Array, Array]:
-    """``line (step, pitch)`` -> rows, first steps, steps after the last of its notes, sorted by first step, then row."""
+    """``line (step, pitch)`` -> rows, first steps, steps after the last of its notes, sorted by first step, then
+    row."""
     padded = np.zeros((line.shape[0] + 2, line.shape[1]), np.int8)
     padded[1:-1] = line
     change = np.diff(padded, axis=0).T  # (pitch, step + 1)

@@ -13,7 +13,6 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-
 from gan.errors import BadData
 
 if TYPE_CHECKING:
@@ -113,7 +112,11 @@ def _check_chunks(data: bytes) -> None:
     if division == 0:
         raise BadData("has zero ticks a beat")
     if kind > 1:
-        raise BadData(f"is of MIDI format {kind}, independent patterns without one time line" if kind == 2 else f"claims MIDI format {kind}")
+        raise BadData(
+            f"is of MIDI format {kind}, independent patterns without one time line"
+            if kind == 2
+            else f"claims MIDI format {kind}"
+        )
     if promised > MAX_TRACKS:
         raise BadData(f"promises {promised:,} tracks, more than the {MAX_TRACKS:,} that are read")
     found, here = 0, 8 + length

@@ -1,7 +1,8 @@
 """Which instruments of a file play which track of a phrase: named profiles and rules of one's own.
 
 A track is a list of rules. A rule is a General MIDI program (``33``), a range of programs (``"24-31"``), ``"drums"``
-(channel 10), ``"others"`` (everything pitched that no other track takes), the name of a track in the file with ``*`` for
+(channel 10), ``"others"`` (everything pitched that no other track takes), the name of a track in the file with ``*``
+for
 any letters (``"MELODY"``, ``"*bass*"``; capitals do not matter), or ``"#2"``, the second pitched track of the file.
 
 For each instrument of a file the rules are tried in this order: names, drums, programs, others. Numbered rules only

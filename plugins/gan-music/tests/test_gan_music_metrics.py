@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-
 from gan_music import key, metrics
 from gan_music.modality import Music, MusicConfig
 
@@ -31,7 +30,8 @@ def test_pitch_classes_know_the_lowest_pitch():
 
 
 def test_qualified_notes_run_over_bar_lines():
-    """Notes of 1, 2 and 4 steps, the last one half in each bar: at 48 steps two of three are a 32nd part (1.5 steps) long."""
+    """Notes of 1, 2 and 4 steps, the last one half in each bar: at 48 steps two of three are a 32nd part (1.5 steps)
+    long."""
     x = roll(bars=2)
     x[0, 0, 0, 3, 5] = True
     x[0, 0, 0, 6:8, 5] = True
@@ -67,7 +67,8 @@ def test_entropy():
 
 
 def test_tonal_distance():
-    """Equal chords: 0. C against F sharp, a tritone: the fifths' and the minor thirds' circles are opposite, the major thirds' equal:
+    """Equal chords: 0. C against F sharp, a tritone: the fifths' and the minor thirds' circles are opposite, the major
+    thirds' equal:
     angles 7π, 9π and 4π give distances 2, 2 and 0, together √8."""
     c, f_sharp = np.eye(12)[0], np.eye(12)[6]
     a = np.stack([c, np.zeros(12)])[None]

@@ -5,10 +5,9 @@ from __future__ import annotations
 import subprocess
 import sys
 
-import pytest
-
 import gan_music
-from gan.hookspecs import ENTRY_TYPES
+import pytest
+from gan.contracts import ENTRY_TYPES
 from gan.plugins import Plugins
 
 
@@ -17,8 +16,7 @@ def entries(hook: str) -> list:
 
 
 def test_every_target_exists():
-    plugins = Plugins()
-    plugins.register("music", gan_music)
+    plugins = Plugins.installed()
     for hook, kind in ENTRY_TYPES.items():
         for entry in entries(hook):
             assert isinstance(entry, kind)
@@ -34,15 +32,16 @@ def test_one_default_recipe():
 def test_recipes_resolve(recipe):
     from gan.resolve import dry_run, recipe_values
 
-    plugins = Plugins()
-    plugins.register("music", gan_music)
-    plugins.load_installed()
+    plugins = Plugins.installed()
     result = dry_run(recipe_values(plugins, "music", named=recipe), plugins)
     assert all(count > 1000 for count in result.parameters.values())
 
 
 def test_listing_imports_nothing_heavy():
     heavy = "torch numpy pydantic mido symusic music21 PIL pretty_midi"
-    code = f"import sys, gan_music; [list(getattr(gan_music, n)()) for n in dir(gan_music) if n.startswith('gan_')]; print([m for m in '{heavy}'.split() if m in sys.modules])"
+    code = (
+        "import sys, gan_music; [list(getattr(gan_music, n)()) for n in dir(gan_music) if n.startswith('gan_')]; "
+        f"print([m for m in '{heavy}'.split() if m in sys.modules])"
+    )
     found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert found.stdout.strip() == "[]"
