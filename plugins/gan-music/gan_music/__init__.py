@@ -4,7 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from gan.contracts import ArchitectureEntry, DatasetEntry, MetricEntry, ModalityEntry, RecipeEntry
+from gan.contracts import (
+    ArchitectureEntry,
+    DatasetEntry,
+    ExtractorEntry,
+    MetricEntry,
+    ModalityEntry,
+    RecipeEntry,
+)
 from gan.hookspecs import hookimpl
 
 __version__ = "0.1.0"
@@ -43,6 +50,18 @@ def gan_metrics() -> Iterator[MetricEntry]:
         summary="Empty bars, pitch classes, qualified notes, polyphony, scale, drum pattern, tonal distance …",
         target="gan_music.metrics:MusicStatistics",
         modality="music",
+    )
+
+
+@hookimpl
+def gan_extractors() -> Iterator[ExtractorEntry]:
+    """Features for the Fréchet distance and its kind."""
+    yield ExtractorEntry(
+        name="phrases",
+        summary="Statistics of a phrase by track, made by hand: fid[phrases] is the Fréchet distance on music statistics",
+        target="gan_music.features:PhraseFeatures",
+        modality="music",
+        paper=_MUSEGAN,
     )
 
 
