@@ -107,6 +107,9 @@ class Turn:
     every: int = 1
     """k > 1: lazy regularisation. Taken every k-th iteration, its objective multiplied by k, the player's optimiser
     corrected by c = 1 / (1 + Σ 1/k): lr·c, β^c (Karras et al. 2020, appendix B)."""
+    lazy: bool = True
+    """False: `every` only says how often; neither the objective nor the optimiser is corrected (a generator that waits
+    for many updates of its critic)."""
     after: Callable[[Batch], None] | None = None
     """Called after each update, without gradients (clipping weights, a rollout policy)."""
 

@@ -1,0 +1,1 @@
+"""Text for `gan`: SeqGAN, RelGAN, a GPT, and the metrics that judge them."""
