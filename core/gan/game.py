@@ -110,6 +110,8 @@ class Turn:
     lazy: bool = True
     """False: `every` only says how often; neither the objective nor the optimiser is corrected (a generator that waits
     for many updates of its critic)."""
+    rate: float = 1.0
+    """Factor on the player's step size in this turn (maximum likelihood before a gentler adversarial phase)."""
     after: Callable[[Batch], None] | None = None
     """Called after each update, without gradients (clipping weights, a rollout policy)."""
 

@@ -8,8 +8,10 @@ MLE 9.038, SeqGAN 8.736.
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -86,6 +88,19 @@ def write_oracle_data(
     np.savez(folder / FILE, **dict(arrays))
     lines = [" ".join(map(str, row)) for row in samples.tolist()]
     (folder / "sentences.txt").write_text("\n".join(lines) + "\n", encoding="ascii")
+
+
+def oracle_of(modality: Any) -> LSTMGenerator:
+    """The oracle of a run's data; raises `BadData` where there is none, or where its file has changed."""
+    about = modality.facts.get("oracle")
+    if about is None:
+        raise BadData(f"the data have no oracle: no {FILE} lies beside them")
+    path = Path(about["path"])
+    if not path.is_file():
+        raise BadData("the oracle of this run's data is gone", path)
+    if hashlib.sha256(path.read_bytes()).hexdigest() != about["sha256"]:
+        raise BadData("is another oracle than the one that the data came from", path)
+    return load_oracle(path)
 
 
 def fill_oracle(folder: Path, download: Download) -> None:

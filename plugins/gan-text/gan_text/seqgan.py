@@ -111,6 +111,7 @@ class SeqGAN(nn.Module):
         reward: Literal["probability", "score"] = Field(
             "probability", description="exp(-L) or -L of the generator's loss L; with the non-saturating loss exp(-L) is the probability of being real."
         )
+        policy_rate: float = Field(1.0, gt=0, description="Step size of the policy gradient, in units of the optimiser's lr.")
         sequences: int = Field(1, gt=0, description="Sequences in a generator's update, per real sample of the batch.")
         negatives: int = Field(10_000, gt=0, description="Generated sequences in one set for the discriminator.")
         renew: int = Field(30_000, gt=0, description="Real samples shown between two sets of negatives (three epochs of the paper's data).")
@@ -148,7 +149,8 @@ class SeqGAN(nn.Module):
         interval = self.config.generator_interval
         judge = Turn("discriminator", lambda batch: self.classify(loss, batch))
         write = Turn(
-            "generator", lambda batch: self.reinforce(loss, batch), every=interval, lazy=False, after=self.follow
+            "generator", lambda batch: self.reinforce(loss, batch), every=interval, lazy=False,
+            rate=self.config.policy_rate, after=self.follow,
         )
         return [
             Phase("mle", [Turn("generator", lambda batch: likelihood_terms(self.generator, batch, self.ends))], 1_200_000),
