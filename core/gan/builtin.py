@@ -1,10 +1,10 @@
-"""The core's own losses and penalties, offered through the same hooks as everybody's."""
+"""The core's own losses, penalties, metrics and extractors, offered through the same hooks as everybody's."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 
-from gan.contracts import LossEntry, PenaltyEntry
+from gan.contracts import ExtractorEntry, LossEntry, MetricEntry, PenaltyEntry
 from gan.hookspecs import hookimpl
 
 _GOODFELLOW = "Goodfellow et al., Generative Adversarial Nets, 2014, arXiv:1406.2661"
@@ -41,3 +41,30 @@ def gan_penalties() -> Iterator[PenaltyEntry]:
         ("r2", "R2", "squared gradient norm at generated samples", _MESCHEDER),
     ):
         yield PenaltyEntry(name=name, target=f"gan.penalties:{target}", summary=summary, paper=paper)
+
+
+@hookimpl
+def gan_metrics() -> Iterator[MetricEntry]:
+    """The metrics of `gan.metrics`: all on features, so each is named with an extractor, ``fid[lenet5]``."""
+    for name, target, summary in (
+        ("fid", "FrechetDistance", "Fréchet distance between Gaussians fitted to features; lower is better"),
+        ("kid", "KernelDistance", "unbiased squared MMD with a cubic kernel, with its error; lower is better"),
+        ("precision-recall", "PrecisionRecall", "share of samples that look real; share of real data that is reached"),
+        ("density-coverage", "DensityCoverage", "as precision and recall, less moved by outliers"),
+        ("inception-score", "InceptionScore", "sure of each sample, unsure of the set; needs a classifier"),
+        ("memorisation", "Memorisation", "whether samples repeat single training samples"),
+        ("1-nna", "NearestNeighbourTest", "whether nearest neighbours tell generated from real; one half is best"),
+        ("diversity", "Diversity", "how much samples differ from each other"),
+    ):
+        yield MetricEntry(name=name, target=f"gan.metrics:{target}", summary=summary, on_features=True)
+
+
+@hookimpl
+def gan_extractors() -> Iterator[ExtractorEntry]:
+    """The extractors of `gan.extractors`."""
+    yield ExtractorEntry(
+        name="raw",
+        target="gan.extractors:Raw",
+        summary="the numbers themselves; large samples through a fixed random projection",
+        paper="Johnson and Lindenstrauss, Extensions of Lipschitz mappings into a Hilbert space, 1984",
+    )

@@ -10,7 +10,9 @@ Targets by entry:
 * `ArchitectureEntry`: a class that keeps `Architecture`
 * `LossEntry`: a class or function without required arguments that gives a `Loss`
 * `PenaltyEntry`: a class whose keyword arguments are the penalty's settings, that gives a `Penalty`
-* `MetricEntry`: a class or function without required arguments that gives a `Metric`
+* `MetricEntry`: a class or function without required arguments that gives a `Metric`, or a `FeatureMetric` where
+  `on_features` is set
+* `ExtractorEntry`: a class or function ``(weights: Path | None, device: str) -> Extractor``
 * `DatasetEntry`: a function ``(folder: Path, download: Download) -> None`` that fills an empty folder
 * `RecipeEntry`: a YAML file inside a package, ``"package:recipes/name.yaml"``
 """
@@ -33,8 +35,10 @@ if TYPE_CHECKING:
     from gan.game import Phase, Player
     from gan.source import SourceFile
 
-    Sample: TypeAlias = dict[str, np.ndarray[Any, Any]]  # one item: field name -> array
-    Samples: TypeAlias = dict[str, np.ndarray[Any, Any]]  # many items: field name -> array with a leading axis
+Sample: TypeAlias = "dict[str, np.ndarray[Any, Any]]"
+"""One item: field name -> array."""
+Samples: TypeAlias = "dict[str, np.ndarray[Any, Any]]"
+"""Many items: field name -> array with a leading axis."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -86,6 +90,20 @@ class MetricEntry(Entry):
 
     modality: str | None = None
     """The kind of data that it is for; None: any."""
+    on_features: bool = False
+    """Whether it is a `FeatureMetric`: users then name it with an extractor, ``name[extractor]``."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExtractorEntry(Entry):
+    """Something that turns samples into feature vectors: a network with fixed weights, or statistics made by hand."""
+
+    modality: str | None = None
+    """The kind of data that it reads; None: any."""
+    paper: str
+    """Where the network or the statistics are defined."""
+    weights: str = "none"
+    """The file that it needs, in words ("none", "mnist_lenet5.npz, 0.2 MB")."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -97,6 +115,8 @@ class DatasetEntry(Entry):
     """Licence of the data, as a person would cite it."""
     download: str = "none"
     """How much the first use downloads, in words ("none", "11 MB")."""
+    version: str = "1"
+    """Changes when the same function would fill the folder with something else."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -106,6 +126,24 @@ class RecipeEntry(Entry):
     architecture: str
     default: bool = False
     """Whether ``gan run --plugin NAME`` takes this one; exactly one recipe of a plugin says so."""
+
+
+ENTRY_TYPES: dict[str, type[Entry]] = {
+    "gan_modalities": ModalityEntry,
+    "gan_architectures": ArchitectureEntry,
+    "gan_losses": LossEntry,
+    "gan_penalties": PenaltyEntry,
+    "gan_metrics": MetricEntry,
+    "gan_extractors": ExtractorEntry,
+    "gan_datasets": DatasetEntry,
+    "gan_recipes": RecipeEntry,
+}
+"""Every hook, and the type of entry that it yields."""
+
+
+def kind(hook: str) -> str:
+    """The word for what a hook gives: ``kind("gan_losses") == "loss"``."""
+    return ENTRY_TYPES[hook].__name__.removesuffix("Entry").lower()
 
 
 @dataclass(frozen=True)
@@ -152,7 +190,10 @@ class Modality(ABC):
     @property
     @abstractmethod
     def fields(self) -> dict[str, Field]:
-        """Name, shape, dtype, range and unit of every field of a sample, for this config and these facts."""
+        """Name, shape, dtype, range and unit of every field of a sample, for this config and these facts.
+
+        Raises `LookupError` when they depend on facts that are not there (the size of a vocabulary).
+        """
 
     @abstractmethod
     def read(self, file: SourceFile) -> Iterator[Sample]:
@@ -255,7 +296,8 @@ class Loss(Protocol):
 class Critic(Protocol):
     """Gives raw scores ``(N, …)`` to a batch of samples."""
 
-    def __call__(self, samples: Tensor, /) -> Tensor: ...
+    def __call__(self, samples: Tensor, /) -> Tensor:
+        """Scores of `samples`."""
 
 
 class Penalty(Protocol):
@@ -288,7 +330,7 @@ class MetricValue:
 
 
 class Metric(Protocol):
-    """A number computed from generated and real samples."""
+    """A number computed from generated and real samples. It may have `settings`, as a `FeatureMetric`."""
 
     version: str
     """Changes when the same samples would give another value."""
@@ -297,9 +339,45 @@ class Metric(Protocol):
         """Values in the order of the table. Both sets hold the modality's fields with a leading axis."""
 
 
+@dataclass(frozen=True)
+class Features:
+    """What an extractor says of N samples."""
+
+    vectors: np.ndarray[Any, Any]
+    """``(N, d)`` float32."""
+    probabilities: np.ndarray[Any, Any] | None = None
+    """``(N, classes)``, rows that sum to 1, where the extractor is a classifier."""
+
+
+class Extractor(Protocol):
+    """Turns samples into feature vectors, always the same for the same samples."""
+
+    version: str
+    """Changes when the same samples would give other features."""
+    sha256: str
+    """Of the file of weights, or ``""`` where there is none."""
+    preprocessing: str
+    """What is done to the samples first, in words: size, filter, range, normalisation."""
+
+    def __call__(self, samples: Samples, modality: Modality) -> Features:
+        """Features of samples with a leading axis, row by row: a row does not depend on the others."""
+
+
+class FeatureMetric(Protocol):
+    """A number computed from features, so that it serves every kind of data. `MetricEntry.on_features` is set.
+
+    Beside the two members below it may have `settings`, a mapping of what its value depends on (neighbours, subsets,
+    a seed), which goes into the receipt.
+    """
+
+    version: str
+
+    def compute(self, generated: Features, real: Features) -> Sequence[MetricValue]:
+        """Values in the order of the table, named without the extractor, which is added: ``FID`` -> ``FID[lenet5]``."""
+
+
 class Download(Protocol):
     """Fetches one file over https into the cache, checks its sha256, and returns where it lies."""
 
     def __call__(self, url: str, *, sha256: str, size: int) -> Path:
         """`size` is the largest size accepted, in bytes."""
-

@@ -50,7 +50,8 @@ class Draws(ABC):
     def truncated_normal(self, *shape: int) -> Tensor:
         """From N(0, 1) cut at ±2, by inversion, float32."""
         low, high = 0.022750131948179195, 0.9772498680518208  # the normal distribution function at -2 and 2
-        return torch.special.ndtri(low + (high - low) * self.rand(*shape))
+        rows: Tensor = torch.special.ndtri(low + (high - low) * self.rand(*shape))
+        return rows
 
 
 class StepDraws(Draws):

@@ -91,7 +91,7 @@ class RunLocked(GanError):
     exit_code = 7
 
 
-class Stopped(Exception):  # noqa: N818  (no error: the run was saved and can go on)
+class Stopped(Exception):
     """A signal asked the run to stop; it finished its step and saved."""
 
     exit_code = 75

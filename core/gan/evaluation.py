@@ -1,33 +1,197 @@
-"""Judge samples: metrics over generated and real samples.
+"""Judge samples: metrics by name, over generated and real samples.
 
-    values = measure({"fid": metric}, generated, real, modality)
+    metrics = find_metrics(["fid[lenet5]", "precision-recall[lenet5]"], "image", plugins)
+    values = measure(metrics, generated, real, modality)
 
-A metric that fails does not take the others with it: its value is NaN and its details say why.
+A metric on features is named with an extractor, and so are its values: ``FID[lenet5]``. A plain ``FID`` is the one of
+the Inception network of 2015 and of no other. Several metrics on one extractor compute the features once. A metric
+that fails does not take the others with it: its value is NaN and its details say why.
 """
 
 from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Mapping
-from typing import TYPE_CHECKING
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
-from gan.contracts import Metric, MetricValue, Modality
-from gan.errors import GanError
+from gan.contracts import Extractor, FeatureMetric, Features, Metric, MetricValue, Modality
+from gan.errors import GanError, PluginError, UnknownName, UsageError
 
 if TYPE_CHECKING:
     from gan.contracts import Samples
+    from gan.plugins import Owned, Plugins
 
 log = logging.getLogger(__name__)
 
+FID_EXTRACTOR = "inception-v3-2015"
+"""The extractor whose scores are printed without its name: FID, KID and IS are defined on it."""
+_SPEC = re.compile(r"([a-z0-9-]+)(?:\[([a-z0-9-]+)(?:=(.+))?\])?")
+
+
+@dataclass(frozen=True)
+class MetricSpec:
+    """What a user typed: ``fid``, ``fid[lenet5]`` or ``fid[lenet5=/path/of/weights]``."""
+
+    metric: str
+    extractor: str | None = None
+    weights: Path | None = None
+
+    @classmethod
+    def parse(cls, text: str) -> MetricSpec:
+        """Raises `UsageError` with the right form."""
+        match = _SPEC.fullmatch(text.strip())
+        if match is None:
+            raise UsageError(f"'{text}' names no metric; write NAME, NAME[EXTRACTOR] or NAME[EXTRACTOR=WEIGHTS]")
+        return cls(match[1], match[2], Path(match[3]).expanduser() if match[3] else None)
+
+    def __str__(self) -> str:
+        if self.extractor is None:
+            return self.metric
+        return f"{self.metric}[{self.extractor}{f'={self.weights}' if self.weights else ''}]"
+
+
+class NamedExtractor:
+    """An extractor with its name, that remembers the features of the sets that it saw last."""
+
+    remembered = 2
+    """One generated set and one real set."""
+
+    def __init__(self, name: str, extractor: Extractor) -> None:
+        self.name = name
+        self.extractor = extractor
+        self._seen: list[tuple[Samples, Features]] = []
+
+    def __call__(self, samples: Samples, modality: Modality) -> Features:
+        """The features, checked: one row a sample, finite numbers, float32. Raises `PluginError`."""
+        for seen, features in self._seen:
+            if seen is samples:
+                return features
+        features = self.extractor(samples, modality)
+        count = len(next(iter(samples.values())))
+        self._check(features, count)
+        self._seen = [*self._seen, (samples, features)][-self.remembered :]
+        return features
+
+    def _check(self, features: Features, count: int) -> None:
+        vectors, probabilities = features.vectors, features.probabilities
+        if vectors.ndim != 2 or len(vectors) != count or vectors.dtype != "float32":
+            raise PluginError(
+                self.name,
+                f"extractor '{self.name}' gave {vectors.dtype} features {vectors.shape}, wanted float32 ({count}, d)",
+            )
+        if probabilities is not None and (probabilities.ndim != 2 or len(probabilities) != count):
+            raise PluginError(
+                self.name,
+                f"extractor '{self.name}' gave probabilities {probabilities.shape}, wanted ({count}, classes)",
+            )
+
+    def identity(self) -> dict[str, str]:
+        """What a receipt says of it."""
+        return {
+            "name": self.name,
+            "version": self.extractor.version,
+            "sha256": self.extractor.sha256,
+            "preprocessing": self.extractor.preprocessing,
+        }
+
+
+class OnFeatures:
+    """A metric on features together with its extractor: an ordinary `Metric`."""
+
+    def __init__(self, metric: FeatureMetric, extractor: NamedExtractor) -> None:
+        self.metric = metric
+        self.extractor = extractor
+        self.version = metric.version
+        self.settings: Mapping[str, Any] = getattr(metric, "settings", {})
+
+    def compute(self, generated: Samples, real: Samples, modality: Modality) -> Sequence[MetricValue]:
+        """The metric's values, named with the extractor."""
+        values = self.metric.compute(self.extractor(generated, modality), self.extractor(real, modality))
+        if self.extractor.name == FID_EXTRACTOR:
+            return values
+        return [replace(value, name=f"{value.name}[{self.extractor.name}]") for value in values]
+
+
+def find_metrics(names: Iterable[str], modality: str, plugins: Plugins, *, device: str = "cpu") -> dict[str, Metric]:
+    """Metrics by the names that users type, for one kind of data.
+
+    Raises `UnknownName`, `UsageError` where an extractor is missing, needless or of another kind of data, and what
+    finding its weights raises.
+    """
+    extractors: dict[tuple[str, Path | None], NamedExtractor] = {}
+    metrics: dict[str, Metric] = {}
+    for text in names:
+        spec = MetricSpec.parse(text)
+        owned = plugins.find("gan_metrics", spec.metric)
+        _check_kind(owned, modality)
+        if not owned.entry.on_features:
+            if spec.extractor is not None:
+                raise UsageError(f"metric '{spec.metric}' looks at samples and takes no extractor; write {spec.metric}")
+            metrics[str(spec)] = plugins.load(owned)()
+            continue
+        spec = replace(spec, extractor=spec.extractor or _default_extractor(spec.metric, modality, plugins))
+        key = (str(spec.extractor), spec.weights)
+        if key not in extractors:
+            extractors[key] = _extractor(*key, modality, plugins, device)
+        metrics[str(spec)] = OnFeatures(plugins.load(owned)(), extractors[key])
+    return metrics
+
+
+def extractors_of(modality: str, plugins: Plugins) -> list[Owned]:
+    """The extractors that read one kind of data."""
+    return [owned for owned in plugins.entries("gan_extractors") if owned.entry.modality in (None, modality)]
+
+
+def _default_extractor(metric: str, modality: str, plugins: Plugins) -> str:
+    """A bare name means the Inception network where the kind of data has it; else an extractor must be named."""
+    known = [owned.entry.name for owned in extractors_of(modality, plugins)]
+    if FID_EXTRACTOR in known:
+        return FID_EXTRACTOR
+    raise UsageError(
+        f"metric '{metric}' needs an extractor for {modality}: write {metric}[NAME], known: {', '.join(known)}"
+    )
+
+
+def _extractor(name: str, weights: Path | None, modality: str, plugins: Plugins, device: str) -> NamedExtractor:
+    owned = plugins.find("gan_extractors", name)
+    if owned.entry.modality not in (None, modality):
+        known = [found.entry.name for found in extractors_of(modality, plugins)]
+        raise UnknownName(f"extractor for {modality}", name, known)
+    factory = plugins.load(owned)
+    try:
+        return NamedExtractor(name, factory(weights, device))
+    except (GanError, MemoryError):
+        raise
+    except Exception as error:
+        raise PluginError(
+            owned.info.name, f"extractor '{name}' of {owned.info.title} failed: {type(error).__name__}: {error}"
+        ) from error
+
+
+def _check_kind(owned: Owned, modality: str) -> None:
+    kind = owned.entry.modality
+    if kind not in (None, modality):
+        raise UsageError(f"metric '{owned.entry.name}' is for {kind} data, not {modality}")
+
 
 def measure(metrics: Mapping[str, Metric], generated: Samples, real: Samples, modality: Modality) -> list[MetricValue]:
-    """The values of all metrics, in order.
+    """The values of all metrics, in order; see `measure_each`."""
+    return [value for values in measure_each(metrics, generated, real, modality).values() for value in values]
+
+
+def measure_each(
+    metrics: Mapping[str, Metric], generated: Samples, real: Samples, modality: Modality
+) -> dict[str, list[MetricValue]]:
+    """The values of every metric, by its name.
 
     Both sets hold the modality's fields with a leading axis. A metric that raises, or gives something else than
     values, becomes one value named after it that is NaN, with the reason in ``details["error"]``.
     """
-    values: list[MetricValue] = []
+    measured: dict[str, list[MetricValue]] = {}
     for name, metric in metrics.items():
         try:
             found = list(metric.compute(generated, real, modality))
@@ -39,5 +203,5 @@ def measure(metrics: Mapping[str, Metric], generated: Samples, real: Samples, mo
                 log.debug("metric %s failed", name, exc_info=True)
             reason = str(error) if isinstance(error, GanError) else f"{type(error).__name__}: {error}"
             found = [MetricValue(name, math.nan, details={"error": reason})]
-        values.extend(found)
-    return values
+        measured[name] = found
+    return measured

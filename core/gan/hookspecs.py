@@ -12,7 +12,7 @@ whose module implements some of these functions, marked with `hookimpl`::
 
     @hookimpl
     def gan_modalities():
-        yield ModalityEntry(name="sketch", summary="Pen strokes", target="gan_sketch.modality:Sketch", dataset="doodles")
+        yield ModalityEntry(name="sketch", summary="Pen strokes", target="gan_sketch.data:Sketch", dataset="doodles")
 
 The module imports nothing heavy at its top: entries name their targets, and the core imports them when they are used.
 """
@@ -26,6 +26,7 @@ import pluggy
 from gan.contracts import (
     ArchitectureEntry,
     DatasetEntry,
+    ExtractorEntry,
     LossEntry,
     MetricEntry,
     ModalityEntry,
@@ -68,6 +69,12 @@ def gan_metrics() -> Iterable[MetricEntry]:
 
 
 @hookspec
+def gan_extractors() -> Iterable[ExtractorEntry]:
+    """Named, versioned, hashed feature extractors for metrics: things that give a `gan.contracts.Extractor`."""
+    return ()
+
+
+@hookspec
 def gan_datasets() -> Iterable[DatasetEntry]:
     """Named data: functions that fill a folder from a dependency or a checked download."""
     return ()
@@ -77,15 +84,3 @@ def gan_datasets() -> Iterable[DatasetEntry]:
 def gan_recipes() -> Iterable[RecipeEntry]:
     """Training runs as YAML files inside the plugin's package."""
     return ()
-
-
-ENTRY_TYPES = {
-    "gan_modalities": ModalityEntry,
-    "gan_architectures": ArchitectureEntry,
-    "gan_losses": LossEntry,
-    "gan_penalties": PenaltyEntry,
-    "gan_metrics": MetricEntry,
-    "gan_datasets": DatasetEntry,
-    "gan_recipes": RecipeEntry,
-}
-"""Every hook, and the type of entry that it yields."""

@@ -1,6 +1,6 @@
 """Recipes: everything that defines a training run, as YAML, typed.
 
-A recipe is read, changed by ``--set``, validated, and completed by `gan.training.resolve` until every setting stands in
+A recipe is read, changed by ``--set``, validated, and completed by `gan.resolve` until every setting stands in
 it; that complete form is what a run folder keeps, and ``gan run --recipe RUN/recipe.yaml`` does it again.
 """
 
@@ -40,7 +40,9 @@ class Named(BaseModel):
 class Data(Section):
     """Where the real samples come from."""
 
-    source: str | None = Field(None, description="Folder, file or zip archive, or the name of a data set; none: the modality's default.")
+    source: str | None = Field(
+        None, description="Folder, file or zip archive, or the name of a data set; none: the modality's default."
+    )
     holdout: float = Field(0.0, ge=0, lt=1, description="Share of the files that is kept from training for evaluation.")
 
 
@@ -48,19 +50,31 @@ class Training(Section):
     """How long, how many at once, on what."""
 
     samples: int = Field(100_000, gt=0, description="Length in real samples shown, of the phases that state none.")
-    minutes: float | None = Field(None, gt=0, description="Stop after so many minutes even when `samples` are not reached; none: never.")
+    minutes: float | None = Field(
+        None, gt=0, description="Stop after so many minutes even when `samples` are not reached; none: never."
+    )
     batch: int = Field(64, gt=0, description="Real samples in one update, over all processes.")
-    ema_half_life: int = Field(0, ge=0, description="Half-life of the averaged weights, in real samples shown; 0: no averaging.")
-    ema_rampup: float = Field(0.05, ge=0, le=1, description="The half-life is at most this share of the samples shown so far; 0: no ramp-up.")
-    tick: int | None = Field(None, gt=0, description="Real samples between two records in metrics.jsonl; none: a fiftieth of the run.")
+    ema_half_life: int = Field(
+        0, ge=0, description="Half-life of the averaged weights, in real samples shown; 0: no averaging."
+    )
+    ema_rampup: float = Field(
+        0.05, ge=0, le=1, description="The half-life is at most this share of the samples shown so far; 0: no ramp-up."
+    )
+    tick: int | None = Field(
+        None, gt=0, description="Real samples between two records in metrics.jsonl; none: a fiftieth of the run."
+    )
     preview_ticks: int = Field(10, ge=0, description="Ticks between two previews; 0: none but the last.")
     checkpoint_ticks: int = Field(5, gt=0, description="Ticks between two checkpoints.")
     keep_checkpoints: int = Field(3, gt=0, description="How many checkpoints stay on the disk.")
     device: str = Field("auto", description="auto, cpu, cuda, cuda:1, mps …")
-    precision: Literal["auto", "fp32", "bf16", "fp16"] = Field("auto", description="Of the networks' arithmetic; auto: bf16 on a GPU that has it, else fp32.")
+    precision: Literal["auto", "fp32", "bf16", "fp16"] = Field(
+        "auto", description="Of the networks' arithmetic; auto: bf16 on a GPU that has it, else fp32."
+    )
     channels_last: bool = Field(False, description="Store image-like tensors with the channel axis last.")
     compile: bool = Field(False, description="Compile the players' networks; pays back after some hundred steps.")
-    max_skips: int = Field(20, ge=0, description="Updates in a row that may be skipped for a gradient that is not finite.")
+    max_skips: int = Field(
+        20, ge=0, description="Updates in a row that may be skipped for a gradient that is not finite."
+    )
 
 
 class Evaluation(Section):
@@ -150,14 +164,14 @@ class _Loader(yaml.SafeLoader):
     """Plain values only; a key that stands twice is refused, and so are anchors and aliases."""
 
     def compose_node(self, parent: Any, index: Any) -> Any:
-        if self.check_event(yaml.AliasEvent):  # type: ignore[no-untyped-call]
+        if self.check_event(yaml.AliasEvent):
             raise yaml.MarkedYAMLError(problem="aliases are not allowed")
         return super().compose_node(parent, index)
 
     def construct_mapping(self, node: Any, deep: bool = False) -> Any:
         seen = set()
         for key_node, _ in node.value:
-            key = self.construct_object(key_node, deep=True)  # type: ignore[no-untyped-call]
+            key = self.construct_object(key_node, deep=True)
             if key in seen:
                 raise yaml.MarkedYAMLError(problem=f"the key '{key}' stands twice", problem_mark=key_node.start_mark)
             seen.add(key)

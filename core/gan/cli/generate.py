@@ -1,0 +1,101 @@
+"""`gan generate`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from gan.cli import installed
+from gan.errors import UsageError, nearest
+
+
+@click.command(
+    context_settings={"ignore_unknown_options": True, "allow_extra_args": True},
+    epilog="Example: gan generate runs/music-musegan-0001 --count 4 --seed 7 --out more --tempo 90",
+)
+@click.argument("run_folder", metavar="RUN", type=click.Path(path_type=Path))
+@click.option("--count", type=click.IntRange(min=1), default=8, show_default=True, help="How many samples.")
+@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Same seed, same files.")
+@click.option("--first", type=click.IntRange(min=0), default=0, show_default=True, help="Index of the first sample.")
+@click.option(
+    "--out", type=click.Path(path_type=Path), help="Folder for the files; RUN/samples/seed-SEED if not given."
+)
+@click.option("--device", default="auto", show_default=True, metavar="NAME", help="auto, cpu, cuda, mps …")
+@click.option("--quiet", is_flag=True, help="Do not name the files.")
+@click.option("--json", "as_json", is_flag=True, help="The files as one JSON document.")
+@click.pass_context
+def generate(
+    ctx: click.Context,
+    run_folder: Path,
+    count: int,
+    seed: int,
+    first: int,
+    out: Path | None,
+    device: str,
+    quiet: bool,
+    as_json: bool,
+) -> None:
+    """Make samples with a trained run, as files and a preview.
+
+    Further flags are the options of the run's architecture and of its kind of data, for example --truncation 0.7 or
+    --tempo 90; `gan plugins show NAME` lists them. The same command writes the same bytes again.
+    """
+    plugins = installed(ctx)
+    from gan.api import load
+
+    model = load(run_folder, device=device, plugins=plugins)
+    ways, writing = split_options(model, flags(ctx.args))
+    samples = model.generate(count, seed, first=first, options=ways)
+    folder = out or run_folder / "samples" / f"seed-{seed}"
+    paths = model.write(samples, folder, first=first, options=writing)
+    preview = folder / "preview.png"
+    model.modality.preview(samples).save(preview)
+    if as_json:
+        from gan.cli.progress import print_json
+
+        print_json({"artefacts": [str(path) for path in paths], "preview": str(preview)})
+    elif not quiet:
+        for path in [*paths, preview]:
+            click.echo(path)
+
+
+def flags(arguments: list[str]) -> dict[str, Any]:
+    """``["--tempo", "90", "--key=C"]`` as values; a flag without a value is true."""
+    found: dict[str, Any] = {}
+    waiting: str | None = None
+    for text in arguments:
+        if text.startswith("--"):
+            if waiting is not None:
+                found[waiting] = True
+            name, equals, value = text[2:].partition("=")
+            waiting = None if equals else name.replace("-", "_")
+            if equals:
+                found[name.replace("-", "_")] = value
+        elif waiting is not None:
+            found[waiting] = text
+            waiting = None
+        else:
+            raise UsageError(f"'{text}' belongs to no flag")
+    if waiting is not None:
+        found[waiting] = True
+    return found
+
+
+def split_options(model: Any, given: dict[str, Any]) -> tuple[dict[str, Any], Any]:
+    """The architecture's options as values, and the modality's `Options`; an unknown flag is refused by name."""
+    from gan.recipe import validated
+
+    makes = getattr(model.architecture, "Options", None)
+    writes = model.modality.Options
+    names = [name for kind in (makes, writes) if kind is not None for name in kind.model_fields]
+    for name in given:
+        if name not in names:
+            close = nearest(name, names)
+            known = ", ".join(f"--{n.replace('_', '-')}" for n in names) or "none"
+            hint = f"did you mean --{close.replace('_', '-')}?" if close else f"its options: {known}"
+            raise UsageError(f"{model.name} has no option --{name.replace('_', '-')}; {hint}")
+    ways = {name: value for name, value in given.items() if makes is not None and name in makes.model_fields}
+    rest = {name: value for name, value in given.items() if name not in ways}
+    return ways, validated(writes, rest, "") if writes is not None else None

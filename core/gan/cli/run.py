@@ -1,0 +1,162 @@
+"""`gan run` and `gan resume`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from gan.cli import installed
+from gan.errors import UsageError
+
+
+def complete_plugin(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[str]:
+    """Names of installed plugins, from metadata."""
+    from gan.plugins import Plugins
+
+    return [info.name for info in Plugins.installed().infos() if info.name.startswith(incomplete)]
+
+
+@click.command(
+    epilog="Example: gan run --plugin image --data ./photos --set modality.resolution=64 --minutes 30",
+)
+@click.option("--plugin", metavar="NAME", shell_complete=complete_plugin, help="Whose recipe: music, image, text …")
+@click.option("--architecture", metavar="NAME", help="The method; the plugin's default recipe if not given.")
+@click.option("--recipe", "recipe_name", metavar="FILE|NAME", help="A recipe file, or the name of one of the plugin's.")
+@click.option("--data", metavar="PATH|NAME", help="A folder, file or archive, or a named data set.")
+@click.option("--set", "settings", multiple=True, metavar="KEY=VALUE", help="Change a setting; may be repeated.")
+@click.option("--samples", type=click.IntRange(min=1), help="Length, in real samples shown.")
+@click.option("--minutes", type=float, help="Stop after so many minutes at the latest.")
+@click.option("--seed", type=click.IntRange(min=0), help="Everything random follows from it.")
+@click.option("--out", type=click.Path(path_type=Path), help="The run folder; a new one in ./runs if not given.")
+@click.option("--device", metavar="NAME", help="auto, cpu, cuda, mps …")
+@click.option("--dry-run", is_flag=True, help="Show the whole recipe, the players and the memory, and stop.")
+@click.option("--quiet", is_flag=True, help="Say only what is wrong.")
+@click.option("--json", "as_json", is_flag=True, help="One JSON object a line, for programs.")
+@click.pass_context
+def run(
+    ctx: click.Context,
+    plugin: str | None,
+    architecture: str | None,
+    recipe_name: str | None,
+    data: str | None,
+    settings: tuple[str, ...],
+    samples: int | None,
+    minutes: float | None,
+    seed: int | None,
+    out: Path | None,
+    device: str | None,
+    dry_run: bool,
+    quiet: bool,
+    as_json: bool,
+) -> None:
+    """Train a recipe; end with artefacts, pictures, metrics and a model card in a run folder."""
+    plugins = installed(ctx)
+    values = _values(plugins, plugin, architecture, recipe_name)
+    from gan.recipe import with_settings
+
+    flags = {
+        "data.source": data,
+        "training.samples": samples,
+        "training.minutes": minutes,
+        "seed": seed,
+        "training.device": device,
+    }
+    changes = [f"{key}={_yaml(value)}" for key, value in flags.items() if value is not None]
+    values = with_settings(values, [*changes, *settings])
+    if samples is not None:
+        _shorten(values, samples)
+    if dry_run:
+        _show_dry_run(values, plugins, as_json)
+        return
+    from gan.cli.progress import choose_reporter
+    from gan.training import start
+
+    reporter = choose_reporter(quiet=quiet, as_json=as_json)
+    try:
+        result = start(values, plugins, reporter, out=out)
+    finally:
+        getattr(reporter, "close", lambda: None)()
+    if result.run != Path():
+        reporter.finished(result.summary())
+
+
+def _values(plugins: Any, plugin: str | None, architecture: str | None, recipe_name: str | None) -> dict[str, Any]:
+    from gan import recipe as recipes
+    from gan.resolve import recipe_values
+
+    if recipe_name is not None and (recipe_name.endswith((".yaml", ".yml")) or Path(recipe_name).exists()):
+        values = recipes.read_values(Path(recipe_name))
+        if plugin is not None:
+            values["plugin"] = plugin
+        if architecture is not None:
+            values["architecture"] = architecture
+        return values
+    if plugin is None:
+        names = [info.name for info in plugins.infos() if info.name != "builtin"]
+        known = f" (installed: {', '.join(names)})" if names else "; none is installed: pip install gan-image"
+        raise UsageError(f"name a plugin with --plugin, or a recipe file with --recipe{known}")
+    found: dict[str, Any] = recipe_values(plugins, plugin, architecture, recipe_name)
+    return found
+
+
+def _yaml(value: Any) -> str:
+    import yaml
+
+    text: str = yaml.safe_dump(value, default_flow_style=True, allow_unicode=True, width=10**6)
+    return text.removesuffix("\n...\n").strip()
+
+
+def _shorten(values: dict[str, Any], samples: int) -> None:
+    """``--samples`` is the whole length: phases with a length of their own in the recipe keep their shares of it."""
+    phases: dict[str, Any] = values.get("phases") or {}
+    lengths: dict[str, Any] = {n: p.get("samples") for n, p in phases.items() if isinstance(p, dict)}
+    if not lengths or not all(isinstance(n, int) and n > 0 for n in lengths.values()):
+        return
+    total = sum(lengths.values())
+    for name, length in lengths.items():
+        phases[name] = {"samples": max(1, round(length * samples / total))}
+
+
+def _show_dry_run(values: dict[str, Any], plugins: Any, as_json: bool) -> None:
+    from gan import recipe as recipes
+    from gan.resolve import dry_run
+
+    found = dry_run(values, plugins)
+    total = sum(found.memory.values())
+    if as_json:
+        from gan.cli.progress import print_json
+
+        print_json(
+            {"recipe": found.recipe.model_dump(mode="json"), "parameters": found.parameters, "memory": found.memory}
+        )
+        return
+    click.echo(recipes.dump(found.recipe), nl=False)
+    click.echo()
+    for name, spec in found.fields.items():
+        click.echo(f"field {name}: {spec.shape} {spec.dtype}, {spec.low:g} … {spec.high:g}, {spec.unit}")
+    for player, count in found.parameters.items():
+        click.echo(f"player {player}: {count:,} parameters")
+    parts = ", ".join(f"{name} {size / 1e6:,.0f} MB" for name, size in found.memory.items())
+    click.echo(f"memory: about {total / 1e6:,.0f} MB beside torch itself ({parts})")
+
+
+@click.command(epilog="Example: gan resume runs/music-musegan-0001")
+@click.argument("run_folder", metavar="RUN", type=click.Path(path_type=Path))
+@click.option("--quiet", is_flag=True, help="Say only what is wrong.")
+@click.option("--json", "as_json", is_flag=True, help="One JSON object a line, for programs.")
+@click.pass_context
+def resume(ctx: click.Context, run_folder: Path, quiet: bool, as_json: bool) -> None:
+    """Go on from a run's newest good checkpoint; nothing but the folder is needed."""
+    plugins = installed(ctx)
+    from gan.cli.progress import choose_reporter
+    from gan.training import resume as go_on
+
+    reporter = choose_reporter(quiet=quiet, as_json=as_json)
+    try:
+        result = go_on(run_folder, plugins, reporter)
+    finally:
+        getattr(reporter, "close", lambda: None)()
+    if result.run != Path():
+        reporter.finished(result.summary())

@@ -1,0 +1,54 @@
+"""Named data: made by a plugin from an installed dependency, or fetched, once, into the cache."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from gan.data import cache_folder
+from gan.download import Downloader
+from gan.errors import DiskError, GanError, PluginError
+
+if TYPE_CHECKING:
+    from gan.plugins import Owned, Plugins
+
+
+def dataset_folder(owned: Owned) -> Path:
+    """Where the data set lies, or will lie."""
+    entry = owned.entry
+    return cache_folder() / "datasets" / f"{entry.name}-{entry.version}"
+
+
+def prepare_dataset(owned: Owned, plugins: Plugins) -> Path:
+    """The folder of a named data set; it is filled now when this is its first use, whole or not at all."""
+    folder = dataset_folder(owned)
+    if (folder / "dataset.json").is_file():
+        return folder / "files"
+    fill = plugins.load(owned)
+    aside = folder.with_name(f"{folder.name}.{os.getpid()}.tmp")
+    shutil.rmtree(aside, ignore_errors=True)
+    try:
+        (aside / "files").mkdir(parents=True)
+        try:
+            fill(aside / "files", Downloader(cache_folder() / "downloads"))
+        except (GanError, OSError):
+            raise
+        except Exception as error:
+            raise PluginError(
+                owned.info.name, f"data set '{owned.entry.name}' of {owned.info.distribution} failed: {error}"
+            ) from error
+        about = {"name": owned.entry.name, "licence": owned.entry.licence}
+        (aside / "dataset.json").write_text(json.dumps(about))
+        try:
+            aside.rename(folder)
+        except OSError:
+            if not (folder / "dataset.json").is_file():  # no other process was faster
+                raise
+    except OSError as error:
+        raise DiskError(f"{aside}: {error.strerror}; set GAN_CACHE to a folder with space") from error
+    finally:
+        shutil.rmtree(aside, ignore_errors=True)
+    return folder / "files"

@@ -1,0 +1,187 @@
+"""Metrics of nearest neighbours in a feature space: precision and recall, density and coverage, memorisation.
+
+Distances are Euclidean, in float64, by chunks of rows: memory is ``CHUNK_ROWS · n`` numbers, time is quadratic.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from typing import Any, TypeAlias
+
+import numpy as np
+from scipy.stats import mannwhitneyu
+
+from gan.contracts import Features, MetricValue
+from gan.errors import BadData
+
+Array: TypeAlias = np.ndarray[Any, Any]
+
+CHUNK_ROWS = 1024
+_ROUNDING = 1e-13
+"""Share of ``|x|² + |y|²`` below which a squared distance is rounding, and taken as 0."""
+
+
+def squared_distances(queries: Array, base: Array) -> Iterator[tuple[int, Array]]:
+    """(first row, ``(rows, m)`` squared distances of these queries to all of `base`), chunk by chunk."""
+    centre = base.mean(axis=0, dtype=np.float64)  # near the origin fewer digits cancel
+    base_rows = base - centre
+    base_norms = np.einsum("ij,ij->i", base_rows, base_rows)
+    for start in range(0, len(queries), CHUNK_ROWS):
+        rows = queries[start : start + CHUNK_ROWS] - centre
+        scale = np.einsum("ij,ij->i", rows, rows)[:, None] + base_norms
+        distances = rows @ base_rows.T
+        distances *= -2
+        distances += scale
+        scale *= _ROUNDING
+        distances[distances < scale] = 0.0
+        yield start, distances
+
+
+def neighbour_distances(rows: Array, k: int) -> Array:
+    """``(n, k)`` squared distances of each row to its k nearest other rows, ascending."""
+    if len(rows) <= k:
+        raise BadData(f"{len(rows)} samples, more than {k} are needed for {k} neighbours")
+    found = np.empty((len(rows), k))
+    for start, distances in squared_distances(rows, rows):
+        here = np.arange(len(distances))
+        distances[here, start + here] = np.inf
+        found[start : start + len(distances)] = np.sort(np.partition(distances, k - 1, axis=1)[:, :k], axis=1)
+    return found
+
+
+def precision_recall_density_coverage(
+    generated: Array, real: Array, *, k_manifold: int = 3, k_density: int = 5
+) -> dict[str, tuple[float, float]]:
+    """(value, standard error given the other set) of four metrics on features ``(n, d)`` and ``(m, d)``.
+
+    * precision: share of generated samples inside at least one real ball; recall: the same with the roles exchanged.
+      Kynkäänniemi et al. 2019, "Improved Precision and Recall Metric", eq. 1 to 3. A ball of a sample reaches to its
+      k-th nearest neighbour in its own set, border included.
+    * density: real balls around a generated sample, over k; may exceed 1. coverage: share of real balls with at least
+      one generated sample. Naeem et al. 2020, "Reliable Fidelity and Diversity Metrics", eq. 5 and 6.
+    """
+    n, m = len(generated), len(real)
+    most = max(k_manifold, k_density)
+    real_radii = neighbour_distances(real, most)
+    generated_radii = neighbour_distances(generated, k_manifold)[:, -1]
+    inside_manifold = np.empty(n, bool)
+    balls = np.empty(n)
+    recalled = np.zeros(m, bool)
+    nearest_generated = np.full(m, np.inf)
+    for start, distances in squared_distances(generated, real):
+        stop = start + len(distances)
+        inside_manifold[start:stop] = (distances <= real_radii[:, k_manifold - 1]).any(axis=1)
+        balls[start:stop] = (distances <= real_radii[:, k_density - 1]).sum(axis=1) / k_density
+        recalled |= (distances <= generated_radii[start:stop, None]).any(axis=0)
+        np.minimum(nearest_generated, distances.min(axis=0), out=nearest_generated)
+    covered = nearest_generated <= real_radii[:, k_density - 1]
+    per_sample = {"precision": inside_manifold, "recall": recalled, "density": balls, "coverage": covered}
+    return {name: (float(v.mean()), float(v.std() / math.sqrt(len(v)))) for name, v in per_sample.items()}
+
+
+class _Manifold:
+    version = "1"
+    names: tuple[str, str]
+
+    def __init__(self, k: int) -> None:
+        self.settings = {"k": k}
+
+    def compute(self, generated: Features, real: Features) -> list[MetricValue]:
+        """Two values, higher is better; errors are those of the share, the other set taken as given."""
+        k = self.settings["k"]
+        found = precision_recall_density_coverage(generated.vectors, real.vectors, k_manifold=k, k_density=k)
+        return [MetricValue(name, found[name][0], error=found[name][1], direction="higher") for name in self.names]
+
+
+class PrecisionRecall(_Manifold):
+    """Improved precision and recall: what is generated is real; what is real is generated."""
+
+    names = ("precision", "recall")
+
+    def __init__(self, k: int = 3) -> None:
+        super().__init__(k)
+
+
+class DensityCoverage(_Manifold):
+    """Density and coverage: as precision and recall, less moved by outliers."""
+
+    names = ("density", "coverage")
+
+    def __init__(self, k: int = 5) -> None:
+        super().__init__(k)
+
+
+class Memorisation:
+    """Do generated samples sit on single real ones?
+
+    * copies: share of generated samples nearer to a real sample than that sample is to any other real one, or exact
+      doubles: 1 - authenticity of Alaa et al. 2022, "How Faithful is your Synthetic Data?", section 3. `real` is the
+      share among one half of the real samples against the other half: how often neighbours are mutual (2/3 on a line,
+      less in more dimensions). A value well above `real` says that the training data come back.
+    * nearest distance: median distance to the nearest real sample; `real` is that of real samples to the other real
+      ones. Its details hold the number of exact duplicates and a rank test of the two distributions of distances
+      (Meehan et al. 2020, "A Non-Parametric Test to Detect Data-Copying"): z below -3 is copying.
+    """
+
+    version = "1"
+
+    def compute(self, generated: Features, real: Features) -> list[MetricValue]:
+        """Two values that are good when they are close to the real samples' own."""
+        copies, nearest = _copies(generated.vectors, real.vectors)
+        halves, _ = _copies(real.vectors[1::2], real.vectors[0::2])
+        own = neighbour_distances(real.vectors, 1)[:, 0]
+        n, m = len(nearest), len(own)
+        u = float(mannwhitneyu(nearest, own, method="asymptotic").statistic)
+        z = (u - n * m / 2) / math.sqrt(n * m * (n + m + 1) / 12)
+        duplicates = int((nearest == 0).sum())
+        share = float(copies.mean())
+        return [
+            MetricValue("copies", share, float(halves.mean()), error=math.sqrt(share * (1 - share) / n)),
+            MetricValue(
+                "nearest distance",
+                float(np.median(np.sqrt(nearest))),
+                float(np.median(np.sqrt(own))),
+                details={"duplicates": duplicates, "z": z},
+            ),
+        ]
+
+
+def _copies(generated: Array, real: Array) -> tuple[Array, Array]:
+    """(whether each generated sample is a copy, its squared distance to the nearest real sample)."""
+    own = neighbour_distances(real, 1)[:, 0]
+    nearest = np.empty(len(generated))
+    copies = np.empty(len(generated), bool)
+    for start, distances in squared_distances(generated, real):
+        index = distances.argmin(axis=1)
+        stop = start + len(distances)
+        nearest[start:stop] = distances[np.arange(len(distances)), index]
+        copies[start:stop] = (nearest[start:stop] < own[index]) | (nearest[start:stop] == 0)
+    return copies, nearest
+
+
+class NearestNeighbourTest:
+    """1-NNA: accuracy of a classifier that tells generated from real by the nearest other sample.
+
+    Lopez-Paz and Oquab 2017, "Revisiting Classifier Two-Sample Tests"; Xu et al. 2018. One half when the sets cannot be
+    told apart; 1 when they can; 0 when every generated sample is a copy. The larger set is cut to the other's size.
+    """
+
+    version = "1"
+
+    def compute(self, generated: Features, real: Features) -> list[MetricValue]:
+        """One value; `real` is the expected value of two sets of one distribution, one half."""
+        n = min(len(generated.vectors), len(real.vectors))
+        if n < 2:
+            raise BadData(f"{n} samples, at least 2 are needed for a nearest neighbour")
+        rows = np.concatenate([generated.vectors[:n], real.vectors[:n]])
+        label = np.arange(2 * n) < n
+        correct = np.empty(2 * n, bool)
+        for start, distances in squared_distances(rows, rows):
+            here = np.arange(len(distances))
+            distances[here, start + here] = np.inf
+            correct[start : start + len(distances)] = label[distances.argmin(axis=1)] == label[start + here]
+        accuracy = float(correct.mean())
+        error = math.sqrt(accuracy * (1 - accuracy) / (2 * n))
+        parts = {"on generated": float(correct[:n].mean()), "on real": float(correct[n:].mean())}
+        return [MetricValue("1-NNA", accuracy, 0.5, error=error, details=parts)]

@@ -1,0 +1,55 @@
+"""Scores of a classifier's opinions.
+
+Salimans et al. 2016, "Improved Techniques for Training GANs", section 4: ``exp(E KL(p(y|x) ‖ p(y)))``.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any, TypeAlias
+
+import numpy as np
+from scipy.special import xlogy
+
+from gan.contracts import Features, MetricValue
+from gan.errors import BadData
+
+Array: TypeAlias = np.ndarray[Any, Any]
+
+
+def inception_score(probabilities: Array, *, splits: int = 10, seed: int | None = 0) -> tuple[float, float]:
+    """(mean, standard deviation) over `splits` of the score of class probabilities ``(n, classes)``.
+
+    Between 1 (all samples are alike to the classifier, or it knows none) and the number of classes. Rows are shuffled
+    with `seed` first, since data sets are often sorted by class; None keeps their order.
+    """
+    n = len(probabilities)
+    if n < splits:
+        raise BadData(f"{n} samples cannot be split in {splits} parts")
+    rows = probabilities.astype(np.float64)
+    if seed is not None:
+        rows = rows[np.random.default_rng(seed).permutation(n)]
+    scores = []
+    for part in np.array_split(rows, splits):
+        marginal = part.mean(axis=0)
+        divergence = xlogy(part, part).sum(axis=1) - xlogy(part, marginal).sum(axis=1)
+        scores.append(math.exp(divergence.mean()))
+    return float(np.mean(scores)), float(np.std(scores))
+
+
+class InceptionScore:
+    """IS of any classifier: sure of each sample, unsure of the set. Blind to what it misses within a class."""
+
+    version = "1"
+    label = "IS"
+
+    def __init__(self, splits: int = 10, seed: int = 0) -> None:
+        self.settings = {"splits": splits, "seed": seed}
+
+    def compute(self, generated: Features, real: Features) -> list[MetricValue]:
+        """One value with the real samples' own; the error is the deviation over splits, as papers print it."""
+        if generated.probabilities is None or real.probabilities is None:
+            raise BadData("the Inception Score needs class probabilities, and this extractor gives none")
+        value, deviation = inception_score(generated.probabilities, **self.settings)
+        own, _ = inception_score(real.probabilities, **self.settings)
+        return [MetricValue(self.label, value, own, error=deviation, direction="higher")]

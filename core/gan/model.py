@@ -1,0 +1,131 @@
+"""A trained architecture and its modality, ready to make samples."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from gan.contracts import Architecture, ConditionalOnInput, Field, Modality, Request, Samples
+from gan.draws import SeededDraws, derive
+from gan.errors import GanError, UsageError
+
+GENERATION_BATCH = 16
+
+
+class Model:
+    """Makes samples and writes them as files.
+
+    A sample is a function of (weights, seed, index, request): not of how many others are made with it, nor of the
+    device's random state.
+    """
+
+    def __init__(self, architecture: Any, modality: Modality, name: str, device: torch.device) -> None:
+        self.architecture = architecture
+        self.modality = modality
+        self.name = name
+        """For messages: ``"music/musegan"``."""
+        self.device = device
+
+    def generate(
+        self,
+        count: int,
+        seed: int = 0,
+        *,
+        first: int = 0,
+        options: Mapping[str, Any] | None = None,
+        given: Samples | None = None,
+    ) -> Samples:
+        """Samples `first` … ``first + count - 1`` of `seed`: field name -> ``(count, *shape)`` numpy array.
+
+        `options` are settings of the architecture's `Options`. `given` holds the given fields of `ConditionalOnInput`,
+        ``count`` rows each. Raises `UsageError` for what the architecture cannot do.
+        """
+        request_options = self._options(options or {})
+        self._check_given(given, count)
+        size = getattr(self.architecture, "generation_batch", GENERATION_BATCH)
+        parts: list[dict[str, Tensor]] = []
+        with torch.no_grad(), torch.random.fork_rng(devices=[]):
+            for start in range(0, count, size):
+                wanted = min(size, count - start)
+                draws = SeededDraws.of(seed, first + start, size, self.device)
+                torch.manual_seed(derive(seed, "generate", first + start))
+                rows = None if given is None else self._rows(given, start, size)
+                made = self.architecture.generate(size, draws, Request(request_options, rows))
+                check_samples(made, self.modality.fields, size, self.name)
+                parts.append({name: tensor[:wanted] for name, tensor in made.items()})
+        if not parts:
+            return {name: np.empty((0, *spec.shape), spec.dtype) for name, spec in self.modality.fields.items()}
+        return {name: torch.cat([part[name] for part in parts]).cpu().numpy() for name in parts[0]}
+
+    def write(
+        self, samples: Samples, folder: Path, *, prefix: str = "sample", first: int = 0, options: Any = None
+    ) -> list[Path]:
+        """Write every sample as a file ``prefix-0000.suffix`` in `folder`; their paths."""
+        folder.mkdir(parents=True, exist_ok=True)
+        count = len(next(iter(samples.values())))
+        return [
+            self.modality.write(
+                {name: values[index] for name, values in samples.items()},
+                folder / f"{prefix}-{first + index:04d}",
+                options,
+            )
+            for index in range(count)
+        ]
+
+    def _options(self, options: Mapping[str, Any]) -> Any:
+        from gan.recipe import validated
+
+        model = getattr(self.architecture, "Options", None)
+        if model is None:
+            if options:
+                raise UsageError(f"{self.name} has no option '{next(iter(options))}'; it has none at all")
+            return None
+        return validated(model, options, "")
+
+    def _check_given(self, given: Samples | None, count: int) -> None:
+        needs = self.architecture.given_fields() if isinstance(self.architecture, ConditionalOnInput) else ()
+        if given is None and needs:
+            raise UsageError(f"{self.name} makes samples from an input: {', '.join(needs)} must be given")
+        if given is not None and not needs:
+            raise UsageError(f"{self.name} takes no input")
+        for name in needs:
+            if given is not None and (name not in given or len(given[name]) != count):
+                raise UsageError(f"{self.name}: field '{name}' of the input must have {count} rows")
+
+    def _rows(self, given: Samples, start: int, size: int) -> dict[str, Tensor]:
+        """`size` rows from `start` on; the last one repeated where there are fewer."""
+        rows = {}
+        for name, values in given.items():
+            index = np.minimum(np.arange(start, start + size), len(values) - 1)
+            rows[name] = torch.from_numpy(np.ascontiguousarray(values[index])).to(self.device)
+        return rows
+
+
+def check_samples(made: Mapping[str, Tensor], fields: Mapping[str, Field], count: int, who: str) -> None:
+    """Hold generated samples against the modality's fields, in this one place."""
+    for name, spec in fields.items():
+        if name not in made:
+            raise GanError(f"{who} returned no field '{name}'; the modality wants {', '.join(fields)}")
+        tensor = made[name]
+        if tuple(tensor.shape) != (count, *spec.shape) or tensor.dtype != getattr(torch, spec.dtype):
+            raise GanError(
+                f"{who} returned '{name}' as {tuple(tensor.shape)} {str(tensor.dtype).removeprefix('torch.')}, "
+                f"the modality wants {(count, *spec.shape)} {spec.dtype}"
+            )
+
+
+def build(architecture_class: Any, config: Any, fields: Mapping[str, Field], seed: int, who: str) -> Any:
+    """An architecture with weights drawn from `seed`, on the CPU, so that every device starts from the same."""
+    from gan.device import seed_everything
+
+    with torch.random.fork_rng(devices=[]):
+        seed_everything(derive(seed, "weights"))
+        architecture = architecture_class(config, dict(fields))
+    if not isinstance(architecture, torch.nn.Module) or not isinstance(architecture, Architecture):
+        raise GanError(f"{who} is no torch.nn.Module with players, phases and generate")
+    return architecture

@@ -1,0 +1,261 @@
+"""The record of a run: enough to do it again and to know why another result came out, and no secrets.
+
+`manifest.json` is written when a run starts, gains an entry whenever it is resumed, and is closed with the reason of
+its end. Importing this module does not import torch.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import re
+import subprocess
+import sys
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import UTC, datetime
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+from gan.errors import CheckpointError
+
+SCHEMA = 1
+LIBRARIES = ("torch", "numpy", "safetensors", "pillow", "scipy", "pydantic", "pluggy")
+"""Distributions whose version can change a result, beside the core and the plugins."""
+HIDDEN = "***"
+
+_SECRET_NAME = re.compile(
+    r"(?i)(token|secret|passw|credential|api[-_]?key|access[-_]?key|private[-_]?key|_key\b|^key$)"
+)
+_ASSIGNMENT = re.compile(r"(?s)^(--?)?([A-Za-z_][\w.-]*)=(.*)$")
+_INLINE = re.compile(
+    r"(?i)([\w.-]*(?:token|secret|passw(?:or)?d|credential|api[-_]?key|access[-_]?key|private[-_]?key|_key)[\w-]*)"
+    r"(\s*[=:]\s*)([^\s,;&\"']+)"
+)
+_URL_PASSWORD = re.compile(r"(?i)\b([a-z][a-z0-9+.-]*://)[^/\s@]+@")
+_KNOWN_TOKENS = re.compile(
+    r"\b(hf_[A-Za-z0-9]{8,}|gh[pousr]_[A-Za-z0-9]{8,}|github_pat_\w{8,}|sk-[A-Za-z0-9_-]{16,}|(?:AKIA|ASIA)[A-Z0-9]{16}"
+    r"|xox[abprs]-[A-Za-z0-9-]{8,}|eyJ[\w-]{8,}\.[\w-]{8,}\.[\w-]*)"
+)
+_HOMES = re.compile(r"(?<![\w.~/-])(?:/home|/Users|[A-Za-z]:\\Users)[/\\][^/\\\s:'\"]+")
+
+
+def manifest_start(
+    *,
+    recipe: Mapping[str, Any],
+    distributions: Mapping[str, str],
+    data: Mapping[str, Any],
+    seed: int,
+    device: str,
+    precision: str,
+    processes: int = 1,
+    argv: Sequence[str] | None = None,
+) -> dict[str, Any]:
+    """The record at the start of a run.
+
+    `distributions` are the plugins that take part, name -> version. `data` holds the source, its fingerprint, counts,
+    and every file that was skipped with its reason. `argv` defaults to this process's.
+    """
+    record: dict[str, Any] = {
+        "schema": SCHEMA,
+        "command": list(sys.argv if argv is None else argv),
+        "started": _now(),
+        "ended": None,
+        "exit": None,
+        "samples": 0,
+        "resumed": [],
+        "seed": seed,
+        "device": device,
+        "precision": precision,
+        "processes": processes,
+        "versions": versions(distributions),
+        "machine": machine(),
+        "determinism": determinism(),
+        "git": git_state(Path(__file__).resolve().parent),
+        "data": dict(data),
+        "recipe": dict(recipe),
+    }
+    cleaned: dict[str, Any] = scrub(record)
+    return cleaned
+
+
+def manifest_resumed(
+    manifest: Mapping[str, Any], *, samples: int, distributions: Mapping[str, str], argv: Sequence[str] | None = None
+) -> dict[str, Any]:
+    """The record of a run that goes on from `samples`: when, by what command, with which versions changed."""
+    entry = {
+        "at": _now(),
+        "samples": samples,
+        "command": list(sys.argv if argv is None else argv),
+        "changed": changes(manifest, distributions),
+    }
+    resumed = [*manifest.get("resumed", []), scrub(entry)]
+    return {**manifest, "ended": None, "exit": None, "resumed": resumed}
+
+
+def manifest_end(path: Path, reason: str, samples: int) -> dict[str, Any]:
+    """The record at `path` closed with the reason of the end and the samples shown so far."""
+    return {**read_manifest(path), "ended": _now(), "exit": scrub(reason), "samples": samples}
+
+
+def read_manifest(path: Path) -> dict[str, Any]:
+    """The record at `path`. Raises `CheckpointError` when it is no record."""
+    try:
+        manifest = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError) as error:
+        raise CheckpointError(f"{path}: cannot be read: {getattr(error, 'strerror', None) or error}") from error
+    if not isinstance(manifest, dict):
+        raise CheckpointError(f"{path}: is no record of a run")
+    return manifest
+
+
+def versions(distributions: Mapping[str, str]) -> dict[str, str]:
+    """Distribution -> version: Python, the core, the libraries that matter, the plugins that take part."""
+    from gan import __version__
+
+    found = {"python": platform.python_version(), "gan-core": __version__}
+    for name in LIBRARIES:
+        try:
+            found[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            continue
+    return {**found, **distributions}
+
+
+def changes(manifest: Mapping[str, Any], distributions: Mapping[str, str]) -> list[str]:
+    """What is installed in another version than when `manifest` was written: ``"torch 2.12.0 -> 2.13.0"``."""
+    before = manifest.get("versions")
+    before = before if isinstance(before, dict) else {}
+    now = versions(distributions)
+    names = [name for name in {**before, **now} if before.get(name) != now.get(name)]
+    return [f"{name} {before.get(name, 'none')} -> {now.get(name, 'none')}" for name in names]
+
+
+def machine() -> dict[str, Any]:
+    """What computed: system, processor, GPUs. No host name."""
+    import torch
+
+    gpus = [torch.cuda.get_device_name(index) for index in range(torch.cuda.device_count())]
+    return {
+        "system": f"{platform.system()} {platform.release()}",
+        "processor": _processor(),
+        "cores": os.cpu_count(),
+        "gpus": gpus,
+        "cuda": torch.version.cuda if gpus else None,
+    }
+
+
+def determinism() -> dict[str, Any]:
+    """The switches that decide whether the same seed gives the same bits."""
+    import torch
+
+    return {
+        "deterministic_algorithms": torch.are_deterministic_algorithms_enabled(),
+        "cudnn_deterministic": torch.backends.cudnn.deterministic,
+        "cudnn_benchmark": torch.backends.cudnn.benchmark,
+        "float32_matmul_precision": torch.get_float32_matmul_precision(),
+        "threads": torch.get_num_threads(),
+        "PYTHONHASHSEED": os.environ.get("PYTHONHASHSEED"),
+        "CUBLAS_WORKSPACE_CONFIG": os.environ.get("CUBLAS_WORKSPACE_CONFIG"),
+    }
+
+
+def git_state(folder: Path) -> dict[str, Any] | None:
+    """Commit of the checkout that holds `folder` and whether files differ from it; None outside a checkout."""
+    if "site-packages" in folder.parts:
+        return None
+    commit = _git(folder, "rev-parse", "HEAD")
+    if commit is None:
+        return None
+    changed = _git(folder, "status", "--porcelain", "--untracked-files=no")
+    return {"commit": commit.strip(), "changed": None if changed is None else bool(changed.strip())}
+
+
+def _git(folder: Path, *arguments: str) -> str | None:
+    environment = {key: value for key, value in os.environ.items() if not key.startswith("GIT_")}
+    try:
+        done = subprocess.run(
+            ["git", "-C", str(folder), *arguments],
+            capture_output=True,
+            text=True,
+            timeout=10,
+            check=False,
+            stdin=subprocess.DEVNULL,
+            env={**environment, "GIT_OPTIONAL_LOCKS": "0"},
+        )
+    except (OSError, subprocess.SubprocessError, UnicodeDecodeError):
+        return None
+    return done.stdout if done.returncode == 0 else None
+
+
+def _processor() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines()
+    except OSError:
+        lines = []
+    names = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
+    return next(names, "") or platform.processor() or platform.machine()
+
+
+def scrub(value: Any, environment: Mapping[str, str] | None = None) -> Any:
+    """`value` without secrets: values of secret-looking names and variables, tokens, passwords in URLs; home folders
+    become ``~``."""
+    environment = os.environ if environment is None else environment
+    secrets = sorted(
+        {text for name, text in environment.items() if _SECRET_NAME.search(name) and len(text) >= 6},
+        key=lambda text: (-len(text), text),
+    )
+    home = environment.get("HOME", "")
+    return _scrub(value, secrets, home if len(home) > 1 else "")
+
+
+def _scrub(value: Any, secrets: Sequence[str], home: str) -> Any:
+    if isinstance(value, str):
+        return _scrub_text(value, secrets, home)
+    if isinstance(value, Mapping):
+        return {
+            _scrub(key, secrets, home): HIDDEN
+            if isinstance(key, str) and isinstance(item, str) and item and _is_secret_key(key)
+            else _scrub(item, secrets, home)
+            for key, item in value.items()
+        }
+    if isinstance(value, (list, tuple)):
+        return _scrub_list(value, secrets, home)
+    return value
+
+
+def _scrub_list(values: Iterable[Any], secrets: Sequence[str], home: str) -> list[Any]:
+    """A command line: what follows ``--token`` is hidden, and what stands behind ``token=``."""
+    cleaned: list[Any] = []
+    hide_next = False
+    for value in values:
+        text = value if isinstance(value, str) else None
+        assignment = _ASSIGNMENT.match(text) if text else None
+        if hide_next and text is not None and not text.startswith("--"):
+            cleaned.append(HIDDEN)
+        elif assignment and _is_secret_key(assignment[2]):
+            cleaned.append(f"{assignment[1] or ''}{assignment[2]}={HIDDEN}")
+        else:
+            cleaned.append(_scrub(value, secrets, home))
+        hide_next = bool(text and text.startswith("-") and "=" not in text and _is_secret_key(text.lstrip("-")))
+    return cleaned
+
+
+def _is_secret_key(key: str) -> bool:
+    return bool(_SECRET_NAME.search(key)) and not key.lower().endswith(("tokens", "tokenizer", "tokeniser", "_size"))
+
+
+def _scrub_text(text: str, secrets: Sequence[str], home: str) -> str:
+    for secret in secrets:
+        text = text.replace(secret, HIDDEN)
+    text = _URL_PASSWORD.sub(rf"\1{HIDDEN}@", text)
+    text = _KNOWN_TOKENS.sub(HIDDEN, text)
+    text = _INLINE.sub(lambda match: f"{match[1]}{match[2]}{HIDDEN}" if _is_secret_key(match[1]) else match[0], text)
+    if home:
+        text = re.sub(re.escape(home) + r"(?=/|$)", "~", text)
+    return _HOMES.sub("~", text)
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="seconds")

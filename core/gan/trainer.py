@@ -1,0 +1,435 @@
+"""Turns the crank: takes players, phases and data as objects and trains; it knows no name of a plugin.
+
+One iteration of a phase takes each of its turns once. A turn's objective is evaluated and differentiated with respect
+to its player's parameters only; gradients are averaged over the processes, clipped, checked on the device and stepped.
+Nothing in a step waits for the device. Everything random is derived from (seed, phase, position, turn), so neither a
+preview nor a checkpoint changes what follows, and a resumed training needs no random state.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from gan.contracts import Samples
+from gan.device import Device, average_gradients, seed_everything
+from gan.draws import StepDraws, derive
+from gan.ema import Average
+from gan.errors import GanError, NumericError, UsageError
+from gan.game import Batch, Optimizer, Phase, Player, Turn
+from gan.recipe import Training
+from gan.stats import Stats
+
+AGREE_EVERY = 16
+"""Iterations between two questions of several processes whether to stop."""
+
+
+class RealSamples(Protocol):
+    """What the trainer needs of the data."""
+
+    def __len__(self) -> int: ...
+
+    def take(self, indices: np.ndarray[Any, Any]) -> Samples:
+        """The samples at `indices`."""
+
+
+class SampleOrder(Protocol):
+    """Which samples come at a position."""
+
+    def indices(self, position: int, count: int) -> np.ndarray[Any, Any]:
+        """int64."""
+
+
+@dataclass(frozen=True)
+class Tick:
+    """What a tick reports."""
+
+    samples: int
+    """Real samples shown in all phases."""
+    total: int
+    """Real samples in the whole training."""
+    phase: str
+    terms: dict[str, float]
+    """Means since the last tick: ``"player/term"``."""
+    seconds: float
+    """Of training since the run began, over all its processes' lives."""
+    rate: float
+    """Real samples a second in this tick."""
+    skipped: int
+    """Updates since the last tick that were not made because a gradient was not finite."""
+    final: bool
+    """Whether training ends here."""
+
+
+class _Seat:
+    """A player at work: its parameters, its optimiser, its average."""
+
+    def __init__(self, name: str, player: Player, training: Training, lazy: Sequence[int], device: Device) -> None:
+        self.name = name
+        self.settings = player.optimizer
+        self.named = dict(player.named_parameters())
+        self.parameters = list(self.named.values())
+        if not self.parameters:
+            raise GanError(f"player '{name}' has no parameters")
+        self.correction = 1.0 / (1.0 + sum(1.0 / every for every in lazy))
+        self.optimizer = _build_optimizer(self.settings, self.parameters, self.correction)
+        self.fused = bool(self.optimizer.defaults.get("fused"))
+        self.average = (
+            Average(self.named, training.ema_half_life, training.ema_rampup)
+            if player.average and training.ema_half_life
+            else None
+        )
+        self.scaler = torch.amp.GradScaler(device.place.type) if device.dtype == torch.float16 else None
+
+    def set_step_size(self, progress: float, shown: int) -> None:
+        """The schedule of `Optimizer`, corrected for lazy turns."""
+        settings = self.settings
+        scale = self.correction
+        if settings.schedule != "constant" and progress > settings.decay_start:
+            done = (progress - settings.decay_start) / max(1.0 - settings.decay_start, 1e-12)
+            done = min(done, 1.0)
+            fall = done if settings.schedule == "linear" else 0.5 * (1.0 - math.cos(math.pi * done))
+            scale *= 1.0 - (1.0 - settings.final) * fall
+        if settings.warmup_samples:
+            scale *= min(1.0, (shown + 1) / settings.warmup_samples)
+        for group in self.optimizer.param_groups:
+            group["lr"] = settings.lr * scale
+
+
+def _build_optimizer(settings: Optimizer, parameters: list[nn.Parameter], correction: float) -> torch.optim.Optimizer:
+    lr = settings.lr * correction
+    betas = (float(settings.betas[0]) ** correction, float(settings.betas[1]) ** correction)
+    if settings.name == "adam":
+        return torch.optim.Adam(parameters, lr=lr, betas=betas, eps=settings.eps, fused=True)
+    if settings.name == "adamw":
+        groups = [
+            {"params": [p for p in parameters if p.ndim >= 2], "weight_decay": settings.weight_decay},
+            {"params": [p for p in parameters if p.ndim < 2], "weight_decay": 0.0},
+        ]
+        return torch.optim.AdamW([g for g in groups if g["params"]], lr=lr, betas=betas, eps=settings.eps, fused=True)
+    if settings.name == "rmsprop":
+        return torch.optim.RMSprop(parameters, lr=lr, alpha=betas[1], eps=settings.eps)
+    return torch.optim.SGD(parameters, lr=lr, momentum=betas[0], fused=True)
+
+
+class Trainer:
+    """Trains `architecture` by playing `phases`.
+
+    `stop` is asked after every iteration; when it says True the trainer reports a last tick and returns. State lives in
+    `owners()`: what a checkpoint has to hold.
+    """
+
+    def __init__(
+        self,
+        architecture: nn.Module,
+        players: Mapping[str, Player],
+        phases: Sequence[Phase],
+        data: RealSamples,
+        order: SampleOrder,
+        training: Training,
+        seed: int,
+        device: Device,
+    ) -> None:
+        self.architecture = architecture.to(device.place)
+        if training.channels_last:
+            _channels_last(self.architecture)
+        self.phases = list(phases)
+        self.data = data
+        self.training = training
+        self.device = device
+        self._order = order
+        self._seed = seed
+        self._lengths = phase_lengths(self.phases, training.samples)
+        self._check(players)
+        lazy = {name: [t.every for t in _turns_of(self.phases, name) if t.every > 1] for name in players}
+        self.seats = {n: _Seat(n, player, training, lazy[n], device) for n, player in players.items()}
+        if training.compile:
+            for module in self.architecture.children():
+                module.compile()
+        self.stats = Stats()
+        self._progress = _Progress()
+        self._skipped = torch.zeros((), device=device.place)
+        tick = training.tick or max(1, self.total // 50)
+        self._tick = max(tick, 1)
+
+    @property
+    def total(self) -> int:
+        """Real samples in all phases."""
+        return sum(self._lengths)
+
+    @property
+    def samples(self) -> int:
+        """Real samples shown so far."""
+        return self._progress.samples
+
+    @property
+    def seconds(self) -> float:
+        """Of training, up to the last tick, over all the run's processes' lives."""
+        return self._progress.seconds
+
+    @property
+    def finished(self) -> bool:
+        """Whether nothing is left to train."""
+        return self._progress.phase >= len(self.phases)
+
+    def owners(self) -> dict[str, Any]:
+        """Every part with a state, by name; each has state_dict and load_state_dict."""
+        owners: dict[str, Any] = {"architecture": self.architecture, "progress": self._progress, "stats": self.stats}
+        for name, seat in self.seats.items():
+            owners[f"optimizer-{name}"] = seat.optimizer
+            if seat.average is not None:
+                owners[f"average-{name}"] = seat.average
+            if seat.scaler is not None:
+                owners[f"scaler-{name}"] = seat.scaler
+        return owners
+
+    def parameter_counts(self) -> dict[str, int]:
+        """Trained parameters of each player."""
+        return {name: sum(p.numel() for p in seat.parameters) for name, seat in self.seats.items()}
+
+    @contextmanager
+    def sampling(self) -> Iterator[nn.Module]:
+        """The architecture as samples are made with it: averaged weights, evaluation mode, no gradients."""
+        modes = [(module, module.training) for module in self.architecture.modules()]
+        with ExitStack() as stack, torch.no_grad():
+            for seat in self.seats.values():
+                if seat.average is not None:
+                    stack.enter_context(seat.average.applied())
+            self.architecture.eval()
+            try:
+                yield self.architecture
+            finally:
+                for module, mode in modes:
+                    module.training = mode
+
+    def run(self, on_tick: Callable[[Tick], None], stop: Callable[[], bool] = lambda: False) -> None:
+        """Train from where the state stands to the end, or until `stop`."""
+        progress = self._progress
+        self.architecture.train()
+        clock = time.monotonic()
+        shown_at_tick = progress.samples
+        time_at_tick = clock
+        started = progress.seconds
+        while not self.finished:
+            phase, length = self.phases[progress.phase], self._lengths[progress.phase]
+            self._iterate(phase, length)
+            stopping = self._agreed(stop() or self._out_of_time(started + time.monotonic() - clock))
+            if progress.position >= length:
+                progress.phase += 1
+                progress.position = 0
+                progress.iteration = 0
+            crossed = progress.samples // self._tick > progress.last_tick
+            if crossed or stopping or progress.position == 0:
+                if crossed:
+                    progress.last_tick = progress.samples // self._tick
+                self.device.synchronize()
+                now = time.monotonic()
+                progress.seconds = started + now - clock
+                skipped = self._skipped_since()
+                final = self.finished or stopping
+                if crossed or progress.position == 0 or (final and self._out_of_time(progress.seconds)):
+                    terms = self.stats.collect()
+                    rate = (progress.samples - shown_at_tick) / max(now - time_at_tick, 1e-9)
+                    on_tick(
+                        Tick(progress.samples, self.total, phase.name, terms, progress.seconds, rate, skipped, final)
+                    )
+                    shown_at_tick, time_at_tick = progress.samples, time.monotonic()
+            if stopping:
+                return
+
+    def _agreed(self, wish: bool) -> bool:
+        """Whether to stop: every process must decide alike, so several ask each other, and not in every iteration."""
+        if self.device.processes == 1:
+            return wish
+        if self._progress.iteration % AGREE_EVERY:
+            return False
+        wishes = torch.tensor(float(wish), device=self.device.place)
+        torch.distributed.all_reduce(wishes)
+        return bool(wishes.item())
+
+    def _out_of_time(self, seconds: float) -> bool:
+        minutes = self.training.minutes
+        return minutes is not None and seconds >= 60 * minutes
+
+    def _iterate(self, phase: Phase, length: int) -> None:
+        progress = self._progress
+        batch = self.training.batch
+        share = min(1.0, progress.position / length)
+        repeats = max(turn.repeats for turn in phase.turns)
+        reals: list[dict[str, Tensor]] = []
+        for repeat in range(repeats):
+            reals.append(self._real(progress.samples + repeat * batch))
+        shared: dict[str, Any] = {}
+        updated: set[str] = set()
+        for number, turn in enumerate(phase.turns):
+            if progress.iteration % turn.every:
+                continue
+            seat = self.seats[turn.player]
+            seat.set_step_size(share, progress.samples)
+            for repeat in range(turn.repeats):
+                seed = derive(self._seed, "turn", phase.name, progress.iteration, number, repeat)
+                self._update(seat, turn, phase, self._batch(reals[repeat], seed, share, shared))
+            updated.add(turn.player)
+        shown = repeats * batch
+        for name in updated:
+            average = self.seats[name].average
+            if average is not None:
+                average.update(shown, progress.samples)
+        progress.iteration += 1
+        progress.position += shown
+        progress.samples += shown
+
+    def _real(self, position: int) -> dict[str, Tensor]:
+        """This process's part of the global batch at `position`, on the device."""
+        count = self.training.batch // self.device.processes
+        indices = self._order.indices(position + self.device.rank * count, count)
+        fields = {}
+        for name, values in self.data.take(indices).items():
+            tensor = torch.from_numpy(np.ascontiguousarray(values))
+            if self.device.place.type == "cuda":
+                tensor = tensor.pin_memory().to(self.device.place, non_blocking=True)
+            elif self.device.place.type != "cpu":
+                tensor = tensor.to(self.device.place)
+            fields[name] = tensor
+        return fields
+
+    def _batch(self, fields: dict[str, Tensor], seed: int, progress: float, shared: dict[str, Any]) -> Batch:
+        total, processes = self.training.batch, self.device.processes
+        count = total // processes
+        seed_everything(seed + self.device.rank)
+        draws = StepDraws(seed, total, self.device.rank * count, count, self.device.place)
+        return Batch(fields, draws, self._progress.position, progress, shared)
+
+    def _update(self, seat: _Seat, turn: Turn, phase: Phase, batch: Batch) -> None:
+        with self.device.autocast():
+            terms = turn.objective(batch)
+            total = sum((value for name, value in terms.items() if not name.startswith("_")), start=torch.zeros(()))
+        if not isinstance(total, Tensor) or total.numel() != 1 or not total.requires_grad:
+            raise GanError(
+                f"phase '{phase.name}': the objective of player '{turn.player}' gave no differentiable scalar; "
+                "its terms must depend on the player's parameters"
+            )
+        for name, value in terms.items():
+            self.stats.report(f"{turn.player}/{name}", value)
+        for parameter in seat.parameters:
+            parameter.grad = None
+        scaled = total * turn.every if turn.every > 1 else total
+        if seat.scaler is not None:
+            scaled = seat.scaler.scale(scaled)
+        scaled.backward(inputs=seat.parameters)  # type: ignore[no-untyped-call]
+        gradients = [parameter.grad for parameter in seat.parameters if parameter.grad is not None]
+        if self.device.processes > 1:
+            average_gradients(gradients, self.device.processes)
+        self._step(seat, gradients, phase)
+        for parameter in seat.parameters:
+            parameter.grad = None
+        if turn.after is not None:
+            with torch.no_grad():
+                turn.after(batch)
+
+    def _step(self, seat: _Seat, gradients: list[Tensor], phase: Phase) -> None:
+        """Clip and step, unless the gradient is not finite: then this update is not made, and it is counted."""
+        if seat.scaler is not None:
+            seat.scaler.unscale_(seat.optimizer)
+        norm = torch.nn.utils.get_total_norm(gradients)
+        bad = (~torch.isfinite(norm)).to(torch.float32)
+        self.stats.report(f"{seat.name}/_gradient_norm", torch.nan_to_num(norm, nan=0.0, posinf=0.0, neginf=0.0))
+        if seat.settings.clip_norm > 0:
+            torch._foreach_mul_(gradients, (seat.settings.clip_norm / (norm + 1e-6)).clamp(max=1.0))
+        if seat.scaler is not None:
+            seat.scaler.step(seat.optimizer)
+            seat.scaler.update()
+        elif seat.fused and self.device.place.type != "cpu":
+            # the fused kernels leave everything untouched where found_inf is 1: no wait for the device
+            seat.optimizer.found_inf = bad  # type: ignore[attr-defined]
+            seat.optimizer.step()
+        elif not bad.item():
+            seat.optimizer.step()
+        self._skipped += bad
+        if self.device.place.type == "cpu":
+            self._count_in_a_row(bool(bad.item()), seat, phase)
+
+    def _count_in_a_row(self, bad: bool, seat: _Seat, phase: Phase) -> None:
+        progress = self._progress
+        progress.skips_in_a_row = progress.skips_in_a_row + 1 if bad else 0
+        if progress.skips_in_a_row > self.training.max_skips:
+            raise NumericError(
+                f"phase '{phase.name}', player '{seat.name}': {progress.skips_in_a_row} gradients in a row were not "
+                f"finite at {progress.samples:,} samples; none reached the weights. Lower optimizers.{seat.name}.lr, "
+                "or resume from the last checkpoint with another setting"
+            )
+
+    def _skipped_since(self) -> int:
+        skipped = int(self._skipped.item())
+        self._skipped.zero_()
+        return skipped
+
+    def _check(self, players: Mapping[str, Player]) -> None:
+        batch, processes = self.training.batch, self.device.processes
+        if batch % processes:
+            raise UsageError(f"training.batch is {batch}, no multiple of the {processes} processes")
+        owners: dict[int, str] = {}
+        for name, player in players.items():
+            for _, parameter in player.named_parameters():
+                if owners.setdefault(id(parameter), name) != name:
+                    raise GanError(f"players '{owners[id(parameter)]}' and '{name}' share a parameter")
+        names = [phase.name for phase in self.phases]
+        if len(set(names)) < len(names):
+            raise GanError(f"two phases have one name: {', '.join(names)}")
+        for phase in self.phases:
+            if not phase.turns:
+                raise GanError(f"phase '{phase.name}' has no turn")
+            for turn in phase.turns:
+                if turn.player not in players:
+                    raise GanError(f"phase '{phase.name}' has a turn of '{turn.player}', who is no player")
+
+
+@dataclass
+class _Progress:
+    """Where the training stands."""
+
+    phase: int = 0
+    position: int = 0
+    """Real samples shown in this phase."""
+    iteration: int = 0
+    """Of this phase."""
+    samples: int = 0
+    """Real samples shown in all phases."""
+    last_tick: int = 0
+    skips_in_a_row: int = 0
+    seconds: float = field(default=0.0)
+
+    def state_dict(self) -> dict[str, Any]:
+        """JSON values."""
+        return dict(vars(self))
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Take over a saved place."""
+        for name in vars(self):
+            setattr(self, name, state[name])
+
+
+def phase_lengths(phases: Sequence[Phase], samples: int) -> list[int]:
+    """Length of every phase in real samples; `samples` is that of the phase that states none."""
+    open_phases = [phase.name for phase in phases if phase.samples is None]
+    if len(open_phases) > 1:
+        raise GanError(f"phases {', '.join(open_phases)} state no length; only one may leave it to training.samples")
+    return [samples if phase.samples is None else phase.samples for phase in phases]
+
+
+def _turns_of(phases: Sequence[Phase], player: str) -> list[Turn]:
+    return [turn for phase in phases for turn in phase.turns if turn.player == player]
+
+
+def _channels_last(module: nn.Module) -> None:
+    for parameter in module.parameters():
+        if parameter.ndim == 4:
+            parameter.data = parameter.data.contiguous(memory_format=torch.channels_last)

@@ -1,0 +1,310 @@
+"""Pictures as tensors: folders, archives and IDX files in, PNG files and grids out."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+from gan.contracts import Field, Modality
+from gan.errors import BadData
+from gan.source import SourceFile
+from numpy.typing import NDArray
+from PIL import Image, ImageDraw, PngImagePlugin
+from pydantic import BaseModel, ConfigDict
+from pydantic import Field as Setting
+
+from gan_image.files import IDX, PICTURES, is_idx, open_picture, read_idx, read_idx_labels, read_picture
+
+if TYPE_CHECKING:
+    from gan.contracts import Sample, Samples
+
+MODES = {1: "L", 3: "RGB", 4: "RGBA"}
+LOOKED_AT = 64
+"""Pictures whose header `survey` reads to find out whether there is colour."""
+GENERATED = "http://cv.iptc.org/newscodes/digitalsourcetype/trainedAlgorithmicMedia"
+"""IPTC's term for media that a trained model made."""
+
+
+class ImageConfig(BaseModel):
+    """How picture files become tensors."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    resolution: int = Setting(64, ge=4, le=1024, description="width and height of a sample, in pixels")
+    channels: Literal["auto", 1, 3, 4] = Setting(
+        "auto", description="1 grey, 3 RGB, 4 RGBA; auto: 1 when all pictures looked at are grey, else 3"
+    )
+    fit: Literal["crop", "pad", "stretch"] = Setting(
+        "crop",
+        description="how a picture gets square: crop cuts its middle square and scales it; pad scales it down where it "
+        "is too large and centres it on the background; stretch scales both sides by themselves",
+    )
+    background: int = Setting(255, ge=0, le=255, description="grey value behind pads and transparent pixels")
+    mirror: bool = Setting(False, description="whether each picture is also shown mirrored, which doubles the data")
+    labels: bool = Setting(
+        False, description="whether the first sub-folder, or the labels beside an IDX file, become the field `label`"
+    )
+    layout: Literal["single", "side-by-side", "folders", "unpaired"] = Setting(
+        "single",
+        description="single: one picture a sample; side-by-side: a file holds source and target, left and right; "
+        "folders: two folders hold source and target under equal names; unpaired: two folders without partners",
+    )
+    direction: Literal["ab", "ba"] = Setting(
+        "ab", description="ab: the left half, or the first of the two folders in the order of names, is the source"
+    )
+
+
+class ImageOptions(BaseModel):
+    """How a sample is written as a file."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    scale: int = Setting(1, ge=1, le=64, description="whole factor by which the file is enlarged, pixel by pixel")
+
+
+class ImageModality(Modality):
+    """Pictures. A sample holds ``image``, or ``source`` and ``target``, each ``(channels, height, width)`` uint8."""
+
+    Config = ImageConfig
+    Options = ImageOptions
+    suffixes = (*PICTURES, *IDX)
+
+    # ------------------------------------------------------------------ what the data are
+
+    def survey(self, files: Sequence[SourceFile]) -> dict[str, Any]:
+        """Whether there is colour, the names of classes or of the two domains."""
+        facts: dict[str, Any] = {"channels": self.config.channels}
+        if self.config.channels == "auto":
+            facts["channels"] = _channels(files)
+        if self.config.layout in ("folders", "unpaired"):
+            facts["domains"] = self._domains(files)
+        if self.config.labels:
+            if self.config.layout != "single":
+                raise BadData(f"the layout '{self.config.layout}' has no labels; set modality.labels to false")
+            facts["classes"] = _classes(files)
+        return facts
+
+    def _domains(self, files: Sequence[SourceFile]) -> list[str]:
+        folders = sorted({file.folder for file in files})
+        if len(folders) != 2 or "" in folders:
+            found = ", ".join(folder or "pictures outside of a folder" for folder in folders[:6])
+            raise BadData(f"the layout '{self.config.layout}' wants two folders with pictures, found: {found}")
+        return folders if self.config.direction == "ab" else folders[::-1]
+
+    @property
+    def channels(self) -> int:
+        """1, 3 or 4."""
+        known = self.facts.get("channels", self.config.channels)
+        return 3 if known == "auto" else int(known)
+
+    @property
+    def fields(self) -> dict[str, Field]:
+        """``image``, or ``source`` and ``target``; ``label`` where it was asked for."""
+        side = self.config.resolution
+        picture = Field((self.channels, side, side), "uint8", 0, 255, "intensity")
+        if self.config.layout != "single":
+            return {"source": picture, "target": picture}
+        fields = {"image": picture}
+        if self.config.labels:
+            fields["label"] = Field((), "int64", 0, max(0, len(self.facts.get("classes", ())) - 1), "class index")
+        return fields
+
+    # ------------------------------------------------------------------ files -> samples
+
+    def read(self, file: SourceFile) -> Iterator[Sample]:
+        """The samples of one file; see `ImageConfig` for the rules."""
+        for sample in self._read(file):
+            yield sample
+            if self.config.mirror:
+                yield {
+                    name: np.ascontiguousarray(array[..., ::-1]) if array.ndim == 3 else array
+                    for name, array in sample.items()
+                }
+
+    def _read(self, file: SourceFile) -> Iterator[Sample]:
+        if self.config.layout == "single":
+            yield from self._read_single(file)
+            return
+        if is_idx(file):
+            raise BadData("an IDX file has no pairs; use picture files", file.name)
+        if self.config.layout == "side-by-side":
+            left, right = _halves(read_picture(file), file.name)
+            first, second = self._array(left), self._array(right)
+            if self.config.direction == "ba":
+                first, second = second, first
+            yield {"source": first, "target": second}
+        elif self.config.layout == "unpaired":
+            field = "source" if file.folder == self.facts["domains"][0] else "target"
+            yield {field: self._array(read_picture(file))}
+        else:
+            yield from self._read_partners(file)
+
+    def _read_single(self, file: SourceFile) -> Iterator[Sample]:
+        classes = {name: index for index, name in enumerate(self.facts.get("classes", ()))}
+        if not is_idx(file):
+            sample: Sample = {"image": self._array(read_picture(file))}
+            if self.config.labels:
+                if file.folder not in classes:
+                    raise BadData("lies in no class folder", file.name)
+                sample["label"] = np.asarray(classes[file.folder], np.int64)
+            yield sample
+            return
+        labels = read_idx_labels(file) if self.config.labels else None
+        if self.config.labels and labels is None:
+            raise BadData("has no labels beside it", file.name)
+        for index, pixels in enumerate(read_idx(file)):
+            sample = {"image": self._array(Image.fromarray(pixels, "L"))}
+            if labels is not None:
+                if index >= len(labels):
+                    raise BadData(f"has more pictures than the {len(labels):,} labels beside it", file.name)
+                sample["label"] = np.asarray(classes[str(labels[index])], np.int64)
+            yield sample
+
+    def _read_partners(self, file: SourceFile) -> Iterator[Sample]:
+        first, second = self.facts["domains"]
+        here, there = (first, second) if file.folder == first else (second, first)
+        partner = _partner(file, here, there)
+        if partner is None:
+            raise BadData(f"has no partner of this name in '{there}'", file.name)
+        if here == first:
+            yield {"source": self._array(read_picture(file)), "target": self._array(read_picture(partner))}
+
+    def _array(self, picture: Image.Image) -> NDArray[np.uint8]:
+        """``(channels, resolution, resolution)``: converted and made square by the declared rule."""
+        channels, side = self.channels, self.config.resolution
+        if picture.mode == "RGBA" and channels != 4:
+            ground = Image.new("RGBA", picture.size, (self.config.background,) * 3 + (255,))
+            picture = Image.alpha_composite(ground, picture)
+        picture = picture.convert(MODES[channels])
+        width, height = picture.size
+        if self.config.fit == "pad":
+            scale = min(1.0, side / max(width, height))
+            size = (max(1, round(width * scale)), max(1, round(height * scale)))
+            if size != picture.size:
+                picture = picture.resize(size, Image.Resampling.LANCZOS, reducing_gap=3.0)
+            colour = (self.config.background,) * 3 + (0,) * (channels == 4)
+            whole = Image.new(picture.mode, (side, side), colour[0] if channels == 1 else colour)
+            whole.paste(picture, ((side - size[0]) // 2, (side - size[1]) // 2))
+            picture = whole
+        elif (width, height) != (side, side):
+            if self.config.fit == "crop":
+                shorter = min(width, height)
+                left, top = (width - shorter) // 2, (height - shorter) // 2
+                picture = picture.crop((left, top, left + shorter, top + shorter))
+            picture = picture.resize((side, side), Image.Resampling.LANCZOS, reducing_gap=3.0)
+        array = np.asarray(picture)
+        return np.ascontiguousarray(array[None] if array.ndim == 2 else array.transpose(2, 0, 1))
+
+    # ------------------------------------------------------------------ samples -> files
+
+    def write(self, sample: Sample, stem: Path, options: BaseModel | None = None) -> Path:
+        """One PNG file; source and target stand side by side."""
+        arrays = [sample[name] for name in ("image", "source", "target") if name in sample]
+        picture = _picture(np.concatenate(arrays, axis=2))
+        scale = options.scale if isinstance(options, ImageOptions) else 1
+        if scale > 1:
+            picture = picture.resize((picture.width * scale, picture.height * scale), Image.Resampling.NEAREST)
+        return save_png(picture, stem)
+
+    def preview(self, samples: Samples) -> Image.Image:
+        """A grid that is as square as can be; source and target stand side by side in a tile."""
+        arrays = [samples[name] for name in ("image", "source", "target") if name in samples]
+        return grid(np.concatenate(arrays, axis=3))
+
+
+def save_png(picture: Image.Image, stem: Path) -> Path:
+    """Write `picture` as ``stem.png`` with a note that a trained model made it; equal pictures give equal bytes."""
+    note = PngImagePlugin.PngInfo()
+    provenance = {"digitalSourceType": GENERATED, "generator": "gan-image"}
+    note.add_itxt("provenance", json.dumps(provenance, sort_keys=True, separators=(",", ":")))
+    path = stem.with_name(f"{stem.name}.png")
+    picture.save(path, format="PNG", pnginfo=note, compress_level=6)
+    return path
+
+
+def grid(images: NDArray[np.uint8], columns: int | None = None) -> Image.Image:
+    """``(N, channels, height, width)`` uint8 as one picture, two pixels apart; small tiles are enlarged to 64 pixels.
+
+    Transparent pixels are shown on a chessboard.
+    """
+    count, _, height, width = images.shape
+    scale = max(1, math.ceil(64 / max(height, width)))
+    columns = columns or math.ceil(math.sqrt(count))
+    rows = math.ceil(count / columns)
+    step_x, step_y = width * scale + 2, height * scale + 2
+    sheet = Image.new("RGB", (columns * step_x + 2, rows * step_y + 2), (32, 32, 32))
+    for index in range(count):
+        tile = _picture(images[index]).resize((width * scale, height * scale), Image.Resampling.NEAREST)
+        place = (2 + index % columns * step_x, 2 + index // columns * step_y)
+        if tile.mode == "RGBA":
+            sheet.paste(_chessboard(tile.size), place)
+            sheet.paste(tile, place, tile)
+        else:
+            sheet.paste(tile, place)
+    return sheet
+
+
+def _chessboard(size: tuple[int, int], square: int = 8) -> Image.Image:
+    board = Image.new("RGB", size, (204, 204, 204))
+    draw = ImageDraw.Draw(board)
+    for y in range(0, size[1], square):
+        for x in range(y // square % 2 * square, size[0], 2 * square):
+            draw.rectangle((x, y, x + square - 1, y + square - 1), fill=(255, 255, 255))
+    return board
+
+
+def _picture(array: NDArray[np.uint8]) -> Image.Image:
+    """A mode L, RGB or RGBA picture of a ``(channels, height, width)`` array."""
+    return Image.fromarray(array[0] if len(array) == 1 else np.ascontiguousarray(array.transpose(1, 2, 0)))
+
+
+def _halves(picture: Image.Image, name: str) -> tuple[Image.Image, Image.Image]:
+    width, height = picture.size
+    if width < 2 or width % 2:
+        raise BadData(f"{width} x {height} pixels cannot be halved into source and target", name)
+    return picture.crop((0, 0, width // 2, height)), picture.crop((width // 2, 0, width, height))
+
+
+def _partner(file: SourceFile, here: str, there: str) -> SourceFile | None:
+    """The file with the same name in the other folder, with this ending or another one."""
+    inner = file.name.removeprefix(f"{here}/")
+    up = "../" * (inner.count("/") + 1)
+    stem = inner[: len(inner) - len(file.suffix)]
+    for ending in (inner[len(stem) :], *PICTURES):
+        partner = file.sibling(f"{up}{there}/{stem}{ending}")
+        if partner is not None:
+            return partner
+    return None
+
+
+def _channels(files: Sequence[SourceFile]) -> int:
+    """3 when one of the pictures looked at has colour, else 1; broken files are `read`'s to name."""
+    step = max(1, len(files) // LOOKED_AT)
+    for file in files[::step][:LOOKED_AT]:
+        if is_idx(file):
+            continue
+        try:
+            picture = open_picture(file)
+        except BadData:
+            continue
+        if picture.mode not in ("1", "L", "LA", "I", "F", "La") and not picture.mode.startswith("I;16"):
+            return 3
+    return 1
+
+
+def _classes(files: Sequence[SourceFile]) -> list[str]:
+    """Names of the first sub-folders in their order, then the numbers that label files hold."""
+    folders = {file.folder for file in files if not is_idx(file)} - {""}
+    numbers: set[int] = set()
+    for file in files:
+        if is_idx(file):
+            labels = read_idx_labels(file)
+            numbers |= set() if labels is None else set(labels.tolist())
+    classes = sorted(folders) + [str(number) for number in sorted(numbers)]
+    if len(classes) < 2:
+        raise BadData("labels want two classes or more: a sub-folder for each, or label files beside IDX files")
+    return classes
