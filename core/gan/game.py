@@ -127,6 +127,8 @@ class Phase:
     turns: list[Turn]
     samples: int | None = None
     """Length in real samples shown; None: what ``training.samples`` of the recipe says (one phase may do so)."""
+    batch: int | None = None
+    """Real samples in one update, over all processes; None: what ``training.batch`` of the recipe says."""
 
 
 def adversarial_turns(

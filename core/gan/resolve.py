@@ -186,21 +186,26 @@ def build_game(parts: Parts, fields: Mapping[str, Any]) -> Game:
     for name in recipe.phases:
         if name not in names:
             raise UnknownName("phase", name, names)
-    phases = [
-        dataclasses.replace(phase, samples=recipe.phases[phase.name].samples) if phase.name in recipe.phases else phase
-        for phase in phases
-    ]
+    phases = [_as_recipe_says(phase, recipe.phases.get(phase.name)) for phase in phases]
     lengths = phase_lengths(phases, recipe.training.samples)
     parts.recipe = recipe.model_copy(
         update={
             "optimizers": {n: _plain(dataclasses.asdict(player.optimizer)) for n, player in players.items()},
-            "phases": {p.name: recipes.PhaseLength(samples=n) for p, n in zip(phases, lengths, strict=True)},
+            "phases": {
+                p.name: recipes.PhaseLength(samples=n, batch=p.batch) for p, n in zip(phases, lengths, strict=True)
+            },
             "training": recipe.training.model_copy(
                 update={"tick": recipe.training.tick or max(recipe.training.batch, sum(lengths) // 50)}
             ),
         }
     )
     return Game(architecture, players, phases)
+
+
+def _as_recipe_says(phase: Phase, settings: recipes.PhaseLength | None) -> Phase:
+    if settings is None:
+        return phase
+    return dataclasses.replace(phase, samples=settings.samples or phase.samples, batch=settings.batch or phase.batch)
 
 
 def _plain(values: dict[str, Any]) -> dict[str, Any]:

@@ -89,10 +89,10 @@ class _Seat:
         )
         self.scaler = torch.amp.GradScaler(device.place.type) if device.dtype == torch.float16 else None
 
-    def set_step_size(self, progress: float, shown: int) -> None:
-        """The schedule of `Optimizer`, corrected for lazy turns."""
+    def set_step_size(self, progress: float, shown: int, rate: float) -> None:
+        """The schedule of `Optimizer`, corrected for lazy turns, times the turn's `rate`."""
         settings = self.settings
-        scale = self.correction
+        scale = self.correction * rate
         if settings.schedule != "constant" and progress > settings.decay_start:
             done = (progress - settings.decay_start) / max(1.0 - settings.decay_start, 1e-12)
             done = min(done, 1.0)
@@ -149,7 +149,7 @@ class Trainer:
         self._seed = seed
         self._lengths = phase_lengths(self.phases, training.samples)
         self._check(players)
-        lazy = {name: [t.every for t in _turns_of(self.phases, name) if t.every > 1] for name in players}
+        lazy = {name: [t.every for t in _turns_of(self.phases, name) if t.every > 1 and t.lazy] for name in players}
         self.seats = {n: _Seat(n, player, training, lazy[n], device) for n, player in players.items()}
         if training.compile:
             for module in self.architecture.children():
@@ -261,22 +261,22 @@ class Trainer:
 
     def _iterate(self, phase: Phase, length: int) -> None:
         progress = self._progress
-        batch = self.training.batch
+        batch = self._size(phase)
         share = min(1.0, progress.position / length)
         repeats = max(turn.repeats for turn in phase.turns)
         reals: list[dict[str, Tensor]] = []
         for repeat in range(repeats):
-            reals.append(self._real(progress.samples + repeat * batch))
+            reals.append(self._real(progress.samples + repeat * batch, batch))
         shared: dict[str, Any] = {}
         updated: set[str] = set()
         for number, turn in enumerate(phase.turns):
             if progress.iteration % turn.every:
                 continue
             seat = self.seats[turn.player]
-            seat.set_step_size(share, progress.samples)
+            seat.set_step_size(share, progress.samples, turn.rate)
             for repeat in range(turn.repeats):
                 seed = derive(self._seed, "turn", phase.name, progress.iteration, number, repeat)
-                self._update(seat, turn, phase, self._batch(reals[repeat], seed, share, shared))
+                self._update(seat, turn, phase, self._batch(reals[repeat], batch, seed, share, shared))
             updated.add(turn.player)
         shown = repeats * batch
         for name in updated:
@@ -287,9 +287,13 @@ class Trainer:
         progress.position += shown
         progress.samples += shown
 
-    def _real(self, position: int) -> dict[str, Tensor]:
-        """This process's part of the global batch at `position`, on the device."""
-        count = self.training.batch // self.device.processes
+    def _size(self, phase: Phase) -> int:
+        """Real samples in one update of a phase, over all processes."""
+        return self.training.batch if phase.batch is None else phase.batch
+
+    def _real(self, position: int, total: int) -> dict[str, Tensor]:
+        """This process's part of the global batch of `total` samples at `position`, on the device."""
+        count = total // self.device.processes
         indices = self._order.indices(position + self.device.rank * count, count)
         fields = {}
         for name, values in self.data.take(indices).items():
@@ -301,9 +305,10 @@ class Trainer:
             fields[name] = tensor
         return fields
 
-    def _batch(self, fields: dict[str, Tensor], seed: int, progress: float, shared: dict[str, Any]) -> Batch:
-        total, processes = self.training.batch, self.device.processes
-        count = total // processes
+    def _batch(
+        self, fields: dict[str, Tensor], total: int, seed: int, progress: float, shared: dict[str, Any]
+    ) -> Batch:
+        count = total // self.device.processes
         seed_everything(seed + self.device.rank)
         draws = StepDraws(seed, total, self.device.rank * count, count, self.device.place)
         return Batch(fields, draws, self._progress.position, progress, shared)
@@ -321,7 +326,7 @@ class Trainer:
             self.stats.report(f"{turn.player}/{name}", value)
         for parameter in seat.parameters:
             parameter.grad = None
-        scaled = total * turn.every if turn.every > 1 else total
+        scaled = total * turn.every if turn.every > 1 and turn.lazy else total
         if seat.scaler is not None:
             scaled = seat.scaler.scale(scaled)
         scaled.backward(inputs=seat.parameters)  # type: ignore[no-untyped-call]
@@ -373,9 +378,11 @@ class Trainer:
         return skipped
 
     def _check(self, players: Mapping[str, Player]) -> None:
-        batch, processes = self.training.batch, self.device.processes
-        if batch % processes:
-            raise UsageError(f"training.batch is {batch}, no multiple of the {processes} processes")
+        processes = self.device.processes
+        for phase in self.phases:
+            if self._size(phase) % processes:
+                where = "training.batch" if phase.batch is None else f"phases.{phase.name}.batch"
+                raise UsageError(f"{where} is {self._size(phase)}, no multiple of the {processes} processes")
         owners: dict[int, str] = {}
         for name, player in players.items():
             for _, parameter in player.named_parameters():

@@ -44,17 +44,35 @@ def gan_architectures() -> Iterable[ArchitectureEntry]:
     yield ArchitectureEntry(
         name="relgan", summary="Relational memory and Gumbel-softmax: a text GAN without rollouts",
         target="gan_text.relgan:RelGAN", modality="text",
-        paper="Nie, Narodytska, Patel: RelGAN: Relational Generative Adversarial Networks for Text Generation, ICLR 2019, https://openreview.net/forum?id=rJedV3R5tm",
+        paper="Nie, Narodytska, Patel: RelGAN: Relational Generative Adversarial Networks for Text Generation, "
+        "ICLR 2019, https://openreview.net/forum?id=rJedV3R5tm",
     )  # fmt: skip
 
 
 @hookimpl
 def gan_metrics() -> Iterable[MetricEntry]:
     """Quality and diversity, which belong together."""
-    yield MetricEntry(name="bleu", summary="BLEU-2 … 5 against the real texts", target="gan_text.metrics:Bleu", modality="text")
-    yield MetricEntry(name="self-bleu", summary="BLEU-2 … 5 of each text against the others: lack of variety", target="gan_text.metrics:SelfBleu", modality="text")
-    yield MetricEntry(name="distinct", summary="Share of different n-grams, n = 1 … 3", target="gan_text.metrics:Distinct", modality="text")
-    yield MetricEntry(name="nll-oracle", summary="Nats a token under the oracle that made the data", target="gan_text.metrics:NLLOracle", modality="text")
+    yield MetricEntry(
+        name="bleu", summary="BLEU-2 … 5 against the real texts", target="gan_text.metrics:Bleu", modality="text"
+    )
+    yield MetricEntry(
+        name="self-bleu",
+        summary="BLEU-2 … 5 of each text against the others: lack of variety",
+        target="gan_text.metrics:SelfBleu",
+        modality="text",
+    )
+    yield MetricEntry(
+        name="distinct",
+        summary="Share of different n-grams, n = 1 … 3",
+        target="gan_text.metrics:Distinct",
+        modality="text",
+    )
+    yield MetricEntry(
+        name="nll-oracle",
+        summary="Nats a token under the oracle that made the data",
+        target="gan_text.metrics:NLLOracle",
+        modality="text",
+    )
 
 
 @hookimpl
@@ -66,7 +84,7 @@ def gan_datasets() -> Iterable[DatasetEntry]:
         licence="Python Software Foundation License Version 2",
     )  # fmt: skip
     yield DatasetEntry(
-        name="oracle", summary="10,000 sequences of 20 tokens out of 5,000, drawn by a random LSTM (SeqGAN's benchmark)",
+        name="oracle", summary="10,000 sequences that a random LSTM drew: SeqGAN's benchmark",
         target="gan_text.oracle:fill_oracle", modality="text", licence="CC0 1.0 (random numbers)",
     )  # fmt: skip
 

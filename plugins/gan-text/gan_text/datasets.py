@@ -13,7 +13,6 @@ def python_reference(folder: Path, download: Download) -> None:
     Some topics are a few lines long, shorter than a sample; together with their neighbours none is lost.
     """
     from itertools import groupby
-
     from pydoc_data.topics import topics
 
     for letter, names in groupby(sorted(topics, key=str.lower), key=lambda name: name[0].lower()):

@@ -21,7 +21,7 @@ from gan.errors import UsageError
 from gan.game import Batch, Optimizer, Phase, Player, Turn
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 from torch import Tensor, nn
-from torch.nn import functional as F  # noqa: N812
+from torch.nn import functional as F
 from transformers import AutoModelForCausalLM, GenerationConfig, GPT2Config, GPT2LMHeadModel, LogitsProcessor
 
 from gan_text.fields import START, ends_early, vocabulary_size
@@ -56,9 +56,18 @@ class GPT(nn.Module):
         layers: int = Field(4, gt=0, description="Blocks.")
         heads: int = Field(4, gt=0, description="Attention heads of a block; they divide `width`.")
         width: int = Field(128, gt=0, description="Size of a token's vector.")
-        context: int = Field(0, ge=0, description="Tokens that the network looks back on at most; 0: those of a sample.")
-        dropout: float = Field(0.0, ge=0, lt=1, description="Share of activations dropped after embedding, attention and each block's parts; 0: off.")
-        pretrained: str = Field("", description="Name or folder of a model that transformers loads; then nothing above counts.")
+        context: int = Field(
+            0, ge=0, description="Tokens that the network looks back on at most; 0: those of a sample."
+        )
+        dropout: float = Field(
+            0.0,
+            ge=0,
+            lt=1,
+            description="Share of activations dropped after embedding, attention and each block's parts; 0: off.",
+        )
+        pretrained: str = Field(
+            "", description="Name or folder of a model that transformers loads; then nothing above counts."
+        )
 
         @model_validator(mode="after")
         def _divides(self) -> GPT.Config:

@@ -56,7 +56,11 @@ class SelfBleu:
         own = self_bleu(_corpus(same)) if len(same["length"]) > 1 else {}
         return [
             MetricValue(
-                f"self-bleu-{n}", float(found[n].mean()), float(own[n].mean()) if own else None, _error(found[n]), "real"
+                f"self-bleu-{n}",
+                float(found[n].mean()),
+                float(own[n].mean()) if own else None,
+                _error(found[n]),
+                "real",
             )
             for n in ORDERS
         ]
@@ -87,5 +91,7 @@ class NLLOracle:
         from gan_text.oracle import nll_oracle, oracle_of
 
         oracle = oracle_of(modality)
-        found, own = (nll_oracle(oracle, torch.from_numpy(s["tokens"].astype(np.int64))).numpy() for s in (generated, real))
+        found, own = (
+            nll_oracle(oracle, torch.from_numpy(s["tokens"].astype(np.int64))).numpy() for s in (generated, real)
+        )
         return [MetricValue("nll-oracle", float(found.mean()), float(own.mean()), _error(found), "lower")]

@@ -34,14 +34,18 @@ class Text(Modality):
 
         tokens: Literal["characters", "words", "bpe", "numbers", "pretrained"] = Field(
             "bpe",
-            description="What a token is: a character, a word, a part of a word (byte-level BPE), a number that the file spells, or what a pretrained model uses.",
+            description="What a token is: a character, a word, a part of a word, a number that the file spells, "
+            "or what a pretrained model uses.",
         )
         items: Literal["lines", "running"] = Field(
-            "lines", description="What a text is: a line of a .txt file, or windows of `length` tokens of the whole file; the records of a .jsonl file are its lines."
+            "lines",
+            description="What a text is: a line (of .jsonl: a record), or `length` tokens of a whole file.",
         )
         length: int = Field(64, gt=0, le=65_536, description="Tokens of a text at most; longer lines are cut.")
         vocabulary: int = Field(5_000, ge=3, le=1 << 24, description="Different tokens at most.")
-        split: Literal["marks", "blanks"] = Field("marks", description="Whether punctuation marks are words of their own, or only blanks divide words.")
+        split: Literal["marks", "blanks"] = Field(
+            "marks", description="Whether punctuation marks are words of their own, or only blanks divide words."
+        )
         lower: bool = Field(False, description="Whether capital letters become small ones.")
         field: str = Field("text", description="The field of a .jsonl record that holds the text.")
         pretrained: str = Field("", description="Name or folder of the pretrained model whose tokens are used.")
@@ -99,6 +103,7 @@ class Text(Modality):
 
     @property
     def fields(self) -> dict[str, SampleField]:
+        """``tokens`` and ``length``. Raises `LookupError` before a survey."""
         config, vocabulary = self.config, self.vocabulary
         full = config.items == "running" or config.tokens == "numbers"
         encode = self._prompt if vocabulary.spells else None

@@ -83,7 +83,7 @@ def oracle_samples(oracle: LSTMGenerator, count: int, length: int, seed: int) ->
 def write_oracle_data(
     folder: Path, arrays: Mapping[str, np.ndarray], *, count: int = 10_000, length: int = 20, seed: int = 0
 ) -> None:
-    """A data set: ``oracle.npz`` and ``sentences.txt``, one sequence a line as numbers (the form of the authors' code)."""
+    """A data set: ``oracle.npz`` and ``sentences.txt``, one sequence a line, as the authors' code keeps it."""
     samples = oracle_samples(oracle_from(arrays), count, length, seed)
     np.savez(folder / FILE, **dict(arrays))
     lines = [" ".join(map(str, row)) for row in samples.tolist()]

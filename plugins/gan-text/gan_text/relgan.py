@@ -19,7 +19,7 @@ from gan.draws import Draws
 from gan.game import Batch, Optimizer, Phase, Player, Turn, adversarial_turns
 from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor, nn
-from torch.nn import functional as F  # noqa: N812
+from torch.nn import functional as F
 
 from gan_text.fields import START, ends_early, vocabulary_size
 from gan_text.likelihood import weighted_nll
@@ -120,7 +120,7 @@ class Generator(nn.Module):
 
 
 class Discriminator(nn.Module):
-    """Many one-dimensional embeddings of a text, each judged by the same convolutions: 1,886,801 parameters at V=5000."""
+    """Many one-dimensional embeddings of a text, judged by the same convolutions: 1,886,801 parameters at V=5000."""
 
     def __init__(self, words: int, representations: int, widths: list[int], filters: int, keep: float) -> None:
         super().__init__()
@@ -160,9 +160,15 @@ class RelGAN(nn.Module):
         widths: list[int] = Field([2, 3, 4, 5], min_length=1, description="Widths of its convolutions, in tokens.")
         filters: int = Field(300, gt=0, description="Filters of each width.")
         keep: float = Field(0.75, gt=0, le=1, description="Share of its features that dropout keeps.")
-        sharpness: float = Field(100.0, ge=1, description="Inverse temperature at the end of training; it rises from 1 as sharpness^progress.")
+        sharpness: float = Field(
+            100.0,
+            ge=1,
+            description="Inverse temperature at the end of training; it rises from 1 as sharpness^progress.",
+        )
         critic_repeats: int = Field(5, gt=0, description="Discriminator updates for each generator update.")
-        mle_rate: float = Field(100.0, gt=0, description="Step size of the maximum-likelihood phase, in units of the adversarial phase's.")
+        mle_rate: float = Field(
+            100.0, gt=0, description="Step size of the maximum-likelihood phase, in units of the adversarial phase's."
+        )
 
     Options = SamplingOptions
     generation_batch = 64

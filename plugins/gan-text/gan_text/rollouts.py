@@ -15,7 +15,7 @@ from collections.abc import Callable
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F  # noqa: N812
+from torch.nn import functional as F
 
 from gan_text.lstm import START, LSTMGenerator, State
 
@@ -29,7 +29,9 @@ class TokenTables:
     `embedding` is ``(V, E)``; `banks` are ``(weight (n, E, w), bias (n,))`` as `torch.nn.Conv1d` keeps them.
     """
 
-    def __init__(self, embedding: Tensor, banks: list[tuple[Tensor, Tensor]], dtype: torch.dtype = torch.float32) -> None:
+    def __init__(
+        self, embedding: Tensor, banks: list[tuple[Tensor, Tensor]], dtype: torch.dtype = torch.float32
+    ) -> None:
         self.words = len(embedding)
         self._banks = []
         for weight, bias in banks:

@@ -15,7 +15,7 @@ from gan.draws import Draws
 from gan.errors import UsageError
 from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor
-from torch.nn import functional as F  # noqa: N812
+from torch.nn import functional as F
 
 from gan_text.lstm import START, LSTMGenerator, lengths_of
 from gan_text.sampler import SoftmaxSampler
@@ -27,10 +27,16 @@ class SamplingOptions(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     prompt: str = Field("", description="Text that is continued; it begins every sample.")
-    temperature: float = Field(1.0, gt=0, le=100, description="Divides the logits: below 1 likelier, above 1 more varied.")
+    temperature: float = Field(
+        1.0, gt=0, le=100, description="Divides the logits: below 1 likelier, above 1 more varied."
+    )
     top_k: int = Field(0, ge=0, description="Only the k likeliest tokens may follow; 0: all.")
-    top_p: float = Field(1.0, gt=0, le=1, description="Only the likeliest tokens that together have this probability may follow; 1: all.")
-    max_length: int | None = Field(None, gt=0, description="Tokens of a text at most, its prompt included; none: as many as the training's texts.")
+    top_p: float = Field(
+        1.0, gt=0, le=1, description="Only the likeliest tokens that together have this probability may follow; 1: all."
+    )
+    max_length: int | None = Field(
+        None, gt=0, description="Tokens of a text at most, its prompt included; none: as many as the training's texts."
+    )
 
 
 def options_of(request: Request) -> SamplingOptions:

@@ -15,13 +15,13 @@ from collections.abc import Mapping
 from typing import Literal
 
 import torch
-from gan.contracts import Loss, Penalty, Request
 from gan.contracts import Field as SampleField
+from gan.contracts import Loss, Penalty, Request
 from gan.draws import Draws, derive
 from gan.game import Batch, Optimizer, Phase, Player, Turn
 from pydantic import Field
 from torch import Tensor, nn
-from torch.nn import functional as F  # noqa: N812
+from torch.nn import functional as F
 
 from gan_text.fields import ends_early, vocabulary_size
 from gan_text.lstm import LSTMGenerator, lengths_of, sequence_mask
@@ -103,19 +103,36 @@ class SeqGAN(nn.Module):
             PAPER_FILTERS, min_length=1, description="(width in tokens, number of filters) of each convolution."
         )
         keep: float = Field(0.75, gt=0, le=1, description="Share of the discriminator's features that dropout keeps.")
-        decay: float = Field(0.2, ge=0, description="Weight of half the squared norm of the discriminator's last layer; 0: off.")
-        rollouts: int = Field(16, gt=0, description="Completions of each prefix.")
-        rollout_rate: float = Field(0.8, ge=0, le=1, description="Share of the rollout policy's weights that stays at an update.")
-        rollout_precision: Literal["fp32", "bf16"] = Field("fp32", description="Arithmetic of the discriminator while it judges rollouts.")
-        baseline: bool = Field(True, description="Whether the mean reward of a position is taken away; the paper does not.")
-        reward: Literal["probability", "score"] = Field(
-            "probability", description="exp(-L) or -L of the generator's loss L; with the non-saturating loss exp(-L) is the probability of being real."
+        decay: float = Field(
+            0.2, ge=0, description="Weight of half the squared norm of the discriminator's last layer; 0: off."
         )
-        policy_rate: float = Field(1.0, gt=0, description="Step size of the policy gradient, in units of the optimiser's lr.")
+        rollouts: int = Field(16, gt=0, description="Completions of each prefix.")
+        rollout_rate: float = Field(
+            0.8, ge=0, le=1, description="Share of the rollout policy's weights that stays at an update."
+        )
+        rollout_precision: Literal["fp32", "bf16"] = Field(
+            "fp32", description="Arithmetic of the discriminator while it judges rollouts."
+        )
+        baseline: bool = Field(
+            True, description="Whether the mean reward of a position is taken away; the paper does not."
+        )
+        reward: Literal["probability", "score"] = Field(
+            "probability",
+            description="exp(-L) or -L of the generator's loss L; of the non-saturating loss exp(-L) is P(real).",
+        )
+        policy_rate: float = Field(
+            1.0, gt=0, description="Step size of the policy gradient, in units of the optimiser's lr."
+        )
         sequences: int = Field(1, gt=0, description="Sequences in a generator's update, per real sample of the batch.")
         negatives: int = Field(10_000, gt=0, description="Generated sequences in one set for the discriminator.")
-        renew: int = Field(30_000, gt=0, description="Real samples shown between two sets of negatives (three epochs of the paper's data).")
-        generator_interval: int = Field(4_688, gt=0, description="Discriminator updates from one generator update to the next.")
+        renew: int = Field(
+            30_000,
+            gt=0,
+            description="Real samples shown between two sets of negatives (three epochs of the paper's data).",
+        )
+        generator_interval: int = Field(
+            4_688, gt=0, description="Discriminator updates from one generator update to the next."
+        )
 
     Options = SamplingOptions
     generation_batch = 256
@@ -149,11 +166,17 @@ class SeqGAN(nn.Module):
         interval = self.config.generator_interval
         judge = Turn("discriminator", lambda batch: self.classify(loss, batch))
         write = Turn(
-            "generator", lambda batch: self.reinforce(loss, batch), every=interval, lazy=False,
-            rate=self.config.policy_rate, after=self.follow,
+            "generator",
+            lambda batch: self.reinforce(loss, batch),
+            every=interval,
+            lazy=False,
+            rate=self.config.policy_rate,
+            after=self.follow,
         )
         return [
-            Phase("mle", [Turn("generator", lambda batch: likelihood_terms(self.generator, batch, self.ends))], 1_200_000),
+            Phase(
+                "mle", [Turn("generator", lambda batch: likelihood_terms(self.generator, batch, self.ends))], 1_200_000
+            ),
             Phase("discriminator", [judge], 1_500_000),
             Phase("adversarial", [write, judge], 200 * 150_000),
         ]
@@ -228,9 +251,7 @@ class SeqGAN(nn.Module):
             return value(scores.float(), rows)
 
         last = value(self.discriminator(tokens), torch.arange(len(tokens), device=tokens.device))
-        inner = rollout_values(
-            self.rollout, tokens, uniforms, judge, rollouts=self.config.rollouts, ends=self.ends
-        )
+        inner = rollout_values(self.rollout, tokens, uniforms, judge, rollouts=self.config.rollouts, ends=self.ends)
         return torch.cat([inner, last[:, None]], 1)
 
     @torch.no_grad()

@@ -61,6 +61,7 @@ class Characters(Vocabulary):
         return cls("".join(_commonest(counts, limit - 2)))
 
     def encode(self, text: str) -> np.ndarray[Any, Any]:
+        """`UNKNOWN` for what was not kept."""
         points = np.frombuffer(text.encode("utf-32-le"), dtype=np.uint32)
         if not len(self._points):
             return np.full(len(points), UNKNOWN, dtype=np.int64)
@@ -68,9 +69,11 @@ class Characters(Vocabulary):
         return np.where(self._points[place] == points, place + 2, UNKNOWN).astype(np.int64)
 
     def decode(self, numbers: Iterable[int]) -> str:
+        """The text; what was not kept shows as a mark."""
         return "".join(self._spelling[number] for number in numbers)
 
     def facts(self) -> dict[str, Any]:
+        """Plain values."""
         return {"kind": "characters", "characters": "".join(self._spelling[2:])}
 
 
@@ -94,20 +97,23 @@ class Words(Vocabulary):
         return cls(_commonest(counts, limit - 2), split)
 
     def encode(self, text: str) -> np.ndarray[Any, Any]:
+        """`UNKNOWN` for what was not kept."""
         get = self._numbers.get
         found = (get(match.group(), UNKNOWN) for match in self._pattern.finditer(text))
         return np.fromiter(found, dtype=np.int64)
 
     def decode(self, numbers: Iterable[int]) -> str:
+        """The text; what was not kept shows as a mark."""
         text = " ".join(self._spelling[number] for number in numbers if number != END)
         return NO_SPACE_BEFORE.sub("", text) if self._split == "marks" else text
 
     def facts(self) -> dict[str, Any]:
+        """Plain values."""
         return {"kind": "words", "words": self._spelling[2:], "split": self._split}
 
 
 class Subwords(Vocabulary):
-    """A tokenizer of the `tokenizers` library. `end` is its own end-of-text token, whose number changes places with 0."""
+    """A tokenizer of the `tokenizers` library; its own end-of-text token `end` changes places with 0."""
 
     def __init__(self, definition: str, end: int) -> None:
         from tokenizers import Tokenizer
@@ -151,10 +157,12 @@ class Subwords(Vocabulary):
         return cls(backend.to_str(), int(tokenizer.eos_token_id))
 
     def encode(self, text: str) -> np.ndarray[Any, Any]:
+        """`UNKNOWN` for what was not kept."""
         parts = [self._tokenizer.encode(piece, add_special_tokens=False).ids for piece in pieces(text)]
         return self._swapped(np.array([number for part in parts for number in part], dtype=np.int64))
 
     def decode(self, numbers: Iterable[int]) -> str:
+        """The text; what was not kept shows as a mark."""
         own = self._swapped(np.array([n for n in numbers if n != END], dtype=np.int64))
         text: str = self._tokenizer.decode(own.tolist(), skip_special_tokens=True)
         return text
@@ -165,6 +173,7 @@ class Subwords(Vocabulary):
         return np.where(numbers == END, self._end, np.where(numbers == self._end, END, numbers))
 
     def facts(self) -> dict[str, Any]:
+        """Plain values."""
         return {"kind": "subwords", "definition": self._definition, "end": self._end}
 
 
@@ -187,9 +196,11 @@ class Numbers(Vocabulary):
         return numbers
 
     def decode(self, numbers: Iterable[int]) -> str:
+        """The text; what was not kept shows as a mark."""
         return " ".join(map(str, numbers))
 
     def facts(self) -> dict[str, Any]:
+        """Plain values."""
         return {"kind": "numbers", "size": self.size}
 
 
