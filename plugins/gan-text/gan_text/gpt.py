@@ -76,6 +76,7 @@ class GPT(nn.Module):
             return self
 
     Options = SamplingOptions
+    generation_batch = 64
 
     def __init__(self, config: Config, fields: Mapping[str, SampleField]) -> None:
         super().__init__()
