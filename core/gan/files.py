@@ -115,6 +115,20 @@ def write_json(path: Path, value: Any, *, indent: int | None = 2, sort_keys: boo
     write_text(path, dump_json(value, indent=indent, sort_keys=sort_keys) + "\n")
 
 
+def sync_tree(folder: Path) -> None:
+    """Make everything in `folder` durable that others wrote there (artefacts, pictures). Raises `DiskError`."""
+    for here, _, names in os.walk(folder):
+        for name in names:
+            path = Path(here, name)
+            with disk_errors(path):
+                descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_BINARY", 0))
+                try:
+                    os.fsync(descriptor)
+                finally:
+                    os.close(descriptor)
+        fsync_dir(Path(here))
+
+
 def make_dirs(folder: Path) -> None:
     """Create `folder` and its parents, each name durable. Raises `DiskError`."""
     if folder.is_dir():

@@ -132,6 +132,36 @@ def changes(manifest: Mapping[str, Any], distributions: Mapping[str, str]) -> li
     return [f"{name} {before.get(name, 'none')} -> {now.get(name, 'none')}" for name in names]
 
 
+def differences(before: Mapping[str, Any], now: Mapping[str, Any], ignore: Sequence[str] = ()) -> list[str]:
+    """What differs between two nested records: ``"recipe.training.batch: 8 -> 16"``, sorted.
+
+    `ignore` names keys by their path, with everything below them.
+    """
+    one, other = _flat(before, ""), _flat(now, "")
+    found = []
+    for path in sorted({**one, **other}):
+        skip = any(path == name or path.startswith(name + ".") for name in ignore)
+        if not skip and one.get(path, _ABSENT) != other.get(path, _ABSENT):
+            found.append(f"{path}: {_brief(one.get(path, _ABSENT))} -> {_brief(other.get(path, _ABSENT))}")
+    return found
+
+
+_ABSENT = object()
+
+
+def _flat(value: Any, path: str) -> dict[str, Any]:
+    if isinstance(value, Mapping) and value:
+        return {k: v for key, item in value.items() for k, v in _flat(item, f"{path}.{key}" if path else key).items()}
+    if isinstance(value, (list, tuple)) and value:
+        return {k: v for index, item in enumerate(value) for k, v in _flat(item, f"{path}.{index}").items()}
+    return {path: value}
+
+
+def _brief(value: Any) -> str:
+    text = "none" if value is _ABSENT else str(value)
+    return text if len(text) <= 40 else text[:37] + "..."
+
+
 def machine() -> dict[str, Any]:
     """What computed: system, processor, GPUs. No host name."""
     import torch

@@ -226,7 +226,8 @@ class SeqGAN(nn.Module):
         advantage = rewards
         if config.baseline:
             advantage = rewards - (rewards * mask).sum(0) / mask.sum(0).clamp(min=1)
-        objective = self.generator.weighted_nll(tokens, advantage * mask)
+        # a sum, not a mean: processes and parts of a batch are averaged, which `total / count` undoes
+        objective = self.generator.weighted_nll(tokens, advantage * mask) * (batch.draws.total / batch.count)
         spread = torch.where(mask.sum(0) > 1, rewards.std(0), torch.zeros_like(rewards[0])).mean()
         return {"loss": objective, "_reward": (rewards * mask).sum() / mask.sum(), "_reward_spread": spread}
 
