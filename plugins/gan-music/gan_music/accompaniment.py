@@ -1,7 +1,9 @@
 """MuseGAN's accompaniment: some tracks are given, the others are composed to them.
 
-Dong et al. 2018 (arXiv:1709.06298), section 4.2 "track-conditional generation", with the networks of the third release: an
-encoder reads the given tracks, and every layer of the generator sees the encoder's layer of its own size. The given tracks
+Dong et al. 2018 (arXiv:1709.06298), section 4.2 "track-conditional generation", with the networks of the third
+release: an
+encoder reads the given tracks, and every layer of the generator sees the encoder's layer of its own size. The given
+tracks
 go into the phrase unchanged; the critic judges the whole.
 """
 
@@ -11,14 +13,13 @@ from collections.abc import Mapping
 from typing import Any
 
 import torch
-from pydantic import Field, field_validator
-from torch import Tensor, nn
-
 from gan.contracts import Field as DataField
 from gan.contracts import Loss, Penalty, Request
 from gan.draws import Draws
 from gan.errors import UsageError
 from gan.game import Batch, Optimizer, Phase, Player, adversarial_turns
+from pydantic import Field, field_validator
+from torch import Tensor, nn
 
 from gan_music.musegan import (
     Critic,
@@ -126,7 +127,8 @@ class AccompanyingGenerator(nn.Module):
         self.heads = nn.ModuleList(AccompanyingHead(shape, width) for _ in range(shape.tracks - given))
 
     def forward(self, latents: Tensor, given: Tensor) -> Tensor:
-        """``(N, latent)`` and ``(N, given, bar, step, pitch)`` in -1 … 1 -> ``(N, others, bar, step, pitch)``, before the tanh."""
+        """``(N, latent)`` and ``(N, given, bar, step, pitch)`` in -1 … 1 -> ``(N, others, bar, step, pitch)``,
+        before the tanh."""
         heard = self.encoder(given.movedim(1, 4).contiguous())
         features = torch.cat([latents[:, None, None, None, :], heard["phrase"]], 4)
         features = torch.cat([self.phrase(features), heard["bar"]], 4)

@@ -1,6 +1,7 @@
 """Phrases that can be heard: MIDI files rendered to WAV, OGG or MP3.
 
-FluidSynth is used where its command is installed and a SoundFont is found; else a simple synthesiser, which is enough to
+FluidSynth is used where its command is installed and a SoundFont is found; else a simple synthesiser, which is enough
+to
 hear notes and rhythm.
 """
 
@@ -20,7 +21,12 @@ import numpy as np
 RATE = 44_100
 """Samples a second."""
 FORMATS = {"wav": "WAV", "ogg": "OGG", "mp3": "MP3"}
-SOUNDFONT_FOLDERS = ("/usr/share/sounds/sf2", "/usr/share/sounds/sf3", "/usr/share/soundfonts", "/usr/local/share/soundfonts")
+SOUNDFONT_FOLDERS = (
+    "/usr/share/sounds/sf2",
+    "/usr/share/sounds/sf3",
+    "/usr/share/soundfonts",
+    "/usr/local/share/soundfonts",
+)
 
 _log = logging.getLogger(__name__)
 _told = False
@@ -77,7 +83,8 @@ def with_fluidsynth(midi: bytes, font: Path) -> np.ndarray[Any, Any] | None:
 
 
 def simple(midi: bytes) -> np.ndarray[Any, Any]:
-    """``(samples,)``: pitched notes as a few harmonics by pretty_midi, drums as short noises: low ones dull, high ones bright."""
+    """``(samples,)``: pitched notes as a few harmonics by pretty_midi, drums as short noises: low ones dull, high
+    ones bright."""
     import pretty_midi
 
     piece = pretty_midi.PrettyMIDI(io.BytesIO(midi))

@@ -1,9 +1,12 @@
 """BinaryMuseGAN: notes come out of binary neurons, so that the critic sees what will be played.
 
 Dong and Yang: Convolutional Generative Adversarial Networks with Binary Neurons for Polyphonic Music Generation, ISMIR
-2018, arXiv:1804.09399. First MuseGAN is trained as usual; then a refiner, two residual blocks a track, and binary neurons
-are put behind its generator and trained against the critic. A deterministic neuron fires above one half, a stochastic one
-with its probability; both let gradients pass as a sigmoid of growing slope would (Bengio et al. 2013, Chung et al. 2016).
+2018, arXiv:1804.09399. First MuseGAN is trained as usual; then a refiner, two residual blocks a track, and binary
+neurons
+are put behind its generator and trained against the critic. A deterministic neuron fires above one half, a stochastic
+one
+with its probability; both let gradients pass as a sigmoid of growing slope would (Bengio et al. 2013, Chung et al.
+2016).
 """
 
 from __future__ import annotations
@@ -12,13 +15,12 @@ from collections.abc import Mapping
 from typing import Literal
 
 import torch
-from pydantic import Field, model_validator
-from torch import Tensor, nn
-from torch.nn.functional import pad, relu
-
 from gan.contracts import Field as DataField
 from gan.contracts import Loss, Penalty, Request
 from gan.game import Batch, Optimizer, Phase, Player, Turn, adversarial_turns
+from pydantic import Field, model_validator
+from torch import Tensor, nn
+from torch.nn.functional import pad, relu
 
 from gan_music.musegan import MuseGAN, MuseGANConfig, MuseGANOptions, side_by_side
 from gan_music.neurons import binarise, binary, seeded
@@ -28,11 +30,15 @@ class BMuseGANConfig(MuseGANConfig):
     """MuseGAN's settings, the neurons and the refiner."""
 
     neuron: Literal["deterministic", "stochastic"] = Field("deterministic", description="How a neuron decides.")
-    slope: float = Field(5.0, ge=1, description="Slope of the sigmoid that gradients pass, at the end; it grows from 1.")
+    slope: float = Field(
+        5.0, ge=1, description="Slope of the sigmoid that gradients pass, at the end; it grows from 1."
+    )
     refiner: bool = Field(True, description="Whether residual blocks lie between the generator and the neurons.")
     refiner_width: int = Field(64, ge=1, description="Channels of a track inside a residual block.")
     pretraining_samples: int = Field(
-        200_000, ge=0, description="Real samples shown before the neurons come in; 0: they are there from the beginning."
+        200_000,
+        ge=0,
+        description="Real samples shown before the neurons come in; 0: they are there from the beginning.",
     )
     joint: bool = Field(False, description="Whether the generator goes on learning while the refiner learns.")
 
@@ -44,7 +50,8 @@ class BMuseGANConfig(MuseGANConfig):
 
 
 class Residual(nn.Module):
-    """A pre-activation block on ``(N, track, bar, step, pitch)``, each track by itself; kernels of three steps and an octave."""
+    """A pre-activation block on ``(N, track, bar, step, pitch)``, each track by itself; kernels of three steps and
+    an octave."""
 
     def __init__(self, tracks: int, width: int) -> None:
         super().__init__()

@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-
 from gan.contracts import Features
 
 from gan_music import metrics
@@ -17,14 +16,17 @@ if TYPE_CHECKING:
 
 
 class PhraseFeatures:
-    """What MuseGAN's statistics say of each phrase: of every track the silent bars, pitch classes, polyphony, notes a bar, note
+    """What MuseGAN's statistics say of each phrase: of every track the silent bars, pitch classes, polyphony, notes a
+    bar, note
     length, height and range; of the whole the pitch classes, scale consistency, entropy and groove. Each is scaled to
     about 0 … 1, and 0 where a silent phrase has none.
     """
 
     version = "1"
     sha256 = ""
-    preprocessing = "boolean rolls as they are; statistics of gan_music.metrics, each divided by its usual largest value"
+    preprocessing = (
+        "boolean rolls as they are; statistics of gan_music.metrics, each divided by its usual largest value"
+    )
 
     def __init__(self, weights: Path | None = None, device: str = "cpu") -> None:
         pass
@@ -33,7 +35,7 @@ class PhraseFeatures:
         """``(N, 7 · tracks + 15)`` float32."""
         rolls = np.asarray(samples["roll"], bool)
         music: Any = modality
-        count, tracks, bars = rolls.shape[:3]
+        count, _, bars = rolls.shape[:3]
         lowest, per_beat = music.config.lowest, music.config.steps_per_beat
         sounding = metrics.sounding_bars(rolls)
         bars_sounding = np.maximum(sounding.sum(axis=2), 1)

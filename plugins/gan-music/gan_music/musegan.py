@@ -186,7 +186,9 @@ def gather(cells: Tensor, conv: nn.Conv3d) -> Tensor:
     a, b, c = conv.kernel_size
     if conv.kernel_size == conv.stride:
         count, bars, steps, pitches, inside = cells.shape
-        blocks = cells.reshape(count, bars // a, a, steps // b, b, pitches // c, c, inside).permute(0, 1, 3, 5, 2, 4, 6, 7)
+        blocks = cells.reshape(count, bars // a, a, steps // b, b, pitches // c, c, inside).permute(
+            0, 1, 3, 5, 2, 4, 6, 7
+        )
     else:
         windows = cells
         for axis, (size, step) in enumerate(zip(conv.kernel_size, conv.stride), 1):
