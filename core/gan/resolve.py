@@ -187,10 +187,7 @@ def build_game(parts: Parts, fields: Mapping[str, Any], total: int | None = None
     for name in recipe.phases:
         if name not in names:
             raise UnknownName("phase", name, names)
-    phases = [
-        dataclasses.replace(phase, samples=recipe.phases[phase.name].samples) if phase.name in recipe.phases else phase
-        for phase in phases
-    ]
+    phases = [_as_recipe_says(phase, recipe.phases.get(phase.name)) for phase in phases]
     lengths = phase_lengths(phases, recipe.training.samples)
     if total is not None:
         lengths = [max(1, round(length * total / sum(lengths))) for length in lengths]
@@ -203,11 +200,21 @@ def build_game(parts: Parts, fields: Mapping[str, Any], total: int | None = None
     parts.recipe = recipe.model_copy(
         update={
             "optimizers": {n: _plain(dataclasses.asdict(player.optimizer)) for n, player in players.items()},
-            "phases": {p.name: recipes.PhaseLength(samples=p.samples) for p in phases if p.samples is not None},
+            "phases": {
+                p.name: recipes.PhaseLength(samples=p.samples, batch=p.batch)
+                for p in phases
+                if p.samples is not None or p.batch is not None
+            },
             "training": recipe.training.model_copy(update={"tick": tick, "samples": open_length}),
         }
     )
     return Game(architecture, players, phases)
+
+
+def _as_recipe_says(phase: Phase, settings: recipes.PhaseLength | None) -> Phase:
+    if settings is None:
+        return phase
+    return dataclasses.replace(phase, samples=settings.samples or phase.samples, batch=settings.batch or phase.batch)
 
 
 def _plain(values: dict[str, Any]) -> dict[str, Any]:
