@@ -157,7 +157,7 @@ class Accompaniment(nn.Module):
         self.places = [order.index(track) for track in range(shape.tracks)]
         self.generator = AccompanyingGenerator(shape, config.latent, len(self.given), config.width)
         self.critic = Critic(shape, shape.tracks, config.width)
-        self.apply(initialise)
+        initialise(self, config.width)
         for head in self.generator.heads:
             nn.init.constant_(head.join.bias, bias_of(config.initial_density))
 

@@ -67,3 +67,23 @@ def test_features_are_of_each_phrase_alone():
     np.testing.assert_allclose(again[0], vectors[2], atol=1e-6)
     assert (vectors[0] != vectors[1]).any()
     assert vectors[5, :35:7].tolist() == [1] * 5  # silent bars of each track
+
+
+def test_a_page_with_players(tmp_path):
+    from gan_music import page
+
+    music = Music(MusicConfig(tracks="chorale", steps_per_beat=4))
+    (tmp_path / "recipe.yaml").write_text("modality: {tracks: chorale, steps_per_beat: 4}\n")
+    roll = np.zeros((4, 4, 16, 84), bool)
+    roll[:, :, :8, 40] = True
+    folder = tmp_path / "samples"
+    folder.mkdir()
+    for n in range(2):
+        music.write({"roll": roll}, folder / f"sample-{n}")
+    text = page.write_page(folder).read_text()
+    assert text.count("<audio") == 2
+    assert text.count("data:image/png") == 2
+    assert "4.0 notes a bar" in text
+    assert (folder / "sample-1.ogg").stat().st_size > 1000
+    assert page.main([str(tmp_path / "nothing")]) == 3
+    assert page.main([]) == 2
