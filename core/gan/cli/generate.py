@@ -70,13 +70,13 @@ def generate(
 
 
 def given_samples(model: Any, source: Path, count: int, first: int) -> Any:
-    """What `source` holds for the given fields: its samples from `first` on, and from the beginning again at the end."""
+    """What `source` holds for the given fields: its samples from `first` on, and from the beginning when they end."""
     import numpy as np
 
     from gan.errors import BadData
     from gan.source import list_source
 
-    fields = getattr(model.architecture, "given_fields", tuple)()
+    fields: tuple[str, ...] = getattr(model.architecture, "given_fields", tuple)()
     if not fields:
         raise UsageError(f"{model.name} makes samples from nothing but a seed; leave --input out")
     files = list_source(source, model.modality.suffixes).files
