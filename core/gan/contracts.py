@@ -354,7 +354,11 @@ class Features:
 
 
 class Extractor(Protocol):
-    """Turns samples into feature vectors, always the same for the same samples."""
+    """Turns samples into feature vectors, always the same for the same samples.
+
+    One entry that serves many networks (any model in a folder) has a `label`, which names the scores instead of the
+    entry's name.
+    """
 
     version: str
     """Changes when the same samples would give other features."""

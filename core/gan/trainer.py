@@ -302,7 +302,7 @@ class Trainer:
         total, processes = self.training.batch, self.device.processes
         count = total // processes // parts
         place = self.device.rank * parts + part
-        seed_everything(seed + place)
+        seed_everything(seed + place, self.device.place)
         draws = StepDraws(seed, total, place * count, count, self.device.place)
         if parts > 1:
             fields = {name: values[part * count : (part + 1) * count] for name, values in fields.items()}
