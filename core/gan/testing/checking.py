@@ -71,7 +71,6 @@ def check_plugin(
     *,
     settings: Mapping[str, Iterable[str]] | None = None,
     timeout: float = TIMEOUT,
-    path: Path | None = None,
 ) -> Report:
     """Hold a plugin to everything that is promised in `gan.contracts`; what a plugin's test calls::
 
@@ -80,10 +79,22 @@ def check_plugin(
             assert report.passed, report.text()
 
     `plugin` is the name of an installed plugin or its module. `settings` make architectures small: ``{"gru":
-    ["model.hidden=8"]}``; ``"*"`` stands for every architecture. `path` is searched for modules first. Takes seconds to
-    minutes, in another process.
+    ["model.hidden=8"]}``; ``"*"`` stands for every architecture. Takes seconds to minutes, in another process.
     """
     name, module = (plugin, "") if isinstance(plugin, str) else (_name(plugin), plugin.__name__)
+    return _run(name, module, settings=settings, timeout=timeout)
+
+
+def _run(
+    name: str,
+    module: str,
+    *,
+    settings: Mapping[str, Iterable[str]] | None = None,
+    timeout: float = TIMEOUT,
+    path: Path | None = None,
+) -> Report:
+    """Run the kit in a child. `module` is registered as the plugin `name` when nothing of that name is installed;
+    `path` is searched for modules first."""
     report = Report(name)
     with tempfile.TemporaryDirectory(prefix="gan-check-") as folder:
         events = Path(folder, "events.jsonl")
@@ -147,22 +158,25 @@ def _name(module: ModuleType) -> str:
     return module.__name__.rpartition(".")[2].removeprefix("gan_").replace("_", "-")
 
 
-def project(path: Path) -> tuple[str, str, str]:
-    """(plugin, module, distribution) of a project folder that need not be installed, from its pyproject.toml."""
+def check_project(path: Path, **options: Any) -> Report:
+    """`check_plugin` of a project folder, which need not be installed: its pyproject.toml names the plugin."""
     import tomllib
+
+    from gan.plugins import Plugins
 
     file = path / "pyproject.toml" if path.is_dir() else path
     try:
         values = tomllib.loads(file.read_text(encoding="utf-8"))
-        table = values["project"]
-        ((name, module), *_) = table["entry-points"]["gan"].items()
+        ((name, module), *_) = values["project"]["entry-points"]["gan"].items()
     except OSError as error:
         raise UsageError(f"{file}: {error.strerror}") from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise UsageError(f"{file}: {error}") from None
     except (KeyError, ValueError, AttributeError, TypeError):
         raise UsageError(f"{file} has no [project.entry-points.gan] with a plugin") from None
-    return str(name), str(module), str(table.get("name", "?"))
+    if any(info.name == name for info in Plugins.installed().infos()):
+        module = ""
+    return _run(str(name), str(module), path=file.parent, **options)
 
 
 def _child(request: dict[str, Any]) -> None:
