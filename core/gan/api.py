@@ -39,10 +39,14 @@ def train(
     values: Mapping[str, Any] | str | Path,
     *,
     out: str | Path | None = None,
+    samples: int | None = None,
     reporter: Reporter | None = None,
     plugins: Plugins | None = None,
 ) -> Result:
-    """Train a recipe: a mapping, a recipe file, or the name of a plugin whose default recipe is meant."""
+    """Train a recipe: a mapping, a recipe file, or the name of a plugin whose default recipe is meant.
+
+    `samples` is the length of all phases together, in real samples shown; None: what the recipe says.
+    """
     plugins = plugins or Plugins.installed()
     if isinstance(values, str | Path):
         path = Path(values)
@@ -52,7 +56,7 @@ def train(
         wanted = recipe_values(plugins, values["plugin"], values.get("architecture"))
     else:
         wanted = values
-    return start(wanted, plugins, reporter or Reporter(), out=None if out is None else Path(out))
+    return start(wanted, plugins, reporter or Reporter(), out=None if out is None else Path(out), total=samples)
 
 
 def resume_run(run: str | Path, *, reporter: Reporter | None = None, plugins: Plugins | None = None) -> Result:

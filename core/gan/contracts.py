@@ -162,6 +162,8 @@ class Field:
     """Largest value that occurs."""
     unit: str
     """What the numbers mean: ``"intensity"``, ``"class index"``, ``"note on"`` …"""
+    longer: bool = False
+    """Whether a generator that is asked to may make the first axis longer than `shape` says (a longer text)."""
 
 
 class Modality(ABC):

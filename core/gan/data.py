@@ -6,6 +6,7 @@ function of (seed, position): resuming costs nothing and no worker keeps a state
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import json
 import os
@@ -202,6 +203,11 @@ def load_pack(folder: Path) -> Pack:
     return Pack(folder, fields, count, about["facts"], about["fingerprint"], about["files"], about["skipped"], arrays)
 
 
+def _described(spec: Field) -> dict[str, Any]:
+    """Only what every field has: a modality may extend `Field` with what JSON cannot hold."""
+    return {part.name: getattr(spec, part.name) for part in dataclasses.fields(Field)}
+
+
 def _stored(spec: Field) -> tuple[int, np.dtype[Any]]:
     """(values a row, their type) on the disk: truth values are stored as bits."""
     size = int(np.prod(spec.shape, dtype=np.int64))
@@ -269,7 +275,7 @@ def _build(
             raise BadData(_all_bad(skipped), listing.root)
         np.save(aside / "file_of_row.npy", np.asarray(file_of_row, dtype=np.int32), allow_pickle=False)
         about = {
-            "fields": {name: vars(spec) for name, spec in fields.items()},
+            "fields": {name: _described(spec) for name, spec in fields.items()},
             "count": len(file_of_row),
             "facts": facts,
             "fingerprint": key,

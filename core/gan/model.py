@@ -114,11 +114,18 @@ def check_samples(made: Mapping[str, Tensor], fields: Mapping[str, Field], count
         if name not in made:
             raise GanError(f"{who} returned no field '{name}'; the modality wants {', '.join(fields)}")
         tensor = made[name]
-        if tuple(tensor.shape) != (count, *spec.shape) or tensor.dtype != getattr(torch, spec.dtype):
+        fits = _fits(tuple(tensor.shape), (count, *spec.shape), spec.longer)
+        if not fits or tensor.dtype != getattr(torch, spec.dtype):
             raise GanError(
                 f"{who} returned '{name}' as {tuple(tensor.shape)} {str(tensor.dtype).removeprefix('torch.')}, "
                 f"the modality wants {(count, *spec.shape)} {spec.dtype}"
             )
+
+
+def _fits(shape: tuple[int, ...], wanted: tuple[int, ...], longer: bool) -> bool:
+    if longer and len(shape) == len(wanted) > 1:
+        return shape[:1] + shape[2:] == wanted[:1] + wanted[2:] and shape[1] >= wanted[1]
+    return shape == wanted
 
 
 def build(architecture_class: Any, config: Any, fields: Mapping[str, Field], seed: int, who: str) -> Any:

@@ -92,9 +92,10 @@ class Evaluation(Section):
 
 
 class PhaseLength(Section):
-    """Length of one phase."""
+    """Length and batch of one phase; what is not said stays as the architecture says."""
 
-    samples: int = Field(gt=0, description="Real samples shown.")
+    samples: int | None = Field(None, gt=0, description="Real samples shown.")
+    batch: int | None = Field(None, gt=0, description="Real samples in one update; none: `training.batch`.")
 
 
 class Recipe(Section):

@@ -39,10 +39,10 @@ class Seat:
         self.most_skips = torch.zeros((), device=device.place)
         """The longest such row since somebody looked."""
 
-    def set_step_size(self, progress: float, shown: int) -> None:
-        """The schedule of `Optimizer`, corrected for lazy turns."""
+    def set_step_size(self, progress: float, shown: int, rate: float) -> None:
+        """The schedule of `Optimizer`, corrected for lazy turns, times the turn's `rate`."""
         settings = self.settings
-        scale = self.correction
+        scale = self.correction * rate
         if settings.schedule != "constant" and progress > settings.decay_start:
             done = (progress - settings.decay_start) / max(1.0 - settings.decay_start, 1e-12)
             done = min(done, 1.0)

@@ -97,7 +97,7 @@ class Trainer:
         self._seed = seed
         self._lengths = phase_lengths(self.phases, training.samples)
         self._check(players)
-        lazy = {name: [t.every for t in _turns_of(self.phases, name) if t.every > 1] for name in players}
+        lazy = {name: [t.every for t in _turns_of(self.phases, name) if t.every > 1 and t.lazy] for name in players}
         self.seats = {n: Seat(n, player, training, lazy[n], device) for n, player in players.items()}
         if training.compile:
             for module in self.architecture.children():
@@ -112,6 +112,10 @@ class Trainer:
                     f"training.micro_batch is {training.micro_batch}, no divisor of {share} samples a process"
                 )
             self._progress.parts = share // training.micro_batch
+            if not self.can_split(self._progress.parts):
+                raise UsageError(
+                    f"training.micro_batch makes {self._progress.parts} parts; a phase's own batch has no such parts"
+                )
         tick = training.tick or max(1, self.total // 50)
         self._tick = max(tick, 1)
 
@@ -137,8 +141,8 @@ class Trainer:
 
     def can_split(self, parts: int) -> bool:
         """Whether a process's batch can be taken in so many equal parts."""
-        share = self.training.batch // self.device.processes
-        return parts <= share and share % parts == 0
+        shares = [self._size(phase) // self.device.processes for phase in self.phases]
+        return all(parts <= share and share % parts == 0 for share in shares)
 
     def split(self, parts: int) -> None:
         """From now on take every batch in `parts` parts."""
@@ -149,7 +153,7 @@ class Trainer:
         progress = self._progress
         progress.rollbacks += 1
         repeats = max(turn.repeats for phase in self.phases for turn in phase.turns)
-        progress.passed_over += max(0, failed_at - progress.samples) + repeats * self.training.batch
+        progress.passed_over += max(0, failed_at - progress.samples) + repeats * max(map(self._size, self.phases))
         self._skipped.zero_()
         for seat in self.seats.values():
             seat.skips.zero_()
@@ -253,19 +257,19 @@ class Trainer:
 
     def _iterate(self, phase: Phase, length: int) -> None:
         progress = self._progress
-        batch = self.training.batch
+        batch = self._size(phase)
         share = min(1.0, progress.position / length)
         repeats = max(turn.repeats for turn in phase.turns)
         reals: list[dict[str, Tensor]] = []
         for repeat in range(repeats):
-            reals.append(self._real(progress.samples + progress.passed_over + repeat * batch))
+            reals.append(self._real(progress.samples + progress.passed_over + repeat * batch, batch))
         shared: list[dict[str, Any]] = [{} for _ in range(progress.parts)]
         updated: set[str] = set()
         for number, turn in enumerate(phase.turns):
             if progress.iteration % turn.every:
                 continue
             seat = self.seats[turn.player]
-            seat.set_step_size(share, progress.samples)
+            seat.set_step_size(share, progress.samples, turn.rate)
             for repeat in range(turn.repeats):
                 purpose: list[str | int] = ["turn", phase.name, progress.iteration, number, repeat]
                 if progress.rollbacks:
@@ -281,9 +285,13 @@ class Trainer:
         progress.position += shown
         progress.samples += shown
 
-    def _real(self, position: int) -> dict[str, Tensor]:
-        """This process's part of the global batch at `position`, on the device."""
-        count = self.training.batch // self.device.processes
+    def _size(self, phase: Phase) -> int:
+        """Real samples in one update of a phase, over all processes."""
+        return self.training.batch if phase.batch is None else phase.batch
+
+    def _real(self, position: int, total: int) -> dict[str, Tensor]:
+        """This process's part of the global batch of `total` samples at `position`, on the device."""
+        count = total // self.device.processes
         indices = self._order.indices(position + self.device.rank * count, count)
         fields = {}
         for name, values in self.data.take(indices).items():
@@ -299,8 +307,8 @@ class Trainer:
         self, fields: dict[str, Tensor], seed: int, progress: float, shared: dict[str, Any], part: int, parts: int
     ) -> Batch:
         """Part `part` of `parts` of a turn's batch; the global generators are seeded for it."""
-        total, processes = self.training.batch, self.device.processes
-        count = total // processes // parts
+        total = self._size(self.phases[self._progress.phase])
+        count = total // self.device.processes // parts
         place = self.device.rank * parts + part
         seed_everything(seed + place, self.device.place)
         draws = StepDraws(seed, total, place * count, count, self.device.place)
@@ -318,7 +326,7 @@ class Trainer:
         share: float,
         shared: list[dict[str, Any]],
     ) -> None:
-        parts = len(shared)
+        parts, weight = len(shared), turn.every if turn.lazy else 1
         for parameter in seat.parameters:
             parameter.grad = None
         losses = []
@@ -326,7 +334,7 @@ class Trainer:
             batch = self._batch(real, seed, share, shared[part], part, parts)
             total = self._objective(turn, phase, batch)
             losses.append(total.detach())
-            scaled = total * (turn.every / parts) if turn.every > 1 or parts > 1 else total
+            scaled = total * (weight / parts) if weight > 1 or parts > 1 else total
             if seat.scaler is not None:
                 scaled = seat.scaler.scale(scaled)
             scaled.backward(inputs=seat.parameters)  # type: ignore[no-untyped-call]
@@ -409,9 +417,11 @@ class Trainer:
         return skipped
 
     def _check(self, players: Mapping[str, Player]) -> None:
-        batch, processes = self.training.batch, self.device.processes
-        if batch % processes:
-            raise UsageError(f"training.batch is {batch}, no multiple of the {processes} processes")
+        processes = self.device.processes
+        for phase in self.phases:
+            if self._size(phase) % processes:
+                where = "training.batch" if phase.batch is None else f"phases.{phase.name}.batch"
+                raise UsageError(f"{where} is {self._size(phase)}, no multiple of the {processes} processes")
         owners: dict[int, str] = {}
         for name, player in players.items():
             for _, parameter in player.named_parameters():

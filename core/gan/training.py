@@ -82,8 +82,15 @@ class Result:
         }
 
 
-def start(values: Mapping[str, Any], plugins: Plugins, reporter: Reporter, *, out: Path | None = None) -> Result:
-    """Train a recipe in a new run folder."""
+def start(
+    values: Mapping[str, Any],
+    plugins: Plugins,
+    reporter: Reporter,
+    *,
+    out: Path | None = None,
+    total: int | None = None,
+) -> Result:
+    """Train a recipe in a new run folder; `total` real samples in all, where it is given."""
     if out is not None and int(os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")) and (out / "recipe.yaml").is_file():
         return resume(out, plugins, reporter)  # torchrun repeats the command after a process died
     signals = StopSignals()
@@ -91,7 +98,7 @@ def start(values: Mapping[str, Any], plugins: Plugins, reporter: Reporter, *, ou
         parts = look_up(values, plugins)
         device = choose(parts.recipe.training.device, parts.recipe.training.precision)
         pack = _open_in_turn(parts, plugins, reporter, device.rank)
-        session = _Session(parts, plugins, reporter, pack, device, signals)
+        session = _Session(parts, plugins, reporter, pack, device, signals, total)
         path = out or RunFolder.next_path(Path("runs"), parts.recipe.plugin, parts.recipe.architecture)
         if device.rank:
             session.open(RunFolder(path))
@@ -155,7 +162,14 @@ class _Session:
     """One process's work on one training."""
 
     def __init__(
-        self, parts: Parts, plugins: Plugins, reporter: Reporter, pack: Pack, device: Any, signals: StopSignals
+        self,
+        parts: Parts,
+        plugins: Plugins,
+        reporter: Reporter,
+        pack: Pack,
+        device: Any,
+        signals: StopSignals,
+        total: int | None = None,
     ) -> None:
         self.parts = parts
         self.plugins = plugins
@@ -164,7 +178,7 @@ class _Session:
         self.device = device
         self.signals = signals
         self.modality = parts.modality_class(parts.modality_config, pack.facts)
-        game = build_game(parts, self.modality.fields)
+        game = build_game(parts, self.modality.fields, total)
         self.recipe = parts.recipe
         self.train_rows, self.real_rows = pack.split(self.recipe.data.holdout)
         training = self.recipe.training

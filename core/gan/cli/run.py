@@ -26,7 +26,7 @@ def complete_plugin(ctx: click.Context, param: click.Parameter, incomplete: str)
 @click.option("--recipe", "recipe_name", metavar="FILE|NAME", help="A recipe file, or the name of one of the plugin's.")
 @click.option("--data", metavar="PATH|NAME", help="A folder, file or archive, or a named data set.")
 @click.option("--set", "settings", multiple=True, metavar="KEY=VALUE", help="Change a setting; may be repeated.")
-@click.option("--samples", type=click.IntRange(min=1), help="Length, in real samples shown.")
+@click.option("--samples", type=click.IntRange(min=1), help="Length of all phases together, in real samples shown.")
 @click.option("--minutes", type=float, help="Stop after so many minutes at the latest.")
 @click.option("--seed", type=click.IntRange(min=0), help="Everything random follows from it.")
 @click.option("--out", type=click.Path(path_type=Path), help="The run folder; a new one in ./runs if not given.")
@@ -58,24 +58,21 @@ def run(
 
     flags = {
         "data.source": data,
-        "training.samples": samples,
         "training.minutes": minutes,
         "seed": seed,
         "training.device": device,
     }
     changes = [f"{key}={_yaml(value)}" for key, value in flags.items() if value is not None]
     values = with_settings(values, [*changes, *settings])
-    if samples is not None:
-        _shorten(values, samples)
     if dry_run:
-        _show_dry_run(values, plugins, as_json)
+        _show_dry_run(values, plugins, samples, as_json)
         return
     from gan.cli.progress import choose_reporter
     from gan.training import start
 
     reporter = choose_reporter(quiet=quiet, as_json=as_json)
     try:
-        result = start(values, plugins, reporter, out=out)
+        result = start(values, plugins, reporter, out=out, total=samples)
     finally:
         getattr(reporter, "close", lambda: None)()
     if result.run != Path():
@@ -110,22 +107,11 @@ def _yaml(value: Any) -> str:
     return text.removesuffix("\n...\n").strip()
 
 
-def _shorten(values: dict[str, Any], samples: int) -> None:
-    """``--samples`` is the whole length: phases with a length of their own in the recipe keep their shares of it."""
-    phases: dict[str, Any] = values.get("phases") or {}
-    lengths: dict[str, Any] = {n: p.get("samples") for n, p in phases.items() if isinstance(p, dict)}
-    if not lengths or not all(isinstance(n, int) and n > 0 for n in lengths.values()):
-        return
-    total = sum(lengths.values())
-    for name, length in lengths.items():
-        phases[name] = {"samples": max(1, round(length * samples / total))}
-
-
-def _show_dry_run(values: dict[str, Any], plugins: Any, as_json: bool) -> None:
+def _show_dry_run(values: dict[str, Any], plugins: Any, samples: int | None, as_json: bool) -> None:
     from gan import recipe as recipes
     from gan.resolve import dry_run
 
-    found = dry_run(values, plugins)
+    found = dry_run(values, plugins, total=samples)
     total = sum(found.memory.values())
     if as_json:
         from gan.cli.progress import print_json
