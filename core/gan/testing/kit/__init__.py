@@ -60,7 +60,6 @@ class Kit:
     folder: Path = field(default_factory=lambda: Path(tempfile.mkdtemp(prefix="gan-check-")))
     modalities: dict[str, Any] = field(default_factory=dict)
     """Name -> `gan.testing.kit.modalities.Subject` of what could be read."""
-    failed: bool = False
 
     @property
     def info(self) -> PluginInfo:
@@ -87,7 +86,6 @@ class Kit:
             raise
         except BaseException as error:  # noqa: BLE001  (a plugin may raise anything, SystemExit too)
             status, reason = "failed", _reason(error)
-            self.failed = True
         outcome = Outcome(name, subject, status, reason, round(time.process_time() - before, 3))
         self.report("done", outcome, subject)
 

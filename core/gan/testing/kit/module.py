@@ -28,20 +28,23 @@ def check_module(kit: Kit) -> bool:
     """Whether the plugin could be imported, so that more can be checked."""
     info = kit.info
     subject = f"plugin {kit.plugin}"
+    usable = info.status in ("unloaded", "ok")
     with kit.check("status", subject):
-        if info.status not in ("unloaded", "ok"):
+        if not usable:
             raise Failed(info.reason)
-    if kit.failed:
+    if not usable:
         return False
     _check_metadata(kit, subject)
     for name in ("gan.contracts", "gan.hookspecs", "pluggy", "numpy", "random"):  # what every plugin may count on
         importlib.import_module(name)
     before, modules, out = _state(), set(sys.modules), io.StringIO()
     clock = time.process_time()
+    usable = False
     with kit.check("import", subject), contextlib.redirect_stdout(out):
         importlib.import_module(info.module.partition(":")[0])
+        usable = True
     seconds = time.process_time() - clock
-    if kit.failed:
+    if not usable:
         return False
     with kit.check("import is light", subject):
         heavy = sorted({name.partition(".")[0] for name in set(sys.modules) - modules} & HEAVY)
