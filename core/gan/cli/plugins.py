@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -139,6 +140,47 @@ def _all_settings(found: Plugins, info: PluginInfo) -> dict[str, Any]:
         for hook in ("gan_modalities", "gan_architectures")
         for owned in found.entries(hook, info.name)
     }
+
+
+@plugins.command(epilog="Example: gan plugins new sketch --modality drawing")
+@click.argument("name")
+@click.option("--modality", metavar="NAME", help="The kind of data; the plugin's name if not given.")
+@click.option("--author", metavar="TEXT", default="", help="For licence and metadata; git's user.name if not given.")
+@click.option("--out", type=click.Path(path_type=Path), help="The new folder; ./gan-NAME if not given.")
+def new(name: str, modality: str | None, author: str, out: Path | None) -> None:
+    """Write a new plugin that works at once: kind of data, architecture, recipe, tests, CI, licence."""
+    from gan.registry import owners
+    from gan.scaffold import create
+
+    folder = out or Path(f"gan-{name}")
+    for path in create(name, modality or name, folder, author=author, owners=owners()):
+        click.echo(path)
+    click.echo(f"\npip install -e {folder}\ngan run --plugin {name}\ngan plugins check {name}")
+
+
+@plugins.command(epilog="Example: gan plugins check sketch; gan plugins check ./gan-sketch --json")
+@click.argument("target", metavar="NAME|PATH", shell_complete=complete_plugin)
+@click.option(
+    "--set", "settings", multiple=True, metavar="KEY=VALUE", help="Make architectures small; may be repeated."
+)
+@click.option("--minutes", type=click.FloatRange(min=0, min_open=True), default=15, show_default=True, help="At most.")
+@click.option("--json", "as_json", is_flag=True, help="One JSON document, for programs.")
+@click.pass_context
+def check(ctx: click.Context, target: str, settings: tuple[str, ...], minutes: float, as_json: bool) -> int:
+    """Hold a plugin to what a plugin promises, in a process of its own. Leaves with 1 when something fails."""
+    from gan.testing.checking import check_plugin, check_project
+
+    options: Any = {"settings": {"*": settings}, "timeout": 60 * minutes}
+    if "/" in target or target.startswith(".") or Path(target, "pyproject.toml").is_file():
+        report = check_project(Path(target), **options)
+    else:
+        info = installed(ctx).info(target)
+        report = check_plugin(info.name, **options)
+    if as_json:
+        _print_json(report.to_json())
+    else:
+        click.echo(report.text())
+    return 0 if report.passed else 1
 
 
 def _offers(found: Plugins, info: PluginInfo) -> tuple[Mapping[str, list[Entry]], bool]:
