@@ -186,6 +186,9 @@ def test_weighted_likelihood_equals_autograd(deviation):
     generator = LSTMGenerator(300, 6, 6, deviation).double().float()
     tokens, weights = torch.randint(300, (7, 5)), torch.randn(7, 5)
     plain = (generator.nll(tokens) * weights).sum()
+    with_gradients = generator.nll(tokens)
+    with torch.no_grad():  # another implementation: a block of rows at a time
+        torch.testing.assert_close(generator.nll(tokens), with_gradients.detach(), rtol=1e-4, atol=1e-4)
     blocked = generator.weighted_nll(tokens, weights)
     torch.testing.assert_close(blocked, plain, rtol=1e-4, atol=1e-3)
     for a, b in zip(
