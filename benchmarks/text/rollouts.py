@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import platform
 import statistics
 import time
 from pathlib import Path
@@ -23,6 +22,7 @@ from gan.game import Batch
 from gan.losses import NonSaturating
 from gan_text.fields import token_fields
 from gan_text.seqgan import SeqGAN
+from machine import machine
 
 WORDS, LENGTH, ROLLOUTS, BATCH = 5000, 20, 16, 64
 
@@ -134,22 +134,13 @@ def main():
         print(rounds[-1], flush=True)
     result = {
         "cpu_seconds": {name: [round(r[name], 2) for r in rounds] for name in rounds[0]},
-        "speed_up": {
-            name: [round(r["naive"] / r[name], 1) for r in rounds] for name in rounds[0] if name != "naive"
-        },
+        "speed_up": {name: [round(r["naive"] / r[name], 1) for r in rounds] for name in rounds[0] if name != "naive"},
         "naive_prefixes_timed": timed or "all",
-        "machine": {"cpu": cpu_name(), "threads": 1, "torch": torch.__version__, "python": platform.python_version()},
+        "machine": machine(),
     }
     print(json.dumps(result, indent=1))
     if options.out:
         options.out.write_text(json.dumps(result, indent=1) + "\n")
-
-
-def cpu_name():
-    for line in Path("/proc/cpuinfo").read_text().splitlines() if Path("/proc/cpuinfo").exists() else ():
-        if line.startswith("model name"):
-            return line.split(":", 1)[1].strip()
-    return platform.processor()
 
 
 if __name__ == "__main__":

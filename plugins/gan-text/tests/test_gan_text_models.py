@@ -31,13 +31,18 @@ def counted(*modules):
 
 def batch_of(tokens, lengths=None, position=0, seed=0):
     lengths = torch.full((len(tokens),), tokens.shape[1]) if lengths is None else lengths
-    return Batch({"tokens": tokens, "length": lengths}, StepDraws(seed, len(tokens), 0, len(tokens), CPU), position, 0.0)
+    return Batch(
+        {"tokens": tokens, "length": lengths}, StepDraws(seed, len(tokens), 0, len(tokens), CPU), position, 0.0
+    )
 
 
 def small_models():
     torch.manual_seed(0)
     return [
-        SeqGAN(SeqGAN.Config(embedding=8, hidden=8, filters=[(1, 4), (3, 4)], negatives=8, rollouts=2, deviation=0.5), SMALL),
+        SeqGAN(
+            SeqGAN.Config(embedding=8, hidden=8, filters=[(1, 4), (3, 4)], negatives=8, rollouts=2, deviation=0.5),
+            SMALL,
+        ),
         MLE(MLE.Config(embedding=8, hidden=8, deviation=0.5), SMALL),
         RelGAN(RelGAN.Config(embedding=8, heads=2, head_width=4, representations=4, widths=[2, 3], filters=4), SMALL),
         GPT(GPT.Config(layers=2, heads=2, width=16), SMALL),
@@ -325,7 +330,9 @@ def test_a_pretrained_model_is_loaded_and_its_end_token_becomes_number_zero(tmp_
     backend.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     backend.decoder = decoders.ByteLevel()
     PreTrainedTokenizerFast(tokenizer_object=backend, eos_token="<|endoftext|>").save_pretrained(tmp_path)
-    theirs = GPT2LMHeadModel(GPT2Config(vocab_size=7, n_positions=8, n_embd=16, n_layer=1, n_head=2, eos_token_id=6, bos_token_id=6))
+    theirs = GPT2LMHeadModel(
+        GPT2Config(vocab_size=7, n_positions=8, n_embd=16, n_layer=1, n_head=2, eos_token_id=6, bos_token_id=6)
+    )
     theirs.save_pretrained(tmp_path)
 
     words = Subwords.pretrained(str(tmp_path))

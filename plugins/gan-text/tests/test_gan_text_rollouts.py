@@ -11,7 +11,7 @@ from gan.losses import NonSaturating
 from gan_text.fields import token_fields
 from gan_text.likelihood import weighted_nll
 from gan_text.lstm import LSTMGenerator
-from gan_text.rollouts import TokenTables, prefix_states, rollout_values
+from gan_text.rollouts import prefix_states, rollout_values
 from gan_text.sampler import SoftmaxSampler
 from gan_text.seqgan import SeqGAN
 from scipy import stats
@@ -26,7 +26,13 @@ def seqgan() -> SeqGAN:
     """A small SeqGAN whose discriminator has an opinion: its weights are scaled up, so that rewards vary."""
     torch.manual_seed(0)
     config = SeqGAN.Config(
-        embedding=8, hidden=8, deviation=0.7, discriminator_embedding=8, filters=FILTERS, negatives=64, rollouts=ROLLOUTS
+        embedding=8,
+        hidden=8,
+        deviation=0.7,
+        discriminator_embedding=8,
+        filters=FILTERS,
+        negatives=64,
+        rollouts=ROLLOUTS,
     )
     made = SeqGAN(config, token_fields(LENGTH, WORDS, LENGTH))
     with torch.no_grad():
@@ -53,7 +59,9 @@ def naive_rewards(made: SeqGAN, tokens: torch.Tensor, rollouts: int, seed: int) 
 
 
 def fast_rewards(made: SeqGAN, tokens: torch.Tensor, seed: int) -> torch.Tensor:
-    draws = torch.rand(len(tokens), ROLLOUTS * LENGTH * (LENGTH - 1) // 2, generator=torch.Generator().manual_seed(seed))
+    draws = torch.rand(
+        len(tokens), ROLLOUTS * LENGTH * (LENGTH - 1) // 2, generator=torch.Generator().manual_seed(seed)
+    )
     return made.rewards(NonSaturating(), tokens, draws)
 
 
