@@ -4,8 +4,8 @@
 
 V=5000, T=20, 16 rollouts, batch 64, hidden 32, the paper's twelve-width discriminator. The plain way is written as
 published implementations are: the generator is called once for every token of every rollout with `torch.multinomial`,
-the discriminator judges each rollout of 64 sequences with its convolutions. Its prefixes are alike but for their length,
-so that `--naive-prefixes` of the 19 can be timed and the others interpolated by the tokens that they draw (0: time all).
+the discriminator judges each rollout of 64 sequences with its convolutions. Its prefixes differ only in how many tokens
+they leave to draw, so that `--naive-prefixes` of the 19 can be timed and a line laid through them (0: time all).
 """
 
 from __future__ import annotations

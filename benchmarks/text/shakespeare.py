@@ -1,10 +1,11 @@
-"""A small GPT on tinyshakespeare: nanoGPT's CPU preset (4 layers, 4 heads, width 128, context 64, batch 12, 2,000 updates).
+"""A small GPT on tinyshakespeare: nanoGPT's CPU preset.
 
     python benchmarks/text/shakespeare.py [--out FILE] [--work FOLDER]
 
-Trains on nine tenths of ``tinyshakespeare_train.txt`` (itself the first nine tenths of the work) and judges the last
-tenth. nanoGPT's README reports 1.88 on the work's last tenth. Its windows give every token at least one before it; ours
-begin after a start token, so that both means are recorded: over all tokens, and without each window's first one.
+Four layers, four heads, width 128, context 64, batch 12, 2,000 updates. Trains on nine tenths of
+``tinyshakespeare_train.txt`` (itself the first nine tenths of the work) and judges the last tenth. nanoGPT's README
+reports 1.88 on the work's last tenth. Its windows give every token at least one before it; ours begin after a start
+token, so that both means are recorded: over all tokens, and without each window's first one.
 """
 
 from __future__ import annotations

@@ -227,7 +227,7 @@ def test_a_page_shows_the_texts(tmp_path):
 
 def test_the_vocabulary_is_known_after_a_survey():
     with pytest.raises(LookupError):
-        Text(Text.Config()).fields
+        _ = Text(Text.Config()).fields
     assert Text(Text.Config(tokens="numbers", vocabulary=9, length=3)).fields["tokens"].high == 8
 
 

@@ -46,7 +46,9 @@ def recipe(name, data):
         "modality": {"tokens": "numbers", "vocabulary": 30, "length": 5},
         "data": {"source": str(data)},
         "phases": {phase: {"samples": samples} for phase, samples in phases.items()},
-        "training": {"samples": 64, "batch": 8, "tick": 8, "checkpoint_ticks": 1, "keep_checkpoints": 100, "preview_ticks": 0},
+        "training": {
+            "samples": 64, "batch": 8, "tick": 8, "checkpoint_ticks": 1, "keep_checkpoints": 100, "preview_ticks": 0,
+        },
         "evaluation": {"metrics": ["nll-oracle", "self-bleu"], "samples": 8, "artefacts": 2},
     }  # fmt: skip
 
