@@ -27,7 +27,7 @@ from torch import Tensor, nn
 
 from gan.errors import CheckpointError, NumericError
 from gan.files import ASIDE, aside, create_file, disk_errors, dump_json, fsync_dir, make_dirs
-from gan.state import Broken, join, read_json, read_regular, read_tensors, split, tensor_bytes, unlike
+from gan.state import Broken, digest_regular, join, read_json, read_regular, read_tensors, split, tensor_bytes, unlike
 
 SCHEMA = 1
 """Version of the layout; a checkpoint with another one names the release that it needs."""
@@ -67,6 +67,8 @@ class Checkpoint:
             state = join(structure, tensors, f"{owner}.json")
         except Broken as error:
             raise _damaged(self.path, str(error)) from error
+        except MemoryError as error:
+            raise CheckpointError(f"{self.path}: the state of '{owner}' needs more memory than there is") from error
         if not isinstance(state, dict):
             raise _damaged(self.path, f"{owner}.json is no mapping")
         return state
@@ -289,17 +291,11 @@ def verify(path: Path) -> Checkpoint:
         manifest = _read_manifest(path)
         checkpoint = Checkpoint(path, manifest)
         for name, expected in manifest["files"].items():
-            size, digest = _digest(path / name, expected["size"])
-            if (size, digest) != (expected["size"], expected["sha256"]):
+            if digest_regular(path / name, expected["size"]) != expected["sha256"]:
                 raise Broken(f"{name} is not what was written (its sha256 differs)")
     except Broken as error:
         raise _damaged(path, str(error)) from error
     return checkpoint
-
-
-def _digest(path: Path, size: int) -> tuple[int, str]:
-    content = read_regular(path, size)
-    return len(content), hashlib.sha256(content).hexdigest()
 
 
 def _manifest(samples: int, owners: list[str], files: dict[str, Any], about: str) -> str:
@@ -343,7 +339,7 @@ def _read_manifest(path: Path) -> dict[str, Any]:
     for expected in files.values():
         if not isinstance(expected, dict) or not isinstance(expected.get("sha256"), str):
             raise Broken("manifest.json is no manifest")
-        if not isinstance(expected.get("size"), int) or expected["size"] < 0:
+        if type(expected.get("size")) is not int or expected["size"] < 0:
             raise Broken("manifest.json is no manifest")
     return {"samples": samples, "owners": owners, "files": files, "about": about}
 

@@ -128,6 +128,24 @@ class RecipeEntry(Entry):
     """Whether ``gan run --plugin NAME`` takes this one; exactly one recipe of a plugin says so."""
 
 
+ENTRY_TYPES: dict[str, type[Entry]] = {
+    "gan_modalities": ModalityEntry,
+    "gan_architectures": ArchitectureEntry,
+    "gan_losses": LossEntry,
+    "gan_penalties": PenaltyEntry,
+    "gan_metrics": MetricEntry,
+    "gan_extractors": ExtractorEntry,
+    "gan_datasets": DatasetEntry,
+    "gan_recipes": RecipeEntry,
+}
+"""Every hook, and the type of entry that it yields."""
+
+
+def kind(hook: str) -> str:
+    """The word for what a hook gives: ``kind("gan_losses") == "loss"``."""
+    return ENTRY_TYPES[hook].__name__.removesuffix("Entry").lower()
+
+
 @dataclass(frozen=True)
 class Field:
     """One field of a sample, as it is stored in the pack and as a generator returns it."""

@@ -84,16 +84,3 @@ def gan_datasets() -> Iterable[DatasetEntry]:
 def gan_recipes() -> Iterable[RecipeEntry]:
     """Training runs as YAML files inside the plugin's package."""
     return ()
-
-
-ENTRY_TYPES = {
-    "gan_modalities": ModalityEntry,
-    "gan_architectures": ArchitectureEntry,
-    "gan_losses": LossEntry,
-    "gan_penalties": PenaltyEntry,
-    "gan_metrics": MetricEntry,
-    "gan_extractors": ExtractorEntry,
-    "gan_datasets": DatasetEntry,
-    "gan_recipes": RecipeEntry,
-}
-"""Every hook, and the type of entry that it yields."""

@@ -8,10 +8,8 @@ global list, and a test makes its own `Plugins`.
 from __future__ import annotations
 
 import importlib
-import importlib.metadata
 import os
 import re
-import sys
 import time
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field, replace
@@ -19,15 +17,12 @@ from types import ModuleType
 from typing import Any, Literal
 
 from gan import __version__
-from gan.contracts import Entry
-from gan.errors import GanError, PluginError, UnknownName
+from gan.contracts import ENTRY_TYPES, Entry, kind
+from gan.discovery import BUILTIN, CORE, ENTRY_POINT, GROUP, NAME, discover, normal, unmet
+from gan.errors import GanError, PluginError, UnknownName, nearest
 from gan.isolation import isolated
+from gan.outline import Outline, outline
 
-GROUP = "gan"
-"""The group of entry points that makes a distribution a plugin."""
-CORE = "gan-core"
-BUILTIN = "builtin"
-"""The plugin of the core itself: its losses, penalties and metrics. It cannot be switched off or replaced."""
 SLOW_IMPORT = 1.0
 """Seconds of CPU time; a plugin whose import takes longer is told to import its libraries when they are used."""
 MAX_ENTRIES = 10_000
@@ -35,22 +30,8 @@ MAX_ENTRIES = 10_000
 
 Status = Literal["ok", "blocked", "broken", "incompatible", "conflict", "unloaded"]
 
-KINDS = {
-    "gan_modalities": "modality",
-    "gan_architectures": "architecture",
-    "gan_losses": "loss",
-    "gan_penalties": "penalty",
-    "gan_metrics": "metric",
-    "gan_extractors": "extractor",
-    "gan_datasets": "dataset",
-    "gan_recipes": "recipe",
-}
-"""Every hook, and the word for what it gives."""
-
-_NAME = re.compile(r"[a-z0-9]([a-z0-9-]*[a-z0-9])?")
 _OBJECT = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*(\.[A-Za-z_]\w*)*")
 _RESOURCE = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[^/\\:]+(/[^/\\:]+)*")
-_ENTRY_POINT = re.compile(r"([A-Za-z_]\w*(?:\.[A-Za-z_]\w*)*)(?::([A-Za-z_]\w*(?:\.[A-Za-z_]\w*)*))?")
 
 
 @dataclass(frozen=True)
@@ -103,6 +84,16 @@ class _Record:
     plugin: object | None = None
     """The imported module, or the one that was registered."""
     entries: dict[str, list[Entry]] = field(default_factory=dict)
+    requires: list[str] = field(default_factory=list)
+    """The distribution's requirements, as its metadata say."""
+    _outline: Outline | None = None
+
+    @property
+    def outline(self) -> Outline:
+        """What its source says; nothing when it was registered as an object."""
+        if self._outline is None:
+            self._outline = outline(self.info.module) if self.plugin is None else Outline()
+        return self._outline
 
     def mark(self, status: Status, reason: str) -> None:
         self.info = replace(self.info, status=status, reason=reason)
@@ -124,7 +115,11 @@ class Plugins:
         commas or spaces, only these.
         """
         plugins = cls()
-        plugins._records += sorted(_discover(), key=lambda record: (record.info.name, record.info.distribution))
+        for found in discover():
+            info = PluginInfo(
+                found.name, found.distribution, found.version, found.summary, found.status, found.reason, found.module
+            )
+            plugins._records.append(_Record(info, requires=found.requires))
         plugins._refuse(block)
         return plugins
 
@@ -137,8 +132,19 @@ class Plugins:
         self._records.append(_Record(info, plugin=None if isinstance(module, str) else module))
 
     def infos(self) -> list[PluginInfo]:
-        """Every plugin, the refused ones too, in the order of their names."""
+        """Every plugin, the refused ones too: the core's own, then by name."""
         return [record.info for record in self._records]
+
+    def inspect(self) -> list[PluginInfo]:
+        """`infos`, with what the sources and the metadata of plugins show to be wrong before anything is run."""
+        return [self._inspected(record) for record in self._records]
+
+    def offers(self, plugin: str) -> tuple[dict[str, list[Entry]], bool]:
+        """(entries by hook, whether these are all) as far as they are known without running the plugin."""
+        record = self._record(plugin)
+        if record.info.status == "unloaded":
+            return record.outline.entries, record.outline.complete
+        return record.entries, record.info.status == "ok"
 
     def info(self, plugin: str) -> PluginInfo:
         """One plugin by its name. Raises `UnknownName` when nothing of that name is installed."""
@@ -160,29 +166,29 @@ class Plugins:
             found += [Owned(entry, record.info) for entry in record.entries.get(hook, [])]
         return found
 
-    def find(self, hook: str, name: str, plugin: str | None = None) -> Owned:
-        """The one entry called `name`, of any plugin or of the one asked for.
+    def find(self, hook: str, name: str, plugin: str | None = None, *, prefer: str | None = None) -> Owned:
+        """The one entry called `name`: of the plugin asked for, else of any, and of `prefer` where it offers it.
 
-        What the core offers cannot be replaced, so its own names are found without importing anything else. Raises
+        Without `plugin`, what the core offers comes first and cannot be replaced; then `prefer`; then the plugins whose
+        source says that they offer the name; only when there is none are those imported whose source leaves it open.
+        So a plugin that has nothing to do with `name` is not run, and none can take a name from another. Raises
         `UnknownName` with the nearest known name, and `PluginError` when two plugins offer it or when the plugin asked
         for cannot be used.
         """
         if plugin is not None:
             self.require(plugin)
+            offers = self.entries(hook, plugin)
+            matches = [owned for owned in offers if owned.entry.name == name]
         else:
-            own = [owned for owned in self.entries(hook, BUILTIN) if owned.entry.name == name]
-            if own:
-                return own[0]
-        offers = self.entries(hook, plugin)
-        matches = [owned for owned in offers if owned.entry.name == name]
+            matches, offers = self._search(hook, name, prefer)
         if len(matches) > 1:
             titles = " and ".join(owned.info.title for owned in matches)
             flags = " or ".join(f"--no-plugin {owned.info.name}" for owned in matches)
             raise PluginError(
-                matches[1].info.name, f"two plugins offer the {KINDS[hook]} '{name}': {titles}; switch one off: {flags}"
+                matches[1].info.name, f"two plugins offer the {kind(hook)} '{name}': {titles}; switch one off: {flags}"
             )
         if not matches:
-            raise UnknownName(KINDS[hook], name, {owned.entry.name for owned in offers}, self._missing(plugin))
+            raise UnknownName(kind(hook), name, {owned.entry.name for owned in offers}, self._missing(plugin))
         return matches[0]
 
     def require(self, plugin: str) -> PluginInfo:
@@ -227,13 +233,44 @@ class Plugins:
         except BaseException as error:
             raise PluginError(info.name, f"{_of(owned)}: cannot read '{target}': {_told(error)}") from error
 
+    def _search(self, hook: str, name: str, prefer: str | None) -> tuple[list[Owned], list[Owned]]:
+        """(what is called `name`, everything that was looked at) among all plugins, running as few as possible."""
+        own: list[Owned] = []
+        for first in [BUILTIN] if prefer is None else [BUILTIN, prefer]:
+            own += self.entries(hook, first)
+            matches = [owned for owned in own if owned.entry.name == name]
+            if matches:
+                return matches, own
+        usable = [r for r in self._records[1:] if r.info.status in ("ok", "unloaded")]
+        known = {r.info.name: {e.name for e in self.offers(r.info.name)[0].get(hook, [])} for r in usable}
+        told = [r for r in usable if name in known[r.info.name]]
+        asked = told or [r for r in usable if r.info.status == "unloaded" and not r.outline.complete]
+        found = [owned for record in asked for owned in self.entries(hook, record.info.name)]
+        matches = [owned for owned in found if owned.entry.name == name]
+        if matches:
+            return matches, found
+        listed = [Owned(e, r.info) for r in usable if r not in asked for e in self.offers(r.info.name)[0].get(hook, [])]
+        return [], own + found + listed
+
+    def _inspected(self, record: _Record) -> PluginInfo:
+        info = record.info
+        if info.status != "unloaded" or info.name == BUILTIN:
+            return info
+        if record.outline.fault:
+            return replace(info, status="broken", reason=record.outline.fault)
+        return replace(info, reason="; ".join([*unmet(record.requires), *record.outline.odd]))
+
     def _record(self, plugin: str) -> _Record:
         named = [record for record in self._records if record.info.name == plugin]
         usable = [record for record in named if record.info.status not in ("blocked", "conflict")]
         if named:
             return (usable or named)[0]
         known = [record.info.name for record in self._records if record.info.name != BUILTIN]
-        raise UnknownName("plugin", plugin, known, f"If it is published, install it: pip install gan-{plugin}")
+        if plugin in owners():
+            raise PluginError(
+                plugin, f"plugin '{plugin}' is known but not installed; install it: gan plugins install {plugin}"
+            )
+        raise UnknownName("plugin", plugin, known, f"Look for it: gan plugins search {plugin}")
 
     def _missing(self, plugin: str | None) -> str:
         """A word on plugins that could not be asked, for the message that something is unknown."""
@@ -242,13 +279,13 @@ class Plugins:
 
     def _refuse(self, block: Collection[str]) -> None:
         """Give their status to the plugins of which nothing may run."""
-        blocked = {_normal(name) for name in block}
+        blocked = {normal(name) for name in block}
         allowed = os.environ.get("GAN_PLUGINS")
-        only = None if allowed is None else {_normal(name) for name in re.split(r"[,\s]+", allowed) if name}
+        only = None if allowed is None else {normal(name) for name in re.split(r"[,\s]+", allowed) if name}
         by_name: dict[str, list[_Record]] = {}
         for record in self._records[1:]:
             info = record.info
-            names = {_normal(info.name), _normal(info.distribution)}
+            names = {normal(info.name), normal(info.distribution)}
             if info.status != "unloaded":
                 continue
             if names & blocked:
@@ -258,9 +295,13 @@ class Plugins:
             else:
                 by_name.setdefault(info.name, []).append(record)
         for name, records in by_name.items():
-            if name == BUILTIN:
-                for record in records:
-                    record.mark("conflict", f"the name '{BUILTIN}' belongs to {CORE} {__version__}")
+            if len(records) == 1 and normal(records[0].info.distribution) == f"gan-{name}":
+                continue
+            owner = CORE if name == BUILTIN else owners().get(name)
+            others = [record for record in records if normal(record.info.distribution) != owner]
+            if owner:
+                for record in others:
+                    record.mark("conflict", f"the name '{name}' belongs to {owner}, and {record.info.title} takes it")
             elif len(records) > 1:
                 titles = " and ".join(record.info.title for record in records)
                 for record in records:
@@ -293,76 +334,6 @@ class Plugins:
         record.mark("ok", "; ".join(odd))
 
 
-def _discover() -> Iterable[_Record]:
-    """The entry points of all distributions, each read by itself: broken metadata of one hides no other."""
-    seen: set[str] = set()
-    for distribution in importlib.metadata.distributions():
-        try:
-            text = distribution.read_text("entry_points.txt")
-        except (OSError, UnicodeDecodeError):
-            continue
-        if not text or not re.search(rf"^\s*\[\s*{GROUP}\s*\]", text, re.MULTILINE):
-            continue
-        try:
-            metadata = distribution.metadata
-            title, version = str(metadata["Name"] or ""), str(metadata["Version"] or "")
-            summary = " ".join(str(metadata["Summary"] or "").split())
-            problem = _incompatible(distribution.requires or [], str(metadata["Requires-Python"] or ""))
-        except Exception as error:  # noqa: BLE001  (metadata is other people's text)
-            title, version, summary, problem = "", "", "", f"its metadata cannot be read: {_told(error)}"
-        if not title:
-            title = getattr(getattr(distribution, "_path", None), "stem", "?")
-            problem = problem or "its metadata has no name"
-        if _normal(title) in seen:  # an older copy further down the path is not what Python imports
-            continue
-        seen.add(_normal(title))
-        for name, value in _section(text, GROUP):
-            if _normal(title) == CORE and name == BUILTIN:
-                continue
-            info = PluginInfo(name, title, version, summary, "unloaded", module=value)
-            record = _Record(info)
-            if problem:
-                record.mark("incompatible" if problem.startswith("needs ") else "broken", problem)
-            elif not _NAME.fullmatch(name):
-                record.mark("broken", "a plugin's name has lower-case letters, digits and hyphens only")
-            elif not _ENTRY_POINT.fullmatch(value):
-                record.mark("broken", f"its entry point '{value}' does not name a module")
-            yield record
-
-
-def _section(text: str, group: str) -> list[tuple[str, str]]:
-    """The ``name = value`` lines of one section of entry_points.txt."""
-    found, inside = [], False
-    for line in text.splitlines():
-        line = line.strip()
-        if line.startswith("["):
-            inside = line.strip("[] \t") == group
-        elif inside and line and not line.startswith(("#", ";")):
-            name, _, value = line.partition("=")
-            found.append((name.strip(), re.sub(r"\s*\[.*\]\s*$", "", value.strip())))
-    return found
-
-
-def _incompatible(requires: Iterable[str], python: str) -> str:
-    """A sentence when a distribution asks for another core or another Python, else empty."""
-    lines = [line for line in requires if re.match(r"\s*gan[-_.]+core\b", line, re.IGNORECASE)]
-    if not lines and not python:
-        return ""
-    from packaging.requirements import Requirement
-    from packaging.specifiers import SpecifierSet
-
-    for line in lines:
-        requirement = Requirement(line)
-        if requirement.marker is not None and not requirement.marker.evaluate({"extra": ""}):
-            continue
-        if not requirement.specifier.contains(__version__, prereleases=True):
-            return f"needs {CORE}{requirement.specifier}, and {CORE} {__version__} is installed"
-    running = ".".join(map(str, sys.version_info[:3]))
-    if python and not SpecifierSet(python).contains(running):
-        return f"needs Python {python}, and this is Python {running}"
-    return ""
-
-
 def _ask(name: str, plugin: object) -> tuple[dict[str, list[Entry]], list[str]]:
     """Call every hook of a plugin and check what comes back; (entries by hook, oddities).
 
@@ -375,15 +346,14 @@ def _ask(name: str, plugin: object) -> tuple[dict[str, list[Entry]], list[str]]:
     manager = pluggy.PluginManager(GROUP)
     manager.add_hookspecs(hookspecs)
     manager.register(plugin, name)
-    known = hookspecs.ENTRY_TYPES
-    odd = _misspelt(plugin, known)
+    odd = _misspelt(plugin)
     entries: dict[str, list[Entry]] = {}
-    for hook, kind in known.items():
+    for hook, type_ in ENTRY_TYPES.items():
         caller = getattr(manager.hook, hook)
         if not caller.get_hookimpls():
             continue
         (answer,) = caller() or (None,)
-        entries[hook] = _checked(hook, kind, answer)
+        entries[hook] = _checked(hook, type_, answer)
     if not entries and not odd:
         odd.append(f"it offers nothing: no function of '{getattr(plugin, '__name__', name)}' is marked with @hookimpl")
     return entries, odd
@@ -393,17 +363,17 @@ class _Fault(GanError):
     """An answer of a plugin that is not what its hook promises."""
 
 
-def _checked(hook: str, kind: type[Entry], answer: object) -> list[Entry]:
+def _checked(hook: str, type_: type[Entry], answer: object) -> list[Entry]:
     if answer is None or isinstance(answer, (str, bytes, Mapping)) or not isinstance(answer, Iterable):
-        raise _Fault(f"{hook} returned {type(answer).__name__}, and it gives {kind.__name__}s")
+        raise _Fault(f"{hook} returned {type(answer).__name__}, and it gives {type_.__name__}s")
     entries: list[Entry] = []
     for entry in answer:
-        if not isinstance(entry, kind):
-            raise _Fault(f"{hook} gave {type(entry).__name__} {entry!r:.60}, and it gives {kind.__name__}s")
+        if not isinstance(entry, type_):
+            raise _Fault(f"{hook} gave {type(entry).__name__} {entry!r:.60}, and it gives {type_.__name__}s")
         for text in ("name", "summary", "target"):
             if not isinstance(getattr(entry, text), str):
                 raise _Fault(f"{hook} gave an entry whose {text} is no text: {getattr(entry, text)!r:.60}")
-        if not _NAME.fullmatch(entry.name):
+        if not NAME.fullmatch(entry.name):
             raise _Fault(f"{hook} gave the name {entry.name!r}: lower-case letters, digits and hyphens only")
         if any(entry.name == other.name for other in entries):
             raise _Fault(f"{hook} gave the name '{entry.name}' twice")
@@ -413,23 +383,21 @@ def _checked(hook: str, kind: type[Entry], answer: object) -> list[Entry]:
     return entries
 
 
-def _misspelt(plugin: object, known: Collection[str]) -> list[str]:
+def _misspelt(plugin: object) -> list[str]:
     """Functions that look like hooks and are none, and hooks that are not marked."""
-    from gan.errors import nearest
-
     odd = []
     for name in dir(plugin):
         marked = getattr(getattr(plugin, name, None), f"{GROUP}_impl", None) is not None
-        if marked and name not in known:
-            close = nearest(name, known)
+        if marked and name not in ENTRY_TYPES:
+            close = nearest(name, ENTRY_TYPES)
             odd.append(f"'{name}' is no hook" + (f"; did you mean '{close}'?" if close else ""))
-        elif not marked and name in known:
+        elif not marked and name in ENTRY_TYPES:
             odd.append(f"'{name}' is not marked with @hookimpl, so it is not called")
     return odd
 
 
 def _entry_point(value: str) -> tuple[str, str]:
-    match = _ENTRY_POINT.fullmatch(value)
+    match = ENTRY_POINT.fullmatch(value)
     if match is None:
         raise _Fault(f"'{value}' does not name a module")
     return match[1], match[2] or ""
@@ -456,6 +424,8 @@ def _told(error: BaseException) -> str:
     return f"{type(error).__name__}: {text[:300]}" if text else type(error).__name__
 
 
-def _normal(name: str) -> str:
-    """A name as packaging compares it."""
-    return re.sub(r"[-_.]+", "-", name).lower()
+def owners() -> dict[str, str]:
+    """The names that the public index gives away, and the distribution that each belongs to."""
+    from gan import registry
+
+    return registry.owners()

@@ -6,10 +6,13 @@ their archive, and archives that unpack to a thousand times their size are skipp
 
 from __future__ import annotations
 
+import lzma
 import os
 import posixpath
 import stat
+import threading
 import zipfile
+import zlib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
@@ -53,17 +56,18 @@ class SourceFile:
             raise BadData(f"{self.size:,} bytes, more than the {MAX_FILE_BYTES:,} that are read", self.name)
         try:
             if self.member is None:
-                with open(self.path, "rb") as file:
-                    content = file.read(MAX_FILE_BYTES + 1)
+                content = _read_regular(self.path, self.name)
             else:
-                with zipfile.ZipFile(self.path) as archive, archive.open(self.member) as packed:
+                with _archive(self.path).open(self.member) as packed:
                     content = packed.read(self.size + 1)
-        except (OSError, zipfile.BadZipFile, RuntimeError, NotImplementedError, EOFError, ValueError) as error:
-            raise BadData(f"cannot be read: {error}", self.name) from error
-        if self.member is not None and len(content) != self.size:
-            raise BadData("its archive promises another size", self.name)
+        except (OSError, *_UNREADABLE) as error:
+            raise BadData(f"cannot be read: {getattr(error, 'strerror', None) or error}", self.name) from error
         if len(content) > MAX_FILE_BYTES:
             raise BadData(f"more than the {MAX_FILE_BYTES:,} bytes that are read", self.name)
+        if self.member is not None and len(content) != self.size:
+            raise BadData("its archive promises another size", self.name)
+        if self.size and len(content) != self.size:
+            raise BadData(f"changed while it was used: {len(content):,} bytes, not {self.size:,}", self.name)
         return content
 
     def sibling(self, name: str) -> SourceFile | None:
@@ -74,13 +78,38 @@ class SourceFile:
             return None
         if self.member is not None:
             inner = posixpath.normpath(posixpath.join(posixpath.dirname(self.member), name))
-            with zipfile.ZipFile(self.path) as archive:
-                try:
-                    return SourceFile(beside, self.path, inner, archive.getinfo(inner).file_size)
-                except KeyError:
-                    return None
+            try:
+                return SourceFile(beside, self.path, inner, _archive(self.path).getinfo(inner).file_size)
+            except KeyError:
+                return None
         path = Path(os.path.normpath(self.path.parent / name))
         return SourceFile(beside, path, None, path.stat().st_size) if path.is_file() else None
+
+
+_UNREADABLE = (
+    zipfile.BadZipFile, zlib.error, lzma.LZMAError, RuntimeError, NotImplementedError, EOFError, ValueError, KeyError
+)  # fmt: skip
+"""What zipfile raises over a damaged or unusual archive."""
+_open_archives = threading.local()
+
+
+def _archive(path: Path) -> zipfile.ZipFile:
+    """The open archive at `path`, the same for many members: reading its table of 70,000 for each would take hours."""
+    status = os.stat(path)
+    key = (str(path), status.st_mtime_ns, status.st_size, status.st_ino, os.getpid())
+    found: tuple[object, zipfile.ZipFile] | None = getattr(_open_archives, "last", None)
+    if found is None or found[0] != key:
+        _open_archives.last = found = (key, zipfile.ZipFile(path))
+    return found[1]
+
+
+def _read_regular(path: Path, name: str) -> bytes:
+    """The content of a file that is still a regular one: a pipe in its place must not make the reader wait."""
+    descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
+    with open(descriptor, "rb") as file:
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            raise BadData("no regular file", name)
+        return file.read(MAX_FILE_BYTES + 1)
 
 
 @dataclass
@@ -156,13 +185,16 @@ def _unzip(path: Path, prefix: str, wanted: tuple[str, ...], listing: Listing) -
     try:
         with zipfile.ZipFile(path) as archive:
             members = archive.infolist()
-    except (OSError, zipfile.BadZipFile, ValueError, NotImplementedError) as error:
+    except (OSError, *_UNREADABLE) as error:
         listing.skipped[prefix.rstrip("/") or path.name] = f"no readable zip archive: {error}"
         return
     if len(members) > MAX_ARCHIVE_MEMBERS:
         listing.skipped[prefix.rstrip("/") or path.name] = (
             f"{len(members):,} members, more than {MAX_ARCHIVE_MEMBERS:,}"
         )
+        return
+    if sum(member.compress_size for member in members) > path.stat().st_size:
+        listing.skipped[prefix.rstrip("/") or path.name] = "its members overlap, as in archives made to explode"
         return
     names: set[str] = set()
     for member in members:

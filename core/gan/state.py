@@ -7,12 +7,15 @@ for hostile: it is parsed, never run, and what it promises is checked before mem
 
 from __future__ import annotations
 
+import contextlib
 import errno
+import hashlib
 import json
 import math
 import os
 import stat
 from collections.abc import Iterator, Mapping
+from io import BufferedReader
 from pathlib import Path
 from typing import Any
 
@@ -175,28 +178,40 @@ def read_json(content: bytes, where: str) -> Any:
 
 
 def read_regular(path: Path, size: int | None) -> bytes:
-    """The content of a regular file of exactly `size` bytes (None: of at most `MAX_JSON_BYTES`).
+    """The content of a regular file of exactly `size` bytes (None: of at most `MAX_JSON_BYTES`). Raises `Broken`."""
+    with _regular(path) as file:
+        found = os.fstat(file.fileno()).st_size
+        if size is not None and found != size:
+            raise Broken(f"{path.name} has {found:,} bytes, not {size:,}")
+        if size is None and found > MAX_JSON_BYTES:
+            raise Broken(f"{path.name} has {found:,} bytes, more than {MAX_JSON_BYTES:,}")
+        content = file.read(found + 1)
+    if len(content) != found:
+        raise Broken(f"{path.name} changed while it was read")
+    return content
 
-    Links, pipes and devices are refused, so that a damaged folder neither hangs nor reads elsewhere. Raises `Broken`.
-    """
+
+def digest_regular(path: Path, size: int) -> str:
+    """The sha256 of a regular file of exactly `size` bytes. Raises `Broken`."""
+    with _regular(path) as file:
+        found = os.fstat(file.fileno()).st_size
+        if found != size:
+            raise Broken(f"{path.name} has {found:,} bytes, not {size:,}")
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+@contextlib.contextmanager
+def _regular(path: Path) -> Iterator[BufferedReader]:
+    """A file open for reading. Links, pipes and devices are refused: a damaged folder neither hangs nor leads away."""
     flags = os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
     try:
-        descriptor = os.open(path, flags)
-        with open(descriptor, "rb") as file:
-            status = os.fstat(descriptor)
-            if not stat.S_ISREG(status.st_mode):
+        with open(os.open(path, flags), "rb") as file:
+            if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
                 raise Broken(f"{path.name} is no regular file")
-            if size is not None and status.st_size != size:
-                raise Broken(f"{path.name} has {status.st_size:,} bytes, not {size:,}")
-            if size is None and status.st_size > MAX_JSON_BYTES:
-                raise Broken(f"{path.name} has {status.st_size:,} bytes, more than {MAX_JSON_BYTES:,}")
-            content = file.read(status.st_size + 1)
+            yield file
     except OSError as error:
         reason = "is a link" if error.errno == errno.ELOOP else f"cannot be read: {error.strerror or error}"
         raise Broken(f"{path.name} {reason}") from error
-    if len(content) != status.st_size:
-        raise Broken(f"{path.name} changed while it was read")
-    return content
 
 
 def unlike(owner: Any, state: dict[str, Any]) -> str:
