@@ -154,9 +154,8 @@ class _Reader:
                 continue
             if target.id in ENTRY_TYPES:
                 self.outline.complete = False
-            seen = target.id in names
             names.pop(target.id, None)
-            if statement.value is None or seen:
+            if statement.value is None:
                 continue
             try:
                 names[target.id] = self._value(statement.value, names)

@@ -1,0 +1,190 @@
+"""`gan plugins`: list, show, find, install, make and check plugins."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from gan.cli import installed
+from gan.contracts import ENTRY_TYPES, Entry, kind
+from gan.errors import UnknownName
+
+if TYPE_CHECKING:
+    from gan.plugins import PluginInfo, Plugins
+
+_SHOWN = {"unloaded": "installed", "ok": "installed"}
+_PLURALS = {"modality": "modalities", "loss": "losses", "penalty": "penalties"}
+
+
+def complete_plugin(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[str]:
+    """Names of installed plugins, from metadata."""
+    from gan.plugins import Plugins
+
+    return [info.name for info in Plugins.installed().infos() if info.name.startswith(incomplete)]
+
+
+@click.group(
+    invoke_without_command=True,
+    epilog="Example: gan plugins --hook losses; gan plugins show image; gan plugins new sketch",
+)
+@click.option("--hook", metavar="KIND", help="List what all plugins offer of one kind: losses, architectures, data …")
+@click.option("--json", "as_json", is_flag=True, help="One JSON document, for programs.")
+@click.pass_context
+def plugins(ctx: click.Context, hook: str | None, as_json: bool) -> None:
+    """List plugins: name, distribution, status, what they offer, and what is wrong with them.
+
+    Nothing of a plugin is run for it: names come from metadata, offers from the source of its entry module.
+    """
+    if ctx.invoked_subcommand is not None:
+        return
+    found = installed(ctx)
+    infos = found.inspect()
+    if hook is not None:
+        _list_hook(found, infos, _hook(hook), as_json)
+    elif as_json:
+        _print_json([_described(found, info) for info in infos])
+    else:
+        rows = [("NAME", "DISTRIBUTION", "STATUS", "OFFERS")]
+        rows += [(i.name, i.title, _SHOWN.get(i.status, i.status), _summary(found, i)) for i in infos]
+        _table(rows)
+        for info in infos:
+            if info.warning():
+                click.echo(f"warning: {info.warning()}", err=True)
+
+
+def _list_hook(found: Plugins, infos: list[PluginInfo], hook: str, as_json: bool) -> None:
+    offers = [(entry, info) for info in infos for entry in _offers(found, info)[0].get(hook, [])]
+    if as_json:
+        _print_json([{**asdict(entry), "plugin": info.name} for entry, info in offers])
+        return
+    _table([("NAME", "PLUGIN", "SUMMARY"), *((entry.name, info.name, entry.summary) for entry, info in offers)])
+    unknown = [info.name for info in infos if info.status in ("ok", "unloaded") and not _offers(found, info)[1]]
+    if unknown:
+        click.echo(f"only running them tells what these offer: {', '.join(unknown)} (gan plugins show NAME)", err=True)
+
+
+@plugins.command(epilog="Example: gan plugins show image")
+@click.argument("name", shell_complete=complete_plugin)
+@click.option("--json", "as_json", is_flag=True, help="One JSON document, for programs.")
+@click.pass_context
+def show(ctx: click.Context, name: str, as_json: bool) -> None:
+    """Show one plugin: kinds of data, architectures with papers and sizes, losses, data, recipes, all settings."""
+    found = installed(ctx)
+    info = found.require(name)
+    if as_json:
+        _print_json({**_described(found, info), "settings": _all_settings(found, info)})
+        return
+    click.echo(f"{info.name}: {info.title}" + (f", {info.summary}" if info.summary else ""))
+    if info.reason:
+        click.echo(f"warning: {info.warning()}", err=True)
+    for hook in ENTRY_TYPES:
+        entries = found.entries(hook, name)
+        if not entries:
+            continue
+        click.echo(f"\n{_plural(kind(hook))}")
+        for owned in entries:
+            _show_entry(owned.entry, hook)
+
+
+def _show_entry(entry: Any, hook: str) -> None:
+    default = " (default)" if getattr(entry, "default", False) else ""
+    click.echo(f"  {entry.name}{default}: {entry.summary}")
+    for label, attribute in (
+        ("kind of data", "modality"),
+        ("default data", "dataset"),
+        ("paper", "paper"),
+        ("licence", "licence"),
+        ("download", "download"),
+        ("weights", "weights"),
+        ("architecture", "architecture"),
+    ):
+        value = getattr(entry, attribute, None)
+        if value and value != "none":
+            click.echo(f"      {label}: {value}")
+    for player, count in getattr(entry, "parameters", {}).items():
+        click.echo(f"      {player}: {count:,} parameters with the default settings")
+    for title, prefix, rows in _settings(entry, hook):
+        if rows is None:
+            click.echo(f"      {title}: its source does not tell")
+            continue
+        for row in rows:
+            must = f" = {row.default}" if row.default else " (required)"
+            click.echo(f"      {prefix}{row.name}{must}")
+            click.echo(f"          {row.description or 'not described'} [{row.type}]")
+
+
+def _settings(entry: Entry, hook: str) -> list[tuple[str, str, Any]]:
+    """(title, prefix of the keys, settings) of what a user may set of an entry."""
+    from gan.settings import settings
+
+    sections = {"gan_modalities": "modality", "gan_architectures": "model"}
+    if hook not in sections:
+        return []
+    return [
+        ("settings", f"{sections[hook]}.", settings(entry.target, "Config")),
+        ("options", "--", settings(entry.target, "Options")),
+    ]
+
+
+def _all_settings(found: Plugins, info: PluginInfo) -> dict[str, Any]:
+    """Settings and options by kind and name, for programs."""
+    return {
+        f"{kind(hook)}/{owned.entry.name}": {
+            title: None if rows is None else [asdict(row) for row in rows]
+            for title, _, rows in _settings(owned.entry, hook)
+        }
+        for hook in ("gan_modalities", "gan_architectures")
+        for owned in found.entries(hook, info.name)
+    }
+
+
+def _offers(found: Plugins, info: PluginInfo) -> tuple[Mapping[str, list[Entry]], bool]:
+    """What a plugin offers as far as that is known without running it; nothing when it cannot be used."""
+    return found.offers(info.name) if info.status in ("ok", "unloaded") else ({}, True)
+
+
+def _summary(found: Plugins, info: PluginInfo) -> str:
+    entries, complete = _offers(found, info)
+    counts = [
+        f"{len(items)} {kind(hook) if len(items) == 1 else _plural(kind(hook))}"
+        for hook, items in entries.items()
+        if items
+    ]
+    return ", ".join(counts) + ("" if complete else " and what only running it tells" if counts else "?")
+
+
+def _described(found: Plugins, info: PluginInfo) -> dict[str, Any]:
+    entries, complete = _offers(found, info)
+    offers = {hook: [asdict(entry) for entry in items] for hook, items in entries.items() if items}
+    return {**asdict(info), "offers": offers, "complete": complete}
+
+
+def _hook(text: str) -> str:
+    """The hook that ``losses``, ``loss`` or ``gan_losses`` stands for."""
+    wanted = text.lower()
+    for hook in ENTRY_TYPES:
+        if wanted in (hook, hook.removeprefix("gan_"), kind(hook)):
+            return hook
+    if wanted == "data":
+        return "gan_datasets"
+    raise UnknownName("kind", text, [hook.removeprefix("gan_") for hook in ENTRY_TYPES])
+
+
+def _plural(word: str) -> str:
+    return _PLURALS.get(word, word + "s")
+
+
+def _table(rows: list[tuple[str, ...]]) -> None:
+    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]) - 1)]
+    for row in rows:
+        cells = [cell.ljust(width) for cell, width in zip(row, widths, strict=False)]
+        click.echo("  ".join([*cells, row[-1]]).rstrip())
+
+
+def _print_json(value: Any) -> None:
+    from gan.files import dump_json
+
+    click.echo(dump_json(value, indent=2))
