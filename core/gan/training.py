@@ -135,7 +135,7 @@ class _Session:
             game.players,
             game.phases,
             self.train_rows,
-            Order(len(self.train_rows), self.recipe.seed),
+            Order(self.train_rows.sizes, self.recipe.seed),
             training,
             self.recipe.seed,
             device,
@@ -236,20 +236,18 @@ class _Session:
 
     def _preview(self, run: RunFolder) -> None:
         path = run.previews / f"samples-{self.trainer.samples:09d}.png"
-        with self.trainer.sampling():
-            samples = self.model.generate(
-                PREVIEW_SAMPLES, derive(self.recipe.seed, "preview"), given=self._given(PREVIEW_SAMPLES)
-            )
+        samples = self._generate(PREVIEW_SAMPLES, derive(self.recipe.seed, "preview"))
         _write_picture(self.modality.preview(samples), path)
         self.reporter.preview(path)
 
-    def _given(self, count: int) -> Samples | None:
-        """Given fields for architectures that work on an input: those of real samples."""
-        fields: tuple[str, ...] = getattr(self.model.architecture, "given_fields", tuple)()
-        if not fields:
-            return None
-        real = self._real_samples(count)
-        return {name: real[name] for name in fields}
+    def _generate(self, count: int, seed: int) -> Samples:
+        """Samples as previews and metrics want them; what the architecture works on is taken from real samples."""
+        options = getattr(self.model.architecture, "preview_options", None)
+        fields = self.model.given_fields(options)
+        real = self._real_samples(count) if fields else {}
+        given = {name: real[name] for name in fields} or None
+        with self.trainer.sampling():
+            return self.model.generate(count, seed, options=options, given=given)
 
     def _real_samples(self, count: int) -> Samples:
         order = np.random.Generator(np.random.Philox(derive(self.recipe.seed, "evaluation")))
@@ -265,9 +263,9 @@ class _Session:
         if not self.metrics:
             return []
         count = self.recipe.evaluation.samples
-        real = self._real_samples(min(count, len(self.real_rows)) if self._given(1) is None else count)
-        with self.trainer.sampling():
-            generated = self.model.generate(count, derive(self.recipe.seed, "evaluation"), given=self._given(count))
+        pairs = bool(self.model.given_fields())
+        real = self._real_samples(count if pairs else min(count, len(self.real_rows)))
+        generated = self._generate(count, derive(self.recipe.seed, "evaluation"))
         return measure(self.metrics, generated, real, self.modality)
 
     def _finish(self, run: RunFolder, untrained: list[MetricValue]) -> Result:
@@ -279,13 +277,10 @@ class _Session:
         if not self.checkpoints.all():
             raise CheckpointError(f"{run.checkpoints} holds no checkpoint of the finished training")
         count = self.recipe.evaluation.artefacts
-        with self.trainer.sampling():
-            samples = self.model.generate(count, self.recipe.seed, given=self._given(count)) if count else {}
+        samples = self._generate(count, self.recipe.seed) if count else {}
         artefacts = self.model.write(samples, run.samples) if count else []
         pictures = [run.samples / "preview.png"]
-        with self.trainer.sampling():
-            wall = self.model.generate(PREVIEW_SAMPLES, self.recipe.seed, given=self._given(PREVIEW_SAMPLES))
-        _write_picture(self.modality.preview(wall), pictures[0])
+        _write_picture(self.modality.preview(self._generate(PREVIEW_SAMPLES, self.recipe.seed)), pictures[0])
         pictures.append(plot_training(run.metrics, run.path / "training.png"))
         metrics = self._measure()
         result = Result(

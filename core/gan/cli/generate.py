@@ -22,6 +22,7 @@ from gan.errors import UsageError, nearest
 @click.option(
     "--out", type=click.Path(path_type=Path), help="Folder for the files; RUN/samples/seed-SEED if not given."
 )
+@click.option("--input", "source", type=click.Path(path_type=Path), help="Files to translate, accompany or continue.")
 @click.option("--device", default="auto", show_default=True, metavar="NAME", help="auto, cpu, cuda, mps …")
 @click.option("--quiet", is_flag=True, help="Do not name the files.")
 @click.option("--json", "as_json", is_flag=True, help="The files as one JSON document.")
@@ -33,6 +34,7 @@ def generate(
     seed: int,
     first: int,
     out: Path | None,
+    source: Path | None,
     device: str,
     quiet: bool,
     as_json: bool,
@@ -47,7 +49,12 @@ def generate(
 
     model = load(run_folder, device=device, plugins=plugins)
     ways, writing = split_options(model, flags(ctx.args))
-    samples = model.generate(count, seed, first=first, options=ways)
+    given = None
+    if source is not None:
+        from gan.cli.translate import given_rows
+
+        given = given_rows(model, source, ways, count)
+    samples = model.generate(count, seed, first=first, options=ways, given=given)
     folder = out or run_folder / "samples" / f"seed-{seed}"
     paths = model.write(samples, folder, first=first, options=writing)
     preview = folder / "preview.png"

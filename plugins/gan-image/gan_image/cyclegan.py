@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from functools import partial
 from typing import Literal
 
+import torch
 from gan.contracts import Field, Loss, Penalty, Request
 from gan.draws import Draws
 from gan.game import Batch, Optimizer, Phase, Player, Turn
@@ -42,19 +43,21 @@ class CycleGANConfig(BaseModel):
     flip: bool = Setting(True, description="whether pictures are mirrored at random")
 
 
-class Direction(BaseModel):
+class CycleGANOptions(BaseModel):
     """Which way to translate."""
 
     model_config = ConfigDict(extra="forbid")
 
     direction: Literal["ab", "ba"] = Setting("ab", description="ab: source to target; ba: target to source")
+    reconstruct: bool = Setting(False, description="whether the translation is translated back, as `reconstruction`")
 
 
 class CycleGAN(nn.Module):
     """Networks and game; keeps `gan.contracts.ConditionalOnInput`."""
 
     Config = CycleGANConfig
-    Options = Direction
+    Options = CycleGANOptions
+    preview_options = {"reconstruct": True}
     generation_batch = 4
 
     def __init__(self, config: CycleGANConfig, fields: Mapping[str, Field]) -> None:
@@ -101,7 +104,8 @@ class CycleGAN(nn.Module):
 
     def _update_generators(self, loss: Loss, batch: Batch) -> dict[str, Tensor]:
         source, target = self._reals(batch)
-        fake_target, fake_source = self.to_target(source), self.to_source(target)
+        fake_target, same_target = self._both(self.to_target, source, target)
+        fake_source, same_source = self._both(self.to_source, target, source)
         batch.shared["fake_target"], batch.shared["fake_source"] = fake_target.detach(), fake_source.detach()
         config = self.config
         terms = {}
@@ -114,10 +118,18 @@ class CycleGAN(nn.Module):
             terms[name] = config.adversarial_weight * loss.generator(real_scores, fake_scores).mean()
         terms["cycle_source"] = config.cycle_weight * l1_loss(self.to_source(fake_target), source)
         terms["cycle_target"] = config.cycle_weight * l1_loss(self.to_target(fake_source), target)
-        if config.identity_weight:
-            terms["identity_target"] = config.identity_weight * l1_loss(self.to_target(target), target)
-            terms["identity_source"] = config.identity_weight * l1_loss(self.to_source(source), source)
+        if same_target is not None and same_source is not None:
+            terms["identity_target"] = config.identity_weight * l1_loss(same_target, target)
+            terms["identity_source"] = config.identity_weight * l1_loss(same_source, source)
         return terms
+
+    def _both(self, network: nn.Module, real: Tensor, same: Tensor) -> tuple[Tensor, Tensor | None]:
+        """The translation of `real` and, for the identity loss, of what is of the wanted kind already; in one go, since
+        instance normalisation keeps pictures apart."""
+        if not self.config.identity_weight:
+            return network(real), None
+        translated, unchanged = network(torch.cat([real, same])).chunk(2)
+        return translated, unchanged
 
     def _update_discriminators(self, loss: Loss, batch: Batch) -> dict[str, Tensor]:
         source, target = self._reals(batch)
@@ -126,8 +138,8 @@ class CycleGAN(nn.Module):
             ("target", self.judge_target, self.target_pool, target, batch.shared["fake_target"]),
             ("source", self.judge_source, self.source_pool, source, batch.shared["fake_source"]),
         ):
-            shown = pool.show(fake, batch.draws)
-            terms[name] = loss.discriminator(judge(real), judge(shown)).mean()
+            real_scores, fake_scores = judge(torch.cat([real, pool.show(fake, batch.draws)])).chunk(2)
+            terms[name] = loss.discriminator(real_scores, fake_scores).mean()
         return terms
 
     def _regularise(self, name: str, penalty: Penalty, batch: Batch) -> dict[str, Tensor]:
@@ -136,7 +148,7 @@ class CycleGAN(nn.Module):
         of_source = penalty(self.judge_source, source, batch.shared["fake_source"], batch.draws)
         return {name: penalty.weight * (of_target + of_source).mean()}
 
-    def given_fields(self, options: Direction | None = None) -> tuple[str, ...]:
+    def given_fields(self, options: CycleGANOptions | None = None) -> tuple[str, ...]:
         """The side that is translated."""
         return ("target",) if options is not None and options.direction == "ba" else ("source",)
 
@@ -145,11 +157,13 @@ class CycleGAN(nn.Module):
         assert request.given is not None
         (name,) = self.given_fields(request.options)
         given = request.given[name]
-        translate, other = (self.to_target, "target") if name == "source" else (self.to_source, "source")
-        return {name: given, other: to_pixels(translate(to_network(given)))}
-
-    def reconstruct(self, samples: Mapping[str, Tensor], request: Request) -> dict[str, Tensor]:
-        """The given side as it comes back from its translation in `samples`."""
-        (name,) = self.given_fields(request.options)
-        back, other = (self.to_source, "target") if name == "source" else (self.to_target, "source")
-        return {name: to_pixels(back(to_network(samples[other])))}
+        there, back, made = (
+            (self.to_target, self.to_source, "target")
+            if name == "source"
+            else (self.to_source, self.to_target, "source")
+        )
+        translated = there(to_network(given))
+        found = {name: given, made: to_pixels(translated)}
+        if request.options is not None and request.options.reconstruct:
+            found["reconstruction"] = to_pixels(back(translated))
+        return found
