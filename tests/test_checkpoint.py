@@ -376,7 +376,7 @@ def test_a_failed_save_is_never_announced_and_leaves_the_older_ones(tmp_path, mo
     first = store.save(1, {"a": Plain({"x": 1})}, {})
     count = [0]
     original = getattr(os, call)
-    total = {"mkdir": 1, "open": 5, "write": 3, "fsync": 5, "rename": 1}[call]
+    total = {"mkdir": 1, "open": 4, "write": 2, "fsync": 4, "rename": 1}[call]
     for failing in range(total):
         count[0] = 0
 

@@ -10,6 +10,7 @@ from typing import Any
 from gan import recipe as recipes
 from gan.checkpoint import Checkpoints
 from gan.device import choose
+from gan.ema import Average
 from gan.errors import CheckpointError, UsageError
 from gan.model import Model, build
 from gan.plugins import Plugins
@@ -38,10 +39,14 @@ def train(
     values: Mapping[str, Any] | str | Path,
     *,
     out: str | Path | None = None,
+    samples: int | None = None,
     reporter: Reporter | None = None,
     plugins: Plugins | None = None,
 ) -> Result:
-    """Train a recipe: a mapping, a recipe file, or the name of a plugin whose default recipe is meant."""
+    """Train a recipe: a mapping, a recipe file, or the name of a plugin whose default recipe is meant.
+
+    `samples` is the length of all phases together, in real samples shown; None: what the recipe says.
+    """
     plugins = plugins or Plugins.installed()
     if isinstance(values, str | Path):
         path = Path(values)
@@ -51,7 +56,7 @@ def train(
         wanted = recipe_values(plugins, values["plugin"], values.get("architecture"))
     else:
         wanted = values
-    return start(wanted, plugins, reporter or Reporter(), out=None if out is None else Path(out))
+    return start(wanted, plugins, reporter or Reporter(), out=None if out is None else Path(out), total=samples)
 
 
 def resume_run(run: str | Path, *, reporter: Reporter | None = None, plugins: Plugins | None = None) -> Result:
@@ -75,15 +80,13 @@ def load(run: str | Path | Result, *, device: str = "auto", plugins: Plugins | N
     if checkpoint is None:
         raise CheckpointError(f"{folder.checkpoints} holds no checkpoint; train first with: gan resume {folder.path}")
     architecture = build(parts.architecture_class, parts.model_config, modality.fields, parts.recipe.seed, parts.title)
-    try:
-        architecture.load_state_dict(checkpoint.state("architecture"))
-    except RuntimeError as error:
-        raise CheckpointError(f"{checkpoint.path}: {str(error).splitlines()[-1].strip()}") from None
-    owners = checkpoint.owners
-    for name, player in architecture.players().items():
-        if f"average-{name}" in owners:
-            averages = checkpoint.state(f"average-{name}")
-            for key, parameter in player.named_parameters():
-                parameter.data.copy_(averages[key])
+    averages = {
+        f"average-{name}": Average(dict(player.named_parameters()), half_life=1)
+        for name, player in architecture.players().items()
+        if f"average-{name}" in checkpoint.owners
+    }
+    checkpoint.load({"architecture": architecture, **averages}, surplus=True)
+    for average in averages.values():
+        average.adopt()
     place = choose(device, "fp32").place
     return Model(architecture.to(place).eval(), modality, parts.title, place)

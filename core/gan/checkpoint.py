@@ -1,7 +1,7 @@
 """The whole state of a training, written so that a kill or a power cut at any moment leaves the old or the new one.
 
     checkpoints/samples-000200000/
-      OWNER.safetensors   the tensors of one owner
+      OWNER.safetensors   the tensors of one owner, if it has any
       OWNER.json          its structure and plain values
       manifest.json       schema, samples, what the trainer says about the run, size and sha256 of each file
 
@@ -63,7 +63,8 @@ class Checkpoint:
             raise CheckpointError(f"{self.path}: holds no state of '{owner}' (it has: {', '.join(self.owners)})")
         try:
             structure = read_json(self._content(f"{owner}.json"), f"{owner}.json")
-            tensors = read_tensors(self._content(f"{owner}.safetensors"), f"{owner}.safetensors")
+            name = f"{owner}.safetensors"
+            tensors = read_tensors(self._content(name), name) if name in self._files else {}
             state = join(structure, tensors, f"{owner}.json")
         except Broken as error:
             raise _damaged(self.path, str(error)) from error
@@ -73,16 +74,17 @@ class Checkpoint:
             raise _damaged(self.path, f"{owner}.json is no mapping")
         return state
 
-    def load(self, owners: Mapping[str, StateOwner]) -> None:
+    def load(self, owners: Mapping[str, StateOwner], *, surplus: bool = False) -> None:
         """Give every owner its state. Everything is checked before anything is changed.
 
-        Raises `CheckpointError` that names what is missing or surplus, or has another shape or dtype than expected.
+        With `surplus` the checkpoint may hold the state of others too (a generator needs no optimiser). Raises
+        `CheckpointError` that names what is missing or surplus, or has another shape or dtype than expected.
         """
         missing = sorted(owners.keys() - set(self.owners))
-        surplus = sorted(set(self.owners) - owners.keys())
-        if missing or surplus:
+        untaken = [] if surplus else sorted(set(self.owners) - owners.keys())
+        if missing or untaken:
             complaints = [f"it lacks the state of {', '.join(missing)}"] if missing else []
-            complaints += [f"nothing here takes the state of {', '.join(surplus)}"] if surplus else []
+            complaints += [f"nothing here takes the state of {', '.join(untaken)}"] if untaken else []
             raise CheckpointError(
                 f"{self.path}: does not fit this run: {'; '.join(complaints)}. Resume with the recipe and the plugin "
                 "versions that wrote it, or train anew with another --out"
@@ -231,13 +233,13 @@ class Checkpoints:
             files = {}
             for owner in list(parts):
                 structure, tensors = parts.pop(owner)  # a copy's memory is given back as soon as it is written
-                for name, content in (
-                    (f"{owner}.json", (dump_json(structure) + "\n").encode("utf-8")),
-                    (f"{owner}.safetensors", tensor_bytes(tensors)),
-                ):
+                contents = {f"{owner}.json": (dump_json(structure) + "\n").encode("utf-8")}
+                if tensors:
+                    contents[f"{owner}.safetensors"] = tensor_bytes(tensors)
+                for name, content in contents.items():
                     create_file(unfinished / name, content)
                     files[name] = {"size": len(content), "sha256": hashlib.sha256(content).hexdigest()}
-            owners = sorted({name.rsplit(".", 1)[0] for name in files})
+            owners = sorted(name.removesuffix(".json") for name in files if name.endswith(".json"))
             create_file(unfinished / "manifest.json", _manifest(samples, owners, files, about).encode("utf-8"))
             fsync_dir(unfinished)
             replaced = self._put(unfinished, final)
@@ -334,7 +336,8 @@ def _read_manifest(path: Path) -> dict[str, Any]:
         raise Broken(f"manifest.json is that of another checkpoint (samples {samples})")
     if not all(isinstance(owner, str) and _OWNER.fullmatch(owner) for owner in owners):
         raise Broken("manifest.json names an impossible owner")
-    if set(files) != {owner + ending for owner in owners for ending in (".json", ".safetensors")}:
+    structures = {owner + ".json" for owner in owners}
+    if not structures <= set(files) <= structures | {owner + ".safetensors" for owner in owners}:
         raise Broken("manifest.json lists other files than its owners have")
     for expected in files.values():
         if not isinstance(expected, dict) or not isinstance(expected.get("sha256"), str):

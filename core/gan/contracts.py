@@ -161,6 +161,8 @@ class Field:
     group: str = ""
     """Fields of one group come together in a sample. Unpaired data have several: a sample that `Modality.read` gives
     then holds the fields of one group, and training draws every group in an order of its own."""
+    longer: bool = False
+    """Whether a generator that is asked to may make the first axis longer than `shape` says (a longer text)."""
 
 
 class Modality(ABC):
@@ -366,7 +368,11 @@ class Features:
 
 
 class Extractor(Protocol):
-    """Turns samples into feature vectors, always the same for the same samples."""
+    """Turns samples into feature vectors, always the same for the same samples.
+
+    One entry that serves many networks (any model in a folder) has a `label`, which names the scores instead of the
+    entry's name.
+    """
 
     version: str
     """Changes when the same samples would give other features."""

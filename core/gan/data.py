@@ -6,6 +6,7 @@ function of (seed, position): resuming costs nothing and no worker keeps a state
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import json
 import os
@@ -13,7 +14,7 @@ import shutil
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,7 @@ import numpy as np
 from gan.contracts import Field, Modality, Sample, Samples
 from gan.draws import derive
 from gan.errors import BadData, DiskError, GanError
+from gan.files import sweep_processes
 from gan.source import Companion, Listing, SourceFile, list_source
 
 PACK_FORMAT = 2
@@ -47,7 +49,7 @@ class Pack:
     folder: Path
     fields: dict[str, Field]
     counts: dict[str, int]
-    """Group of fields -> samples in its arrays, in the order of the fields; one group where all fields come together."""
+    """Group of fields -> samples in its arrays; one group where all fields come together."""
     facts: dict[str, Any]
     """What `Modality.survey` learned."""
     fingerprint: str
@@ -59,6 +61,8 @@ class Pack:
     arrays: dict[str, np.ndarray[Any, Any]]
     rows: dict[str, np.ndarray[Any, Any]] | None = None
     """Group -> the rows that this view shows; None: all."""
+    marks: dict[Path, tuple[int, int, int]] = field(default_factory=dict)
+    """Size, time and number of each array's file, to notice that somebody changes it under a training."""
 
     def __len__(self) -> int:
         return max(self.sizes)
@@ -80,6 +84,11 @@ class Pack:
 
         Raises `BadData` when the pack on the disk changed under the training.
         """
+        for path, mark in self.marks.items():  # reading past the end of a shrunken mapped file would kill the process
+            if _mark(path) != mark:
+                raise BadData(
+                    "the packed data changed or vanished while it was used; resume, and it is packed anew", path
+                )
         columns = {}
         for number, (group, size) in enumerate(zip(self.counts, self.sizes)):
             column = indices[:, number] if indices.ndim == 2 else indices
@@ -210,7 +219,12 @@ def open_pack(
         aside.replace(note)
     except OSError as error:
         raise DiskError(f"{note}: {error.strerror}; set GAN_CACHE to a folder that can be written") from error
-    return load_pack(folder)
+    try:
+        return load_pack(folder)
+    except (OSError, ValueError, KeyError, TypeError):  # somebody changed it since
+        shutil.rmtree(folder, ignore_errors=True)
+        _build(listing, modality, config, folder, key, progress)
+        return load_pack(folder)
 
 
 def load_pack(folder: Path) -> Pack:
@@ -219,14 +233,40 @@ def load_pack(folder: Path) -> Pack:
     fields = {name: Field(**{**spec, "shape": tuple(spec["shape"])}) for name, spec in about["fields"].items()}
     counts = about["counts"]
     arrays: dict[str, np.ndarray[Any, Any]] = {}
+    marks = {}
     for name, spec in fields.items():
         width, dtype = _stored(spec)
         count = counts[spec.group]
         path = folder / f"{name}.bin"
         if path.stat().st_size != count * width * dtype.itemsize:
             raise ValueError(f"{path} has another size than its pack says")
+        marks[path] = _mark(path)
         arrays[name] = np.memmap(path, dtype=dtype, mode="r", shape=(count, width))
-    return Pack(folder, fields, counts, about["facts"], about["fingerprint"], about["files"], about["skipped"], arrays)
+    return Pack(
+        folder,
+        fields,
+        counts,
+        about["facts"],
+        about["fingerprint"],
+        about["files"],
+        about["skipped"],
+        arrays,
+        None,
+        marks,
+    )
+
+
+def _mark(path: Path) -> tuple[int, int, int]:
+    try:
+        status = os.stat(path)
+    except OSError:
+        return (-1, -1, -1)
+    return (status.st_size, status.st_mtime_ns, status.st_ino)
+
+
+def _described(spec: Field) -> dict[str, Any]:
+    """Only what every field has: a modality may extend `Field` with what JSON cannot hold."""
+    return {part.name: getattr(spec, part.name) for part in dataclasses.fields(Field)}
 
 
 def _stored(spec: Field) -> tuple[int, np.dtype[Any]]:
@@ -271,6 +311,7 @@ def _build(
     fields = modality.fields
     aside = folder.with_name(f"{key}.{os.getpid()}.tmp")
     shutil.rmtree(aside, ignore_errors=True)
+    sweep_processes(folder.parent)
     skipped = dict(listing.skipped)
     used: list[str] = []
     groups: dict[str, dict[str, Field]] = {}
@@ -304,7 +345,7 @@ def _build(
         for number, rows in enumerate(file_of_row.values()):
             np.save(aside / f"file_of_row-{number}.npy", np.asarray(rows, dtype=np.int32), allow_pickle=False)
         about = {
-            "fields": {name: vars(spec) for name, spec in fields.items()},
+            "fields": {name: _described(spec) for name, spec in fields.items()},
             "counts": {group: len(rows) for group, rows in file_of_row.items()},
             "facts": facts,
             "fingerprint": key,
@@ -379,6 +420,44 @@ def _row(sample: Sample, name: str, spec: Field, file: SourceFile) -> bytes:
             f"its fields say {spec.low:g} … {spec.high:g}"
         )
     return value.tobytes()
+
+
+@dataclass
+class Check:
+    """What a training would use of a source."""
+
+    used: dict[str, int]
+    """Name -> samples, in the order of the pack."""
+    skipped: dict[str, str]
+    """Name -> reason."""
+    other: int
+    """Files with other endings."""
+
+    @property
+    def samples(self) -> int:
+        """Samples of all files."""
+        return sum(self.used.values())
+
+
+def check_source(source: Path, modality_class: type[Modality], config: Any, progress: Progress | None = None) -> Check:
+    """Read a source as `open_pack` does and keep nothing: what would be used, and what is dropped and why."""
+    listing = list_source(source, modality_class.suffixes)
+    check = Check({}, dict(listing.skipped), listing.other)
+    if not listing.files:
+        return check
+    modality = modality_class(config, modality_class(config).survey(listing.files))
+    fields = modality.fields
+    for done, (file, samples, reason) in enumerate(_read_all(modality, listing.files), 1):
+        if reason is not None:
+            check.skipped[file.name] = reason
+        else:
+            for sample in samples:
+                for name, spec in fields.items():
+                    _row(sample, name, spec, file)
+            check.used[file.name] = len(samples)
+        if progress:
+            progress(done, len(listing.files))
+    return check
 
 
 def _nothing(listing: Listing, modality: type[Modality]) -> str:

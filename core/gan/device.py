@@ -84,11 +84,22 @@ def choose(device: str = "auto", precision: str = "auto") -> Device:
     return Device(where, dtype, rank, processes)
 
 
-def seed_everything(seed: int) -> None:
+def seed_everything(seed: int, place: torch.device | None = None) -> None:
     """Seed Python's, numpy's and torch's global generators, for code that draws from them (dropout, initialisation)."""
     random.seed(seed)
     np.random.seed(seed % (1 << 32))
-    torch.manual_seed(seed)
+    seed_torch(seed, place)
+
+
+def seed_torch(seed: int, place: torch.device | None = None) -> None:
+    """Seed torch's global generator of the CPU, and that of the accelerator `place`.
+
+    `torch.manual_seed` would seed every kind of accelerator, and where one is not initialised it remembers each call
+    with its stack: too dear in a training step.
+    """
+    torch.default_generator.manual_seed(seed)
+    if place is not None and place.type != "cpu":
+        torch.get_device_module(place).manual_seed(seed)
 
 
 def average_gradients(gradients: list[Tensor], processes: int) -> None:
@@ -104,3 +115,11 @@ def average_gradients(gradients: list[Tensor], processes: int) -> None:
         for gradient in group:
             gradient.copy_(flat[start : start + gradient.numel()].view_as(gradient))
             start += gradient.numel()
+
+
+def out_of_memory(error: BaseException) -> bool:
+    """Whether an exception says that memory ran out; on the CPU torch says so in words only."""
+    if isinstance(error, (MemoryError, torch.OutOfMemoryError)):
+        return True
+    text = str(error).lower()
+    return isinstance(error, RuntimeError) and ("out of memory" in text or "allocate memory" in text)

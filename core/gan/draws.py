@@ -21,11 +21,16 @@ def derive(seed: int, *purpose: str | int) -> int:
 
 
 class Draws(ABC):
-    """Random rows for `count` samples; every method returns ``(count, *shape)`` on `device`."""
+    """Random rows for `count` samples; every method returns ``(count, *shape)`` on `device`.
 
-    def __init__(self, count: int, device: torch.device) -> None:
+    They are the rows `start` … ``start + count - 1`` of `total`: one process's part of a global batch.
+    """
+
+    def __init__(self, count: int, device: torch.device, *, total: int | None = None, start: int = 0) -> None:
         self.count = count
         self.device = device
+        self.total = count if total is None else total
+        self.start = start
 
     @abstractmethod
     def _rows(self, draw: Callable[[tuple[int, ...], torch.Generator], Tensor], shape: tuple[int, ...]) -> Tensor: ...
@@ -57,14 +62,12 @@ class StepDraws(Draws):
     """
 
     def __init__(self, seed: int, total: int, start: int, count: int, device: torch.device) -> None:
-        super().__init__(count, device)
-        self._total = total
-        self._start = start
+        super().__init__(count, device, total=total, start=start)
         self._generator = torch.Generator(device).manual_seed(seed)
 
     def _rows(self, draw: Callable[[tuple[int, ...], torch.Generator], Tensor], shape: tuple[int, ...]) -> Tensor:
-        rows = draw((self._total, *shape), self._generator)
-        return rows if self.count == self._total else rows[self._start : self._start + self.count]
+        rows = draw((self.total, *shape), self._generator)
+        return rows if self.count == self.total else rows[self.start : self.start + self.count]
 
 
 class SeededDraws(Draws):

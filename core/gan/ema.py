@@ -41,6 +41,12 @@ class Average:
         finally:
             self._exchange()
 
+    @torch.no_grad()
+    def adopt(self) -> None:
+        """Give the live parameters the averages' values."""
+        for name, parameter in self._live.items():
+            parameter.copy_(self._average[name])
+
     def _exchange(self) -> None:
         for name, parameter in self._live.items():
             parameter.data, self._average[name] = self._average[name], parameter.data

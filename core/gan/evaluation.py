@@ -61,7 +61,7 @@ class NamedExtractor:
     """One generated set and one real set."""
 
     def __init__(self, name: str, extractor: Extractor) -> None:
-        self.name = name
+        self.name: str = getattr(extractor, "label", name)
         self.extractor = extractor
         self._seen: list[tuple[Samples, Features]] = []
 

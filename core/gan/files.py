@@ -13,6 +13,7 @@ import itertools
 import json
 import math
 import os
+import shutil
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -113,6 +114,34 @@ def write_text(path: Path, text: str) -> None:
 def write_json(path: Path, value: Any, *, indent: int | None = 2, sort_keys: bool = False) -> None:
     """`write_bytes` of strict JSON, see `dump_json`."""
     write_text(path, dump_json(value, indent=indent, sort_keys=sort_keys) + "\n")
+
+
+def sync_tree(folder: Path) -> None:
+    """Make everything in `folder` durable that others wrote there (artefacts, pictures). Raises `DiskError`."""
+    for here, _, names in os.walk(folder):
+        for name in names:
+            path = Path(here, name)
+            with disk_errors(path):
+                descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_BINARY", 0))
+                try:
+                    os.fsync(descriptor)
+                finally:
+                    os.close(descriptor)
+        fsync_dir(Path(here))
+
+
+def sweep_processes(folder: Path) -> None:
+    """Remove folders called ``NAME.PID.tmp`` whose process is gone: what killed processes left in a shared cache."""
+    for path in folder.glob("*.tmp") if folder.is_dir() else ():
+        number = path.name.split(".")[-2] if path.name.count(".") >= 2 else ""
+        if not number.isdigit() or int(number) == os.getpid():
+            continue
+        try:
+            os.kill(int(number), 0)
+        except ProcessLookupError:
+            shutil.rmtree(path, ignore_errors=True)
+        except (OSError, OverflowError):
+            continue
 
 
 def make_dirs(folder: Path) -> None:

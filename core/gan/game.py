@@ -107,6 +107,11 @@ class Turn:
     every: int = 1
     """k > 1: lazy regularisation. Taken every k-th iteration, its objective multiplied by k, the player's optimiser
     corrected by c = 1 / (1 + Σ 1/k): lr·c, β^c (Karras et al. 2020, appendix B)."""
+    lazy: bool = True
+    """False: `every` only says how often; neither the objective nor the optimiser is corrected (a generator that waits
+    for many updates of its critic)."""
+    rate: float = 1.0
+    """Factor on the player's step size in this turn (maximum likelihood before a gentler adversarial phase)."""
     after: Callable[[Batch], None] | None = None
     """Called after each update, without gradients (clipping weights, a rollout policy)."""
 
@@ -122,6 +127,8 @@ class Phase:
     turns: list[Turn]
     samples: int | None = None
     """Length in real samples shown; None: what ``training.samples`` of the recipe says (one phase may do so)."""
+    batch: int | None = None
+    """Real samples in one update, over all processes; None: what ``training.batch`` of the recipe says."""
 
 
 def adversarial_turns(

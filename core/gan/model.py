@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from gan.contracts import Architecture, ConditionalOnInput, Field, Modality, Request, Samples
+from gan.device import seed_everything, seed_torch
 from gan.draws import SeededDraws, derive
 from gan.errors import BadData, GanError, UsageError
 from gan.source import list_source
@@ -50,11 +51,12 @@ class Model:
         self._check_given(given, count, request_options)
         size = getattr(self.architecture, "generation_batch", GENERATION_BATCH)
         parts: list[dict[str, Tensor]] = []
-        with torch.no_grad(), torch.random.fork_rng(devices=[]):
+        accelerators = [self.device] if self.device.type == "cuda" else []
+        with torch.no_grad(), torch.random.fork_rng(devices=accelerators):
             for start in range(0, count, size):
                 wanted = min(size, count - start)
                 draws = SeededDraws.of(seed, first + start, size, self.device)
-                torch.manual_seed(derive(seed, "generate", first + start))
+                seed_torch(derive(seed, "generate", first + start), self.device)
                 rows = None if given is None else self._rows(given, start, size)
                 made = self.architecture.generate(size, draws, Request(request_options, rows))
                 check_samples(made, self.modality.fields, size, self.name)
@@ -142,17 +144,22 @@ def check_samples(made: Mapping[str, Tensor], fields: Mapping[str, Field], count
         if name not in made:
             raise GanError(f"{who} returned no field '{name}'; the modality wants {', '.join(fields)}")
         tensor = made[name]
-        if tuple(tensor.shape) != (count, *spec.shape) or tensor.dtype != getattr(torch, spec.dtype):
+        fits = _fits(tuple(tensor.shape), (count, *spec.shape), spec.longer)
+        if not fits or tensor.dtype != getattr(torch, spec.dtype):
             raise GanError(
                 f"{who} returned '{name}' as {tuple(tensor.shape)} {str(tensor.dtype).removeprefix('torch.')}, "
                 f"the modality wants {(count, *spec.shape)} {spec.dtype}"
             )
 
 
+def _fits(shape: tuple[int, ...], wanted: tuple[int, ...], longer: bool) -> bool:
+    if longer and len(shape) == len(wanted) > 1:
+        return shape[:1] + shape[2:] == wanted[:1] + wanted[2:] and shape[1] >= wanted[1]
+    return shape == wanted
+
+
 def build(architecture_class: Any, config: Any, fields: Mapping[str, Field], seed: int, who: str) -> Any:
     """An architecture with weights drawn from `seed`, on the CPU, so that every device starts from the same."""
-    from gan.device import seed_everything
-
     with torch.random.fork_rng(devices=[]):
         seed_everything(derive(seed, "weights"))
         architecture = architecture_class(config, dict(fields))

@@ -366,7 +366,7 @@ class _Fault(GanError):
 def _checked(hook: str, type_: type[Entry], answer: object) -> list[Entry]:
     if answer is None or isinstance(answer, (str, bytes, Mapping)) or not isinstance(answer, Iterable):
         raise _Fault(f"{hook} returned {type(answer).__name__}, and it gives {type_.__name__}s")
-    entries: list[Entry] = []
+    entries: dict[str, Entry] = {}
     for entry in answer:
         if not isinstance(entry, type_):
             raise _Fault(f"{hook} gave {type(entry).__name__} {entry!r:.60}, and it gives {type_.__name__}s")
@@ -375,12 +375,12 @@ def _checked(hook: str, type_: type[Entry], answer: object) -> list[Entry]:
                 raise _Fault(f"{hook} gave an entry whose {text} is no text: {getattr(entry, text)!r:.60}")
         if not NAME.fullmatch(entry.name):
             raise _Fault(f"{hook} gave the name {entry.name!r}: lower-case letters, digits and hyphens only")
-        if any(entry.name == other.name for other in entries):
+        if entry.name in entries:
             raise _Fault(f"{hook} gave the name '{entry.name}' twice")
         if len(entries) >= MAX_ENTRIES:
             raise _Fault(f"{hook} gave more than {MAX_ENTRIES:,} entries")
-        entries.append(entry)
-    return entries
+        entries[entry.name] = entry
+    return list(entries.values())
 
 
 def _misspelt(plugin: object) -> list[str]:

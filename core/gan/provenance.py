@@ -123,13 +123,54 @@ def versions(distributions: Mapping[str, str]) -> dict[str, str]:
     return {**found, **distributions}
 
 
-def changes(manifest: Mapping[str, Any], distributions: Mapping[str, str]) -> list[str]:
-    """What is installed in another version than when `manifest` was written: ``"torch 2.12.0 -> 2.13.0"``."""
+def changes(manifest: Mapping[str, Any], distributions: Mapping[str, str] | None = None) -> list[str]:
+    """What is installed in another version than when `manifest` was written: ``"torch 2.12.0 -> 2.13.0"``.
+
+    Without `distributions` the plugins are those that the manifest names, as they are installed now.
+    """
     before = manifest.get("versions")
     before = before if isinstance(before, dict) else {}
+    if distributions is None:
+        distributions = {}
+        for name in before:
+            try:
+                distributions[name] = metadata.version(name)
+            except (metadata.PackageNotFoundError, ValueError):
+                continue
+        before = {name: found for name, found in before.items() if name in versions(distributions)}
     now = versions(distributions)
     names = [name for name in {**before, **now} if before.get(name) != now.get(name)]
     return [f"{name} {before.get(name, 'none')} -> {now.get(name, 'none')}" for name in names]
+
+
+def differences(before: Mapping[str, Any], now: Mapping[str, Any], ignore: Sequence[str] = ()) -> list[str]:
+    """What differs between two nested records: ``"recipe.training.batch: 8 -> 16"``, sorted.
+
+    `ignore` names keys by their path, with everything below them.
+    """
+    one, other = _flat(before, ""), _flat(now, "")
+    found = []
+    for path in sorted({**one, **other}):
+        skip = any(path == name or path.startswith(name + ".") for name in ignore)
+        if not skip and one.get(path, _ABSENT) != other.get(path, _ABSENT):
+            found.append(f"{path}: {_brief(one.get(path, _ABSENT))} -> {_brief(other.get(path, _ABSENT))}")
+    return found
+
+
+_ABSENT = object()
+
+
+def _flat(value: Any, path: str) -> dict[str, Any]:
+    if isinstance(value, Mapping) and value:
+        return {k: v for key, item in value.items() for k, v in _flat(item, f"{path}.{key}" if path else key).items()}
+    if isinstance(value, (list, tuple)) and value:
+        return {k: v for index, item in enumerate(value) for k, v in _flat(item, f"{path}.{index}").items()}
+    return {path: value}
+
+
+def _brief(value: Any) -> str:
+    text = "none" if value is _ABSENT else str(value)
+    return text if len(text) <= 40 else text[:37] + "..."
 
 
 def machine() -> dict[str, Any]:

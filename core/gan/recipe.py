@@ -54,6 +54,12 @@ class Training(Section):
         None, gt=0, description="Stop after so many minutes even when `samples` are not reached; none: never."
     )
     batch: int = Field(64, gt=0, description="Real samples in one update, over all processes.")
+    micro_batch: int | None = Field(
+        None,
+        gt=0,
+        description="Samples that go through the networks at once on each process, a divisor of its share of `batch`; "
+        "less memory, the gradient of the whole batch. None: all of them, halved when memory runs out.",
+    )
     ema_half_life: int = Field(
         0, ge=0, description="Half-life of the averaged weights, in real samples shown; 0: no averaging."
     )
@@ -86,9 +92,10 @@ class Evaluation(Section):
 
 
 class PhaseLength(Section):
-    """Length of one phase."""
+    """Length and batch of one phase; what is not said stays as the architecture says."""
 
-    samples: int = Field(gt=0, description="Real samples shown.")
+    samples: int | None = Field(None, gt=0, description="Real samples shown.")
+    batch: int | None = Field(None, gt=0, description="Real samples in one update; none: `training.batch`.")
 
 
 class Recipe(Section):

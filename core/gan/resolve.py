@@ -79,18 +79,18 @@ def look_up(values: Mapping[str, Any], plugins: Plugins) -> Parts:
     recipe = validated(Recipe, values, "")
     plugins.require(recipe.plugin)
     architecture = plugins.find("gan_architectures", recipe.architecture, recipe.plugin)
-    modality = plugins.find("gan_modalities", architecture.entry.modality)
+    modality = plugins.find("gan_modalities", architecture.entry.modality, prefer=recipe.plugin)
     architecture_class = plugins.load(architecture)
     modality_class = plugins.load(modality)
     modality_config = validated(modality_class.Config, recipe.modality, "modality")
     model_config = validated(architecture_class.Config, recipe.model, "model")
     owners = [architecture, modality]
-    found = plugins.find("gan_losses", recipe.loss.name)
+    found = plugins.find("gan_losses", recipe.loss.name, prefer=recipe.plugin)
     owners.append(found)
     loss = _constructed(plugins.load(found), recipe.loss.settings, f"loss '{recipe.loss.name}'")
     penalties: dict[str, Penalty] = {}
     for number, named in enumerate(recipe.penalties):
-        found = plugins.find("gan_penalties", named.name)
+        found = plugins.find("gan_penalties", named.name, prefer=recipe.plugin)
         owners.append(found)
         if named.name in penalties:
             raise UsageError(f"penalties.{number}: '{named.name}' stands twice")
@@ -138,7 +138,7 @@ def find_source(parts: Parts, plugins: Plugins, *, prepare: bool = True) -> Path
     if path.exists() or os.sep in source or source.startswith("."):
         return path
     try:
-        owned = plugins.find("gan_datasets", source)
+        owned = plugins.find("gan_datasets", source, prefer=parts.modality.info.name)
     except UnknownName as error:
         raise UsageError(f"data.source: no file or folder '{source}', and {error}") from None
     entry = owned.entry
@@ -165,10 +165,11 @@ class Game:
     phases: list[Phase]
 
 
-def build_game(parts: Parts, fields: Mapping[str, Any]) -> Game:
+def build_game(parts: Parts, fields: Mapping[str, Any], total: int | None = None) -> Game:
     """The networks with their first weights, the optimisers and the phases of the recipe.
 
-    Completes ``parts.recipe`` with every optimiser setting and phase length.
+    `total` shortens or lengthens the whole training to so many real samples, each phase in its share. Completes
+    ``parts.recipe`` with every optimiser setting and the length of every phase that ``training.samples`` does not give.
     """
     recipe = parts.recipe
     architecture = build(parts.architecture_class, parts.model_config, fields, recipe.seed, parts.title)
@@ -186,21 +187,34 @@ def build_game(parts: Parts, fields: Mapping[str, Any]) -> Game:
     for name in recipe.phases:
         if name not in names:
             raise UnknownName("phase", name, names)
-    phases = [
-        dataclasses.replace(phase, samples=recipe.phases[phase.name].samples) if phase.name in recipe.phases else phase
-        for phase in phases
-    ]
+    phases = [_as_recipe_says(phase, recipe.phases.get(phase.name)) for phase in phases]
     lengths = phase_lengths(phases, recipe.training.samples)
+    if total is not None:
+        lengths = [max(1, round(length * total / sum(lengths))) for length in lengths]
+    open_length = next((n for p, n in zip(phases, lengths, strict=True) if p.samples is None), recipe.training.samples)
+    phases = [
+        phase if phase.samples is None else dataclasses.replace(phase, samples=length)
+        for phase, length in zip(phases, lengths, strict=True)
+    ]
+    tick = recipe.training.tick or max(recipe.training.batch, sum(lengths) // 50)
     parts.recipe = recipe.model_copy(
         update={
             "optimizers": {n: _plain(dataclasses.asdict(player.optimizer)) for n, player in players.items()},
-            "phases": {p.name: recipes.PhaseLength(samples=n) for p, n in zip(phases, lengths, strict=True)},
-            "training": recipe.training.model_copy(
-                update={"tick": recipe.training.tick or max(recipe.training.batch, sum(lengths) // 50)}
-            ),
+            "phases": {
+                p.name: recipes.PhaseLength(samples=p.samples, batch=p.batch)
+                for p in phases
+                if p.samples is not None or p.batch is not None
+            },
+            "training": recipe.training.model_copy(update={"tick": tick, "samples": open_length}),
         }
     )
     return Game(architecture, players, phases)
+
+
+def _as_recipe_says(phase: Phase, settings: recipes.PhaseLength | None) -> Phase:
+    if settings is None:
+        return phase
+    return dataclasses.replace(phase, samples=settings.samples or phase.samples, batch=settings.batch or phase.batch)
 
 
 def _plain(values: dict[str, Any]) -> dict[str, Any]:
@@ -249,14 +263,14 @@ class DryRun:
     """Bytes: weights, gradients, optimisers, averages, activations (measured on a batch of two)."""
 
 
-def dry_run(values: Mapping[str, Any], plugins: Plugins) -> DryRun:
+def dry_run(values: Mapping[str, Any], plugins: Plugins, *, total: int | None = None) -> DryRun:
     """Resolve a recipe, build its networks, estimate its memory; nothing is written and no data is read."""
     from gan.memory import estimate
 
     parts = look_up(values, plugins)
     find_source(parts, plugins, prepare=False)
     fields = fields_without_data(parts, plugins)
-    game = build_game(parts, fields)
+    game = build_game(parts, fields, total)
     device = Device(torch.device("cpu"), torch.float32)
     counts = {n: sum(p.numel() for _, p in pl.named_parameters()) for n, pl in game.players.items()}
     memory = estimate(game.architecture, game.players, game.phases, fields, parts.recipe.training, device)

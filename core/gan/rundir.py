@@ -170,6 +170,14 @@ class RunFolder:
                     raise busy from error
         return descriptor
 
+    def sweep(self) -> None:
+        """Remove files that a killed process left unfinished. Call it with the lock held."""
+        for folder in (self.path, self.previews, self.samples, self.evaluation):
+            for name in os.listdir(folder) if folder.is_dir() else []:
+                if name.startswith(ASIDE):
+                    with contextlib.suppress(OSError):
+                        (folder / name).unlink()
+
     def append_metrics(self, record: Mapping[str, Any]) -> None:
         """Add one line of strict JSON (a number that is not finite becomes null) and sync it.
 

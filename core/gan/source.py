@@ -26,7 +26,7 @@ MAX_RATIO = 200
 """Largest ratio of unpacked to packed size of one archive member over 1 MiB."""
 
 
-class Companion(Exception):  # noqa: N818  (no error)
+class Companion(Exception):
     """Raised by `Modality.read`: another file's samples hold this one already (the second picture of a pair)."""
 
 

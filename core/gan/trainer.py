@@ -8,7 +8,6 @@ preview nor a checkpoint changes what follows, and a resumed training needs no r
 
 from __future__ import annotations
 
-import math
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
@@ -20,12 +19,12 @@ import torch
 from torch import Tensor, nn
 
 from gan.contracts import Samples
-from gan.device import Device, average_gradients, seed_everything
+from gan.device import Device, average_gradients, out_of_memory, seed_everything
 from gan.draws import StepDraws, derive
-from gan.ema import Average
 from gan.errors import GanError, NumericError, UsageError
-from gan.game import Batch, Optimizer, Phase, Player, Turn
+from gan.game import Batch, Phase, Player, Turn
 from gan.recipe import Training
+from gan.seat import Seat, Skips
 from gan.stats import Stats
 
 AGREE_EVERY = 16
@@ -69,57 +68,6 @@ class Tick:
     """Whether training ends here."""
 
 
-class _Seat:
-    """A player at work: its parameters, its optimiser, its average."""
-
-    def __init__(self, name: str, player: Player, training: Training, lazy: Sequence[int], device: Device) -> None:
-        self.name = name
-        self.settings = player.optimizer
-        self.named = dict(player.named_parameters())
-        self.parameters = list(self.named.values())
-        if not self.parameters:
-            raise GanError(f"player '{name}' has no parameters")
-        self.correction = 1.0 / (1.0 + sum(1.0 / every for every in lazy))
-        self.optimizer = _build_optimizer(self.settings, self.parameters, self.correction)
-        self.fused = bool(self.optimizer.defaults.get("fused"))
-        self.average = (
-            Average(self.named, training.ema_half_life, training.ema_rampup)
-            if player.average and training.ema_half_life
-            else None
-        )
-        self.scaler = torch.amp.GradScaler(device.place.type) if device.dtype == torch.float16 else None
-
-    def set_step_size(self, progress: float, shown: int) -> None:
-        """The schedule of `Optimizer`, corrected for lazy turns."""
-        settings = self.settings
-        scale = self.correction
-        if settings.schedule != "constant" and progress > settings.decay_start:
-            done = (progress - settings.decay_start) / max(1.0 - settings.decay_start, 1e-12)
-            done = min(done, 1.0)
-            fall = done if settings.schedule == "linear" else 0.5 * (1.0 - math.cos(math.pi * done))
-            scale *= 1.0 - (1.0 - settings.final) * fall
-        if settings.warmup_samples:
-            scale *= min(1.0, (shown + 1) / settings.warmup_samples)
-        for group in self.optimizer.param_groups:
-            group["lr"] = settings.lr * scale
-
-
-def _build_optimizer(settings: Optimizer, parameters: list[nn.Parameter], correction: float) -> torch.optim.Optimizer:
-    lr = settings.lr * correction
-    betas = (float(settings.betas[0]) ** correction, float(settings.betas[1]) ** correction)
-    if settings.name == "adam":
-        return torch.optim.Adam(parameters, lr=lr, betas=betas, eps=settings.eps, fused=True)
-    if settings.name == "adamw":
-        groups = [
-            {"params": [p for p in parameters if p.ndim >= 2], "weight_decay": settings.weight_decay},
-            {"params": [p for p in parameters if p.ndim < 2], "weight_decay": 0.0},
-        ]
-        return torch.optim.AdamW([g for g in groups if g["params"]], lr=lr, betas=betas, eps=settings.eps, fused=True)
-    if settings.name == "rmsprop":
-        return torch.optim.RMSprop(parameters, lr=lr, alpha=betas[1], eps=settings.eps)
-    return torch.optim.SGD(parameters, lr=lr, momentum=betas[0], fused=True)
-
-
 class Trainer:
     """Trains `architecture` by playing `phases`.
 
@@ -149,14 +97,25 @@ class Trainer:
         self._seed = seed
         self._lengths = phase_lengths(self.phases, training.samples)
         self._check(players)
-        lazy = {name: [t.every for t in _turns_of(self.phases, name) if t.every > 1] for name in players}
-        self.seats = {n: _Seat(n, player, training, lazy[n], device) for n, player in players.items()}
+        lazy = {name: [t.every for t in _turns_of(self.phases, name) if t.every > 1 and t.lazy] for name in players}
+        self.seats = {n: Seat(n, player, training, lazy[n], device) for n, player in players.items()}
         if training.compile:
             for module in self.architecture.children():
                 module.compile()
         self.stats = Stats()
         self._progress = _Progress()
         self._skipped = torch.zeros((), device=device.place)
+        if training.micro_batch is not None:
+            share = training.batch // device.processes
+            if share % training.micro_batch:
+                raise UsageError(
+                    f"training.micro_batch is {training.micro_batch}, no divisor of {share} samples a process"
+                )
+            self._progress.parts = share // training.micro_batch
+            if not self.can_split(self._progress.parts):
+                raise UsageError(
+                    f"training.micro_batch makes {self._progress.parts} parts; a phase's own batch has no such parts"
+                )
         tick = training.tick or max(1, self.total // 50)
         self._tick = max(tick, 1)
 
@@ -171,6 +130,36 @@ class Trainer:
         return self._progress.samples
 
     @property
+    def rollbacks(self) -> int:
+        """How often this training was led back to an earlier state (see `avoid`)."""
+        return self._progress.rollbacks
+
+    @property
+    def parts(self) -> int:
+        """In how many parts a batch goes through the networks."""
+        return self._progress.parts
+
+    def can_split(self, parts: int) -> bool:
+        """Whether a process's batch can be taken in so many equal parts."""
+        shares = [self._size(phase) // self.device.processes for phase in self.phases]
+        return all(parts <= share and share % parts == 0 for share in shares)
+
+    def split(self, parts: int) -> None:
+        """From now on take every batch in `parts` parts."""
+        self._progress.parts = parts
+
+    def avoid(self, failed_at: int) -> None:
+        """After an earlier state was loaded: go on with other random numbers, and past the data up to `failed_at`."""
+        progress = self._progress
+        progress.rollbacks += 1
+        repeats = max(turn.repeats for phase in self.phases for turn in phase.turns)
+        progress.passed_over += max(0, failed_at - progress.samples) + repeats * max(map(self._size, self.phases))
+        self._skipped.zero_()
+        for seat in self.seats.values():
+            seat.skips.zero_()
+            seat.most_skips.zero_()
+
+    @property
     def seconds(self) -> float:
         """Of training, up to the last tick, over all the run's processes' lives."""
         return self._progress.seconds
@@ -178,11 +167,17 @@ class Trainer:
     @property
     def finished(self) -> bool:
         """Whether nothing is left to train."""
-        return self._progress.phase >= len(self.phases)
+        progress = self._progress
+        return progress.phase == len(self.phases) - 1 and progress.position >= self._lengths[-1]
 
     def owners(self) -> dict[str, Any]:
         """Every part with a state, by name; each has state_dict and load_state_dict."""
-        owners: dict[str, Any] = {"architecture": self.architecture, "progress": self._progress, "stats": self.stats}
+        owners: dict[str, Any] = {
+            "architecture": self.architecture,
+            "progress": self._progress,
+            "stats": self.stats,
+            "skips": Skips(self._skipped, self.seats),
+        }
         for name, seat in self.seats.items():
             owners[f"optimizer-{name}"] = seat.optimizer
             if seat.average is not None:
@@ -219,23 +214,26 @@ class Trainer:
         time_at_tick = clock
         started = progress.seconds
         while not self.finished:
-            phase, length = self.phases[progress.phase], self._lengths[progress.phase]
-            self._iterate(phase, length)
-            stopping = self._agreed(stop() or self._out_of_time(started + time.monotonic() - clock))
-            if progress.position >= length:
+            if progress.position >= self._lengths[progress.phase]:
                 progress.phase += 1
                 progress.position = 0
                 progress.iteration = 0
+            phase, length = self.phases[progress.phase], self._lengths[progress.phase]
+            self._iterate(phase, length)
+            stopping = self._agreed(stop() or self._out_of_time(started + time.monotonic() - clock))
+            ended = progress.position >= length
             crossed = progress.samples // self._tick > progress.last_tick
-            if crossed or stopping or progress.position == 0:
+            if crossed or stopping or ended:
                 if crossed:
                     progress.last_tick = progress.samples // self._tick
                 self.device.synchronize()
                 now = time.monotonic()
                 progress.seconds = started + now - clock
-                skipped = self._skipped_since()
-                final = self.finished or stopping
-                if crossed or progress.position == 0 or (final and self._out_of_time(progress.seconds)):
+                out_of_time = self._out_of_time(progress.seconds)
+                final = self.finished or (stopping and out_of_time)
+                if crossed or ended or final:
+                    self._check_skips()
+                    skipped = self._skipped_since()
                     terms = self.stats.collect()
                     rate = (progress.samples - shown_at_tick) / max(now - time_at_tick, 1e-9)
                     on_tick(
@@ -261,22 +259,24 @@ class Trainer:
 
     def _iterate(self, phase: Phase, length: int) -> None:
         progress = self._progress
-        batch = self.training.batch
+        batch = self._size(phase)
         share = min(1.0, progress.position / length)
         repeats = max(turn.repeats for turn in phase.turns)
         reals: list[dict[str, Tensor]] = []
         for repeat in range(repeats):
-            reals.append(self._real(progress.samples + repeat * batch))
-        shared: dict[str, Any] = {}
+            reals.append(self._real(progress.samples + progress.passed_over + repeat * batch, batch))
+        shared: list[dict[str, Any]] = [{} for _ in range(progress.parts)]
         updated: set[str] = set()
         for number, turn in enumerate(phase.turns):
             if progress.iteration % turn.every:
                 continue
             seat = self.seats[turn.player]
-            seat.set_step_size(share, progress.samples)
+            seat.set_step_size(share, progress.samples, turn.rate)
             for repeat in range(turn.repeats):
-                seed = derive(self._seed, "turn", phase.name, progress.iteration, number, repeat)
-                self._update(seat, turn, phase, self._batch(reals[repeat], seed, share, shared))
+                purpose: list[str | int] = ["turn", phase.name, progress.iteration, number, repeat]
+                if progress.rollbacks:
+                    purpose.append(f"rollback {progress.rollbacks}")
+                self._update(seat, turn, phase, reals[repeat], derive(self._seed, *purpose), share, shared)
             updated.add(turn.player)
         shown = repeats * batch
         for name in updated:
@@ -287,9 +287,13 @@ class Trainer:
         progress.position += shown
         progress.samples += shown
 
-    def _real(self, position: int) -> dict[str, Tensor]:
-        """This process's part of the global batch at `position`, on the device."""
-        count = self.training.batch // self.device.processes
+    def _size(self, phase: Phase) -> int:
+        """Real samples in one update of a phase, over all processes."""
+        return self.training.batch if phase.batch is None else phase.batch
+
+    def _real(self, position: int, total: int) -> dict[str, Tensor]:
+        """This process's part of the global batch of `total` samples at `position`, on the device."""
+        count = total // self.device.processes
         indices = self._order.indices(position + self.device.rank * count, count)
         fields = {}
         for name, values in self.data.take(indices).items():
@@ -301,46 +305,83 @@ class Trainer:
             fields[name] = tensor
         return fields
 
-    def _batch(self, fields: dict[str, Tensor], seed: int, progress: float, shared: dict[str, Any]) -> Batch:
-        total, processes = self.training.batch, self.device.processes
-        count = total // processes
-        seed_everything(seed + self.device.rank)
-        draws = StepDraws(seed, total, self.device.rank * count, count, self.device.place)
+    def _batch(
+        self, fields: dict[str, Tensor], seed: int, progress: float, shared: dict[str, Any], part: int, parts: int
+    ) -> Batch:
+        """Part `part` of `parts` of a turn's batch; the global generators are seeded for it."""
+        total = self._size(self.phases[self._progress.phase])
+        count = total // self.device.processes // parts
+        place = self.device.rank * parts + part
+        seed_everything(seed + place, self.device.place)
+        draws = StepDraws(seed, total, place * count, count, self.device.place)
+        if parts > 1:
+            fields = {name: values[part * count : (part + 1) * count] for name, values in fields.items()}
         return Batch(fields, draws, self._progress.position, progress, shared)
 
-    def _update(self, seat: _Seat, turn: Turn, phase: Phase, batch: Batch) -> None:
-        with self.device.autocast():
-            terms = turn.objective(batch)
-            total = sum((value for name, value in terms.items() if not name.startswith("_")), start=torch.zeros(()))
-        if not isinstance(total, Tensor) or total.numel() != 1 or not total.requires_grad:
-            raise GanError(
-                f"phase '{phase.name}': the objective of player '{turn.player}' gave no differentiable scalar; "
-                "its terms must depend on the player's parameters"
-            )
-        for name, value in terms.items():
-            self.stats.report(f"{turn.player}/{name}", value)
+    def _update(
+        self,
+        seat: Seat,
+        turn: Turn,
+        phase: Phase,
+        real: dict[str, Tensor],
+        seed: int,
+        share: float,
+        shared: list[dict[str, Any]],
+    ) -> None:
+        parts, weight = len(shared), turn.every if turn.lazy else 1
         for parameter in seat.parameters:
             parameter.grad = None
-        scaled = total * turn.every if turn.every > 1 else total
-        if seat.scaler is not None:
-            scaled = seat.scaler.scale(scaled)
-        scaled.backward(inputs=seat.parameters)  # type: ignore[no-untyped-call]
+        losses = []
+        for part in range(parts):
+            batch = self._batch(real, seed, share, shared[part], part, parts)
+            total = self._objective(turn, phase, batch)
+            losses.append(total.detach())
+            scaled = total * (weight / parts) if weight > 1 or parts > 1 else total
+            if seat.scaler is not None:
+                scaled = seat.scaler.scale(scaled)
+            scaled.backward(inputs=seat.parameters)  # type: ignore[no-untyped-call]
         gradients = [parameter.grad for parameter in seat.parameters if parameter.grad is not None]
         if self.device.processes > 1:
             average_gradients(gradients, self.device.processes)
-        self._step(seat, gradients, phase)
+        self._step(seat, gradients, losses, phase)
         for parameter in seat.parameters:
             parameter.grad = None
         if turn.after is not None:
             with torch.no_grad():
-                turn.after(batch)
+                turn.after(batch if parts == 1 else self._batch(real, seed, share, shared[0], 0, 1))
 
-    def _step(self, seat: _Seat, gradients: list[Tensor], phase: Phase) -> None:
-        """Clip and step, unless the gradient is not finite: then this update is not made, and it is counted."""
+    def _objective(self, turn: Turn, phase: Phase, batch: Batch) -> Tensor:
+        """The sum that is minimised; its terms are reported."""
+        place = f"phase '{phase.name}', player '{turn.player}', at {self._progress.samples:,} samples"
+        try:
+            with self.device.autocast():
+                terms = turn.objective(batch)
+        except (GanError, MemoryError, torch.OutOfMemoryError):
+            raise
+        except Exception as error:
+            if out_of_memory(error):
+                raise
+            raise GanError(f"{place}: the objective failed: {type(error).__name__}: {error}") from error
+        total = sum((value for name, value in terms.items() if not name.startswith("_")), start=torch.zeros(()))
+        if not isinstance(total, Tensor) or total.numel() != 1 or not total.requires_grad:
+            raise GanError(
+                f"{place}: the objective gave no differentiable scalar; "
+                "its terms must depend on the player's parameters"
+            )
+        for name, value in terms.items():
+            self.stats.report(f"{turn.player}/{name}", value)
+        return total
+
+    def _step(self, seat: Seat, gradients: list[Tensor], losses: list[Tensor], phase: Phase) -> None:
+        """Clip and step, unless loss or gradient is not finite: then this update is not made, and it is counted."""
         if seat.scaler is not None:
             seat.scaler.unscale_(seat.optimizer)
         norm = torch.nn.utils.get_total_norm(gradients)
-        bad = (~torch.isfinite(norm)).to(torch.float32)
+        finite = torch.isfinite(norm)
+        if self.device.processes == 1:  # losses differ between processes, gradients do not: all must decide alike
+            for loss in losses:
+                finite = finite & torch.isfinite(loss)
+        bad = (~finite).to(torch.float32)
         self.stats.report(f"{seat.name}/_gradient_norm", torch.nan_to_num(norm, nan=0.0, posinf=0.0, neginf=0.0))
         if seat.settings.clip_norm > 0:
             torch._foreach_mul_(gradients, (seat.settings.clip_norm / (norm + 1e-6)).clamp(max=1.0))
@@ -354,18 +395,23 @@ class Trainer:
         elif not bad.item():
             seat.optimizer.step()
         self._skipped += bad
-        if self.device.place.type == "cpu":
-            self._count_in_a_row(bool(bad.item()), seat, phase)
+        seat.skips.add_(bad).mul_(bad)
+        torch.maximum(seat.most_skips, seat.skips, out=seat.most_skips)
+        if self.device.place.type == "cpu" and bad:
+            self._check_skips()
 
-    def _count_in_a_row(self, bad: bool, seat: _Seat, phase: Phase) -> None:
-        progress = self._progress
-        progress.skips_in_a_row = progress.skips_in_a_row + 1 if bad else 0
-        if progress.skips_in_a_row > self.training.max_skips:
-            raise NumericError(
-                f"phase '{phase.name}', player '{seat.name}': {progress.skips_in_a_row} gradients in a row were not "
-                f"finite at {progress.samples:,} samples; none reached the weights. Lower optimizers.{seat.name}.lr, "
-                "or resume from the last checkpoint with another setting"
-            )
+    def _check_skips(self) -> None:
+        """Raise when a player's updates were skipped too often in a row. On an accelerator it is asked at ticks."""
+        for seat in self.seats.values():
+            most = int(seat.most_skips.item())
+            seat.most_skips.copy_(seat.skips)
+            if most > self.training.max_skips:
+                progress = self._progress
+                raise NumericError(
+                    f"phase '{self.phases[progress.phase].name}', player '{seat.name}', at "
+                    f"{progress.samples:,} samples: loss or gradient was not finite {most} times in a row, more than "
+                    f"training.max_skips; none of it reached the weights. Lower optimizers.{seat.name}.lr."
+                )
 
     def _skipped_since(self) -> int:
         skipped = int(self._skipped.item())
@@ -373,9 +419,11 @@ class Trainer:
         return skipped
 
     def _check(self, players: Mapping[str, Player]) -> None:
-        batch, processes = self.training.batch, self.device.processes
-        if batch % processes:
-            raise UsageError(f"training.batch is {batch}, no multiple of the {processes} processes")
+        processes = self.device.processes
+        for phase in self.phases:
+            if self._size(phase) % processes:
+                where = "training.batch" if phase.batch is None else f"phases.{phase.name}.batch"
+                raise UsageError(f"{where} is {self._size(phase)}, no multiple of the {processes} processes")
         owners: dict[int, str] = {}
         for name, player in players.items():
             for _, parameter in player.named_parameters():
@@ -404,7 +452,11 @@ class _Progress:
     samples: int = 0
     """Real samples shown in all phases."""
     last_tick: int = 0
-    skips_in_a_row: int = 0
+    parts: int = 1
+    """In how many parts a batch goes through the networks."""
+    rollbacks: int = 0
+    passed_over: int = 0
+    """Real samples that were passed over after a roll-back."""
     seconds: float = field(default=0.0)
 
     def state_dict(self) -> dict[str, Any]:

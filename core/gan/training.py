@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import json
-import signal
-import threading
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, nullcontext
+import os
+from collections.abc import Callable, Mapping
+from contextlib import nullcontext
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from types import FrameType
 from typing import Any
 
 import numpy as np
@@ -18,23 +17,36 @@ import torch
 
 from gan import provenance
 from gan import recipe as recipes
-from gan.checkpoint import Checkpoints
+from gan.checkpoint import Checkpoint, Checkpoints
 from gan.contracts import Metric, MetricValue, Samples
 from gan.data import Order, Pack
 from gan.device import choose
 from gan.draws import derive
-from gan.errors import BadData, CheckpointError, Stopped
+from gan.errors import BadData, CheckpointError, GanError, PluginError
 from gan.evaluation import measure
-from gan.files import make_dirs, write_bytes, write_json, write_text
+from gan.files import make_dirs, sync_tree, write_bytes, write_json, write_text
 from gan.model import Model
 from gan.plots import plot_training
 from gan.plugins import Plugins
+from gan.recovery import Recovery
 from gan.report import Reporter
-from gan.resolve import Game, Parts, build_game, look_up, open_data
+from gan.resolve import Parts, build_game, look_up, open_data
 from gan.rundir import RunFolder
+from gan.signals import StopSignals
 from gan.trainer import Tick, Trainer
+from gan.watch import Watch
 
 PREVIEW_SAMPLES = 16
+HARMLESS = (
+    "recipe.data.source",  # the data's content decides, not where it lies
+    "recipe.evaluation",
+    "recipe.training.minutes",
+    "recipe.training.device",
+    "recipe.training.checkpoint_ticks",
+    "recipe.training.keep_checkpoints",
+    "recipe.training.preview_ticks",
+)
+"""What may change between two lives of a run: it does not change what is trained."""
 
 
 @dataclass
@@ -70,37 +82,69 @@ class Result:
         }
 
 
-def start(values: Mapping[str, Any], plugins: Plugins, reporter: Reporter, *, out: Path | None = None) -> Result:
-    """Train a recipe in a new run folder."""
-    parts = look_up(values, plugins)
-    device = choose(parts.recipe.training.device, parts.recipe.training.precision)
-    pack = _open_in_turn(parts, plugins, reporter, device.rank)
-    modality = parts.modality_class(parts.modality_config, pack.facts)
-    game = build_game(parts, modality.fields)
-    session = _Session(parts, plugins, reporter, pack, game, device)
-    path = out or RunFolder.next_path(Path("runs"), parts.recipe.plugin, parts.recipe.architecture)
-    if device.rank:
-        return session.follow()
-    run = RunFolder.create(path)
-    with run.lock():
-        write_text(run.recipe, recipes.dump(parts.recipe))
-        write_json(run.facts, pack.facts)
-        write_json(run.manifest, session.manifest_at_start(run))
-        return session.lead(run)
-
-
-def resume(path: Path, plugins: Plugins, reporter: Reporter) -> Result:
-    """Go on from the newest good checkpoint of a run; nothing but the folder is needed."""
-    run = RunFolder.open(path)
-    parts = look_up(recipes.read_values(run.recipe), plugins)
-    device = choose(parts.recipe.training.device, parts.recipe.training.precision)
-    with run.lock() if device.rank == 0 else nullcontext():
+def start(
+    values: Mapping[str, Any],
+    plugins: Plugins,
+    reporter: Reporter,
+    *,
+    out: Path | None = None,
+    total: int | None = None,
+) -> Result:
+    """Train a recipe in a new run folder; `total` real samples in all, where it is given."""
+    if out is not None and int(os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")) and (out / "recipe.yaml").is_file():
+        return resume(out, plugins, reporter)  # torchrun repeats the command after a process died
+    signals = StopSignals()
+    with signals.caught():
+        parts = look_up(values, plugins)
+        device = choose(parts.recipe.training.device, parts.recipe.training.precision)
         pack = _open_in_turn(parts, plugins, reporter, device.rank)
-        modality = parts.modality_class(parts.modality_config, pack.facts)
-        game = build_game(parts, modality.fields)
-        session = _Session(parts, plugins, reporter, pack, game, device)
-        session.load(run)
-        return session.lead(run) if device.rank == 0 else session.follow()
+        session = _Session(parts, plugins, reporter, pack, device, signals, total)
+        path = out or RunFolder.next_path(Path("runs"), parts.recipe.plugin, parts.recipe.architecture)
+        if device.rank:
+            session.open(RunFolder(path))
+            return session.follow()
+        run = RunFolder.create(path)
+        with run.lock():
+            signals.remedy = f"go on with: gan resume {run.path}"
+            write_text(run.recipe, recipes.dump(parts.recipe))
+            write_json(run.facts, pack.facts)
+            write_json(run.manifest, session.manifest())
+            session.open(run)
+            return session.lead()
+
+
+def resume(path: Path, plugins: Plugins, reporter: Reporter, *, force: bool = False) -> Result:
+    """Go on from the newest good checkpoint of a run; nothing but the folder is needed.
+
+    Raises `CheckpointError` that lists the differences when the recipe, the data or a plugin is not what the run was
+    trained with so far, unless `force`. A finished run is left as it is.
+    """
+    run = RunFolder.open(path)
+    signals = StopSignals()
+    signals.remedy = f"go on with: gan resume {run.path}"
+    with signals.caught():
+        parts = look_up(recipes.read_values(run.recipe), plugins)
+        finished = _finished(run, parts)
+        if finished is not None:
+            reporter.note(f"{run.path} is finished; nothing was changed")
+            return finished
+        device = choose(parts.recipe.training.device, parts.recipe.training.precision)
+        with run.lock() if device.rank == 0 else nullcontext():
+            pack = _open_in_turn(parts, plugins, reporter, device.rank)
+            session = _Session(parts, plugins, reporter, pack, device, signals)
+            session.open(run, force=force)
+            return session.lead() if device.rank == 0 else session.follow()
+
+
+def _finished(run: RunFolder, parts: Parts) -> Result | None:
+    """The result of a run that has ended and whose recipe nobody has changed since."""
+    result = run.evaluation / "result.json"
+    if not result.is_file() or provenance.read_manifest(run.manifest).get("exit") != "finished":
+        return None
+    newest = Checkpoints(run.checkpoints).newest()
+    if newest is None or provenance.differences(newest.about["recipe"], parts.recipe.model_dump(mode="json")):
+        return None
+    return _result_from(json.loads(result.read_text(encoding="utf-8")))
 
 
 def _open_in_turn(parts: Parts, plugins: Plugins, reporter: Reporter, rank: int) -> Pack:
@@ -117,11 +161,24 @@ def _open_in_turn(parts: Parts, plugins: Plugins, reporter: Reporter, rank: int)
 class _Session:
     """One process's work on one training."""
 
-    def __init__(self, parts: Parts, plugins: Plugins, reporter: Reporter, pack: Pack, game: Game, device: Any) -> None:
+    def __init__(
+        self,
+        parts: Parts,
+        plugins: Plugins,
+        reporter: Reporter,
+        pack: Pack,
+        device: Any,
+        signals: StopSignals,
+        total: int | None = None,
+    ) -> None:
         self.parts = parts
         self.plugins = plugins
         self.reporter = reporter
         self.pack = pack
+        self.device = device
+        self.signals = signals
+        self.modality = parts.modality_class(parts.modality_config, pack.facts)
+        game = build_game(parts, self.modality.fields, total)
         self.recipe = parts.recipe
         self.train_rows, self.real_rows = pack.split(self.recipe.data.holdout)
         training = self.recipe.training
@@ -140,15 +197,27 @@ class _Session:
             self.recipe.seed,
             device,
         )
-        self.device = device
-        self.modality = parts.modality_class(parts.modality_config, pack.facts)
         self.model = Model(game.architecture, self.modality, parts.title, device.place)
-        self.signals = StopSignals()
         self.metrics = self._metrics()
         self.last_terms: dict[str, float] = {}
-        self._real: Samples | None = None
+        self.watch = Watch()
+        self._saved_at = -1
 
-    def manifest_at_start(self, run: RunFolder) -> dict[str, Any]:
+    def about(self) -> dict[str, Any]:
+        """What a checkpoint says of its run, and what must be the same to go on from it."""
+        return {
+            "architecture": self.parts.title,
+            "recipe": self.recipe.model_dump(mode="json"),
+            "data": {
+                "fingerprint": self.pack.fingerprint,
+                "samples": self.pack.count,
+                "files": len(self.pack.files),
+                "skipped": len(self.pack.skipped),
+            },
+            "distributions": dict(self.parts.distributions),
+        }
+
+    def manifest(self) -> dict[str, Any]:
         """The record that `gan.provenance` keeps."""
         return provenance.manifest_start(
             recipe=self.recipe.model_dump(mode="json"),
@@ -166,57 +235,118 @@ class _Session:
             processes=self.device.processes,
         )
 
-    def load(self, run: RunFolder) -> None:
+    def open(self, run: RunFolder, *, force: bool = False) -> None:
         """Take over the newest good checkpoint, or start anew where a run was killed before its first one."""
-        self.checkpoints = Checkpoints(run.checkpoints, self.recipe.training.keep_checkpoints)
+        self.run = run
+        self.checkpoints = Checkpoints(
+            run.checkpoints,
+            self.recipe.training.keep_checkpoints,
+            warn=self.reporter.warn,
+            saved=lambda path: self.reporter.saved(path, int(path.name.removeprefix("samples-"))),
+        )
+        if self.device.rank == 0:
+            run.sweep()
+            self.checkpoints.sweep()
+        self._meet()
         newest = self.checkpoints.newest()
         if newest is not None:
+            self._compare(newest, force)
             newest.load(self.trainer.owners())
         if self.device.rank == 0:
-            self.checkpoints.sweep()
             run.rewind_metrics(self.trainer.samples)
+            if not run.facts.exists():
+                write_json(run.facts, self.pack.facts)
+            if not run.manifest.exists():
+                write_json(run.manifest, self.manifest())
+            elif newest is not None:
+                manifest = provenance.read_manifest(run.manifest)
+                changed = provenance.changes(manifest, self.parts.distributions)
+                if changed:
+                    self.reporter.warn(f"versions have changed, so numbers may differ: {', '.join(changed)}")
+                resumed = provenance.manifest_resumed(
+                    manifest, samples=newest.samples, distributions=self.parts.distributions
+                )
+                write_json(run.manifest, resumed)
+        self._meet()
+
+    def _compare(self, checkpoint: Checkpoint, force: bool) -> None:
+        found = provenance.differences(checkpoint.about, self.about(), ignore=HARMLESS)
+        if not found:
+            return
+        shown = "; ".join(found[:5]) + (f"; and {len(found) - 5} more" if len(found) > 5 else "")
+        if not force:
+            raise CheckpointError(
+                f"{checkpoint.path}: this run was trained with something else: {shown}. "
+                "Put it back as it was, or go on all the same with --force"
+            )
+        self.reporter.warn(f"going on although something changed: {shown}")
+
+    def _meet(self) -> None:
+        """Where several processes train, all wait here for each other."""
+        if self.device.processes > 1:
+            torch.distributed.barrier()
 
     def follow(self) -> Result:
         """The part of a process that is not the first: train, write nothing."""
-        with self.signals.caught():
-            self.trainer.run(lambda tick: None, self.signals)
+        self._train(lambda tick: None)
         return Result(Path(), self.parts.title, self.trainer.samples, 0.0, {}, [], [])
 
-    def lead(self, run: RunFolder) -> Result:
+    def lead(self) -> Result:
         """Train and write the run folder."""
-        self.checkpoints = Checkpoints(run.checkpoints, self.recipe.training.keep_checkpoints)
+        run = self.run
         for folder in (run.previews, run.samples, run.evaluation):
             make_dirs(folder)
         self.reporter.started(run.path, self.parts.title, self.trainer.samples, self.trainer.total)
-        untrained_file = run.evaluation / "untrained.json"
-        if self.trainer.samples == 0 and not untrained_file.exists():
-            write_json(untrained_file, [asdict(value) for value in self._measure()])
-            self._preview(run)
-        untrained = [MetricValue(**value) for value in json.loads(untrained_file.read_text())]
-        done_before = self.trainer.finished
         reason = "failed"
         try:
-            with self.signals.caught():
-                if not done_before:
-                    self.trainer.run(lambda tick: self._on_tick(run, tick), self.signals)
-                    if self.signals.wanted is not None and not self.trainer.finished:
-                        self._save(run)
-                        reason = f"stopped by {self.signals.wanted.name}"
-                        raise Stopped(f"stopped at {self.trainer.samples:,} samples; go on with: gan resume {run.path}")
-                result = self._finish(run, untrained)
-                reason = "finished"
-                return result
+            untrained_file = run.evaluation / "untrained.json"
+            if self.trainer.samples == 0 and not untrained_file.exists():
+                self._preview()
+                write_json(untrained_file, [asdict(value) for value in self._measure()])
+            if not self.trainer.finished:
+                with contextlib.suppress(FileNotFoundError):  # of a run that somebody has made longer
+                    (run.evaluation / "result.json").unlink()
+                self._train(self._on_tick)
+            untrained = [MetricValue(**value) for value in json.loads(untrained_file.read_text(encoding="utf-8"))]
+            result = self._finish(untrained)
+            reason = "finished"
+            return result
+        except BaseException as error:
+            reason = _reason(error, self.signals)
+            raise
         finally:
-            self.checkpoints.wait()
-            if not (done_before and reason == "finished"):
+            with self.signals.patient():
+                self.checkpoints.wait()
                 write_json(run.manifest, provenance.manifest_end(run.manifest, reason, self.trainer.samples))
 
-    def _on_tick(self, run: RunFolder, tick: Tick) -> None:
+    def _train(self, on_tick: Callable[[Tick], None]) -> None:
+        """To the end of training, or until a signal: then the state is saved and `Stopped` raised.
+
+        Gradients that are not finite and memory that runs out lead back to the last good checkpoint, as
+        `gan.recovery` says.
+        """
+        recovery = Recovery(self.trainer, self.checkpoints, self.run, self.reporter)
+        if self.device.rank == 0 and not self.checkpoints.all():
+            self._save()
+        with self.signals.patient():
+            try:
+                recovery.run(lambda: self.trainer.run(on_tick, self.signals))
+            except GanError as error:
+                if type(error) is not GanError:
+                    raise
+                raise PluginError(self.recipe.plugin, f"{self.parts.title}: {error}") from error
+            if self.device.rank == 0 and self._saved_at != self.trainer.samples:
+                self._save()
+            self.checkpoints.wait()
+        if self.signals.wanted is not None and not self.trainer.finished:
+            raise self.signals.stopped(f" and saved at {self.trainer.samples:,} samples")
+
+    def _on_tick(self, tick: Tick) -> None:
         training = self.recipe.training
         number = tick.samples // (training.tick or 1)
         if tick.terms:
             self.last_terms = tick.terms
-        run.append_metrics(
+        self.run.append_metrics(
             {
                 "samples": tick.samples,
                 "phase": tick.phase,
@@ -225,17 +355,20 @@ class _Session:
             }
         )
         self.reporter.tick(tick)
+        for warning in self.watch.look(tick):
+            self.reporter.warn(warning)
         if training.preview_ticks and (number % training.preview_ticks == 0 or tick.final):
-            self._preview(run)
+            self._preview()
         if number % training.checkpoint_ticks == 0 or tick.final:
-            self._save(run)
+            self._save()
 
-    def _save(self, run: RunFolder) -> None:
-        path = self.checkpoints.save(self.trainer.samples, self.trainer.owners(), {"architecture": self.parts.title})
-        self.reporter.saved(path, self.trainer.samples)
+    def _save(self) -> None:
+        """Take a copy of the state and write it while the training goes on; the reporter hears when it is safe."""
+        self.checkpoints.save(self.trainer.samples, self.trainer.owners(), self.about(), background=True)
+        self._saved_at = self.trainer.samples
 
-    def _preview(self, run: RunFolder) -> None:
-        path = run.previews / f"samples-{self.trainer.samples:09d}.png"
+    def _preview(self) -> None:
+        path = self.run.previews / f"samples-{self.trainer.samples:09d}.png"
         samples = self._generate(PREVIEW_SAMPLES, derive(self.recipe.seed, "preview"))
         _write_picture(self.modality.preview(samples), path)
         self.reporter.preview(path)
@@ -257,7 +390,8 @@ class _Session:
     def _metrics(self) -> dict[str, Metric]:
         names = self.recipe.evaluation.metrics
         wanted = list(self.parts.modality_class.metrics if names is None else names)
-        return {name: self.plugins.load(self.plugins.find("gan_metrics", name))() for name in wanted}
+        prefer = self.parts.modality.info.name
+        return {n: self.plugins.load(self.plugins.find("gan_metrics", n, prefer=prefer))() for n in wanted}
 
     def _measure(self) -> list[MetricValue]:
         if not self.metrics:
@@ -268,14 +402,13 @@ class _Session:
         generated = self._generate(count, derive(self.recipe.seed, "evaluation"))
         return measure(self.metrics, generated, real, self.modality)
 
-    def _finish(self, run: RunFolder, untrained: list[MetricValue]) -> Result:
-        """Artefacts, metrics, pictures and the model card."""
+    def _finish(self, untrained: list[MetricValue]) -> Result:
+        """Artefacts, metrics, pictures and the model card; the result is written when all else is on the disk."""
+        run = self.run
         self.reporter.note("making samples and measuring them")
         result_file = run.evaluation / "result.json"
-        if result_file.exists():  # a finished run that is resumed stays as it is
+        if result_file.exists():  # it was killed between its result and the end of its record
             return _result_from(json.loads(result_file.read_text()))
-        if not self.checkpoints.all():
-            raise CheckpointError(f"{run.checkpoints} holds no checkpoint of the finished training")
         count = self.recipe.evaluation.artefacts
         samples = self._generate(count, self.recipe.seed) if count else {}
         artefacts = self.model.write(samples, run.samples) if count else []
@@ -288,7 +421,7 @@ class _Session:
             self.parts.title,
             self.trainer.samples,
             self.trainer.seconds,
-            {name: value for name, value in self._last_losses(run).items() if "/_" not in name},
+            {name: value for name, value in self._last_losses().items() if "/_" not in name},
             metrics,
             untrained,
             artefacts,
@@ -296,14 +429,23 @@ class _Session:
             f"{len(self.pack):,} samples of {len(self.pack.files):,} files of {self.recipe.data.source}",
         )
         write_text(run.card, model_card(result, self.parts, self.pack))
+        sync_tree(run.samples)
         write_json(result_file, result.summary())
         return result
 
-    def _last_losses(self, run: RunFolder) -> dict[str, float]:
+    def _last_losses(self) -> dict[str, float]:
         if not self.last_terms:
-            records = run.read_metrics()
+            records = self.run.read_metrics()
             return dict(records[-1]["terms"]) if records else {}
         return self.last_terms
+
+
+def _reason(error: BaseException, signals: StopSignals) -> str:
+    """Why a run ended, for its record."""
+    if signals.wanted is not None:
+        return f"stopped by {signals.wanted.name}"
+    lines = str(error).splitlines()
+    return f"{type(error).__name__}: {lines[0] if lines else ''}"[:300]
 
 
 def _result_from(summary: dict[str, Any]) -> Result:
@@ -361,31 +503,3 @@ def model_card(result: Result, parts: Parts, pack: Pack) -> str:
                 f"| {value.name} | {value.value:.4g} | {real} | {'' if untrained is None else f'{untrained:.4g}'} |"
             )
     return "\n".join(lines) + "\n"
-
-
-class StopSignals:
-    """Turns SIGINT and SIGTERM into a wish that the trainer asks for after each iteration."""
-
-    def __init__(self) -> None:
-        self.wanted: signal.Signals | None = None
-
-    @contextmanager
-    def caught(self) -> Iterator[None]:
-        """Within it the signals only set `wanted`; outside the main thread nothing is caught."""
-        if threading.current_thread() is not threading.main_thread():
-            yield
-            return
-
-        def remember(number: int, frame: FrameType | None) -> None:
-            self.wanted = signal.Signals(number)
-
-        before = {number: signal.signal(number, remember) for number in (signal.SIGINT, signal.SIGTERM)}
-        try:
-            yield
-        finally:
-            for number, handler in before.items():
-                signal.signal(number, handler)
-
-    def __call__(self) -> bool:
-        """Whether somebody asked to stop."""
-        return self.wanted is not None

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
@@ -47,7 +47,7 @@ def plugins(ctx: click.Context, hook: str | None, as_json: bool) -> None:
     elif as_json:
         _print_json([_described(found, info) for info in infos])
     else:
-        rows = [("NAME", "DISTRIBUTION", "STATUS", "OFFERS")]
+        rows: list[tuple[str, ...]] = [("NAME", "DISTRIBUTION", "STATUS", "OFFERS")]
         rows += [(i.name, i.title, _SHOWN.get(i.status, i.status), _summary(found, i)) for i in infos]
         _table(rows)
         for info in infos:
@@ -177,7 +177,7 @@ def _plural(word: str) -> str:
     return _PLURALS.get(word, word + "s")
 
 
-def _table(rows: list[tuple[str, ...]]) -> None:
+def _table(rows: Sequence[tuple[str, ...]]) -> None:
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]) - 1)]
     for row in rows:
         cells = [cell.ljust(width) for cell, width in zip(row, widths, strict=False)]

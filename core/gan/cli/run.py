@@ -26,7 +26,7 @@ def complete_plugin(ctx: click.Context, param: click.Parameter, incomplete: str)
 @click.option("--recipe", "recipe_name", metavar="FILE|NAME", help="A recipe file, or the name of one of the plugin's.")
 @click.option("--data", metavar="PATH|NAME", help="A folder, file or archive, or a named data set.")
 @click.option("--set", "settings", multiple=True, metavar="KEY=VALUE", help="Change a setting; may be repeated.")
-@click.option("--samples", type=click.IntRange(min=1), help="Length, in real samples shown.")
+@click.option("--samples", type=click.IntRange(min=1), help="Length of all phases together, in real samples shown.")
 @click.option("--minutes", type=float, help="Stop after so many minutes at the latest.")
 @click.option("--seed", type=click.IntRange(min=0), help="Everything random follows from it.")
 @click.option("--out", type=click.Path(path_type=Path), help="The run folder; a new one in ./runs if not given.")
@@ -58,24 +58,22 @@ def run(
 
     flags = {
         "data.source": data,
-        "training.samples": samples,
         "training.minutes": minutes,
         "seed": seed,
         "training.device": device,
     }
     changes = [f"{key}={_yaml(value)}" for key, value in flags.items() if value is not None]
     values = with_settings(values, [*changes, *settings])
-    if samples is not None:
-        _shorten(values, samples)
     if dry_run:
-        _show_dry_run(values, plugins, as_json)
+        _show_dry_run(values, plugins, samples, as_json)
         return
     from gan.cli.progress import choose_reporter
     from gan.training import start
 
     reporter = choose_reporter(quiet=quiet, as_json=as_json)
+    _warn_of_versions(recipe_name, reporter)
     try:
-        result = start(values, plugins, reporter, out=out)
+        result = start(values, plugins, reporter, out=out, total=samples)
     finally:
         getattr(reporter, "close", lambda: None)()
     if result.run != Path():
@@ -83,6 +81,8 @@ def run(
 
 
 def _values(plugins: Any, plugin: str | None, architecture: str | None, recipe_name: str | None) -> dict[str, Any]:
+    if plugin is not None:
+        plugins.require(plugin)  # before torch is imported: what is wrong with it is told at once
     from gan import recipe as recipes
     from gan.resolve import recipe_values
 
@@ -101,6 +101,17 @@ def _values(plugins: Any, plugin: str | None, architecture: str | None, recipe_n
     return found
 
 
+def _warn_of_versions(recipe_name: str | None, reporter: Any) -> None:
+    """A recipe that lies in a run folder is done again: say what is installed in another version than then."""
+    from gan import provenance
+
+    manifest = Path(recipe_name).parent / "manifest.json" if recipe_name else None
+    if manifest is not None and manifest.is_file():
+        changed = provenance.changes(provenance.read_manifest(manifest))
+        if changed:
+            reporter.warn(f"versions have changed since that run, so numbers may differ: {', '.join(changed)}")
+
+
 def _yaml(value: Any) -> str:
     import yaml
 
@@ -108,22 +119,11 @@ def _yaml(value: Any) -> str:
     return text.removesuffix("\n...\n").strip()
 
 
-def _shorten(values: dict[str, Any], samples: int) -> None:
-    """``--samples`` is the whole length: phases with a length of their own in the recipe keep their shares of it."""
-    phases: dict[str, Any] = values.get("phases") or {}
-    lengths: dict[str, Any] = {n: p.get("samples") for n, p in phases.items() if isinstance(p, dict)}
-    if not lengths or not all(isinstance(n, int) and n > 0 for n in lengths.values()):
-        return
-    total = sum(lengths.values())
-    for name, length in lengths.items():
-        phases[name] = {"samples": max(1, round(length * samples / total))}
-
-
-def _show_dry_run(values: dict[str, Any], plugins: Any, as_json: bool) -> None:
+def _show_dry_run(values: dict[str, Any], plugins: Any, samples: int | None, as_json: bool) -> None:
     from gan import recipe as recipes
     from gan.resolve import dry_run
 
-    found = dry_run(values, plugins)
+    found = dry_run(values, plugins, total=samples)
     total = sum(found.memory.values())
     if as_json:
         from gan.cli.progress import print_json
@@ -144,10 +144,11 @@ def _show_dry_run(values: dict[str, Any], plugins: Any, as_json: bool) -> None:
 
 @click.command(epilog="Example: gan resume runs/music-musegan-0001")
 @click.argument("run_folder", metavar="RUN", type=click.Path(path_type=Path))
+@click.option("--force", is_flag=True, help="Go on although the recipe, the data or a plugin has changed.")
 @click.option("--quiet", is_flag=True, help="Say only what is wrong.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object a line, for programs.")
 @click.pass_context
-def resume(ctx: click.Context, run_folder: Path, quiet: bool, as_json: bool) -> None:
+def resume(ctx: click.Context, run_folder: Path, force: bool, quiet: bool, as_json: bool) -> None:
     """Go on from a run's newest good checkpoint; nothing but the folder is needed."""
     plugins = installed(ctx)
     from gan.cli.progress import choose_reporter
@@ -155,7 +156,7 @@ def resume(ctx: click.Context, run_folder: Path, quiet: bool, as_json: bool) -> 
 
     reporter = choose_reporter(quiet=quiet, as_json=as_json)
     try:
-        result = go_on(run_folder, plugins, reporter)
+        result = go_on(run_folder, plugins, reporter, force=force)
     finally:
         getattr(reporter, "close", lambda: None)()
     if result.run != Path():

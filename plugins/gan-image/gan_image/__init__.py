@@ -7,7 +7,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from gan.contracts import ArchitectureEntry, DatasetEntry, MetricEntry, ModalityEntry, RecipeEntry
+from gan.contracts import (
+    ArchitectureEntry,
+    DatasetEntry,
+    ExtractorEntry,
+    MetricEntry,
+    ModalityEntry,
+    RecipeEntry,
+)
 from gan.hookspecs import hookimpl
 
 __version__ = "0.1.0"
@@ -87,6 +94,51 @@ def gan_metrics() -> Iterator[MetricEntry]:
         summary="Mean absolute difference between a picture and its translation there and back",
         target="gan_image.metrics:CycleError",
         modality="image",
+    )
+
+
+@hookimpl
+def gan_extractors() -> Iterator[ExtractorEntry]:
+    """Networks that look at pictures. Only the scores of inception-v3-2015 are FID, KID and IS without a name."""
+    yield ExtractorEntry(
+        name="inception-v3-2015",
+        summary="FID's own network: 2,048 features and 1,008 classes of ImageNet, pictures at 299 pixels",
+        target="gan_image.extractors.inception:InceptionExtractor",
+        modality="image",
+        paper="Szegedy et al.: Rethinking the Inception architecture for computer vision, 2016, arXiv:1512.00567",
+        weights="pt_inception-2015-12-05-6726825d.pth, 96 MB",
+    )
+    yield ExtractorEntry(
+        name="squeezenet",
+        summary="SqueezeNet 1.0 on ImageNet: 512 features and 1,000 classes, pictures at 227 pixels",
+        target="gan_image.extractors.squeezenet:SqueezeNetExtractor",
+        modality="image",
+        paper="Iandola et al.: SqueezeNet: AlexNet-level accuracy with 50x fewer parameters, 2016, arXiv:1602.07360",
+        weights="squeezenet1_0_imagenet.npz, 1 MB",
+    )
+    yield ExtractorEntry(
+        name="resnet20",
+        summary="ResNet-20 on CIFAR-10: 64 features and 10 classes, pictures at 32 pixels",
+        target="gan_image.extractors.resnet20:ResNet20Extractor",
+        modality="image",
+        paper="He et al.: Deep residual learning for image recognition, 2016, arXiv:1512.03385",
+        weights="cifar10_resnet20.npz, 1 MB",
+    )
+    yield ExtractorEntry(
+        name="lenet5",
+        summary="LeNet-5 on MNIST: 120 features and 10 digits, pictures at 32 pixels",
+        target="gan_image.extractors.lenet5:LeNet5Extractor",
+        modality="image",
+        paper="LeCun et al.: Gradient-based learning applied to document recognition, 1998",
+        weights="mnist_lenet5.npz, 0.2 MB",
+    )
+    yield ExtractorEntry(
+        name="vision-model",
+        summary="any vision model of transformers, from a folder: fid[vision-model=FOLDER]",
+        target="gan_image.extractors.vision_model:VisionModelExtractor",
+        modality="image",
+        paper="Wolf et al.: Transformers: state-of-the-art natural language processing, 2020, arXiv:1910.03771",
+        weights="a folder with config.json and model.safetensors",
     )
 
 

@@ -1,0 +1,44 @@
+# Everything a checkout needs: `make run`, `make test`. Python 3.11 or newer is enough; the rest is installed into .venv.
+PYTHON ?= $(shell command -v python3.11 || command -v python3)
+PLUGINS := $(sort $(patsubst %/pyproject.toml,%,$(wildcard plugins/*/pyproject.toml)))
+VENV := .venv
+STAMP := $(VENV)/.installed
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+
+.PHONY: help install run test test-all lint bench clean
+
+help:
+	@echo "make run       install everything, train the music plugin's default recipe, end with music"
+	@echo "make test      install everything, run the tests"
+	@echo "make test-all  the slow ones too"
+	@echo "make lint      ruff, mypy, import rules"
+	@echo "make bench     the benchmarks (hours; see benchmarks/README.md)"
+
+install: $(STAMP)
+
+$(STAMP): pyproject.toml constraints.txt $(PLUGINS:%=%/pyproject.toml)
+	$(PYTHON) -m venv $(VENV)
+	$(VENV)/bin/python -m pip install --quiet -c constraints.txt -e ".[dev]" $(PLUGINS:%=-e ./%)
+	$(VENV)/bin/python -m compileall -q core plugins
+	@touch $(STAMP)
+
+run: install
+	$(VENV)/bin/gan run --plugin music
+
+test: install
+	$(VENV)/bin/python -m pytest -n 2
+
+test-all: install
+	$(VENV)/bin/python -m pytest -n 2 -m "slow or not slow"
+
+lint: install
+	$(VENV)/bin/ruff check .
+	$(VENV)/bin/ruff format --check .
+	$(VENV)/bin/mypy
+	$(VENV)/bin/lint-imports
+
+bench: install
+	$(VENV)/bin/python benchmarks/run.py
+
+clean:
+	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache

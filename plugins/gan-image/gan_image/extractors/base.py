@@ -1,0 +1,98 @@
+"""What the extractors share: pictures out of samples, colours, resizing, batches."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, ClassVar
+
+import numpy as np
+import torch
+from gan.contracts import Features, Modality
+from gan.errors import BadData
+from gan.weights import find_weights
+from torch import Tensor, nn
+
+if TYPE_CHECKING:
+    from gan.contracts import Samples
+
+LUMA = (0.299, 0.587, 0.114)
+"""Weights of red, green and blue in a grey value: ITU-R BT.601."""
+
+
+def pictures(samples: Samples) -> np.ndarray:
+    """``(N, channels, height, width)`` uint8: the field ``image``, or ``target`` where pictures come in pairs."""
+    for name in ("image", "target"):
+        if name in samples:
+            return samples[name]
+    raise BadData(f"the samples hold no pictures (fields: {', '.join(samples)})")
+
+
+def rgb(batch: Tensor) -> Tensor:
+    """``(n, 1 | 3 | 4, h, w)`` 0 … 255 -> ``(n, 3, h, w)``: grey is repeated, what is transparent shows white."""
+    if batch.shape[1] == 1:
+        return batch.expand(-1, 3, -1, -1)
+    if batch.shape[1] == 4:
+        cover = batch[:, 3:] / 255
+        return batch[:, :3] * cover + 255 * (1 - cover)
+    return batch
+
+
+def grey(batch: Tensor) -> Tensor:
+    """``(n, 1 | 3 | 4, h, w)`` 0 … 255 -> ``(n, 1, h, w)``."""
+    if batch.shape[1] == 1:
+        return batch
+    weights = torch.tensor(LUMA, device=batch.device).view(1, 3, 1, 1)
+    return (rgb(batch) * weights).sum(1, keepdim=True)
+
+
+def resized(batch: Tensor, side: int) -> Tensor:
+    """Bilinear with half-pixel centres, low-passed where it shrinks (as Pillow does), to ``(n, c, side, side)``."""
+    if batch.shape[-2:] == (side, side):
+        return batch
+    return nn.functional.interpolate(batch, (side, side), mode="bilinear", align_corners=False, antialias=True)
+
+
+class NetworkExtractor:
+    """A network with fixed weights. Subclasses say where these are, how pictures enter and what comes out."""
+
+    version: ClassVar[str] = "1"
+    preprocessing: ClassVar[str]
+    file: ClassVar[str]
+    """Usual name of the file of weights."""
+    sha256: ClassVar[str]
+    batch: ClassVar[int] = 64
+    """Pictures that go through the network at once."""
+
+    def __init__(self, weights: Path | None = None, device: str = "cpu") -> None:
+        network = self.build(find_weights(self.file, self.sha256, weights))
+        self.device = torch.device(device)
+        self.network = network.requires_grad_(False).eval().to(self.device, memory_format=torch.channels_last)
+
+    def build(self, file: Path) -> nn.Module:
+        """The network with its weights; called with pictures it gives ``(vectors, logits or None)``."""
+        raise NotImplementedError
+
+    def prepare(self, batch: Tensor) -> Tensor:
+        """``(n, channels, h, w)`` float32 0 … 255 -> what the network is given."""
+        raise NotImplementedError
+
+    def __call__(self, samples: Samples, modality: Modality) -> Features:
+        """Vectors ``(N, d)`` and, where the network classifies, probabilities ``(N, classes)``."""
+        images = pictures(samples)
+        vectors, probabilities = [], []
+        with torch.inference_mode():
+            for start in range(0, len(images), self.batch):
+                part = torch.from_numpy(np.array(images[start : start + self.batch])).to(self.device)
+                found, logits = self.network(self.prepare(part.float()).contiguous(memory_format=torch.channels_last))
+                vectors.append(found.float().cpu().numpy())
+                if logits is not None:
+                    probabilities.append(logits.float().softmax(1).cpu().numpy())
+        if not vectors:
+            raise BadData("no pictures to look at")
+        return Features(np.concatenate(vectors), np.concatenate(probabilities) if probabilities else None)
+
+
+def npz_state(file: Path) -> dict[str, Tensor]:
+    """The arrays of an ``.npz`` file as tensors; nothing is unpickled."""
+    with np.load(file, allow_pickle=False) as arrays:
+        return {name: torch.from_numpy(arrays[name]) for name in arrays.files}

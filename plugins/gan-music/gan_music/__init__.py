@@ -1,0 +1,82 @@
+"""Music for `gan`: MIDI phrases, MuseGAN and its metrics. Importing this module imports nothing heavy."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from gan.contracts import ArchitectureEntry, DatasetEntry, MetricEntry, ModalityEntry, RecipeEntry
+from gan.hookspecs import hookimpl
+
+__version__ = "0.1.0"
+
+_MUSEGAN = "Dong et al., MuseGAN: Multi-track Sequential GANs for Symbolic Music Generation, 2018, arXiv:1709.06298"
+
+
+@hookimpl
+def gan_modalities() -> Iterator[ModalityEntry]:
+    """Piano rolls of a few bars."""
+    yield ModalityEntry(
+        name="music",
+        summary="Phrases of a few bars and several instruments: MIDI, MusicXML, ABC",
+        target="gan_music.modality:Music",
+        dataset="bach-chorales",
+    )
+
+
+@hookimpl
+def gan_architectures() -> Iterator[ArchitectureEntry]:
+    """MuseGAN."""
+    yield ArchitectureEntry(
+        name="musegan",
+        summary="MuseGAN's compact networks: composer, jamming and hybrid",
+        target="gan_music.musegan:MuseGAN",
+        modality="music",
+        paper=_MUSEGAN,
+    )
+
+
+@hookimpl
+def gan_metrics() -> Iterator[MetricEntry]:
+    """The statistics that MuseGAN is judged by."""
+    yield MetricEntry(
+        name="music-statistics",
+        summary="Empty bars, pitch classes, qualified notes, polyphony, scale, drum pattern, tonal distance …",
+        target="gan_music.metrics:MusicStatistics",
+        modality="music",
+    )
+
+
+@hookimpl
+def gan_datasets() -> Iterator[DatasetEntry]:
+    """Music that needs no download."""
+    yield DatasetEntry(
+        name="bach-chorales",
+        summary="The 371 chorales of J. S. Bach that music21 carries (350 distinct, 349 of four voices)",
+        target="gan_music.chorales:bach_chorales",
+        modality="music",
+        licence="Music in the public domain; the encodings come with music21 (BSD) and stay in your installation",
+    )
+
+
+@hookimpl
+def gan_recipes() -> Iterator[RecipeEntry]:
+    """Trainings of MuseGAN."""
+    yield RecipeEntry(
+        name="default",
+        summary="Four-voice phrases after Bach's chorales, small networks, minutes on a CPU",
+        target="gan_music:recipes/default.yaml",
+        architecture="musegan",
+        default=True,
+    )
+    yield RecipeEntry(
+        name="compact",
+        summary="Drums, piano, guitar, bass and strings from a folder of MIDI files (--data), networks for a CPU",
+        target="gan_music:recipes/compact.yaml",
+        architecture="musegan",
+    )
+    yield RecipeEntry(
+        name="paper",
+        summary="MuseGAN as released: 2.6 and 1.4 million parameters, 16 million phrases, for a GPU (--data)",
+        target="gan_music:recipes/paper.yaml",
+        architecture="musegan",
+    )

@@ -1,0 +1,374 @@
+"""MuseGAN, the compact networks of its third release, for phrases of any number of tracks.
+
+Dong, Hsiao, Yang, Yang: MuseGAN: Multi-track Sequential Generative Adversarial Networks for Symbolic Music Generation
+and
+Accompaniment, AAAI 2018, arXiv:1709.06298. Section 4 has the three composition models:
+
+    composer   one z            one generator with a head a track        one critic of all tracks
+    jamming    one z a track    a generator a track                      a critic a track
+    hybrid     z and z a track  a generator a track sees both of them    one critic of all tracks
+
+Rolls are ``(N, track, bar, step, pitch)``, -1 silent and 1 sounding inside the networks; the convolutions run over bar,
+step and pitch. The critic's three streams see the roll, its chroma beat by beat, and where notes begin and end.
+
+One departure from the released code: it normalises the one channel before the final tanh, which begins with half of all
+notes sounding and stalls on sparse rolls. Here that layer has a bias that begins at the density of music;
+``output_norm: true`` brings the released form back, with its 2,578,127 and 1,366,865 parameters.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Literal
+
+import torch
+from gan.contracts import Field as DataField
+from gan.contracts import Loss, Penalty, Request
+from gan.draws import Draws
+from gan.errors import UsageError
+from gan.game import Batch, Optimizer, Phase, Player, Turn, adversarial_turns
+from gan.recipe import Section
+from pydantic import BaseModel, Field
+from torch import Tensor, nn
+from torch.nn.functional import leaky_relu, relu
+
+from gan_music.neurons import binarise
+
+
+class MuseGANConfig(Section):
+    """The size of the networks and how the game is played."""
+
+    composition: Literal["composer", "jamming", "hybrid"] = Field(
+        "composer", description="Who composes: see the paper's section 4."
+    )
+    latent: int = Field(
+        128,
+        ge=2,
+        description="Length of the latent vector that a track's generator sees (hybrid: half shared, half its own).",
+    )
+    width: int = Field(
+        512, ge=32, multiple_of=32, description="Channels of the widest layers; the others keep their proportion."
+    )
+    beats: int | None = Field(
+        None, ge=1, description="Beats of a bar; none: four when the steps allow it, else three, else one."
+    )
+    output_norm: bool = Field(
+        False, description="Normalise the channel before the final tanh as the released code does."
+    )
+    initial_density: float = Field(0.02, gt=0, lt=0.5, description="Share of the roll that sounds before training.")
+    critic_repeats: int = Field(5, ge=1, description="Updates of the critic for one of the generator.")
+    binarisation: Literal["threshold", "bernoulli"] = Field(
+        "threshold", description="A note sounds where its probability exceeds one half, or is drawn with it."
+    )
+
+
+class MuseGANOptions(BaseModel):
+    """What one call of `generate` may choose."""
+
+    model_config = {"extra": "forbid"}
+
+    binarisation: Literal["threshold", "bernoulli"] | None = Field(
+        None, description="threshold or bernoulli; none: the recipe's."
+    )
+    density: float | None = Field(
+        None,
+        gt=0,
+        lt=1,
+        description="Share of a phrase's cells that sound: the likeliest ones are taken. None: as trained.",
+    )
+    truncation: float = Field(
+        1.0, gt=0, le=1, description="Scale of the latent vectors; below 1 more typical and less varied."
+    )
+
+
+class Shape:
+    """How a bar and the pitches are divided among the layers."""
+
+    def __init__(self, shape: tuple[int, ...], beats: int | None) -> None:
+        if len(shape) != 4 or shape[3] % 12:
+            raise UsageError(f"musegan reads rolls (track, bar, step, pitch) of whole octaves, not {shape}")
+        self.tracks, self.bars, self.steps, self.pitches = shape
+        self.beats = beats or next(n for n in (4, 3, 1) if self.steps % n == 0)
+        if self.steps % self.beats:
+            raise UsageError(f"model.beats {self.beats} does not divide the {self.steps} steps of a bar")
+        beat = self.steps // self.beats
+        self.coarse = next(n for n in range(1, beat + 1) if beat % n == 0 and n * n >= beat)
+        self.fine = beat // self.coarse
+        octaves = self.pitches // 12
+        self.high = max(1, octaves // 2)
+        """The octaves grow from one to `high` and, two apart with a kernel of `span`, to all of them."""
+        self.span = octaves - 2 * (self.high - 1)
+
+
+class Up(nn.Module):
+    """A transposed convolution, batch normalisation, ReLU, on ``(N, bar, step, pitch, channel)``.
+
+    Where the stride is the kernel, which is nearly everywhere, each cell becomes a block of cells by one product of
+    matrices: on a CPU several times faster than the general convolution, with the same weights.
+    """
+
+    def __init__(
+        self, inside: int, outside: int, kernel: tuple[int, int, int], stride: tuple[int, int, int] | None = None
+    ) -> None:
+        super().__init__()
+        self.conv = nn.ConvTranspose3d(inside, outside, kernel, stride or kernel)
+        self.norm = nn.BatchNorm1d(outside)
+
+    def forward(self, cells: Tensor) -> Tensor:
+        """The cells, more of them."""
+        rows = spread(cells, self.conv)
+        return relu(self.norm(rows.flatten(0, 3))).view(rows.shape)
+
+
+class Down(nn.Module):
+    """A convolution and a leaky ReLU, on ``(N, bar, step, pitch, channel)``; nothing that mixes samples, for the
+    gradient
+    penalty's sake. Blocks of cells become one cell by one product of matrices."""
+
+    def __init__(
+        self, inside: int, outside: int, kernel: tuple[int, int, int], stride: tuple[int, int, int] | None = None
+    ) -> None:
+        super().__init__()
+        self.conv = nn.Conv3d(inside, outside, kernel, stride or kernel)
+
+    def forward(self, cells: Tensor) -> Tensor:
+        """The cells, fewer of them."""
+        return leaky_relu(gather(cells, self.conv), 0.2)
+
+
+def spread(cells: Tensor, conv: nn.ConvTranspose3d) -> Tensor:
+    """``conv`` of cells with the channels last."""
+    if conv.kernel_size != conv.stride:
+        return conv(cells.movedim(4, 1)).movedim(1, 4).contiguous()
+    count, bars, steps, pitches, inside = cells.shape
+    a, b, c = conv.kernel_size
+    weight = conv.weight.permute(0, 2, 3, 4, 1).flatten(1)  # (in, a·b·c·out)
+    blocks = (cells.reshape(-1, inside) @ weight).view(count, bars, steps, pitches, a, b, c, -1)
+    return blocks.permute(0, 1, 4, 2, 5, 3, 6, 7).reshape(count, bars * a, steps * b, pitches * c, -1) + conv.bias
+
+
+def gather(cells: Tensor, conv: nn.Conv3d) -> Tensor:
+    """``conv`` of cells with the channels last."""
+    assert conv.bias is not None
+    for axis, (size, step) in enumerate(zip(conv.kernel_size, conv.stride), 1):
+        cells = (
+            cells.unfold(axis, size, step) if size != step else cells.unflatten(axis, (-1, size)).movedim(axis + 1, -1)
+        )
+    weight = conv.weight.flatten(1)
+    rows = cells.reshape(-1, weight.shape[1])
+    return torch.addmm(conv.bias, rows, weight.t()).view(*cells.shape[:4], -1)
+
+
+class Head(nn.Module):
+    """The last layers of one track: pitches first then time, and time first then pitches, joined."""
+
+    def __init__(self, shape: Shape, width: int, config: MuseGANConfig) -> None:
+        super().__init__()
+        pitch, time = (1, 1, 12), (1, shape.fine, 1)
+        self.pitch_first = nn.Sequential(Up(width // 4, width // 16, pitch), Up(width // 16, width // 32, time))
+        self.time_first = nn.Sequential(Up(width // 4, width // 16, time), Up(width // 16, width // 32, pitch))
+        self.join = nn.Linear(width // 16, 1)
+        self.norm = nn.BatchNorm1d(1) if config.output_norm else nn.Identity()
+
+    def forward(self, features: Tensor) -> Tensor:
+        """``(N, bar, beat·coarse, octave, width/4) -> (N, bar, step, pitch)``, before the tanh."""
+        joined = self.join(torch.cat([self.pitch_first(features), self.time_first(features)], 4))
+        out: Tensor = self.norm(joined.flatten(0, 3)).view(joined.shape[:4])
+        return out
+
+
+class Generator(nn.Module):
+    """``(N, latent) -> (N, heads, bar, step, pitch)``, before the tanh."""
+
+    def __init__(self, shape: Shape, latent: int, heads: int, config: MuseGANConfig) -> None:
+        super().__init__()
+        width = config.width
+        self.trunk = nn.Sequential(
+            Up(latent, width, (shape.bars, 1, 1)),
+            Up(width, width // 2, (1, shape.beats, shape.high)),
+            Up(width // 2, width // 4, (1, shape.coarse, shape.span), (1, shape.coarse, 2)),
+        )
+        self.heads = nn.ModuleList(Head(shape, width, config) for _ in range(heads))
+
+    def forward(self, latent: Tensor) -> Tensor:
+        """``(N, latent) -> (N, heads, bar, step, pitch)``, before the tanh."""
+        features = self.trunk(latent[:, None, None, None, :])
+        return torch.stack([head(features) for head in self.heads], 1)
+
+
+class TrackView(nn.Module):
+    """The critic's look at the roll for one track: both orders of pitch and time, joined."""
+
+    def __init__(self, shape: Shape, tracks: int, width: int) -> None:
+        super().__init__()
+        pitch, time = (1, 1, 12), (1, shape.fine, 1)
+        self.pitch_first = nn.Sequential(Down(tracks, width // 32, pitch), Down(width // 32, width // 16, time))
+        self.time_first = nn.Sequential(Down(tracks, width // 32, time), Down(width // 32, width // 16, pitch))
+        self.join = Down(width // 8, width // 8, (1, 1, 1))
+
+    def forward(self, roll: Tensor) -> Tensor:
+        """``(N, bar, step, pitch, track) -> (N, bar, beat·coarse, octave, width/8)``."""
+        joined: Tensor = self.join(torch.cat([self.pitch_first(roll), self.time_first(roll)], 4))
+        return joined
+
+
+class Critic(nn.Module):
+    """``(N, track, bar, step, pitch)`` in -1 … 1 -> ``(N,)`` raw scores."""
+
+    def __init__(self, shape: Shape, tracks: int, width: int) -> None:
+        super().__init__()
+        self.shape = shape
+        self.views = nn.ModuleList(TrackView(shape, tracks, width) for _ in range(tracks))
+        self.merge = nn.Sequential(
+            Down(tracks * width // 8, width // 4, (1, shape.coarse, shape.span), (1, shape.coarse, 2)),
+            Down(width // 4, width // 2, (1, shape.beats, shape.high)),
+        )
+        self.chroma = nn.Sequential(
+            Down(tracks, width // 16, (1, 1, 12)), Down(width // 16, width // 8, (1, shape.beats, 1))
+        )
+        self.edges = nn.Sequential(
+            Down(tracks, width // 32, (1, shape.fine, 1)),
+            Down(width // 32, width // 16, (1, shape.coarse, 1)),
+            Down(width // 16, width // 8, (1, shape.beats, 1)),
+        )
+        bars = 2 if shape.bars > 1 else 1
+        self.phrase = Down(3 * width // 4, width, (bars, 1, 1), (1, 1, 1))
+        self.score = nn.Linear(width * (shape.bars - bars + 1), 1)
+
+    def forward(self, roll: Tensor) -> Tensor:
+        """``(N, track, bar, step, pitch) -> (N,)``."""
+        cells = roll.movedim(1, 4).contiguous()
+        bars = torch.cat(
+            [
+                self.merge(torch.cat([view(cells) for view in self.views], 4)),
+                self.chroma(chroma_of(cells, self.shape.beats)),
+                self.edges(edges_of(cells)),
+            ],
+            4,
+        )  # (N, bar, 1, 1, 3/4 width)
+        score: Tensor = self.score(self.phrase(bars).flatten(1))
+        return score.squeeze(1)
+
+
+def chroma_of(cells: Tensor, beats: int) -> Tensor:
+    """``(N, bar, step, pitch, track) -> (N, bar, beat, 12, track)``: how many cells sound of each pitch class."""
+    octaves = cells.unflatten(2, (beats, -1)).unflatten(4, (-1, 12))
+    return (octaves + 1).sum((3, 4)) / 2
+
+
+def edges_of(cells: Tensor) -> Tensor:
+    """``(N, bar, step, pitch, track) -> (N, bar, step, 1, track)``: notes that begin less notes that end at each
+    step."""
+    count = (cells + 1).sum(3, keepdim=True).flatten(1, 2) / 2
+    return torch.diff(count, dim=1, prepend=torch.zeros_like(count[:, :1])).unflatten(1, cells.shape[1:3])
+
+
+class MuseGAN(nn.Module):
+    """The game of the generators and the critic."""
+
+    Config = MuseGANConfig
+    Options = MuseGANOptions
+
+    def __init__(self, config: MuseGANConfig, fields: Mapping[str, DataField]) -> None:
+        super().__init__()
+        self.config = config
+        self.shape = shape = Shape(fields["roll"].shape, config.beats)
+        self.together = config.composition == "composer"
+        self.apart = config.composition == "jamming"
+        generators = 1 if self.together else shape.tracks
+        heads = shape.tracks if self.together else 1
+        self.shared_latent = {"composer": config.latent, "jamming": 0, "hybrid": config.latent // 2}[config.composition]
+        self.own_latent = config.latent - self.shared_latent
+        critics, seen = (shape.tracks, 1) if self.apart else (1, shape.tracks)
+        self.generators = nn.ModuleList(Generator(shape, config.latent, heads, config) for _ in range(generators))
+        self.critics = nn.ModuleList(Critic(shape, seen, config.width) for _ in range(critics))
+        self.apply(initialise)
+        if not config.output_norm:
+            for module in self.modules():
+                if isinstance(module, Head):
+                    nn.init.constant_(module.join.bias, bias_of(config.initial_density))  # type: ignore[arg-type]
+
+    # the game
+
+    def players(self) -> dict[str, Player]:
+        """A generator (its weights are averaged) and a critic, whatever number of networks each is made of."""
+        adam = Optimizer(lr=1e-3, betas=(0.5, 0.9))
+        return {
+            "generator": Player(self.generators, adam, average=True),
+            "discriminator": Player(self.critics, adam),
+        }
+
+    def phases(self, loss: Loss, penalties: Mapping[str, Penalty]) -> list[Phase]:
+        """One adversarial phase; in the jamming model as many games at once as there are tracks."""
+        games = [self._game(loss, penalties, index) for index in range(len(self.critics))]
+        return [Phase("adversarial", [side_by_side(turns) for turns in zip(*games)])]
+
+    def _game(self, loss: Loss, penalties: Mapping[str, Penalty], index: int) -> list[Turn]:
+        tracks = slice(index, index + 1) if self.apart else slice(None)
+        return adversarial_turns(
+            loss,
+            penalties,
+            real=lambda batch: batch["roll"][:, tracks].float() * 2 - 1,
+            fake=lambda batch: torch.tanh(self.compose(self.latents(batch.count, batch.draws), tracks)),
+            critic=self.critics[index],
+            critic_repeats=self.config.critic_repeats,
+        )
+
+    def compose(self, latents: Tensor, tracks: slice = slice(None)) -> Tensor:
+        """``(N, 1 or tracks, latent)`` latents -> ``(N, tracks, bar, step, pitch)``, before the tanh."""
+        if self.together:
+            out: Tensor = self.generators[0](latents[:, 0])
+            return out
+        chosen = range(*tracks.indices(self.shape.tracks))
+        return torch.cat([self.generators[track](latents[:, track]) for track in chosen], 1)
+
+    # samples
+
+    def latents(self, count: int, rng: Draws) -> Tensor:
+        """``(count, 1, latent)`` for the composer, else ``(count, tracks, latent)`` with the shared part repeated."""
+        parts = []
+        if self.shared_latent:
+            repeats = 1 if self.together else self.shape.tracks
+            parts.append(rng.truncated_normal(1, self.shared_latent).expand(-1, repeats, -1))
+        if self.own_latent:
+            parts.append(rng.truncated_normal(self.shape.tracks, self.own_latent))
+        return torch.cat(parts, 2)
+
+    def generate(self, count: int, rng: Draws, request: Request) -> dict[str, Tensor]:
+        """``roll (count, track, bar, step, pitch)`` bool."""
+        return self.decode(self.latents(count, rng), request)
+
+    def decode(self, latents: Tensor, request: Request) -> dict[str, Tensor]:
+        """The phrases of given latents; drawing notes uses numbers that the latent itself seeds."""
+        options = request.options if isinstance(request.options, MuseGANOptions) else MuseGANOptions()
+        logits = self.compose(latents * options.truncation)
+        return {"roll": binarise(logits, options.binarisation or self.config.binarisation, options.density, latents)}
+
+
+def side_by_side(turns: tuple[Turn, ...]) -> Turn:
+    """One turn that plays the same turn of several independent games; their losses add up."""
+    if len(turns) == 1:
+        return turns[0]
+
+    def objective(batch: Batch) -> dict[str, Tensor]:
+        total: dict[str, Tensor] = {}
+        for index, turn in enumerate(turns):
+            own = dataclasses.replace(batch, shared=batch.shared.setdefault(f"game {index}", {}))
+            for name, value in turn.objective(own).items():
+                total[name] = total[name] + value if name in total else value
+        return total
+
+    return dataclasses.replace(turns[0], objective=objective)
+
+
+def initialise(module: nn.Module) -> None:
+    """Weights from a normal distribution of deviation 0.05 cut at two deviations, no biases (released code)."""
+    if isinstance(module, (nn.ConvTranspose3d, nn.Conv3d, nn.Linear)):
+        nn.init.trunc_normal_(module.weight, std=0.05, a=-0.1, b=0.1)
+        nn.init.zeros_(module.bias)  # type: ignore[arg-type]
+
+
+def bias_of(density: float) -> float:
+    """The bias b whose tanh lies at a share `density` of the way from -1 to 1."""
+    return float(torch.atanh(torch.tensor(2 * density - 1)))

@@ -1,0 +1,33 @@
+"""Binary outputs: how real values become notes."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+
+def binarise(logits: Tensor, how: str, density: float | None, latents: Tensor) -> Tensor:
+    """``(N, …)`` values before the tanh -> bool of the same shape.
+
+    ``threshold``: true above 0. ``bernoulli``: true with probability (tanh + 1) / 2, from numbers that the row's
+    latent seeds,
+    so that a latent always gives the same phrase. `density`: the likeliest share of each row's cells instead.
+    """
+    if density is not None:
+        flat = logits.flatten(1)
+        wanted = max(1, round(density * flat.shape[1]))
+        chosen = torch.zeros_like(flat, dtype=torch.bool)
+        return chosen.scatter(1, flat.topk(wanted, dim=1).indices, True).view_as(logits)
+    if how == "threshold":
+        return logits > 0
+    probability = torch.sigmoid(2 * logits)
+    return torch.stack(
+        [torch.rand(p.shape, generator=seeded(z)).to(p.device) < p for p, z in zip(probability, latents)]
+    )
+
+
+def seeded(latent: Tensor) -> torch.Generator:
+    """A generator whose seed is a function of the bits of one latent."""
+    bits = latent.detach().float().cpu().contiguous().flatten().view(torch.int32).to(torch.int64)
+    weights = torch.arange(1, len(bits) + 1, dtype=torch.int64) * 2_654_435_761
+    return torch.Generator().manual_seed(int((bits * weights).sum().item()) & (2**63 - 1))

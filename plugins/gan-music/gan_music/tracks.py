@@ -1,0 +1,150 @@
+"""Which instruments of a file play which track of a phrase: named profiles and rules of one's own.
+
+A track is a list of rules. A rule is a General MIDI program (``33``), a range of programs (``"24-31"``), ``"drums"``
+(channel 10), ``"others"`` (everything pitched that no other track takes), the name of a track in the file with ``*``
+for
+any letters (``"MELODY"``, ``"*bass*"``; capitals do not matter), or ``"#2"``, the second pitched track of the file.
+
+For each instrument of a file the rules are tried in this order: names, drums, programs, others. Numbered rules only
+serve files in which no name fits. The first track that fits takes it.
+"""
+
+from __future__ import annotations
+
+import fnmatch
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from gan_music.score import Part
+
+Rule = int | str
+
+PROFILES: dict[str, dict[str, list[Rule]]] = {
+    "compact": {
+        "drums": ["drums"],
+        "piano": ["0-7"],
+        "guitar": ["24-31"],
+        "bass": ["32-39"],
+        "strings": ["48-55", "others"],
+    },
+    "paper": {
+        "bass": ["32-39"],
+        "drums": ["drums"],
+        "guitar": ["24-31"],
+        "piano": ["0-7"],
+        "strings": ["48-55", "others"],
+    },
+    "lpd-8": {
+        "drums": ["drums"],
+        "piano": ["0-7"],
+        "guitar": ["24-31"],
+        "bass": ["32-39"],
+        "ensemble": ["48-55"],
+        "reed": ["64-71"],
+        "synth-lead": ["80-87"],
+        "synth-pad": ["88-95"],
+    },
+    "chorale": {
+        "soprano": ["soprano*", "s.", "#1"],
+        "alto": ["alto*", "a.", "#2"],
+        "tenor": ["tenor*", "t.", "#3"],
+        "bass": ["bass*", "b.", "#4"],
+    },
+    "pop909": {"melody": ["melody"], "bridge": ["bridge"], "piano": ["piano"]},
+    "lead-sheet": {"melody": ["melody", "#1"], "chords": ["chords", "#2"]},
+}
+"""Profiles by name, each track name -> rules. `compact` and `paper` are MuseGAN's five families (Dong et al. 2018,
+section 5.1) in the order of its third and first release; `lpd-8` are those of its second."""
+
+PROGRAMS = {
+    "piano": 0, "guitar": 25, "bass": 33, "strings": 48, "ensemble": 48, "reed": 65, "synth-lead": 80, "synth-pad": 88,
+    "soprano": 52, "alto": 52, "tenor": 52, "melody": 0, "bridge": 0, "chords": 0,
+}  # fmt: skip
+"""General MIDI programs that tracks of these names are written with, unless the configuration says otherwise."""
+
+_RANGE = re.compile(r"(\d{1,3})\s*-\s*(\d{1,3})")
+
+
+def programs_of(rule: Rule) -> range | None:
+    """The programs that a rule names, or None for a rule of another kind. Raises `ValueError` outside 0 … 127."""
+    text = str(rule).strip()
+    if text.isdigit():
+        low = high = int(text)
+    elif match := _RANGE.fullmatch(text):
+        low, high = int(match[1]), int(match[2])
+    else:
+        return None
+    if not 0 <= low <= high <= 127:
+        raise ValueError(f"programs run from 0 to 127, not {text}")
+    return range(low, high + 1)
+
+
+@dataclass(frozen=True)
+class Track:
+    """One track of a phrase."""
+
+    name: str
+    rules: tuple[Rule, ...]
+    program: int
+    """General MIDI program, 0 … 127, that it is written with."""
+
+    @property
+    def drums(self) -> bool:
+        """Whether it is percussion: hits without length, never transposed."""
+        return "drums" in self.rules
+
+
+def resolve(tracks: str | Mapping[str, Sequence[Rule]], programs: Mapping[str, int]) -> tuple[Track, ...]:
+    """The tracks of a profile or of rules of one's own. Raises `ValueError` with a reason."""
+    if isinstance(tracks, str):
+        if tracks not in PROFILES:
+            raise ValueError(f"no profile '{tracks}' (known: {', '.join(PROFILES)}); or map track names to rules")
+        tracks = PROFILES[tracks]
+    if not tracks:
+        raise ValueError("at least one track is needed")
+    if unknown := sorted(set(programs) - set(tracks)):
+        raise ValueError(f"programs for tracks that do not exist: {', '.join(unknown)}")
+    found = []
+    for name, rules in tracks.items():
+        if not rules:
+            raise ValueError(f"track '{name}' has no rule")
+        ranges = [r for r in map(programs_of, rules) if r is not None]
+        usual = 52 if tracks is PROFILES["chorale"] else PROGRAMS.get(name)
+        program = programs.get(name, usual if usual is not None else ranges[0][0] if ranges else 0)
+        if not 0 <= program <= 127:
+            raise ValueError(f"programs run from 0 to 127, not {program}")
+        found.append(Track(name, tuple(str(r).strip().lower() for r in rules), program))
+    return tuple(found)
+
+
+def assign(parts: Sequence[Part], tracks: Sequence[Track]) -> list[int | None]:
+    """For each part of a file the index of its track, or None where no rule fits."""
+    chosen: list[int | None] = [_first(tracks, lambda rule, part=part: _named(rule, part)) for part in parts]
+    by_number = all(track is None for track in chosen)
+    pitched = [index for index, part in enumerate(parts) if not part.drums]
+    for index, part in enumerate(parts):
+        if chosen[index] is not None:
+            continue
+        if part.drums:
+            chosen[index] = _first(tracks, lambda rule: rule == "drums")
+            continue
+        place = f"#{pitched.index(index) + 1}" if by_number else ""
+        chosen[index] = _first(tracks, lambda rule, place=place: rule == place)
+        if chosen[index] is None:
+            program = part.program
+            chosen[index] = _first(tracks, lambda rule, program=program: program in (programs_of(rule) or ()))
+        if chosen[index] is None:
+            chosen[index] = _first(tracks, lambda rule: rule == "others")
+    return chosen
+
+
+def _first(tracks: Sequence[Track], fits) -> int | None:  # type: ignore[no-untyped-def]
+    return next((index for index, track in enumerate(tracks) if any(fits(rule) for rule in track.rules)), None)
+
+
+def _named(rule: Rule, part: Part) -> bool:
+    text = str(rule)
+    if text in ("drums", "others") or text.startswith("#") or programs_of(text) is not None:
+        return False
+    return fnmatch.fnmatchcase(part.name.strip().lower(), text)

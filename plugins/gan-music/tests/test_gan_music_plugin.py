@@ -1,0 +1,47 @@
+"""The plugin as the framework sees it."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import gan_music
+import pytest
+from gan.contracts import ENTRY_TYPES
+from gan.plugins import Plugins
+
+
+def entries(hook: str) -> list:
+    return list(getattr(gan_music, hook)()) if hasattr(gan_music, hook) else []
+
+
+def test_every_target_exists():
+    plugins = Plugins.installed()
+    for hook, kind in ENTRY_TYPES.items():
+        for entry in entries(hook):
+            assert isinstance(entry, kind)
+            owned = plugins.find(hook, entry.name, "music")
+            assert plugins.resource(owned) if hook == "gan_recipes" else plugins.load(owned)
+
+
+def test_one_default_recipe():
+    assert sum(recipe.default for recipe in entries("gan_recipes")) == 1
+
+
+@pytest.mark.parametrize("recipe", [entry.name for entry in gan_music.gan_recipes()])
+def test_recipes_resolve(recipe):
+    from gan.resolve import dry_run, recipe_values
+
+    plugins = Plugins.installed()
+    result = dry_run(recipe_values(plugins, "music", named=recipe), plugins)
+    assert all(count > 1000 for count in result.parameters.values())
+
+
+def test_listing_imports_nothing_heavy():
+    heavy = "torch numpy pydantic mido symusic music21 PIL pretty_midi"
+    code = (
+        "import sys, gan_music; [list(getattr(gan_music, n)()) for n in dir(gan_music) if n.startswith('gan_')]; "
+        f"print([m for m in '{heavy}'.split() if m in sys.modules])"
+    )
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert found.stdout.strip() == "[]"

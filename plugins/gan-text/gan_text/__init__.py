@@ -1,0 +1,104 @@
+"""Text for `gan`: SeqGAN, RelGAN, a GPT, and the metrics that judge them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from gan.contracts import (
+    ArchitectureEntry,
+    DatasetEntry,
+    MetricEntry,
+    ModalityEntry,
+    RecipeEntry,
+)
+from gan.hookspecs import hookimpl
+
+SEQGAN = "Yu, Zhang, Wang, Yu: SeqGAN: Sequence Generative Adversarial Nets with Policy Gradient, AAAI 2017, https://arxiv.org/abs/1609.05473"
+
+
+@hookimpl
+def gan_modalities() -> Iterable[ModalityEntry]:
+    """Text."""
+    yield ModalityEntry(
+        name="text", summary="Lines or running text as characters, words or byte-level BPE",
+        target="gan_text.modality:Text", dataset="python-reference",
+    )  # fmt: skip
+
+
+@hookimpl
+def gan_architectures() -> Iterable[ArchitectureEntry]:
+    """Language models and text GANs."""
+    yield ArchitectureEntry(
+        name="gpt", summary="A causal transformer, from scratch or pretrained",
+        target="gan_text.gpt:GPT", modality="text",
+        paper="Radford et al.: Language Models are Unsupervised Multitask Learners, 2019",
+    )  # fmt: skip
+    yield ArchitectureEntry(
+        name="seqgan", summary="LSTM that learns from a discriminator's rewards over rollouts",
+        target="gan_text.seqgan:SeqGAN", modality="text", paper=SEQGAN,
+    )  # fmt: skip
+    yield ArchitectureEntry(
+        name="mle", summary="SeqGAN's LSTM by maximum likelihood alone: the baseline of every text GAN",
+        target="gan_text.mle:MLE", modality="text", paper=SEQGAN,
+    )  # fmt: skip
+    yield ArchitectureEntry(
+        name="relgan", summary="Relational memory and Gumbel-softmax: a text GAN without rollouts",
+        target="gan_text.relgan:RelGAN", modality="text",
+        paper="Nie, Narodytska, Patel: RelGAN: Relational Generative Adversarial Networks for Text Generation, "
+        "ICLR 2019, https://openreview.net/forum?id=rJedV3R5tm",
+    )  # fmt: skip
+
+
+@hookimpl
+def gan_metrics() -> Iterable[MetricEntry]:
+    """Quality and diversity, which belong together."""
+    yield MetricEntry(
+        name="bleu", summary="BLEU-2 … 5 against the real texts", target="gan_text.metrics:Bleu", modality="text"
+    )
+    yield MetricEntry(
+        name="self-bleu",
+        summary="BLEU-2 … 5 of each text against the others: lack of variety",
+        target="gan_text.metrics:SelfBleu",
+        modality="text",
+    )
+    yield MetricEntry(
+        name="distinct",
+        summary="Share of different n-grams, n = 1 … 3",
+        target="gan_text.metrics:Distinct",
+        modality="text",
+    )
+    yield MetricEntry(
+        name="nll-oracle",
+        summary="Nats a token under the oracle that made the data",
+        target="gan_text.metrics:NLLOracle",
+        modality="text",
+    )
+
+
+@hookimpl
+def gan_datasets() -> Iterable[DatasetEntry]:
+    """Text that needs no download."""
+    yield DatasetEntry(
+        name="python-reference", summary="The language reference that comes with Python, a topic a file",
+        target="gan_text.datasets:python_reference", modality="text",
+        licence="Python Software Foundation License Version 2",
+    )  # fmt: skip
+    yield DatasetEntry(
+        name="oracle", summary="10,000 sequences that a random LSTM drew: SeqGAN's benchmark",
+        target="gan_text.oracle:fill_oracle", modality="text", licence="CC0 1.0 (random numbers)",
+    )  # fmt: skip
+
+
+@hookimpl
+def gan_recipes() -> Iterable[RecipeEntry]:
+    """One file a training run."""
+    for name, architecture, summary in (
+        ("gpt-reference", "gpt", "A small GPT on Python's language reference, in minutes on a CPU"),
+        ("seqgan-paper", "seqgan", "SeqGAN's oracle benchmark exactly as published"),
+        ("seqgan-fast", "seqgan", "SeqGAN's oracle benchmark in two hours on two cores"),
+        ("mle", "mle", "The baseline on the oracle"),
+    ):
+        yield RecipeEntry(
+            name=name, summary=summary, architecture=architecture,
+            target=f"gan_text:recipes/{name}.yaml", default=name == "gpt-reference",
+        )  # fmt: skip

@@ -1,0 +1,45 @@
+"""What a sample of text is: tokens, and how many of them count.
+
+``tokens`` ``(T,)`` holds the numbers of words; ``length`` ``()`` says how many of them belong to the text. Where texts
+may be shorter than T, token 0 ends them and fills the rest; it is also what stands before the first token.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from gan.contracts import Field
+
+START = 0
+"""The token before the first one."""
+
+
+@dataclass(frozen=True)
+class TokenField(Field):
+    """The field ``tokens``, which knows how a prompt becomes tokens."""
+
+    encode: Callable[[str], list[int]] | None = None
+    """Text -> tokens, without an end."""
+
+
+def token_fields(
+    length: int, words: int, shortest: int, encode: Callable[[str], list[int]] | None = None
+) -> dict[str, Field]:
+    """The fields of texts of at most `length` tokens out of `words`; the shortest has `shortest`."""
+    dtype: Any = "int16" if words <= 1 << 15 else "int32"
+    return {
+        "tokens": TokenField((length,), dtype, 0, words - 1, "number of a word in the vocabulary", True, encode),
+        "length": Field((), "int32", shortest, length, "tokens that belong to the text"),
+    }
+
+
+def vocabulary_size(fields: Mapping[str, Field]) -> int:
+    """V: how many different tokens there are, token 0 included."""
+    return int(fields["tokens"].high) + 1
+
+
+def ends_early(fields: Mapping[str, Field]) -> bool:
+    """Whether a text may be shorter than T, so that token 0 ends it."""
+    return fields["length"].low < fields["tokens"].shape[0]

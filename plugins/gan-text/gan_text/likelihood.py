@@ -1,0 +1,61 @@
+"""Weighted log-likelihood of wide softmax layers, a block of rows at a time.
+
+The logits of a batch (1,280 tokens of 5,000 words: 26 MB) are never held whole: each block's gradients are taken
+while its logits lie in the cache, as the value is a weighted sum whose weights are known before.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from gan_text.sampler import BLOCK_BYTES, SAFE_LOGIT
+
+
+class _WeightedNLL(torch.autograd.Function):
+    @staticmethod
+    def forward(  # type: ignore[override]
+        ctx: Any, hidden: Tensor, weight: Tensor, bias: Tensor, targets: Tensor, weights: Tensor
+    ) -> Tensor:
+        words, rows = weight.shape[1], max(16, BLOCK_BYTES // (4 * weight.shape[1]))
+        buffer = hidden.new_empty(min(rows, len(hidden)), words)
+        bounded = bool(hidden.abs().max() * weight.abs().sum(0).max() + bias.abs().max() < SAFE_LOGIT)
+        extended = torch.cat([hidden, hidden.new_ones(len(hidden), 1)], 1)  # a row of ones: the bias is a weight, too
+        full = torch.cat([weight, bias[None]], 0)
+        grad_hidden, grad_full = torch.empty_like(hidden), torch.zeros_like(full)
+        total = hidden.new_zeros(())
+        for start in range(0, len(hidden), rows):
+            stop = min(start + rows, len(hidden))
+            part, chosen, share = extended[start:stop], targets[start:stop, None], weights[start:stop]
+            mass = torch.mm(part, full, out=buffer[: stop - start])
+            own = mass.gather(1, chosen)[:, 0]
+            if not bounded:
+                highest = mass.amax(1, keepdim=True)
+                own = own - highest[:, 0]
+                mass -= highest
+            sums = mass.exp_().sum(1)
+            total += (share * (sums.log() - own)).sum()
+            mass *= (share / sums)[:, None]  # now the gradient with respect to the logits …
+            mass.scatter_add_(1, chosen, -share[:, None])  # … with the share of the chosen word taken away
+            grad_hidden[start:stop] = mass @ weight.T
+            grad_full.addmm_(part.T, mass)
+        ctx.save_for_backward(grad_hidden, grad_full)
+        return total
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor, Tensor, None, None]:  # type: ignore[override]
+        grad_hidden, grad_full = ctx.saved_tensors
+        return grad * grad_hidden, grad * grad_full[:-1], grad * grad_full[-1], None, None
+
+
+def weighted_nll(hidden: Tensor, weight: Tensor, bias: Tensor, targets: Tensor, weights: Tensor) -> Tensor:
+    """``sum_r weights_r · -log softmax(hidden_r @ weight + bias)[targets_r]``, a scalar in nats.
+
+    `hidden` ``(R, H)``, `weight` ``(H, V)``, `bias` ``(V,)``, `targets` ``(R,)`` int64, `weights` ``(R,)``. Once
+    differentiable with respect to the first three.
+    """
+    with torch.autocast(hidden.device.type, enabled=False):
+        value: Tensor = _WeightedNLL.apply(hidden.float(), weight, bias, targets, weights.detach().float())
+    return value

@@ -1,0 +1,97 @@
+"""Metrics of text: BLEU, Self-BLEU, distinct-n, and the oracle's likelihood."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from gan.contracts import MetricValue, Modality
+
+from gan_text.bleu import ORDERS, Corpus, bleu, distinct, self_bleu
+
+if TYPE_CHECKING:
+    from gan.contracts import Samples
+
+
+def _corpus(samples: Samples) -> Corpus:
+    return Corpus.padded(samples["tokens"], samples["length"])
+
+
+def _error(values: np.ndarray[Any, Any]) -> float:
+    return float(values.std(ddof=1) / np.sqrt(len(values))) if len(values) > 1 else float("nan")
+
+
+class Bleu:
+    """BLEU-2 … 5 of each generated text against all real ones, averaged; the real texts' own is against the others.
+
+    Papineni et al. 2002; smoothing 1 of Chen and Cherry 2014. High BLEU alone proves nothing: a copied text scores 1.
+    """
+
+    version = "1"
+
+    def compute(self, generated: Samples, real: Samples, modality: Modality) -> Sequence[MetricValue]:
+        """Values between 0 and 1."""
+        references = _corpus(real)
+        found = bleu(_corpus(generated), references)
+        own = self_bleu(references) if len(references) > 1 else {}
+        return [
+            MetricValue(
+                f"bleu-{n}", float(found[n].mean()), float(own[n].mean()) if own else None, _error(found[n]), "higher"
+            )
+            for n in ORDERS
+        ]
+
+
+class SelfBleu:
+    """BLEU-2 … 5 of each text against the others of its own set (Zhu et al. 2018): high means little variety."""
+
+    version = "1"
+
+    def compute(self, generated: Samples, real: Samples, modality: Modality) -> Sequence[MetricValue]:
+        """Values between 0 and 1; the real texts' beside them, of as many texts."""
+        found = self_bleu(_corpus(generated))
+        count = len(generated["length"])
+        same = {name: values[:count] for name, values in real.items()}
+        own = self_bleu(_corpus(same)) if len(same["length"]) > 1 else {}
+        return [
+            MetricValue(
+                f"self-bleu-{n}",
+                float(found[n].mean()),
+                float(own[n].mean()) if own else None,
+                _error(found[n]),
+                "real",
+            )
+            for n in ORDERS
+        ]
+
+
+class Distinct:
+    """Different n-grams over all n-grams, n = 1 … 3 (Li et al. 2016), of equally many texts of both sets."""
+
+    version = "1"
+
+    def compute(self, generated: Samples, real: Samples, modality: Modality) -> Sequence[MetricValue]:
+        """Values between 0 and 1."""
+        count = min(len(generated["length"]), len(real["length"]))
+        sets = [{name: values[:count] for name, values in samples.items()} for samples in (generated, real)]
+        found, own = (distinct(_corpus(samples)) for samples in sets)
+        return [MetricValue(f"distinct-{n}", found[n], own[n], None, "real") for n in found]
+
+
+class NLLOracle:
+    """What the oracle thinks of generated sequences, nats a token (Yu et al. 2017, section 4); lower is better."""
+
+    version = "1"
+
+    def compute(self, generated: Samples, real: Samples, modality: Modality) -> Sequence[MetricValue]:
+        """The oracle lies beside the training's data; `BadData` where it is gone or another one."""
+        import torch
+
+        from gan_text.oracle import nll_oracle, oracle_of
+
+        oracle = oracle_of(modality)
+        found, own = (
+            nll_oracle(oracle, torch.from_numpy(s["tokens"].astype(np.int64))).numpy() for s in (generated, real)
+        )
+        return [MetricValue("nll-oracle", float(found.mean()), float(own.mean()), _error(found), "lower")]

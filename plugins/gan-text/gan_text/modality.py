@@ -1,0 +1,227 @@
+"""Text: files of lines or running text to tokens, tokens to files, and a page of samples as a picture."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
+
+import numpy as np
+from gan.contracts import Field as SampleField
+from gan.contracts import Modality
+from gan.errors import BadData
+from gan.source import SourceFile
+from PIL import Image
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from gan_text.fields import token_fields
+from gan_text.tokens import Characters, Numbers, Subwords, Vocabulary, Words, restore
+
+if TYPE_CHECKING:
+    from gan.contracts import Sample, Samples
+
+
+class Text(Modality):
+    """UTF-8 text. `facts` holds the vocabulary that `survey` learned of the whole source."""
+
+    class Config(BaseModel):
+        """How text becomes tokens."""
+
+        model_config = ConfigDict(extra="forbid")
+
+        tokens: Literal["characters", "words", "bpe", "numbers", "pretrained"] = Field(
+            "bpe",
+            description="What a token is: a character, a word, a part of a word, a number that the file spells, "
+            "or what a pretrained model uses.",
+        )
+        items: Literal["lines", "running"] = Field(
+            "lines",
+            description="What a text is: a line (of .jsonl: a record), or `length` tokens of a whole file.",
+        )
+        length: int = Field(64, gt=0, le=65_536, description="Tokens of a text at most; longer lines are cut.")
+        vocabulary: int = Field(5_000, ge=3, le=1 << 24, description="Different tokens at most.")
+        split: Literal["marks", "blanks"] = Field(
+            "marks", description="Whether punctuation marks are words of their own, or only blanks divide words."
+        )
+        lower: bool = Field(False, description="Whether capital letters become small ones.")
+        field: str = Field("text", description="The field of a .jsonl record that holds the text.")
+        pretrained: str = Field("", description="Name or folder of the pretrained model whose tokens are used.")
+
+        @model_validator(mode="after")
+        def _fits(self) -> Text.Config:
+            if (self.tokens == "pretrained") != bool(self.pretrained):
+                raise ValueError("tokens 'pretrained' and the setting 'pretrained' go together")
+            if self.tokens == "bpe" and self.vocabulary < 257:
+                raise ValueError("a byte-level vocabulary has at least 257 tokens")
+            return self
+
+    class Options(BaseModel):
+        """How texts are written."""
+
+        model_config = ConfigDict(extra="forbid")
+
+        format: Literal["txt", "jsonl"] = Field("txt", description="One text as a .txt file or as a .jsonl record.")
+
+    suffixes: ClassVar[tuple[str, ...]] = (".txt", ".jsonl")
+    metrics: ClassVar[tuple[str, ...]] = ("bleu", "self-bleu", "distinct")
+
+    def survey(self, files: Sequence[SourceFile]) -> dict[str, Any]:
+        """Learn the vocabulary of all files; unreadable ones are left to `read`, which names them."""
+        config = self.config
+        if config.tokens == "numbers":
+            return {"vocabulary": Numbers(config.vocabulary).facts()} | _oracle_beside(files)
+        if config.tokens == "pretrained":
+            return {"vocabulary": Subwords.pretrained(config.pretrained).facts()}
+        texts = self._all_texts(files)
+        trained: Vocabulary
+        if config.tokens == "characters":
+            trained = Characters.train(texts, config.vocabulary)
+        elif config.tokens == "words":
+            trained = Words.train(texts, config.vocabulary, config.split)
+        else:
+            trained = Subwords.train(texts, config.vocabulary)
+        return {"vocabulary": trained.facts()}
+
+    def _all_texts(self, files: Sequence[SourceFile]) -> Iterator[str]:
+        for file in files:
+            try:
+                yield from self._texts(file)
+            except BadData:
+                continue
+
+    @cached_property
+    def vocabulary(self) -> Vocabulary:
+        """The vocabulary that was learned. Raises `LookupError` before a survey."""
+        if "vocabulary" not in self.facts:
+            if self.config.tokens == "numbers":
+                return Numbers(self.config.vocabulary)
+            raise LookupError("the vocabulary is known after a survey of the data")
+        return restore(self.facts["vocabulary"])
+
+    @property
+    def fields(self) -> dict[str, SampleField]:
+        """``tokens`` and ``length``. Raises `LookupError` before a survey."""
+        config, vocabulary = self.config, self.vocabulary
+        full = config.items == "running" or config.tokens == "numbers"
+        encode = self._prompt if vocabulary.spells else None
+        return token_fields(config.length, vocabulary.size, config.length if full else 0, encode)
+
+    def _prompt(self, text: str) -> list[int]:
+        numbers: list[int] = self.vocabulary.encode(text.lower() if self.config.lower else text).tolist()
+        return numbers
+
+    def read(self, file: SourceFile) -> Iterator[Sample]:
+        """Lines of at most `length` tokens, or windows of exactly that many."""
+        length = self.config.length
+        dtype = self.fields["tokens"].dtype
+        for number, text in enumerate(self._texts(file), 1):
+            if self.config.items == "running":
+                tokens = self.vocabulary.encode(text)
+                if len(tokens) < length:
+                    raise BadData(f"holds {len(tokens)} tokens, fewer than the {length} of a sample", file.name)
+                starts = [*range(0, len(tokens) - length, length), len(tokens) - length]
+                for start in starts:  # the last window overlaps the one before it, so that no text is lost
+                    yield _sample(tokens[start : start + length], length, dtype)
+                continue
+            tokens = self._line(text, number, file)
+            if len(tokens):
+                yield _sample(tokens[:length], length, dtype)
+
+    def _line(self, text: str, number: int, file: SourceFile) -> np.ndarray[Any, Any]:
+        length = self.config.length
+        if self.config.tokens != "numbers":
+            return self.vocabulary.encode(text[: 256 * length])  # more characters than that never fit
+        try:
+            tokens = self.vocabulary.encode(text)
+        except BadData as error:
+            raise BadData(f"line {number} {error.reason}", file.name) from None
+        if len(tokens) != length:
+            raise BadData(f"line {number} has {len(tokens)} numbers, a sample {length}", file.name)
+        return tokens
+
+    def _texts(self, file: SourceFile) -> Iterator[str]:
+        """The texts of a file: lines or records, or the whole. Raises `BadData`."""
+        content = decoded(file)
+        if self.config.lower:
+            content = content.lower()
+        records = _records(content, self.config.field, file) if file.suffix == ".jsonl" else None
+        if self.config.items == "running":
+            found = iter([content if records is None else "\n".join(records)])
+        else:
+            found = iter(content.split("\n")) if records is None else records
+        empty = True
+        for text in found:
+            if text and not text.isspace():
+                empty = False
+                yield text if self.config.items == "running" else text.strip()
+        if empty:
+            raise BadData("holds no text", file.name)
+
+    def text(self, sample: Mapping[str, Any]) -> str:
+        """The text of one sample."""
+        return self.vocabulary.decode(np.asarray(sample["tokens"])[: int(sample["length"])].tolist())
+
+    def write(self, sample: Sample, stem: Path, options: BaseModel | None = None) -> Path:
+        """A .txt file with the text and a line end, or a .jsonl file with one record."""
+        kind = getattr(options, "format", "txt")
+        text = self.text(sample)
+        path = stem.with_name(f"{stem.name}.{kind}")
+        content = text + "\n" if kind == "txt" else json.dumps({self.config.field: text}, ensure_ascii=False) + "\n"
+        path.write_text(content, encoding="utf-8", newline="\n")
+        return path
+
+    def preview(self, samples: Samples) -> Image.Image:
+        """A page with the beginning of each text."""
+        from gan_text.page import page
+
+        count = len(samples["tokens"])
+        return page([self.text({name: values[i] for name, values in samples.items()}) for i in range(count)])
+
+
+def _oracle_beside(files: Sequence[SourceFile]) -> dict[str, Any]:
+    """Where the oracle lies that made the data, for the metric ``nll-oracle``."""
+    for file in files:
+        if file.member is None and (path := file.path.with_name("oracle.npz")).is_file():
+            digest = hashlib.sha256(path.read_bytes()).hexdigest()
+            return {"oracle": {"path": str(path.resolve()), "sha256": digest}}
+    return {}
+
+
+def decoded(file: SourceFile) -> str:
+    """A file's text with ``\\n`` between lines. Raises `BadData` for what is no UTF-8 text."""
+    data = file.data()
+    try:
+        text = data.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise BadData(f"is no UTF-8: byte 0x{data[error.start]:02x} at {error.start:,}", file.name) from None
+    if "\0" in text:
+        raise BadData(f"is no text: it holds a zero byte at {data.find(0):,}", file.name)
+    return text.replace("\r\n", "\n").replace("\r", "\n")
+
+
+def _records(content: str, field: str, file: SourceFile) -> Iterator[str]:
+    for number, line in enumerate(content.split("\n"), 1):
+        if not line.strip():
+            continue
+        try:
+            record = json.loads(line)
+            text = record[field]
+            text.encode("utf-8")
+        except RecursionError:
+            raise BadData(f"line {number} is nested too deep", file.name) from None
+        except UnicodeEncodeError:
+            raise BadData(f"line {number}: '{field}' holds half a surrogate pair", file.name) from None
+        except ValueError as error:
+            raise BadData(f"line {number} is no JSON: {error}", file.name) from None
+        except (KeyError, TypeError, AttributeError):
+            raise BadData(f"line {number} has no text in a field '{field}'", file.name) from None
+        yield text
+
+
+def _sample(tokens: np.ndarray[Any, Any], length: int, dtype: str) -> Sample:
+    padded = np.zeros(length, dtype=dtype)
+    padded[: len(tokens)] = tokens
+    return {"tokens": padded, "length": np.asarray(len(tokens), dtype=np.int32)}

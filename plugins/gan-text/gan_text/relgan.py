@@ -1,0 +1,255 @@
+"""RelGAN: a text GAN whose gradients pass through relaxed samples, without rollouts.
+
+Nie, Narodytska, Patel: RelGAN: Relational Generative Adversarial Networks for Text Generation, ICLR 2019,
+https://openreview.net/forum?id=rJedV3R5tm. The generator is a relational memory (Santoro et al. 2018,
+https://arxiv.org/abs/1806.01822), the discriminator compares a text in many one-dimensional embeddings, and the loss is
+relativistic (`relativistic-pairing` of the core).
+
+Shapes: N sequences, T tokens, V words, S memory slots, M memory width.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import torch
+from gan.contracts import Field as SampleField
+from gan.contracts import Loss, Penalty, Request
+from gan.draws import Draws
+from gan.game import Batch, Optimizer, Phase, Player, Turn, adversarial_turns
+from pydantic import BaseModel, ConfigDict, Field
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from gan_text.fields import START, ends_early, vocabulary_size
+from gan_text.likelihood import weighted_nll
+from gan_text.lstm import lengths_of, sequence_mask
+from gan_text.sampling import SamplingOptions, choose, filters, options_of, prompt_tokens, text_length
+
+
+class RelationalMemory(nn.Module):
+    """A memory whose slots attend to each other and to the input at every step."""
+
+    def __init__(self, inputs: int, slots: int, heads: int, head_width: int) -> None:
+        super().__init__()
+        self.slots, self.heads, self.head_width = slots, heads, head_width
+        self.width = heads * head_width
+        self.embed = nn.Linear(inputs, self.width)
+        self.query_key_value = nn.Linear(self.width, 3 * self.width)
+        self.norm_attention_input = nn.LayerNorm([slots + 1, 3 * self.width])
+        self.norm_attention = nn.LayerNorm([slots + 1, self.width])
+        self.mix = nn.Linear(self.width, self.width)  # used twice in a row
+        self.norm_mix = nn.LayerNorm([slots + 1, self.width])
+        self.input_gates = nn.Linear(self.width, 2 * self.width)
+        self.memory_gates = nn.Linear(self.width, 2 * self.width)
+        self.forget_bias = nn.Parameter(torch.ones(()))
+        self.input_bias = nn.Parameter(torch.zeros(()))
+
+    def initial(self, count: int) -> Tensor:
+        """``(N, S, M)``: slots that differ, rows of the identity."""
+        eye = torch.eye(self.slots, self.width, device=self.embed.weight.device)
+        return eye.expand(count, self.slots, self.width)
+
+    def forward(self, inputs: Tensor, memory: Tensor) -> Tensor:
+        """``(N, E), (N, S, M) -> (N, S, M)``: the next memory, which is also the output."""
+        embedded = self.embed(inputs)[:, None]  # (N, 1, M)
+        rows = torch.cat([memory, embedded], 1)
+        rows = self.norm_attention(rows + self._attend(rows))
+        mixed = F.relu(self.mix(F.relu(self.mix(rows))))
+        candidate = self.norm_mix(rows + mixed)[:, : self.slots]
+        gates = self.memory_gates(torch.tanh(memory)) + self.input_gates(embedded)
+        enter, forget = gates.chunk(2, 2)
+        enter = torch.sigmoid(enter + self.input_bias)
+        return enter * torch.tanh(candidate) + torch.sigmoid(forget + self.forget_bias) * memory
+
+    def _attend(self, rows: Tensor) -> Tensor:
+        count, length, _ = rows.shape
+        projected = self.norm_attention_input(self.query_key_value(rows))
+        projected = projected.view(count, length, self.heads, 3 * self.head_width).transpose(1, 2)
+        query, key, value = projected.chunk(3, 3)
+        found = F.scaled_dot_product_attention(query, key, value)  # (N, heads, S + 1, head width)
+        return found.transpose(1, 2).reshape(count, length, self.width)
+
+
+class Generator(nn.Module):
+    """Embedding, relational memory, softmax layer: 4,853,386 parameters at V=5000."""
+
+    def __init__(self, words: int, embedding: int, slots: int, heads: int, head_width: int) -> None:
+        super().__init__()
+        self.words = words
+        self.embedding = nn.Embedding(words, embedding)
+        self.memory = RelationalMemory(embedding, slots, heads, head_width)
+        self.output = nn.Linear(slots * self.memory.width, words)
+        for parameter in self.parameters():
+            if parameter.ndim > 0:
+                deviation = 1.0 / parameter.shape[0] ** 0.5
+                nn.init.trunc_normal_(parameter, 0.0, deviation, -2 * deviation, 2 * deviation)
+        for module in self.modules():
+            if isinstance(module, nn.LayerNorm):
+                module.reset_parameters()
+
+    def step(self, tokens: Tensor, memory: Tensor) -> tuple[Tensor, Tensor]:
+        """``(N,)`` tokens and ``(N, S, M)`` -> ``(N, V)`` logits of the next token and the next memory."""
+        memory = self.memory(self.embedding(tokens), memory)
+        return self.output(memory.flatten(1)), memory
+
+    def hidden_states(self, tokens: Tensor) -> Tensor:
+        """``(N, T)`` -> ``(N, T, S M)``: the memory that predicts each token given those before it."""
+        before = F.pad(tokens[:, :-1].long(), (1, 0), value=START)
+        memory, found = self.memory.initial(len(tokens)), []
+        for word in self.embedding(before).unbind(1):
+            memory = self.memory(word, memory)
+            found.append(memory.flatten(1))
+        return torch.stack(found, 1)
+
+    def relaxed(self, uniforms: Tensor, sharpness: float) -> Tensor:
+        """``(N, T, V)`` uniforms -> ``(N, T, V)``: softmax((logits + Gumbel noise) · sharpness) of a sampled text.
+
+        The input of each step is the token that the noisy logits make largest (equation 4 and section 2.2).
+        """
+        count, length, _ = uniforms.shape
+        tokens = torch.full((count,), START, device=uniforms.device)
+        memory, found = self.memory.initial(count), []
+        for t in range(length):
+            logits, memory = self.step(tokens, memory)
+            noise = -torch.log(-torch.log(uniforms[:, t].clamp(1e-20, 1 - 1e-7)))
+            noisy = logits + noise
+            tokens = noisy.detach().argmax(1)
+            found.append(torch.softmax(noisy * sharpness, 1))
+        return torch.stack(found, 1)
+
+
+class Discriminator(nn.Module):
+    """Many one-dimensional embeddings of a text, judged by the same convolutions: 1,886,801 parameters at V=5000."""
+
+    def __init__(self, words: int, representations: int, widths: list[int], filters: int, keep: float) -> None:
+        super().__init__()
+        self.keep = keep
+        self.embedding = nn.Linear(words, representations, bias=False)
+        self.convolutions = nn.ModuleList([nn.Conv1d(1, filters, width) for width in widths])
+        features = filters * len(widths)
+        self.highway = nn.Linear(features, features)
+        self.hidden = nn.Linear(features, 100)
+        self.output = nn.Linear(100, 1)
+
+    def forward(self, relaxed: Tensor) -> Tensor:
+        """``(N, T, V)`` rows of probabilities -> ``(N,)`` scores, the mean over the representations."""
+        count, length, _ = relaxed.shape
+        embedded = self.embedding(relaxed).transpose(1, 2).reshape(-1, 1, length)  # (N R, 1, T)
+        features = torch.cat([F.relu(conv(embedded).amax(2)) for conv in self.convolutions], 1)
+        moved = self.highway(features)
+        carry = torch.sigmoid(moved)
+        features = carry * F.relu(moved) + (1 - carry) * features
+        features = F.dropout(features, 1 - self.keep, self.training)
+        return self.output(self.hidden(features)).view(count, -1).mean(1)
+
+
+class RelGAN(nn.Module):
+    """Two phases: ``mle`` (150 epochs in the paper) and ``adversarial`` (3,000 rounds, five critic updates each)."""
+
+    class Config(BaseModel):
+        """Settings of RelGAN; the defaults are the authors'."""
+
+        model_config = ConfigDict(extra="forbid")
+
+        embedding: int = Field(32, gt=0, description="Width of the generator's word vectors.")
+        slots: int = Field(1, gt=0, description="Slots of the relational memory.")
+        heads: int = Field(2, gt=0, description="Attention heads of the memory.")
+        head_width: int = Field(256, gt=0, description="Width of a head; slots have heads · head_width numbers.")
+        representations: int = Field(64, gt=0, description="One-dimensional embeddings that the discriminator sees.")
+        widths: list[int] = Field([2, 3, 4, 5], min_length=1, description="Widths of its convolutions, in tokens.")
+        filters: int = Field(300, gt=0, description="Filters of each width.")
+        keep: float = Field(0.75, gt=0, le=1, description="Share of its features that dropout keeps.")
+        sharpness: float = Field(
+            100.0,
+            ge=1,
+            description="Inverse temperature at the end of training; it rises from 1 as sharpness^progress.",
+        )
+        critic_repeats: int = Field(5, gt=0, description="Discriminator updates for each generator update.")
+        mle_rate: float = Field(
+            100.0, gt=0, description="Step size of the maximum-likelihood phase, in units of the adversarial phase's."
+        )
+
+    Options = SamplingOptions
+    generation_batch = 64
+
+    def __init__(self, config: Config, fields: Mapping[str, SampleField]) -> None:
+        super().__init__()
+        self.config = config
+        self.field = fields["tokens"]
+        self.length = self.field.shape[0]
+        self.ends = ends_early(fields)
+        self.words = vocabulary_size(fields)
+        self.generator = Generator(self.words, config.embedding, config.slots, config.heads, config.head_width)
+        self.discriminator = Discriminator(
+            self.words, config.representations, config.widths, config.filters, config.keep
+        )
+
+    def players(self) -> dict[str, Player]:
+        """Adam with step 1e-4 and clipping at 5 for both; maximum likelihood takes `mle_rate` times the step."""
+        return {
+            "generator": Player(self.generator, Optimizer(lr=1e-4, betas=(0.9, 0.999), clip_norm=5.0)),
+            "discriminator": Player(self.discriminator, Optimizer(lr=1e-4, betas=(0.9, 0.999), clip_norm=5.0)),
+        }
+
+    def phases(self, loss: Loss, penalties: Mapping[str, Penalty]) -> list[Phase]:
+        """Maximum likelihood, 150 epochs of 10,000 texts; then 3,000 rounds with five batches of 64."""
+        repeats = self.config.critic_repeats
+        turns = adversarial_turns(
+            loss, penalties, real=self.one_hot, fake=self.fake, critic=self.discriminator, critic_repeats=repeats
+        )
+        likelihood = Turn("generator", self.likelihood, rate=self.config.mle_rate)
+        return [Phase("mle", [likelihood], 1_500_000), Phase("adversarial", turns, 3_000 * repeats * 64)]
+
+    def one_hot(self, batch: Batch) -> Tensor:
+        """Real texts as the discriminator sees them, ``(N, T, V)``."""
+        return F.one_hot(batch["tokens"].long(), self.words).float()
+
+    def fake(self, batch: Batch) -> Tensor:
+        """Relaxed samples, ``(N, T, V)``; where texts end early, what follows a 0 is 0."""
+        sharpness = self.config.sharpness**batch.progress
+        relaxed = self.generator.relaxed(batch.draws.rand(self.length, self.words), sharpness)
+        if not self.ends:
+            return relaxed
+        tokens = relaxed.detach().argmax(2)
+        alive = sequence_mask(lengths_of(tokens), self.length)[..., None]
+        end = F.one_hot(torch.zeros_like(tokens), self.words).float()
+        return relaxed * alive + end * (1 - alive)
+
+    def nll(self, samples: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
+        """Nats of given texts and their numbers of tokens, a text's end included: ``(N,), (N,)``."""
+        tokens = samples["tokens"].long()
+        logits = self.generator.output(self.generator.hidden_states(tokens))
+        nll = F.cross_entropy(logits.flatten(0, 1), tokens.flatten(), reduction="none").view(tokens.shape)
+        mask = sequence_mask(samples["length"], self.length) if self.ends else torch.ones_like(nll)
+        return (nll * mask).sum(1), mask.sum(1)
+
+    def likelihood(self, batch: Batch) -> dict[str, Tensor]:
+        """The mean nats a token of a batch of real texts."""
+        tokens = batch["tokens"].long()
+        mask = sequence_mask(batch["length"], self.length) if self.ends else torch.ones_like(tokens).float()
+        hidden = self.generator.hidden_states(tokens).flatten(0, 1)
+        output = self.generator.output
+        weights = (mask / mask.sum()).flatten()
+        return {"nll": weighted_nll(hidden, output.weight.T, output.bias, tokens.flatten(), weights)}
+
+    def generate(self, count: int, rng: Draws, request: Request) -> dict[str, Tensor]:
+        """`count` texts, filled with 0 after their end."""
+        options = options_of(request)
+        prompt = prompt_tokens(options, self.field)
+        length = text_length(options, self.field, prompt)
+        uniforms, processors = rng.rand(self.length), filters(options)
+        tokens = torch.zeros(count, self.length, dtype=torch.int64, device=rng.device)
+        previous, memory = torch.full((count,), START, device=rng.device), self.generator.memory.initial(count)
+        alive = torch.ones(count, dtype=torch.int64, device=rng.device)
+        for t in range(length):
+            logits, memory = self.generator.step(previous, memory)
+            if t < len(prompt):
+                previous = torch.full_like(previous, prompt[t])
+            else:
+                drawn = choose(processors(None, logits), uniforms[:, t])
+                previous = drawn * alive if self.ends else drawn
+                alive = alive * (previous != 0)
+            tokens[:, t] = previous
+        lengths = lengths_of(tokens) if self.ends else torch.full((count,), length, device=rng.device)
+        return {"tokens": tokens.to(getattr(torch, self.field.dtype)), "length": lengths.to(torch.int32)}

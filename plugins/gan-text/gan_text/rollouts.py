@@ -1,0 +1,112 @@
+"""Rewards by Monte Carlo rollouts, as one batch.
+
+SeqGAN judges a prefix y_1…y_t by completing it K times with the rollout policy and averaging what the discriminator
+says of the completions (Yu et al. 2017, equation 4). That is T·K generations a step. Here
+
+* the recurrent state of every prefix is computed once and serves its K rollouts;
+* the first token of the K rollouts of a prefix is drawn from one softmax;
+* tokens are drawn by `SoftmaxSampler`, a block of rows from its first to its last token while it lies in the cache;
+* the discriminator's convolutions over embeddings become sums of rows of tables (`TokenTables`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from gan_text.lstm import START, LSTMGenerator, State
+
+
+class TokenTables:
+    """Convolutions over token embeddings, as sums of table rows.
+
+    A filter bank of width w over embedded tokens is ``sum_k E[y_{p+k}] W_k``: with the tables ``E W_k``, one for every
+    offset k, a window costs w row reads. Made once for each state of the discriminator.
+
+    `embedding` is ``(V, E)``; `banks` are ``(weight (n, E, w), bias (n,))`` as `torch.nn.Conv1d` keeps them.
+    """
+
+    def __init__(
+        self, embedding: Tensor, banks: list[tuple[Tensor, Tensor]], dtype: torch.dtype = torch.float32
+    ) -> None:
+        self.words = len(embedding)
+        self._banks = []
+        for weight, bias in banks:
+            filters, _, width = weight.shape
+            table = torch.empty(width, self.words, filters, dtype=dtype, device=embedding.device)
+            for k in range(width):
+                table[k] = (embedding @ weight[:, :, k].T).to(dtype)
+            self._banks.append((width, table.view(width * self.words, filters), bias.detach()))
+
+    def features(self, tokens: Tensor) -> Tensor:
+        """``(R, T)`` tokens -> ``(R, sum of n)``: each bank's response, ReLU, maximum over time."""
+        found = []
+        for width, table, bias in self._banks:
+            windows = tokens.unfold(1, width, 1)  # (R, T - w + 1, w)
+            offsets = torch.arange(width, device=tokens.device) * self.words
+            sums = F.embedding_bag((windows + offsets).reshape(-1, width), table, mode="sum")
+            best = sums.view(len(tokens), -1, sums.shape[1]).amax(1)
+            found.append(F.relu(best.float() + bias))
+        return torch.cat(found, 1)
+
+
+@torch.no_grad()
+def prefix_states(policy: LSTMGenerator, tokens: Tensor) -> list[State]:
+    """The state after each of the first T - 1 tokens of ``(N, T)``."""
+    table = policy.gate_table()
+    state = policy.advance(table[torch.full_like(tokens[:, 0], START)], policy.initial(len(tokens)))
+    states = []
+    for t in range(tokens.shape[1] - 1):
+        state = policy.advance(table[tokens[:, t]], state)
+        states.append(state)
+    return states
+
+
+@torch.no_grad()
+def rollout_values(
+    policy: LSTMGenerator,
+    tokens: Tensor,
+    uniforms: Tensor,
+    judge: Callable[[Tensor, Tensor], Tensor],
+    *,
+    rollouts: int,
+    ends: bool = False,
+    block: int = 512,
+) -> Tensor:
+    """The mean value of each prefix's completions, ``(N, T - 1)``: column t - 1 belongs to the prefix y_1…y_t.
+
+    `tokens` is ``(N, T)``; `uniforms` ``(N, K · T (T - 1) / 2)`` in [0, 1); ``judge(sequences (R, T), rows (R,))``
+    gives a value ``(R,)`` for each completed sequence, `rows` being the sequence of `tokens` that it completes.
+    With `ends`, only 0 follows a 0. Blocks of `block` completions are sampled and judged while they lie in the cache.
+    """
+    count, length = tokens.shape
+    if uniforms.shape[1] != rollouts * length * (length - 1) // 2:
+        raise ValueError(f"{uniforms.shape[1]} uniforms a row, {rollouts * length * (length - 1) // 2} are needed")
+    sampler, table, states = policy.sampler(), policy.gate_table(), prefix_states(policy, tokens)
+    values = torch.empty(count, length - 1, device=tokens.device)
+    per_block = max(1, block // rollouts)  # sequences whose K completions make one block
+    used = 0
+    for t in range(1, length):
+        steps = length - t
+        mine = uniforms[:, used : used + rollouts * steps].view(count, rollouts, steps)
+        used += rollouts * steps
+        for start in range(0, count, per_block):
+            rows = torch.arange(start, min(start + per_block, count), device=tokens.device)
+            state = State(states[t - 1].hidden[rows], states[t - 1].cell[rows])
+            completed = tokens[rows].repeat_interleave(rollouts, 0)  # (R K, T)
+            draws = mine[rows]  # (R, K, steps)
+            drawn = sampler(state.hidden, draws[:, :, 0]).flatten()
+            state = state.repeat(rollouts)
+            for s in range(t, length):
+                if s > t:
+                    state = policy.advance(table[drawn], state)
+                    drawn = sampler(state.hidden, draws[:, :, s - t].reshape(-1, 1))[:, 0]
+                if ends:
+                    drawn = drawn * (completed[:, s - 1] != 0)
+                completed[:, s] = drawn
+            judged = judge(completed, rows.repeat_interleave(rollouts))
+            values[rows, t - 1] = judged.view(-1, rollouts).mean(1)
+    return values

@@ -1,0 +1,274 @@
+"""SeqGAN: a generator of token sequences that learns from rewards.
+
+Yu, Zhang, Wang, Yu: SeqGAN: Sequence Generative Adversarial Nets with Policy Gradient, AAAI 2017,
+https://arxiv.org/abs/1609.05473. The generator is trained by maximum likelihood, the discriminator on its samples, and
+then both against each other: the discriminator's opinion of a finished sequence is the reward of every token in it,
+averaged over completions of the prefix (`gan_text.rollouts`).
+
+Shapes: N sequences, T tokens, V words. The paper's discriminator ends in a softmax over (fake, real); its score is the
+difference of the two logits, so that cross-entropy is half the non-saturating loss of `gan.losses`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Literal
+
+import torch
+from gan.contracts import Field as SampleField
+from gan.contracts import Loss, Penalty, Request
+from gan.draws import Draws, derive
+from gan.game import Batch, Optimizer, Phase, Player, Turn
+from pydantic import Field
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from gan_text.fields import ends_early, vocabulary_size
+from gan_text.lstm import LSTMGenerator, lengths_of, sequence_mask
+from gan_text.mle import GeneratorConfig, likelihood_terms, sequence_nll
+from gan_text.rollouts import TokenTables, rollout_values
+from gan_text.sampling import SamplingOptions, sample_lstm
+
+PAPER_FILTERS = [
+    (1, 100), (2, 200), (3, 200), (4, 200), (5, 200), (6, 100),
+    (7, 100), (8, 100), (9, 100), (10, 100), (15, 160), (20, 160),
+]  # fmt: skip
+
+
+class Discriminator(nn.Module):
+    """Embedding, convolutions of many widths, maximum over time, a highway layer, two logits.
+
+    7,045,402 parameters at V=5000 with the paper's filters. Filters wider than T are left out.
+    """
+
+    def __init__(self, words: int, length: int, embedding: int, filters: list[tuple[int, int]], keep: float) -> None:
+        super().__init__()
+        self.keep = keep
+        self.embedding = nn.Parameter(torch.empty(words, embedding).uniform_(-1, 1))
+        banks = [(width, number) for width, number in filters if width <= length]
+        self.weights = nn.ParameterList([_truncated(number, embedding, width) for width, number in banks])
+        self.biases = nn.ParameterList([torch.full((number,), 0.1) for _, number in banks])
+        self.features = sum(number for _, number in banks)
+        self.transform = nn.Linear(self.features, self.features)
+        self.gate = nn.Linear(self.features, self.features)
+        for layer in (self.transform, self.gate):
+            nn.init.xavier_uniform_(layer.weight)
+            nn.init.zeros_(layer.bias)
+        self.output_weight = _truncated(self.features, 2)
+        self.output_bias = nn.Parameter(torch.full((2,), 0.1))
+
+    def forward(self, tokens: Tensor, dropout: Tensor | None = None) -> Tensor:
+        """``(N, T)`` tokens -> ``(N,)`` scores; `dropout` is ``(N, features)`` uniforms, None: no dropout."""
+        embedded = F.embedding(tokens.long(), self.embedding).transpose(1, 2)  # (N, E, T)
+        found = [F.relu(F.conv1d(embedded, w, b).amax(2)) for w, b in zip(self.weights, self.biases)]
+        return self.head(torch.cat(found, 1), dropout)
+
+    def head(self, features: Tensor, dropout: Tensor | None = None) -> Tensor:
+        """``(N, features)`` -> ``(N,)``: highway layer, dropout, logit of real minus logit of fake."""
+        carry = torch.sigmoid(self.gate(features))
+        hidden = carry * F.relu(self.transform(features)) + (1 - carry) * features
+        if dropout is not None:
+            hidden = hidden * (dropout < self.keep) / self.keep
+        logits = torch.addmm(self.output_bias, hidden, self.output_weight)
+        return logits[:, 1] - logits[:, 0]
+
+    def decay(self) -> Tensor:
+        """Half the squared norm of the output layer, which the paper keeps small."""
+        return 0.5 * (self.output_weight.square().sum() + self.output_bias.square().sum())
+
+    def tables(self, dtype: torch.dtype) -> TokenTables:
+        """The convolutions as tables, for many sequences at once."""
+        banks = [(weight.detach(), bias.detach()) for weight, bias in zip(self.weights, self.biases)]
+        return TokenTables(self.embedding.detach(), banks, dtype)
+
+
+def _truncated(*shape: int) -> nn.Parameter:
+    weight = nn.Parameter(torch.empty(*shape))
+    nn.init.trunc_normal_(weight, 0.0, 0.1, -0.2, 0.2)
+    return weight
+
+
+class SeqGAN(nn.Module):
+    """Three phases: ``mle``, ``discriminator``, ``adversarial``.
+
+    The phases' lengths are the paper's for its 10,000 sequences: 120 epochs; 50 sets of negatives with three epochs
+    each; 200 rounds of one generator update and five sets of negatives with three epochs each.
+    """
+
+    class Config(GeneratorConfig):
+        """Settings of SeqGAN; the defaults are the paper's but for `baseline`."""
+
+        discriminator_embedding: int = Field(64, gt=0, description="Width of the discriminator's word vectors.")
+        filters: list[tuple[int, int]] = Field(
+            PAPER_FILTERS, min_length=1, description="(width in tokens, number of filters) of each convolution."
+        )
+        keep: float = Field(0.75, gt=0, le=1, description="Share of the discriminator's features that dropout keeps.")
+        decay: float = Field(
+            0.2, ge=0, description="Weight of half the squared norm of the discriminator's last layer; 0: off."
+        )
+        rollouts: int = Field(16, gt=0, description="Completions of each prefix.")
+        rollout_rate: float = Field(
+            0.8, ge=0, le=1, description="Share of the rollout policy's weights that stays at an update."
+        )
+        rollout_precision: Literal["fp32", "bf16"] = Field(
+            "fp32", description="Arithmetic of the discriminator while it judges rollouts."
+        )
+        baseline: bool = Field(
+            True, description="Whether the mean reward of a position is taken away; the paper does not."
+        )
+        reward: Literal["probability", "score"] = Field(
+            "probability",
+            description="exp(-L) or -L of the generator's loss L; of the non-saturating loss exp(-L) is P(real).",
+        )
+        policy_rate: float = Field(
+            1.0, gt=0, description="Step size of the policy gradient, in units of the optimiser's lr."
+        )
+        sequences: int = Field(1, gt=0, description="Sequences in a generator's update, per real sample of the batch.")
+        negatives: int = Field(10_000, gt=0, description="Generated sequences in one set for the discriminator.")
+        renew: int = Field(
+            30_000,
+            gt=0,
+            description="Real samples shown between two sets of negatives (three epochs of the paper's data).",
+        )
+        generator_interval: int = Field(
+            4_688, gt=0, description="Discriminator updates from one generator update to the next."
+        )
+
+    Options = SamplingOptions
+    generation_batch = 256
+
+    def __init__(self, config: Config, fields: Mapping[str, SampleField]) -> None:
+        super().__init__()
+        self.config = config
+        self.field = fields["tokens"]
+        self.length = self.field.shape[0]
+        self.ends = ends_early(fields)
+        words = vocabulary_size(fields)
+        self.generator = LSTMGenerator(words, config.embedding, config.hidden, config.deviation)
+        self.rollout = LSTMGenerator(words, config.embedding, config.hidden, config.deviation).requires_grad_(False)
+        self.discriminator = Discriminator(
+            words, self.length, config.discriminator_embedding, config.filters, config.keep
+        )
+        self.negatives: Tensor
+        self.noise: Tensor
+        self.register_buffer("negatives", torch.zeros(config.negatives, self.length, dtype=torch.int32))
+        self.register_buffer("noise", torch.randint(1 << 62, ()))  # the same on every process, differs with the seed
+
+    def players(self) -> dict[str, Player]:
+        """Adam with step 0.01 and clipping at 5 for the generator, 1e-4 for the discriminator (the authors' code)."""
+        return {
+            "generator": Player(self.generator, Optimizer(lr=0.01, betas=(0.9, 0.999), clip_norm=5.0)),
+            "discriminator": Player(self.discriminator, Optimizer(lr=1e-4, betas=(0.9, 0.999))),
+        }
+
+    def phases(self, loss: Loss, penalties: Mapping[str, Penalty]) -> list[Phase]:
+        """Maximum likelihood, then the discriminator alone, then both."""
+        interval = self.config.generator_interval
+        judge = Turn("discriminator", lambda batch: self.classify(loss, batch))
+        write = Turn(
+            "generator",
+            lambda batch: self.reinforce(loss, batch),
+            every=interval,
+            lazy=False,
+            rate=self.config.policy_rate,
+            after=self.follow,
+        )
+        return [
+            Phase(
+                "mle", [Turn("generator", lambda batch: likelihood_terms(self.generator, batch, self.ends))], 1_200_000
+            ),
+            Phase("discriminator", [judge], 1_500_000),
+            Phase("adversarial", [write, judge], 200 * 150_000),
+        ]
+
+    # The discriminator's update
+
+    def classify(self, loss: Loss, batch: Batch) -> dict[str, Tensor]:
+        """Cross-entropy of real sequences and as many negatives, and the decay of the last layer."""
+        fake = self.negatives_for(batch)
+        tokens = torch.cat([batch["tokens"].long(), fake.long()])
+        dropout = batch.draws.rand(2, self.discriminator.features).transpose(0, 1).flatten(0, 1)
+        real_scores, fake_scores = self.discriminator(tokens, dropout).chunk(2)
+        terms = {"loss": 0.5 * loss.discriminator(real_scores, fake_scores).mean()}
+        if self.config.decay:
+            terms["decay"] = self.config.decay * self.discriminator.decay()
+        correct = (real_scores > 0).float().mean() + (fake_scores < 0).float().mean()
+        return terms | {"_accuracy": 0.5 * correct.detach()}
+
+    @torch.no_grad()
+    def negatives_for(self, batch: Batch) -> Tensor:
+        """As many negatives as there are real samples; a new set is drawn after every `renew` real samples.
+
+        The set is a function of the weights and the position, so that every process holds the same one.
+        """
+        seen, share = batch.position, batch.draws.total
+        if seen == 0 or seen // self.config.renew != (seen - share) // self.config.renew:
+            source = torch.Generator().manual_seed(derive(int(self.noise), "negatives", seen))
+            uniforms = torch.rand(len(self.negatives), self.length, generator=source).to(self.negatives.device)
+            self.negatives.copy_(self.generator.sample(uniforms, ends=self.ends))
+        first = seen + batch.draws.start
+        rows = torch.arange(first, first + batch.count, device=self.negatives.device) % len(self.negatives)
+        return self.negatives[rows]
+
+    # The generator's update
+
+    def reinforce(self, loss: Loss, batch: Batch) -> dict[str, Tensor]:
+        """REINFORCE (equation 8): minus the sum over sequences and positions of reward times log-probability."""
+        config, length = self.config, self.length
+        if batch.position == 0:
+            self.rollout.load_state_dict(self.generator.state_dict())
+        per_row = length + config.rollouts * (length * (length - 1) // 2)
+        uniforms = batch.draws.rand(config.sequences, per_row).flatten(0, 1)
+        tokens = self.generator.sample(uniforms[:, :length], ends=self.ends)
+        real = batch["tokens"].repeat_interleave(config.sequences, 0) if loss.needs_real else None
+        rewards = self.rewards(loss, tokens, uniforms[:, length:], real)
+        mask = sequence_mask(lengths_of(tokens), length) if self.ends else torch.ones_like(rewards)
+        advantage = rewards
+        if config.baseline:
+            advantage = rewards - (rewards * mask).sum(0) / mask.sum(0).clamp(min=1)
+        # a sum, not a mean: processes and parts of a batch are averaged, which `total / count` undoes
+        objective = self.generator.weighted_nll(tokens, advantage * mask) * (batch.draws.total / batch.count)
+        spread = torch.where(mask.sum(0) > 1, rewards.std(0), torch.zeros_like(rewards[0])).mean()
+        return {"loss": objective, "_reward": (rewards * mask).sum() / mask.sum(), "_reward_spread": spread}
+
+    @torch.no_grad()
+    def rewards(self, loss: Loss, tokens: Tensor, uniforms: Tensor, real: Tensor | None = None) -> Tensor:
+        """``(N, T)`` tokens -> ``(N, T)``: what the discriminator says of each prefix, averaged over its completions.
+
+        The last column is its opinion of the sequences themselves.
+        """
+        dtype = torch.bfloat16 if self.config.rollout_precision == "bf16" else torch.float32
+        tables = self.discriminator.tables(dtype)
+        real_scores = None if real is None else self.discriminator(real)
+
+        def value(scores: Tensor, rows: Tensor) -> Tensor:
+            other = scores if real_scores is None else real_scores[rows]
+            gain = -loss.generator(other, scores)
+            return gain.exp() if self.config.reward == "probability" else gain
+
+        def judge(sequences: Tensor, rows: Tensor) -> Tensor:
+            with torch.autocast(tokens.device.type, torch.bfloat16, enabled=dtype == torch.bfloat16):
+                scores = self.discriminator.head(tables.features(sequences))
+            return value(scores.float(), rows)
+
+        last = value(self.discriminator(tokens), torch.arange(len(tokens), device=tokens.device))
+        inner = rollout_values(self.rollout, tokens, uniforms, judge, rollouts=self.config.rollouts, ends=self.ends)
+        return torch.cat([inner, last[:, None]], 1)
+
+    @torch.no_grad()
+    def follow(self, batch: Batch) -> None:
+        """The rollout policy moves towards the generator; the word vectors are copied (the authors' rollout.py)."""
+        generator = dict(self.generator.named_parameters())
+        for name, weight in self.rollout.named_parameters():
+            if name == "embedding":
+                weight.copy_(generator[name])
+            else:
+                weight.lerp_(generator[name], 1 - self.config.rollout_rate)
+
+    def generate(self, count: int, rng: Draws, request: Request) -> dict[str, Tensor]:
+        """`count` sequences of T tokens, filled with 0 after their end."""
+        return sample_lstm(self.generator, count, rng, request, self.field, self.ends)
+
+    def nll(self, samples: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
+        """Nats of given texts and their numbers of tokens."""
+        return sequence_nll(self.generator, samples["tokens"].long(), samples["length"], self.ends)

@@ -1,0 +1,235 @@
+"""The command line as a user meets it: help without torch, mistakes in one or two lines with the right exit code."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+
+import pytest
+from gan.testing import install
+
+TOY = """
+from gan.testing.toy import *
+"""
+
+
+@pytest.fixture
+def home(tmp_path, monkeypatch):
+    """An environment of its own: a cache, a working folder, and the toy plugin installed beside the core."""
+    install(tmp_path / "site", "toy", {"gan_toy.py": TOY})
+    environment = {
+        **{k: v for k, v in os.environ.items() if not k.startswith("GAN_")},
+        "PYTHONPATH": str(tmp_path / "site"),
+        "GAN_CACHE": str(tmp_path / "cache"),
+        "OMP_NUM_THREADS": "1",
+    }
+    monkeypatch.chdir(tmp_path)
+    return environment
+
+
+def gan(home, *arguments, code=0, **changes):
+    done = subprocess.run(
+        [sys.executable, "-m", "gan", *arguments], env={**home, **changes}, capture_output=True, text=True, timeout=300
+    )
+    assert done.returncode == code, done.stderr + done.stdout
+    return done
+
+
+@pytest.mark.parametrize(
+    "arguments", [["--help"], ["--version"], ["run", "--help"], ["generate", "--help"], ["plugins"], ["resume", "-h"]]
+)
+def test_start_up_imports_nothing_heavy(home, arguments):
+    """Help, listing and completion do without torch, numpy, pydantic, matplotlib."""
+    program = (
+        "import sys; from gan.cli import main\n"
+        "try: main(sys.argv[1:])\n"
+        "finally: print('HEAVY', sorted({'torch','numpy','pydantic','matplotlib','scipy','PIL'} & set(sys.modules)))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program, *arguments], env=home, capture_output=True, text=True, timeout=60
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines()[-1] == "HEAVY []"
+
+
+def test_completion_names_plugins_without_torch(home):
+    program = (
+        "import os, sys\n"
+        "os.environ.update(_GAN_COMPLETE='bash_complete', COMP_WORDS='gan run --plugin t', COMP_CWORD='3')\n"
+        "from gan.cli import group\n"
+        "try: group(prog_name='gan')\n"
+        "finally: print('HEAVY', 'torch' in sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", program], env=home, capture_output=True, text=True, timeout=60)
+    assert "plain,toy" in done.stdout
+    assert "HEAVY False" in done.stdout
+
+
+SHORT = ["--plugin", "toy", "--set", "training.tick=256", "--set", "evaluation.samples=64"]
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    """One short training of the toy, in a folder that tests only read."""
+    folder = tmp_path_factory.mktemp("trained")
+    install(folder / "site", "toy", {"gan_toy.py": TOY})
+    home = {
+        **os.environ,
+        "PYTHONPATH": str(folder / "site"),
+        "GAN_CACHE": str(folder / "cache"),
+        "OMP_NUM_THREADS": "1",
+    }
+    done = subprocess.run(
+        [sys.executable, "-m", "gan", "run", *SHORT, "--samples", "1024", "--out", str(folder / "run")],
+        env=home,
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    assert done.returncode == 0, done.stderr
+    return folder / "run", home, done
+
+
+def test_a_run_ends_with_its_table_and_files(trained):
+    run, _, done = trained
+    assert "toy/mlp on 8,192 samples" in done.stdout
+    assert "modes" in done.stdout
+    assert "samples  " in done.stderr  # one plain line a tick
+    for name in ("recipe.yaml", "manifest.json", "metrics.jsonl", "README.md", "training.png", "modality.json"):
+        assert (run / name).is_file(), name
+    assert len(list((run / "samples").glob("sample-*.csv"))) == 8
+    records = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+    assert [record["samples"] for record in records] == [256, 512, 768, 1024]
+    assert json.loads((run / "manifest.json").read_text())["exit"] == "finished"
+
+
+def test_generate_writes_the_same_bytes_again(trained, tmp_path):
+    run, home, _ = trained
+    for folder in ("one", "two"):
+        gan(home, "generate", str(run), "--count", "4", "--seed", "7", "--out", str(tmp_path / folder))
+    gan(home, "generate", str(run), "--count", "1", "--first", "2", "--seed", "7", "--out", str(tmp_path / "third"))
+    files = sorted(path.name for path in (tmp_path / "one").iterdir())
+    assert len(files) == 5
+    for name in files:
+        assert (tmp_path / "one" / name).read_bytes() == (tmp_path / "two" / name).read_bytes(), name
+    third = tmp_path / "third" / "sample-0002.csv"
+    assert third.read_bytes() == (tmp_path / "one" / "sample-0002.csv").read_bytes()
+    gan(home, "generate", str(run), "--count", "1", "--seed", "8", "--out", str(tmp_path / "other"))
+    assert (tmp_path / "other" / "sample-0000.csv").read_bytes() != (tmp_path / "one" / "sample-0000.csv").read_bytes()
+
+
+def test_a_recipe_file_does_the_run_again(trained, tmp_path):
+    run, home, _ = trained
+    gan(home, "run", "--recipe", str(run / "recipe.yaml"), "--out", str(tmp_path / "again"), "--quiet")
+    for name in ("recipe.yaml", "metrics.jsonl", "samples/sample-0003.csv"):
+        assert (run / name).read_bytes() == (tmp_path / "again" / name).read_bytes(), name
+
+
+def test_resuming_a_finished_run_changes_nothing(trained):
+    run, home, _ = trained
+    before = {path: (path.stat().st_mtime_ns, path.read_bytes()) for path in run.rglob("*") if path.is_file()}
+    gan(home, "resume", str(run))
+    assert {path: (path.stat().st_mtime_ns, path.read_bytes()) for path in run.rglob("*") if path.is_file()} == before
+
+
+def test_json_lines_for_programs(home, tmp_path):
+    done = gan(home, "run", *SHORT, "--samples", "512", "--json")
+    events = [json.loads(line) for line in done.stdout.splitlines()]
+    assert [event["event"] for event in events if event["event"] == "tick"] == ["tick"] * 2
+    assert events[-1]["event"] == "finished"
+    assert len(events[-1]["artefacts"]) == 8
+    assert (tmp_path / "runs" / "toy-mlp-0001" / "recipe.yaml").is_file()
+
+
+def test_dry_run_shows_recipe_players_and_memory_and_writes_nothing(home, tmp_path):
+    done = gan(home, "run", "--plugin", "toy", "--dry-run", "--set", "model.hidden=16")
+    assert "hidden: 16" in done.stdout
+    assert "player generator:" in done.stdout
+    assert "memory: about" in done.stdout
+    assert not (tmp_path / "runs").exists()
+    assert json.loads(gan(home, "run", "--plugin", "toy", "--dry-run", "--json").stdout)["parameters"]["generator"] > 0
+
+
+MISTAKES = [
+    (["run", "--plugin", "tyo"], 2, ["no plugin named 'tyo'", "did you mean 'toy'"]),
+    (["run", "--plugin", "audio"], 2, ["'audio'", "install"]),
+    (["run"], 2, ["--plugin", "toy"]),
+    (["run", "--plugin", "toy", "--architecture", "mpl"], 2, ["no architecture named 'mpl'", "did you mean 'mlp'"]),
+    (["run", "--plugin", "toy", "--set", "training.bacth=3"], 2, ["training.bacth", "did you mean 'batch'"]),
+    (["run", "--plugin", "toy", "--set", "model.hiden=3"], 2, ["model.hiden", "did you mean 'hidden'"]),
+    (["run", "--plugin", "toy", "--set", "training.batch=many"], 2, ["training.batch", "'many'"]),
+    (["run", "--plugin", "toy", "--set", "loss=hinges"], 2, ["no loss named 'hinges'", "did you mean 'hinge'"]),
+    (["run", "--plugin", "toy", "--set", "optimizers.generator.lrate=1"], 2, ["optimizers.generator.lrate", "'lr'"]),
+    (["run", "--plugin", "toy", "--set", "optimizers.critic.lr=1"], 2, ["generator, discriminator"]),
+    (["run", "--plugin", "toy", "--set", "penalties.0.wieght=1"], 2, ["wieght", "did you mean 'weight'"]),
+    (["run", "--plugin", "toy", "--set", "training.samples"], 2, ["KEY=VALUE"]),
+    (["run", "--recipe", "none.yaml"], 2, ["no recipe file none.yaml"]),
+    (["run", "--plugin", "toy", "--device", "quantum"], 2, ["quantum"]),
+    (["run", "--plugin", "toy", "--data", "rinng"], 2, ["no file or folder 'rinng'", "did you mean 'ring'"]),
+    (["run", "--plugin", "toy", "--data", "./nowhere"], 3, ["nowhere", "does not exist"]),
+    (["run", "--plugin", "toy", "--data", "empty"], 3, ["empty", "no file with a known ending"]),
+    (["run", "--plugin", "toy", "--data", "broken"], 3, ["none of 2 files can be used", "one.csv"]),
+    (["run", "--plugin", "toy", "--data", "small"], 3, ["3 samples", "fewer than training.batch", "batch=3"]),
+    (["run", *SHORT, "--out", "full"], 2, ["full", "not empty", "--out"]),
+    (["rnu"], 2, ["no command 'rnu'", "did you mean 'run'"]),
+    (["generate", "nowhere"], 2, ["nowhere"]),
+    (["resume", "empty"], 2, ["recipe.yaml"]),
+]
+
+
+@pytest.fixture
+def here(home, monkeypatch, capfd):
+    """Runs the command line in this process: (exit code, what it said on the error stream)."""
+    monkeypatch.syspath_prepend(home["PYTHONPATH"])
+    monkeypatch.setenv("GAN_CACHE", home["GAN_CACHE"])
+    monkeypatch.delenv("GAN_PLUGINS", raising=False)
+
+    def call(*arguments):
+        from gan.cli import main
+
+        with pytest.raises(SystemExit) as stop:
+            main(list(arguments))
+        return stop.value.code, capfd.readouterr().err
+
+    return call
+
+
+@pytest.mark.parametrize(("arguments", "code", "told"), MISTAKES, ids=[" ".join(m[0])[:60] for m in MISTAKES])
+def test_a_mistake_is_told_in_one_or_two_lines(here, tmp_path, arguments, code, told):
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "full").mkdir()
+    (tmp_path / "full" / "mine.txt").write_text("mine")
+    (tmp_path / "broken").mkdir()
+    for name in ("one.csv", "two.csv"):
+        (tmp_path / "broken" / name).write_text("not numbers\n")
+    (tmp_path / "small").mkdir()
+    (tmp_path / "small" / "points.csv").write_text("0,1\n1,0\n1,1\n")
+    exit_code, error = here(*arguments)
+    said = [line for line in error.strip().splitlines() if not line.startswith("reading files")]
+    assert exit_code == code, error
+    assert 1 <= len(said) <= 2, error
+    assert "Traceback" not in error
+    for text in told:
+        assert text in error, error
+
+
+def test_a_full_disk_is_told_with_the_path(home, tmp_path):
+    """RLIMIT_FSIZE makes every write over 1000 bytes fail: exit 6, no traceback, nothing announced as saved."""
+    program = (
+        "import resource, signal, sys; signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n"
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))\n"
+        "from gan.cli import main; main(sys.argv[1:])"
+    )
+    gan(home, "run", *SHORT, "--samples", "256", "--out", "warm", "--quiet")
+    done = subprocess.run(
+        [sys.executable, "-c", program, "run", *SHORT, "--samples", "512", "--out", "run"],
+        env=home,
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert done.returncode == 6, done.stderr
+    assert "run" in done.stderr.splitlines()[-1]
+    assert "Traceback" not in done.stderr
