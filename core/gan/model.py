@@ -122,7 +122,8 @@ class Model:
     def _check_given(self, given: Samples | None, count: int, options: Any) -> None:
         needs = self._given_fields(options)
         if given is None and needs:
-            raise UsageError(f"{self.name} makes samples from an input: {', '.join(needs)} must be given")
+            listed = ", ".join(needs)
+            raise UsageError(f"{self.name} makes samples from an input: {listed} must be given (--input FILE)")
         if given is not None and not needs:
             raise UsageError(f"{self.name} takes no input")
         for name in needs:

@@ -22,7 +22,12 @@ from gan.errors import UsageError, nearest
 @click.option(
     "--out", type=click.Path(path_type=Path), help="Folder for the files; RUN/samples/seed-SEED if not given."
 )
-@click.option("--input", "source", type=click.Path(path_type=Path), help="Files to translate, accompany or continue.")
+@click.option(
+    "--input",
+    "input_path",
+    type=click.Path(path_type=Path),
+    help="A file, folder or archive to work from: the music to accompany, the pictures to translate.",
+)
 @click.option("--device", default="auto", show_default=True, metavar="NAME", help="auto, cpu, cuda, mps …")
 @click.option("--quiet", is_flag=True, help="Do not name the files.")
 @click.option("--json", "as_json", is_flag=True, help="The files as one JSON document.")
@@ -34,7 +39,7 @@ def generate(
     seed: int,
     first: int,
     out: Path | None,
-    source: Path | None,
+    input_path: Path | None,
     device: str,
     quiet: bool,
     as_json: bool,
@@ -49,11 +54,7 @@ def generate(
 
     model = load(run_folder, device=device, plugins=plugins)
     ways, writing = split_options(model, flags(ctx.args))
-    given = None
-    if source is not None:
-        from gan.cli.translate import given_rows
-
-        given = given_rows(model, source, ways, count)
+    given = None if input_path is None else given_samples(model, input_path, count, first, ways)
     samples = model.generate(count, seed, first=first, options=ways, given=given)
     folder = out or run_folder / "samples" / f"seed-{seed}"
     paths = model.write(samples, folder, first=first, options=writing)
@@ -66,6 +67,31 @@ def generate(
     elif not quiet:
         for path in [*paths, preview]:
             click.echo(path)
+
+
+def given_samples(model: Any, source: Path, count: int, first: int, options: dict[str, Any]) -> Any:
+    """What `source` holds for the given fields: its samples from `first` on, and from the beginning when they end."""
+    import numpy as np
+
+    from gan.errors import BadData
+    from gan.source import list_source
+
+    fields: tuple[str, ...] = model.given_fields(options)
+    if not fields:
+        raise UsageError(f"{model.name} makes samples from nothing but a seed; leave --input out")
+    files = list_source(source, model.modality.suffixes).files
+    if not files:
+        raise BadData(f"no file with a known ending ({', '.join(model.modality.suffixes)})", source)
+    read = []
+    for file in files:
+        try:
+            read += list(model.modality.read_given(file, fields))
+        except BadData as error:
+            raise BadData(error.reason, file.name) from None
+        if len(read) >= first + count:
+            break
+    chosen = [read[(first + index) % len(read)] for index in range(count)]
+    return {name: np.stack([sample[name] for sample in chosen]) for name in fields}
 
 
 def flags(arguments: list[str]) -> dict[str, Any]:

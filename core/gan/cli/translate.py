@@ -1,4 +1,4 @@
-"""`gan translate`, and the reading of given inputs that `gan generate --input` shares."""
+"""`gan translate`."""
 
 from __future__ import annotations
 
@@ -107,21 +107,6 @@ def translated(
             made = [name for name in samples if name not in fields and name in model.modality.fields]
             yield stems[file.name], file, [{name: samples[name][i] for name in made} for i in range(len(rows))]
         advance(done, len(listing.files))
-
-
-def given_rows(model: Model, source: Path, options: dict[str, Any], count: int) -> Samples:
-    """The given fields of the first `count` samples of `source`; where it has fewer they begin again."""
-    from gan.source import list_source
-
-    fields = _given_fields(model, options)
-    rows: list[Sample] = []
-    for file in list_source(source, model.modality.suffixes).files:
-        if len(rows) >= count:
-            break
-        rows.extend(model.modality.read_given(file, fields))
-    if not rows:
-        raise BadData("holds nothing to begin with", source)
-    return _stacked([rows[index % len(rows)] for index in range(count)], fields)
 
 
 def _given_fields(model: Model, options: dict[str, Any]) -> tuple[str, ...]:
