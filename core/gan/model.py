@@ -25,12 +25,16 @@ class Model:
     device's random state.
     """
 
-    def __init__(self, architecture: Any, modality: Modality, name: str, device: torch.device) -> None:
+    def __init__(
+        self, architecture: Any, modality: Modality, name: str, device: torch.device, trained: int = 0
+    ) -> None:
         self.architecture = architecture
         self.modality = modality
         self.name = name
         """For messages: ``"music/musegan"``."""
         self.device = device
+        self.trained = trained
+        """Real samples that its weights were trained on when they were loaded."""
 
     def generate(
         self,

@@ -22,6 +22,7 @@ from gan.errors import UsageError, nearest
 @click.option(
     "--out", type=click.Path(path_type=Path), help="Folder for the files; RUN/samples/seed-SEED if not given."
 )
+@click.option("--checkpoint", default="newest", show_default=True, metavar="WHICH", help="newest, best, or samples.")
 @click.option("--device", default="auto", show_default=True, metavar="NAME", help="auto, cpu, cuda, mps …")
 @click.option("--quiet", is_flag=True, help="Do not name the files.")
 @click.option("--json", "as_json", is_flag=True, help="The files as one JSON document.")
@@ -33,6 +34,7 @@ def generate(
     seed: int,
     first: int,
     out: Path | None,
+    checkpoint: str,
     device: str,
     quiet: bool,
     as_json: bool,
@@ -45,7 +47,7 @@ def generate(
     plugins = installed(ctx)
     from gan.api import load
 
-    model = load(run_folder, device=device, plugins=plugins)
+    model = load(run_folder, device=device, plugins=plugins, checkpoint=checkpoint)
     ways, writing = split_options(model, flags(ctx.args))
     samples = model.generate(count, seed, first=first, options=ways)
     folder = out or run_folder / "samples" / f"seed-{seed}"
