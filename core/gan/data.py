@@ -14,7 +14,7 @@ import shutil
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +23,7 @@ import numpy as np
 from gan.contracts import Field, Modality, Sample, Samples
 from gan.draws import derive
 from gan.errors import BadData, DiskError, GanError
+from gan.files import sweep_processes
 from gan.source import Listing, SourceFile, list_source
 
 PACK_FORMAT = 1
@@ -55,6 +56,8 @@ class Pack:
     arrays: dict[str, np.ndarray[Any, Any]]
     rows: np.ndarray[Any, Any] | None = None
     """The rows that this view shows; None: all."""
+    marks: dict[Path, tuple[int, int, int]] = field(default_factory=dict)
+    """Size, time and number of each array's file, to notice that somebody changes it under a training."""
 
     def __len__(self) -> int:
         return self.count if self.rows is None else len(self.rows)
@@ -64,6 +67,14 @@ class Pack:
 
         Raises `BadData` when the pack on the disk changed under the training.
         """
+        for (
+            path,
+            mark,
+        ) in self.marks.items():  # reading past the end of a mapped file that shrank would kill the process
+            if _mark(path) != mark:
+                raise BadData(
+                    "the packed data changed or vanished while it was used; resume, and it is packed anew", path
+                )
         if self.rows is not None:
             indices = self.rows[indices]
         taken = {}
@@ -114,6 +125,7 @@ class Pack:
             self.skipped,
             self.arrays,
             rows,
+            self.marks,
         )
 
 
@@ -185,7 +197,12 @@ def open_pack(
         aside.replace(note)
     except OSError as error:
         raise DiskError(f"{note}: {error.strerror}; set GAN_CACHE to a folder that can be written") from error
-    return load_pack(folder)
+    try:
+        return load_pack(folder)
+    except (OSError, ValueError, KeyError, TypeError):  # somebody changed it since
+        shutil.rmtree(folder, ignore_errors=True)
+        _build(listing, modality, config, folder, key, progress)
+        return load_pack(folder)
 
 
 def load_pack(folder: Path) -> Pack:
@@ -194,13 +211,34 @@ def load_pack(folder: Path) -> Pack:
     fields = {name: Field(**{**spec, "shape": tuple(spec["shape"])}) for name, spec in about["fields"].items()}
     count = about["count"]
     arrays: dict[str, np.ndarray[Any, Any]] = {}
+    marks = {}
     for name, spec in fields.items():
         width, dtype = _stored(spec)
         path = folder / f"{name}.bin"
         if path.stat().st_size != count * width * dtype.itemsize:
             raise ValueError(f"{path} has another size than its pack says")
+        marks[path] = _mark(path)
         arrays[name] = np.memmap(path, dtype=dtype, mode="r", shape=(count, width))
-    return Pack(folder, fields, count, about["facts"], about["fingerprint"], about["files"], about["skipped"], arrays)
+    return Pack(
+        folder,
+        fields,
+        count,
+        about["facts"],
+        about["fingerprint"],
+        about["files"],
+        about["skipped"],
+        arrays,
+        None,
+        marks,
+    )
+
+
+def _mark(path: Path) -> tuple[int, int, int]:
+    try:
+        status = os.stat(path)
+    except OSError:
+        return (-1, -1, -1)
+    return (status.st_size, status.st_mtime_ns, status.st_ino)
 
 
 def _described(spec: Field) -> dict[str, Any]:
@@ -250,6 +288,7 @@ def _build(
     fields = modality.fields
     aside = folder.with_name(f"{key}.{os.getpid()}.tmp")
     shutil.rmtree(aside, ignore_errors=True)
+    sweep_processes(folder.parent)
     skipped = dict(listing.skipped)
     used: list[str] = []
     file_of_row: list[int] = []
@@ -341,6 +380,44 @@ def _row(sample: Sample, name: str, spec: Field, file: SourceFile) -> bytes:
             f"its fields say {spec.low:g} … {spec.high:g}"
         )
     return value.tobytes()
+
+
+@dataclass
+class Check:
+    """What a training would use of a source."""
+
+    used: dict[str, int]
+    """Name -> samples, in the order of the pack."""
+    skipped: dict[str, str]
+    """Name -> reason."""
+    other: int
+    """Files with other endings."""
+
+    @property
+    def samples(self) -> int:
+        """Samples of all files."""
+        return sum(self.used.values())
+
+
+def check_source(source: Path, modality_class: type[Modality], config: Any, progress: Progress | None = None) -> Check:
+    """Read a source as `open_pack` does and keep nothing: what would be used, and what is dropped and why."""
+    listing = list_source(source, modality_class.suffixes)
+    check = Check({}, dict(listing.skipped), listing.other)
+    if not listing.files:
+        return check
+    modality = modality_class(config, modality_class(config).survey(listing.files))
+    fields = modality.fields
+    for done, (file, samples, reason) in enumerate(_read_all(modality, listing.files), 1):
+        if reason is not None:
+            check.skipped[file.name] = reason
+        else:
+            for sample in samples:
+                for name, spec in fields.items():
+                    _row(sample, name, spec, file)
+            check.used[file.name] = len(samples)
+        if progress:
+            progress(done, len(listing.files))
+    return check
 
 
 def _nothing(listing: Listing, modality: type[Modality]) -> str:

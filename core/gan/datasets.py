@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from gan.data import cache_folder
 from gan.download import Downloader
 from gan.errors import DiskError, GanError, PluginError
+from gan.files import sweep_processes, sync_tree
 
 if TYPE_CHECKING:
     from gan.plugins import Owned, Plugins
@@ -30,6 +31,7 @@ def prepare_dataset(owned: Owned, plugins: Plugins) -> Path:
     fill = plugins.load(owned)
     aside = folder.with_name(f"{folder.name}.{os.getpid()}.tmp")
     shutil.rmtree(aside, ignore_errors=True)
+    sweep_processes(folder.parent)
     try:
         (aside / "files").mkdir(parents=True)
         try:
@@ -42,6 +44,7 @@ def prepare_dataset(owned: Owned, plugins: Plugins) -> Path:
             ) from error
         about = {"name": owned.entry.name, "licence": owned.entry.licence}
         (aside / "dataset.json").write_text(json.dumps(about))
+        sync_tree(aside)
         try:
             aside.rename(folder)
         except OSError:

@@ -13,6 +13,7 @@ import itertools
 import json
 import math
 import os
+import shutil
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -127,6 +128,20 @@ def sync_tree(folder: Path) -> None:
                 finally:
                     os.close(descriptor)
         fsync_dir(Path(here))
+
+
+def sweep_processes(folder: Path) -> None:
+    """Remove folders called ``NAME.PID.tmp`` whose process is gone: what killed processes left in a shared cache."""
+    for path in folder.glob("*.tmp") if folder.is_dir() else ():
+        number = path.name.split(".")[-2] if path.name.count(".") >= 2 else ""
+        if not number.isdigit() or int(number) == os.getpid():
+            continue
+        try:
+            os.kill(int(number), 0)
+        except ProcessLookupError:
+            shutil.rmtree(path, ignore_errors=True)
+        except (OSError, OverflowError):
+            continue
 
 
 def make_dirs(folder: Path) -> None:

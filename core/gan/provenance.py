@@ -123,10 +123,21 @@ def versions(distributions: Mapping[str, str]) -> dict[str, str]:
     return {**found, **distributions}
 
 
-def changes(manifest: Mapping[str, Any], distributions: Mapping[str, str]) -> list[str]:
-    """What is installed in another version than when `manifest` was written: ``"torch 2.12.0 -> 2.13.0"``."""
+def changes(manifest: Mapping[str, Any], distributions: Mapping[str, str] | None = None) -> list[str]:
+    """What is installed in another version than when `manifest` was written: ``"torch 2.12.0 -> 2.13.0"``.
+
+    Without `distributions` the plugins are those that the manifest names, as they are installed now.
+    """
     before = manifest.get("versions")
     before = before if isinstance(before, dict) else {}
+    if distributions is None:
+        distributions = {}
+        for name in before:
+            try:
+                distributions[name] = metadata.version(name)
+            except (metadata.PackageNotFoundError, ValueError):
+                continue
+        before = {name: found for name, found in before.items() if name in versions(distributions)}
     now = versions(distributions)
     names = [name for name in {**before, **now} if before.get(name) != now.get(name)]
     return [f"{name} {before.get(name, 'none')} -> {now.get(name, 'none')}" for name in names]

@@ -167,7 +167,8 @@ class Trainer:
     @property
     def finished(self) -> bool:
         """Whether nothing is left to train."""
-        return self._progress.phase >= len(self.phases)
+        progress = self._progress
+        return progress.phase == len(self.phases) - 1 and progress.position >= self._lengths[-1]
 
     def owners(self) -> dict[str, Any]:
         """Every part with a state, by name; each has state_dict and load_state_dict."""
@@ -213,25 +214,26 @@ class Trainer:
         time_at_tick = clock
         started = progress.seconds
         while not self.finished:
-            phase, length = self.phases[progress.phase], self._lengths[progress.phase]
-            self._iterate(phase, length)
-            stopping = self._agreed(stop() or self._out_of_time(started + time.monotonic() - clock))
-            if progress.position >= length:
+            if progress.position >= self._lengths[progress.phase]:
                 progress.phase += 1
                 progress.position = 0
                 progress.iteration = 0
+            phase, length = self.phases[progress.phase], self._lengths[progress.phase]
+            self._iterate(phase, length)
+            stopping = self._agreed(stop() or self._out_of_time(started + time.monotonic() - clock))
+            ended = progress.position >= length
             crossed = progress.samples // self._tick > progress.last_tick
-            if crossed or stopping or progress.position == 0:
+            if crossed or stopping or ended:
                 if crossed:
                     progress.last_tick = progress.samples // self._tick
                 self.device.synchronize()
                 now = time.monotonic()
                 progress.seconds = started + now - clock
-                skipped = self._skipped_since()
                 out_of_time = self._out_of_time(progress.seconds)
                 final = self.finished or (stopping and out_of_time)
-                if crossed or progress.position == 0 or final:
+                if crossed or ended or final:
                     self._check_skips()
+                    skipped = self._skipped_since()
                     terms = self.stats.collect()
                     rate = (progress.samples - shown_at_tick) / max(now - time_at_tick, 1e-9)
                     on_tick(
@@ -406,7 +408,7 @@ class Trainer:
             if most > self.training.max_skips:
                 progress = self._progress
                 raise NumericError(
-                    f"phase '{self.phases[min(progress.phase, len(self.phases) - 1)].name}', player '{seat.name}', at "
+                    f"phase '{self.phases[progress.phase].name}', player '{seat.name}', at "
                     f"{progress.samples:,} samples: loss or gradient was not finite {most} times in a row, more than "
                     f"training.max_skips; none of it reached the weights. Lower optimizers.{seat.name}.lr."
                 )

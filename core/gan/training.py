@@ -21,7 +21,7 @@ from gan.contracts import MetricValue, Samples
 from gan.data import Order, Pack
 from gan.device import choose
 from gan.draws import derive
-from gan.errors import BadData, CheckpointError
+from gan.errors import BadData, CheckpointError, GanError, PluginError
 from gan.evaluator import Evaluator
 from gan.files import make_dirs, sync_tree, write_bytes, write_json, write_text
 from gan.judge import RECEIPTS
@@ -337,7 +337,12 @@ class _Session:
         if self.device.rank == 0 and not self.checkpoints.all():
             self._save()
         with self.signals.patient():
-            recovery.run(lambda: self.trainer.run(on_tick, lambda: self.signals() or self._enough))
+            try:
+                recovery.run(lambda: self.trainer.run(on_tick, lambda: self.signals() or self._enough))
+            except GanError as error:
+                if type(error) is not GanError:
+                    raise
+                raise PluginError(self.recipe.plugin, f"{self.parts.title}: {error}") from error
             if self.device.rank == 0 and self._saved_at != self.trainer.samples:
                 self._save()
             self.checkpoints.wait()

@@ -71,6 +71,7 @@ def run(
     from gan.training import start
 
     reporter = choose_reporter(quiet=quiet, as_json=as_json)
+    _warn_of_versions(recipe_name, reporter)
     try:
         result = start(values, plugins, reporter, out=out, total=samples)
     finally:
@@ -98,6 +99,17 @@ def _values(plugins: Any, plugin: str | None, architecture: str | None, recipe_n
         raise UsageError(f"name a plugin with --plugin, or a recipe file with --recipe{known}")
     found: dict[str, Any] = recipe_values(plugins, plugin, architecture, recipe_name)
     return found
+
+
+def _warn_of_versions(recipe_name: str | None, reporter: Any) -> None:
+    """A recipe that lies in a run folder is done again: say what is installed in another version than then."""
+    from gan import provenance
+
+    manifest = Path(recipe_name).parent / "manifest.json" if recipe_name else None
+    if manifest is not None and manifest.is_file():
+        changed = provenance.changes(provenance.read_manifest(manifest))
+        if changed:
+            reporter.warn(f"versions have changed since that run, so numbers may differ: {', '.join(changed)}")
 
 
 def _yaml(value: Any) -> str:

@@ -1,0 +1,140 @@
+"""Tiny trainings of real methods, and processes that fail on demand."""
+
+from __future__ import annotations
+
+import itertools
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+import yaml
+from gan.files import ASIDE
+from gan.testing import install
+from gan.testing.faults import FaultyProcess, final_state
+
+ROOT = Path(__file__).parents[2]
+TRAINING = {"samples": 48, "batch": 8, "tick": 8, "checkpoint_ticks": 2, "keep_checkpoints": 2, "preview_ticks": 3}
+EVALUATION = {"metrics": [], "artefacts": 1, "samples": 8}
+RECIPES = {
+    "toy": {
+        "plugin": "toy",
+        "architecture": "mlp",
+        "loss": "non-saturating",
+        "model": {"hidden": 8, "layers": 1},
+        "training": {**TRAINING, "ema_half_life": 50},
+    },
+    "dcgan": {
+        "plugin": "image",
+        "architecture": "dcgan",
+        "modality": {"resolution": 32, "channels": 1},
+        "model": {"latent": 4, "generator_width": 2, "discriminator_width": 2},
+        "loss": "non-saturating",
+        "data": {"source": "digits"},
+        "training": {**TRAINING, "ema_half_life": 50},
+    },
+}
+"""Every recipe: two checkpoints are kept of four, so that pruning is under the faults too."""
+
+
+@dataclass
+class Runs:
+    """Runs of one recipe; every one in a watched folder of its own."""
+
+    process: FaultyProcess
+    recipe: Path
+    work: Path
+    reference: dict[str, bytes]
+    """What a run that nobody disturbed ends with."""
+    operations: int
+    """Calls that such a run makes in its folder."""
+    resumed: int = 0
+    """How many lives went on from a checkpoint past the first."""
+
+    def new(self) -> Path:
+        """A path for a run in a new, empty folder."""
+        self.counter = getattr(self, "counter", itertools.count())
+        root = self.work / f"runs-{next(self.counter)}"
+        root.mkdir()
+        return root / "run"
+
+    def start(self, run: Path, **faults):
+        """`gan run` under faults."""
+        return self.process.run(["run", "--recipe", self.recipe, "--out", run], root=run.parent, **faults)
+
+    def go_on(self, run: Path, *flags: str, **faults):
+        """`gan resume`, or `gan run` where a run was killed before it was one."""
+        if not (run / "recipe.yaml").is_file():
+            return self.start(run, **faults)
+        life = self.process.run(["resume", run, *flags], root=run.parent, **faults)
+        self.resumed += life.started_from > 0
+        return life
+
+    def check_equal(self, run: Path, life) -> None:
+        """The run ended as if nothing had happened; its folder is removed."""
+        assert life.code == 0, life.errors
+        found = final_state(run)
+        assert found["names"].decode().splitlines() == self.reference["names"].decode().splitlines()
+        assert [name for name in self.reference if found.get(name) != self.reference[name]] == []
+        kept = sorted(path.name for path in (run / "checkpoints").iterdir())
+        assert kept[-len(self.checkpoints) :] == self.checkpoints
+        assert len(kept) <= len(self.checkpoints) + 1  # a power cut may undo the last deletion
+        assert not any(name.startswith(ASIDE) for name in kept)
+        shutil.rmtree(run.parent)
+
+
+def available() -> list[str]:
+    return [
+        name
+        for name, recipe in RECIPES.items()
+        if name == "toy" or (ROOT / "plugins" / f"gan-{recipe['plugin']}").is_dir()
+    ]
+
+
+@pytest.fixture(scope="session")
+def process(tmp_path_factory):
+    work = tmp_path_factory.mktemp("faults")
+    install(work / "site", "toy", {"gan_toy.py": "from gan.testing.toy import *\n"})
+    (work / "site" / "gan_faults_patches.py").write_text((Path(__file__).parent / "patches.py").read_text())
+    with FaultyProcess(work, {"GAN_CACHE": str(work / "cache")}, [work / "site"]) as running:
+        yield running
+
+
+@pytest.fixture(scope="session")
+def all_runs(process):
+    """Runs by the name of their recipe, made when they are first asked for."""
+    made: dict[str, Runs] = {}
+
+    def runs_of(name: str) -> Runs:
+        if name not in made:
+            work = process.work / name
+            work.mkdir()
+            recipe = work / "recipe.yaml"
+            recipe.write_text(yaml.safe_dump({"evaluation": EVALUATION, "seed": 5, **RECIPES[name]}))
+            runs = Runs(process, recipe, work, {}, 0)
+            first = runs.new()  # the first run also packs the data
+            assert (life := runs.start(first)).code == 0, life.errors
+            again = runs.new()
+            life = runs.start(again, mode="log", log=work / "log")
+            assert life.code == 0, life.errors
+            runs.log_root = again.parent
+            runs.operations = life.operations
+            runs.reference = final_state(first)
+            runs.checkpoints = sorted(path.name for path in (first / "checkpoints").iterdir())
+            runs.check_equal(again, life)
+            made[name] = runs
+        return made[name]
+
+    return runs_of
+
+
+@pytest.fixture(params=available())
+def runs(request, all_runs):
+    """Every recipe in turn."""
+    return all_runs(request.param)
+
+
+@pytest.fixture
+def toy(all_runs):
+    """The cheap recipe."""
+    return all_runs("toy")

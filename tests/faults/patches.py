@@ -1,0 +1,163 @@
+"""What a life of a fault test does to itself first: losses that are not numbers, memory that runs out, slow steps."""
+
+from __future__ import annotations
+
+import time
+
+import torch
+from gan.trainer import Trainer
+
+
+def _before_objective(act):
+    original = Trainer._objective
+
+    def objective(self, turn, phase, batch):
+        total = original(self, turn, phase, batch)
+        return act(self, turn, batch, total)
+
+    Trainer._objective = objective
+
+
+def slow_steps():
+    """Every update takes 50 ms, so that a signal meets a training."""
+
+    def act(trainer, turn, batch, total):
+        time.sleep(0.05)
+        return total
+
+    _before_objective(act)
+
+
+def one_bad_loss():
+    """The generator's loss at 16 samples is NaN, once."""
+
+    def act(trainer, turn, batch, total):
+        return total * float("nan") if trainer.samples == 16 and turn.player == "generator" else total
+
+    _before_objective(act)
+
+
+def bad_until_rolled_back():
+    """From 24 samples on every gradient is infinite, until the training went back."""
+
+    def act(trainer, turn, batch, total):
+        return total * float("inf") if trainer.samples >= 24 and not trainer.rollbacks else total
+
+    _before_objective(act)
+
+
+def always_bad():
+    """From 24 samples on every gradient is NaN."""
+
+    def act(trainer, turn, batch, total):
+        return total * float("nan") if trainer.samples >= 24 else total
+
+    _before_objective(act)
+
+
+def bad_weights():
+    """A weight becomes infinite at 24 samples, past all checks of gradients."""
+
+    def act(trainer, turn, batch, total):
+        if trainer.samples == 24 and not trainer.rollbacks:
+            with torch.no_grad():
+                next(trainer.architecture.parameters()).view(-1)[0] = float("inf")
+        return total
+
+    _before_objective(act)
+
+
+def little_memory():
+    """From 24 samples on more than 4 samples do not fit."""
+
+    def act(trainer, turn, batch, total):
+        if trainer.samples >= 24 and batch.count > 4:
+            raise torch.OutOfMemoryError("tried to allocate 2.00 GiB")
+        return total
+
+    _before_objective(act)
+
+
+def little_memory_on_a_cpu():
+    """As torch says it on a CPU, from the first step on."""
+
+    def act(trainer, turn, batch, total):
+        if batch.count > 4:
+            raise RuntimeError("[enforce fail at alloc_cpu.cpp:121] data. DefaultCPUAllocator: can't allocate memory")
+        return total
+
+    _before_objective(act)
+
+
+def no_memory():
+    """Not one sample fits from 24 samples on."""
+
+    def act(trainer, turn, batch, total):
+        if trainer.samples >= 24:
+            raise torch.OutOfMemoryError("tried to allocate 2.00 GiB")
+        return total
+
+    _before_objective(act)
+
+
+def failing_objective():
+    """A plugin's mistake at 24 samples."""
+    from gan.testing.mlp import MLP
+
+    phases = MLP.phases
+
+    def broken(self, loss, penalties):
+        import dataclasses
+
+        (phase,) = phases(self, loss, penalties)
+
+        def objective(batch):
+            if batch.position == 24:
+                raise ValueError("the moon is full")
+            return phase.turns[0].objective(batch)
+
+        return [
+            dataclasses.replace(
+                phase, turns=[dataclasses.replace(phase.turns[0], objective=objective), *phase.turns[1:]]
+            )
+        ]
+
+    MLP.phases = broken
+
+
+def new_version():
+    """The toy plugin is another version than the run's."""
+    import gan.plugins
+
+    original = gan.plugins.Plugins.find
+
+    def find(self, *arguments, **options):
+        import dataclasses
+
+        owned = original(self, *arguments, **options)
+        return dataclasses.replace(owned, info=dataclasses.replace(owned.info, version="9.9"))
+
+    gan.plugins.Plugins.find = find
+
+
+def wild_habits():
+    """More previews and measurements than the run had; randomness is drawn in between."""
+    from gan.training import _Session
+
+    original = _Session._on_tick
+
+    def on_tick(self, tick):
+        self._preview()
+        self._measure()
+        torch.rand(7)
+        original(self, tick)
+        (self.run.previews / f"samples-{tick.samples:09d}.png").unlink(missing_ok=True)
+
+    _Session._on_tick = on_tick
+
+
+def small_files():
+    """No file may grow past 3,000 bytes (ulimit -f)."""
+    import resource
+
+    resource.setrlimit(resource.RLIMIT_FSIZE, (3000, resource.RLIM_INFINITY))

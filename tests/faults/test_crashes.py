@@ -1,0 +1,221 @@
+"""A training that is killed, runs out of disk or loses power ends as if nothing had happened, once it is resumed.
+
+The ordinary tests take some of the moments; those marked slow take every one.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+import shutil
+import time
+
+import pytest
+from gan.testing.faults import VARIANTS, PowerCut, newest, spread
+
+
+def kill_and_resume(runs, at):
+    run = runs.new()
+    life = runs.start(run, mode="kill", at=at)
+    assert life.code == -9
+    if run.exists():
+        assert newest(run) >= life.saved  # what was announced is there
+    runs.check_equal(run, runs.go_on(run))
+
+
+@pytest.mark.rule("R2", "R13", "R1")
+def test_killed_at_some_calls(runs):
+    for at in spread(runs.operations, 7):
+        kill_and_resume(runs, at)
+    assert runs.resumed > 0, "no life went on from a checkpoint: the test shows nothing"
+
+
+@pytest.mark.slow
+@pytest.mark.rule("R2", "R13", "R1", "R12")
+def test_killed_at_every_call(runs):
+    """Writes are torn in the middle; every other call is killed before it happens."""
+    before = runs.resumed
+    for at in range(1, runs.operations + 1):
+        kill_and_resume(runs, at)
+    assert runs.resumed - before > runs.operations // 4
+
+
+@pytest.mark.rule("R2")
+def test_killed_while_it_resumes(toy):
+    """A second death, in the life that goes on after the first."""
+    before = toy.resumed
+    for at in (1, 4, 9, 20, 40):
+        run = toy.new()
+        assert toy.start(run, mode="kill", at=toy.operations * 2 // 3).code == -9
+        assert toy.go_on(run, mode="kill", at=at).code == -9
+        toy.check_equal(run, toy.go_on(run))
+    assert toy.resumed - before >= 5
+
+
+@pytest.mark.slow
+@pytest.mark.rule("R1", "R8")
+def test_killed_at_random_times(runs):
+    """Eight deaths in a row at random calls, then to the end. The seed is printed; GAN_FAULT_SEED repeats it."""
+    seed = int(os.environ.get("GAN_FAULT_SEED", time.time_ns() % 1_000_000))
+    print(f"GAN_FAULT_SEED={seed}")
+    rng = random.Random(seed)
+    for _ in range(4):
+        run = runs.new()
+        runs.start(run, mode="kill", at=rng.randint(1, runs.operations))
+        for _ in range(7):
+            runs.go_on(run, mode="kill", at=rng.randint(1, runs.operations))
+        runs.check_equal(run, runs.go_on(run))
+
+
+# -- the disk ----------------------------------------------------------------------------------------------------------
+
+
+def fail_and_resume(runs, mode, at, reason):
+    run = runs.new()
+    life = runs.start(run, mode=mode, at=at)
+    if life.code == 0:  # nothing of this kind came after the call
+        return
+    assert life.code == 6, life.errors
+    (line,) = [line for line in life.errors.splitlines() if line.startswith("error:")]
+    assert str(run.parent) in line
+    assert reason in line
+    assert "Traceback" not in life.errors
+    if run.exists():
+        assert newest(run) >= life.saved
+    runs.check_equal(run, runs.go_on(run))
+
+
+FAILURES = {
+    "no space": "No space left on device",
+    "sync fails": "Input/output error",
+    "read-only": "Read-only file system",
+}
+
+
+@pytest.mark.rule("D1", "D2")
+@pytest.mark.parametrize("mode", FAILURES)
+def test_a_disk_that_fails_from_some_call_on(toy, mode):
+    for at in spread(toy.operations, 6):
+        fail_and_resume(toy, mode, at, FAILURES[mode])
+
+
+@pytest.mark.slow
+@pytest.mark.rule("D1", "D2")
+@pytest.mark.parametrize("mode", FAILURES)
+def test_a_disk_that_fails_from_any_call_on(runs, mode):
+    before = runs.resumed
+    step = 1 if mode == "no space" else 3
+    for at in range(1, runs.operations + 1, step):
+        fail_and_resume(runs, mode, at, FAILURES[mode])
+    assert runs.resumed > before
+
+
+@pytest.mark.rule("D1")
+def test_short_writes_are_completed(runs):
+    run = runs.new()
+    life = runs.start(run, mode="short writes")
+    assert life.operations > runs.operations
+    runs.check_equal(run, life)
+
+
+@pytest.mark.rule("D3")
+def test_a_limit_on_file_sizes_is_a_full_disk(toy):
+    run = toy.new()
+    life = toy.start(run, patch="gan_faults_patches:small_files")
+    assert life.code == 6, life.errors
+    assert "File too large" in life.errors
+    toy.check_equal(run, toy.go_on(run))
+
+
+# -- power cuts --------------------------------------------------------------------------------------------------------
+
+
+def cut_and_resume(runs, cut, length, variant):
+    run = runs.new()
+    cut.write(length, variant, run.parent, seed=length)
+    announced = cut.announced(length)
+    if announced >= 0:
+        assert newest(run) >= announced
+    runs.check_equal(run, runs.go_on(run))
+
+
+@pytest.mark.rule("R3")
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_power_cuts_at_some_moments(toy, variant):
+    cut = PowerCut(toy.work / "log", toy.log_root)
+    before = toy.resumed
+    for length in spread(len(cut), 6):
+        cut_and_resume(toy, cut, length, variant)
+    assert toy.resumed > before
+
+
+@pytest.mark.slow
+@pytest.mark.rule("R3")
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_power_cuts_at_every_moment(runs, variant):
+    cut = PowerCut(runs.work / "log", runs.log_root)
+    before = runs.resumed
+    for length in range(1, len(cut) + 1, 1 if variant == "names lost" else 2):
+        cut_and_resume(runs, cut, length, variant)
+    assert runs.resumed - before > len(cut) // 8
+
+
+# -- damage ------------------------------------------------------------------------------------------------------------
+
+
+def flip(path):
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 16
+    path.write_bytes(content)
+
+
+DAMAGE = {
+    "a flipped bit in weights": lambda folder: flip(folder / "architecture.safetensors"),
+    "a flipped bit in an optimiser": lambda folder: flip(next(folder.glob("optimizer-*.safetensors"))),
+    "a flipped bit in the manifest": lambda folder: flip(folder / "manifest.json"),
+    "weights cut short": lambda folder: os.truncate(folder / "architecture.safetensors", 100),
+    "weights empty": lambda folder: os.truncate(folder / "architecture.safetensors", 0),
+    "weights missing": lambda folder: (folder / "architecture.safetensors").unlink(),
+    "the place missing": lambda folder: (folder / "progress.json").unlink(),
+    "the manifest missing": lambda folder: (folder / "manifest.json").unlink(),
+    "the manifest empty": lambda folder: os.truncate(folder / "manifest.json", 0),
+    "a folder without files": lambda folder: [path.unlink() for path in folder.iterdir()],
+    "a file for a folder": lambda folder: [shutil.rmtree(folder), folder.write_text("")],
+}
+
+
+@pytest.mark.rule("R11")
+@pytest.mark.parametrize("kind", DAMAGE)
+def test_a_damaged_newest_checkpoint(toy, kind):
+    damage_and_resume(toy, kind)
+
+
+@pytest.mark.slow
+@pytest.mark.rule("R11")
+def test_every_damage_for_every_recipe(runs):
+    for kind in DAMAGE:
+        damage_and_resume(runs, kind)
+
+
+def damage_and_resume(runs, kind):
+    run = runs.new()
+    assert runs.start(run, mode="kill", at=runs.operations * 3 // 4).code == -9
+    kept = sorted((run / "checkpoints").glob("samples-*"))
+    assert len(kept) >= 2
+    DAMAGE[kind](kept[-1])
+    life = runs.go_on(run)
+    warnings = [event["text"] for event in life.events if event["event"] == "warning"]
+    assert any(str(kept[-1]) in text and f"going on from {kept[-2].name}" in text for text in warnings)
+    runs.check_equal(run, life)
+
+
+@pytest.mark.rule("R11")
+def test_when_every_checkpoint_is_damaged_it_refuses(toy):
+    run = toy.new()
+    assert toy.start(run, mode="kill", at=toy.operations * 3 // 4).code == -9
+    for folder in (run / "checkpoints").glob("samples-*"):
+        flip(folder / "architecture.safetensors")
+    life = toy.go_on(run)
+    assert life.code == 4
+    assert str(run) in life.errors
+    assert len(life.errors.splitlines()) == 1
