@@ -68,6 +68,10 @@ class ArchitectureEntry(Entry):
     modality: str
     paper: str
     """Authors, title, year, and where to read it."""
+    parameters: Mapping[str, int] = field(default_factory=dict)
+    """Trained parameters by player, as its recipe stands; `gan plugins check` holds them true."""
+    small: tuple[str, ...] = ()
+    """Settings (``"model.width=8"``) that make its recipe so small that `gan plugins check` takes seconds."""
 
 
 @dataclass(frozen=True, kw_only=True)

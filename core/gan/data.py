@@ -23,19 +23,12 @@ import numpy as np
 from gan.contracts import Field, Modality, Sample, Samples
 from gan.draws import derive
 from gan.errors import BadData, DiskError, GanError
-from gan.files import sweep_processes
+from gan.files import cache_folder, sweep_processes
 from gan.source import Listing, SourceFile, list_source
 
 PACK_FORMAT = 1
 NAMED_REASONS = 3
 """How many unusable files an error names."""
-
-
-def cache_folder() -> Path:
-    """``$GAN_CACHE``, else ``$XDG_CACHE_HOME/gan``, else ``~/.cache/gan``."""
-    if "GAN_CACHE" in os.environ:
-        return Path(os.environ["GAN_CACHE"])
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "gan"
 
 
 @dataclass

@@ -96,7 +96,8 @@ class Model:
     def _check_given(self, given: Samples | None, count: int) -> None:
         needs = self.architecture.given_fields() if isinstance(self.architecture, ConditionalOnInput) else ()
         if given is None and needs:
-            raise UsageError(f"{self.name} makes samples from an input: {', '.join(needs)} must be given")
+            wanted = ", ".join(needs)
+            raise UsageError(f"{self.name} makes samples from an input: {wanted} must be given (--input FILE)")
         if given is not None and not needs:
             raise UsageError(f"{self.name} takes no input")
         for name in needs:

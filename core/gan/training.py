@@ -6,7 +6,7 @@ import contextlib
 import io
 import json
 import os
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import nullcontext
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -19,7 +19,7 @@ from gan import recipe as recipes
 from gan.checkpoint import Checkpoint, Checkpoints
 from gan.contracts import MetricValue, Samples
 from gan.data import Order, Pack
-from gan.device import choose
+from gan.device import choose, leave
 from gan.draws import derive
 from gan.errors import BadData, CheckpointError, GanError, PluginError
 from gan.evaluator import Evaluator
@@ -99,7 +99,7 @@ def start(
     if out is not None and int(os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")) and (out / "recipe.yaml").is_file():
         return resume(out, plugins, reporter)  # torchrun repeats the command after a process died
     signals = StopSignals()
-    with signals.caught():
+    with signals.caught(), _together():
         parts = look_up(values, plugins)
         device = choose(parts.recipe.training.device, parts.recipe.training.precision)
         pack = _open_in_turn(parts, plugins, reporter, device.rank)
@@ -127,7 +127,7 @@ def resume(path: Path, plugins: Plugins, reporter: Reporter, *, force: bool = Fa
     run = RunFolder.open(path)
     signals = StopSignals()
     signals.remedy = f"go on with: gan resume {run.path}"
-    with signals.caught():
+    with signals.caught(), _together():
         parts = look_up(recipes.read_values(run.recipe), plugins)
         finished = _finished(run, parts)
         if finished is not None:
@@ -139,6 +139,15 @@ def resume(path: Path, plugins: Plugins, reporter: Reporter, *, force: bool = Fa
             session = _Session(parts, plugins, reporter, pack, device, signals)
             session.open(run, force=force)
             return session.lead() if device.rank == 0 else session.follow()
+
+
+@contextlib.contextmanager
+def _together() -> Iterator[None]:
+    """Within it this process may train with others; afterwards it has parted from them."""
+    try:
+        yield
+    finally:
+        leave()
 
 
 def _finished(run: RunFolder, parts: Parts) -> Result | None:

@@ -22,7 +22,14 @@ from gan.game import Batch, Optimizer, Phase, Player, Turn
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 from torch import Tensor, nn
 from torch.nn import functional as F
-from transformers import AutoModelForCausalLM, GenerationConfig, GPT2Config, GPT2LMHeadModel, LogitsProcessor
+from transformers import (
+    AutoModelForCausalLM,
+    GenerationConfig,
+    GPT2Config,
+    GPT2LMHeadModel,
+    LogitsProcessor,
+    SuppressTokensLogitsProcessor,
+)
 
 from gan_text.fields import START, ends_early, vocabulary_size
 from gan_text.lstm import lengths_of, sequence_mask
@@ -193,6 +200,8 @@ class GPT(nn.Module):
             known = known[:, -max(1, self.context // 2) :]
         steps = min(length - made, self.context - known.shape[1])
         processors = filters(options)
+        if not self.ends and getattr(self.field, "encode", None) is not None:  # number 0 is no word of this text
+            processors.insert(0, SuppressTokensLogitsProcessor([START], device=str(tokens.device)))
         processors.append(Choice(uniforms[:, made:], known.shape[1]))
         settings = GenerationConfig(
             do_sample=False, max_new_tokens=steps, use_cache=True,

@@ -50,6 +50,22 @@ class _WeightedNLL(torch.autograd.Function):
         return grad * grad_hidden, grad * grad_full[:-1], grad * grad_full[-1], None, None
 
 
+@torch.no_grad()
+def token_nll(hidden: Tensor, weight: Tensor, bias: Tensor, targets: Tensor) -> Tensor:
+    """``(R, H)``, ``(H, V)``, ``(V,)``, ``(R,)`` -> ``(R,)``: nats of each target, without gradients."""
+    rows = max(16, BLOCK_BYTES // (4 * weight.shape[1]))
+    buffer = hidden.new_empty(min(rows, len(hidden)), weight.shape[1])
+    found = torch.empty_like(hidden[:, 0])
+    for start in range(0, len(hidden), rows):
+        stop = min(start + rows, len(hidden))
+        logits = torch.addmm(bias, hidden[start:stop], weight, out=buffer[: stop - start])
+        own = logits.gather(1, targets[start:stop, None])[:, 0]
+        highest = logits.amax(1)
+        sums = logits.sub_(highest[:, None]).exp_().sum(1)
+        found[start:stop] = sums.log() + highest - own
+    return found
+
+
 def weighted_nll(hidden: Tensor, weight: Tensor, bias: Tensor, targets: Tensor, weights: Tensor) -> Tensor:
     """``sum_r weights_r · -log softmax(hidden_r @ weight + bias)[targets_r]``, a scalar in nats.
 

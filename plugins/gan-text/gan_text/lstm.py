@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from gan_text.likelihood import weighted_nll
+from gan_text.likelihood import token_nll, weighted_nll
 from gan_text.sampler import SoftmaxSampler
 
 START = 0
@@ -88,6 +88,9 @@ class LSTMGenerator(nn.Module):
 
     def nll(self, tokens: Tensor) -> Tensor:
         """``(N, T)`` -> ``(N, T)``: minus the log-probability of each token, in nats."""
+        if not torch.is_grad_enabled():
+            hidden = self.hidden_states(tokens).flatten(0, 1)
+            return token_nll(hidden, self.output_weight, self.output_bias, tokens.flatten().long()).view(tokens.shape)
         logits = self(tokens)
         return F.cross_entropy(logits.flatten(0, 1), tokens.flatten().long(), reduction="none").view(tokens.shape)
 

@@ -9,6 +9,7 @@ MLE 9.038, SeqGAN 8.736.
 from __future__ import annotations
 
 import hashlib
+import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -47,7 +48,7 @@ def load_oracle(path: Path) -> LSTMGenerator:
     try:
         with np.load(path, allow_pickle=False) as file:
             arrays = {name: file[name] for name in file.files}
-    except (OSError, ValueError, KeyError, EOFError) as error:
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
         raise BadData(f"cannot be read as an oracle: {error}", path) from error
     return oracle_from(arrays, path)
 
@@ -69,7 +70,7 @@ def oracle_from(arrays: Mapping[str, np.ndarray], path: Path | str = "oracle") -
 
 
 @torch.no_grad()
-def nll_oracle(oracle: LSTMGenerator, tokens: Tensor, block: int = 200) -> Tensor:
+def nll_oracle(oracle: LSTMGenerator, tokens: Tensor, block: int = 2000) -> Tensor:
     """``(N, T)`` -> ``(N,)``: mean nats a token that the oracle gives each sequence."""
     return torch.cat([oracle.nll(part).mean(1) for part in tokens.split(block)])
 

@@ -1,0 +1,412 @@
+"""Architectures: published parameter counts, exact identities, and generation that depends on nothing beside it."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+from gan.contracts import Request
+from gan.draws import SeededDraws, StepDraws
+from gan.errors import BadData, UsageError
+from gan.game import Batch
+from gan.losses import NonSaturating, RelativisticPairing, Wasserstein
+from gan_text.fields import token_fields
+from gan_text.gpt import GPT
+from gan_text.lstm import LSTMGenerator, lengths_of, sequence_mask
+from gan_text.mle import MLE
+from gan_text.oracle import draw_oracle, load_oracle, nll_oracle, oracle_from, oracle_samples
+from gan_text.relgan import RelGAN
+from gan_text.sampling import SamplingOptions, choose, filters
+from gan_text.seqgan import SeqGAN
+
+CPU = torch.device("cpu")
+PAPER = token_fields(20, 5000, 20)
+SMALL = token_fields(6, 12, 0, lambda text: [int(c) for c in text])
+
+
+def counted(*modules):
+    return [sum(p.numel() for p in module.parameters()) for module in modules]
+
+
+def batch_of(tokens, lengths=None, position=0, seed=0):
+    lengths = torch.full((len(tokens),), tokens.shape[1]) if lengths is None else lengths
+    return Batch(
+        {"tokens": tokens, "length": lengths}, StepDraws(seed, len(tokens), 0, len(tokens), CPU), position, 0.0
+    )
+
+
+def small_models():
+    torch.manual_seed(0)
+    return [
+        SeqGAN(
+            SeqGAN.Config(embedding=8, hidden=8, filters=[(1, 4), (3, 4)], negatives=8, rollouts=2, deviation=0.5),
+            SMALL,
+        ),
+        MLE(MLE.Config(embedding=8, hidden=8, deviation=0.5), SMALL),
+        RelGAN(RelGAN.Config(embedding=8, heads=2, head_width=4, representations=4, widths=[2, 3], filters=4), SMALL),
+        GPT(GPT.Config(layers=2, heads=2, width=16), SMALL),
+    ]
+
+
+# Published counts
+
+
+def test_seqgan_has_the_papers_parameters():
+    made = SeqGAN(SeqGAN.Config(negatives=2), PAPER)
+    assert counted(made.generator, made.discriminator) == [333_320, 7_045_402]
+
+
+def test_relgan_has_the_papers_parameters():
+    made = RelGAN(RelGAN.Config(), PAPER)
+    assert counted(made.generator, made.discriminator) == [4_853_386, 1_886_801]
+
+
+@pytest.mark.parametrize(
+    ("layers", "heads", "width", "context", "count"),
+    [(6, 6, 384, 256, 10_770_816), (3, 3, 48, 128, 94_176), (4, 4, 128, 128, 818_048), (6, 6, 192, 128, 2_706_624)],
+)
+def test_gpt_has_the_published_parameters(layers, heads, width, context, count):
+    made = GPT(GPT.Config(layers=layers, heads=heads, width=width), token_fields(context, 65, context))
+    assert counted(made) == [count]
+
+
+# The recurrent generator and its oracle
+
+
+def test_the_lstm_is_the_textbooks():
+    """One bias a gate: `torch.nn.LSTM` with its second bias at zero, gates in its own order i, f, g, o."""
+    torch.manual_seed(0)
+    ours, theirs = LSTMGenerator(11, 5, 7, 0.5), torch.nn.LSTM(5, 7, batch_first=True)
+    order = [0, 1, 3, 2]
+    with torch.no_grad():
+        theirs.weight_ih_l0.copy_(torch.cat([ours.input_weight.chunk(4, 1)[k] for k in order], 1).T)
+        theirs.weight_hh_l0.copy_(torch.cat([ours.hidden_weight.chunk(4, 1)[k] for k in order], 1).T)
+        theirs.bias_ih_l0.copy_(torch.cat([ours.gate_bias.chunk(4)[k] for k in order]))
+        theirs.bias_hh_l0.zero_()
+    tokens = torch.randint(11, (3, 6))
+    before = torch.cat([torch.zeros(3, 1, dtype=torch.int64), tokens[:, :-1]], 1)
+    wanted, _ = theirs(ours.embedding[before])
+    torch.testing.assert_close(ours.hidden_states(tokens), wanted, atol=1e-6, rtol=1e-5)
+
+
+def test_a_drawn_oracle_is_normal_and_its_own_best_judge():
+    """Every parameter from N(0, 1); NLL-oracle of its samples is its entropy, below that of any other language."""
+    oracle = oracle_from(draw_oracle(500, 16, seed=3))
+    for parameter in oracle.parameters():
+        assert abs(float(parameter.mean())) < 0.5
+        assert 0.7 < float(parameter.std()) < 1.3
+    own = nll_oracle(oracle, torch.from_numpy(oracle_samples(oracle, 1000, 20, 0))).mean()
+    other = oracle_from(draw_oracle(500, 16, seed=4))
+    foreign = nll_oracle(oracle, torch.from_numpy(oracle_samples(other, 1000, 20, 0))).mean()
+    uniform = nll_oracle(oracle, torch.randint(500, (1000, 20))).mean()
+    assert own < math.log(500) < uniform < foreign + 2
+    assert own < foreign
+
+
+@pytest.mark.shared
+def test_the_published_oracle_scores_its_published_values(shared_text):
+    """5.751 for its own samples, 11.4455 for uniform tokens (both ± 0.02)."""
+    oracle = load_oracle(shared_text / "seqgan_oracle.npz")
+    own = nll_oracle(oracle, torch.from_numpy(oracle_samples(oracle, 6_000, 20, 0))).mean()
+    uniform = nll_oracle(oracle, torch.randint(5000, (6_000, 20), generator=torch.Generator().manual_seed(0))).mean()
+    assert own == pytest.approx(5.751, abs=0.02)
+    assert uniform == pytest.approx(11.4455, abs=0.02)
+
+
+def test_a_file_that_is_no_oracle_is_refused(tmp_path):
+    (tmp_path / "a.npz").write_bytes(b"PK\x03\x04 nothing")
+    with pytest.raises(BadData, match="a.npz"):
+        load_oracle(tmp_path / "a.npz")
+    arrays = draw_oracle(20, 4)
+    with pytest.raises(BadData, match="no oracle"):
+        oracle_from({**arrays, "W_out": arrays["W_out"][:, :-1]})
+
+
+def test_lengths_and_masks():
+    tokens = torch.tensor([[3, 0, 0], [0, 0, 0], [1, 2, 3], [1, 0, 2]])
+    assert lengths_of(tokens).tolist() == [1, 0, 3, 1]
+    assert sequence_mask(torch.tensor([1, 0, 3]), 3).tolist() == [[1, 1, 0], [1, 0, 0], [1, 1, 1]]
+
+
+# SeqGAN's updates
+
+
+def test_the_discriminators_loss_is_the_cross_entropy_of_its_two_logits():
+    """ns loss on logit differences, halved, is softmax cross-entropy over both halves of the batch."""
+    made = small_models()[0]
+    tokens = torch.randint(1, 12, (8, 6))
+    terms = made.classify(NonSaturating(), batch_of(tokens))
+    dropout = StepDraws(0, 8, 0, 8, CPU).rand(2, 8).transpose(0, 1).flatten(0, 1)
+    fake = made.negatives[:8].long()
+    scores = made.discriminator(torch.cat([tokens, fake]), dropout)
+    logits = torch.stack([torch.zeros_like(scores), scores], 1)
+    labels = torch.tensor([1] * 8 + [0] * 8)
+    torch.testing.assert_close(terms["loss"], torch.nn.functional.cross_entropy(logits, labels))
+
+
+def test_negatives_are_renewed_when_it_is_time_and_only_then():
+    made = small_models()[0]
+    made.config.renew = 16
+    seen = []
+    for position in range(0, 40, 8):
+        with torch.no_grad():
+            made.generator.output_bias += 1.0  # the generator moves on …
+        made.classify(NonSaturating(), batch_of(torch.randint(1, 12, (8, 6)), position=position))
+        seen.append(made.negatives.clone())
+    same = [torch.equal(a, b) for a, b in zip(seen, seen[1:], strict=False)]
+    assert same == [True, False, True, False]  # … and its samples change at 16 and at 32
+
+
+def test_the_reward_follows_the_loss():
+    """exp(-L) of the non-saturating loss is the probability of being real; of Wasserstein's, -L is the score."""
+    made = small_models()[0]
+    tokens = torch.randint(1, 12, (5, 6))
+    draws = torch.rand(5, 2 * 15)
+    last = made.rewards(NonSaturating(), tokens, draws)[:, -1]
+    torch.testing.assert_close(last, torch.sigmoid(made.discriminator(tokens)))
+    made.config.reward = "score"
+    last = made.rewards(Wasserstein(), tokens, draws)[:, -1]
+    torch.testing.assert_close(last, made.discriminator(tokens))
+
+
+def test_reinforce_is_the_published_gradient():
+    """-Σ Q log π over sequences and positions, without a baseline, and with the batch's mean taken away."""
+    made = small_models()[0]
+    for baseline in (False, True):
+        made.config.baseline = baseline
+        batch = batch_of(torch.randint(1, 12, (7, 6)), position=64)
+        terms = made.reinforce(NonSaturating(), batch)
+        uniforms = StepDraws(0, 7, 0, 7, CPU).rand(1, 6 + 2 * 15).flatten(0, 1)
+        tokens = made.generator.sample(uniforms[:, :6], ends=True)
+        rewards = made.rewards(NonSaturating(), tokens, uniforms[:, 6:])
+        mask = sequence_mask(lengths_of(tokens), 6)
+        if baseline:
+            rewards = rewards - (rewards * mask).sum(0) / mask.sum(0).clamp(min=1)
+        torch.testing.assert_close(terms["loss"], (made.generator.nll(tokens) * rewards * mask).sum())
+
+
+def test_the_rollout_policy_follows_and_its_word_vectors_are_copied():
+    made = small_models()[0]
+    before = {name: p.clone() for name, p in made.rollout.named_parameters()}
+    made.follow(batch_of(torch.zeros(1, 6)))
+    for name, weight in made.rollout.named_parameters():
+        target = made.generator.get_parameter(name)
+        wanted = target if name == "embedding" else 0.8 * before[name] + 0.2 * target
+        torch.testing.assert_close(weight, wanted)
+
+
+def test_the_adversarial_phase_starts_with_the_generator_as_policy():
+    made = small_models()[0]
+    made.reinforce(NonSaturating(), batch_of(torch.randint(1, 12, (4, 6)), position=0))
+    for name, weight in made.rollout.named_parameters():
+        assert torch.equal(weight, made.generator.get_parameter(name))
+
+
+# RelGAN
+
+
+def test_relaxed_samples_are_probabilities_and_nearly_words_at_the_end():
+    made = small_models()[2]
+    uniforms = torch.rand(16, 6, 12)
+    soft, sharp = (made.generator.relaxed(uniforms, sharpness) for sharpness in (1.0, 1000.0))
+    torch.testing.assert_close(soft.sum(2), torch.ones(16, 6))
+    assert torch.equal(soft.argmax(2), sharp.argmax(2))  # the same text, made with the same noise
+    assert sharp.max(2).values.mean() > 0.95 > soft.max(2).values.mean()
+
+
+def test_relaxed_samples_follow_the_generators_distribution():
+    """The largest noisy logit is a sample of the softmax (Gumbel's trick)."""
+    made = small_models()[2]
+    first = made.generator.relaxed(torch.rand(20_000, 1, 12), 1.0).argmax(2)[:, 0]
+    memory = made.generator.memory.initial(1)
+    logits, _ = made.generator.step(torch.zeros(1, dtype=torch.int64), memory)
+    frequencies = torch.bincount(first, minlength=12) / 20_000
+    torch.testing.assert_close(frequencies, logits[0].softmax(0).detach(), atol=0.015, rtol=0)
+
+
+def test_relgans_gradients_reach_the_generator():
+    made = small_models()[2]
+    adversarial = made.phases(RelativisticPairing(), {})[1]
+    batch = batch_of(torch.randint(1, 12, (8, 6)))
+    objective = next(turn for turn in adversarial.turns if turn.player == "generator").objective
+    gradients = torch.autograd.grad(objective(batch)["loss"], list(made.generator.parameters()))
+    assert all(bool(g.abs().sum() > 0) for g in gradients)
+
+
+# GPT
+
+
+def small_gpt(**config):
+    torch.manual_seed(0)
+    return GPT(GPT.Config(layers=2, heads=2, width=32, **config), token_fields(16, 65, 16))
+
+
+def test_gpt_is_causal():
+    made = small_gpt().eval()
+    tokens = torch.randint(1, 65, (2, 16))
+    changed = tokens.clone()
+    changed[:, 9] = (changed[:, 9] + 1) % 65
+    before, after = made.logits(tokens), made.logits(changed)
+    torch.testing.assert_close(before[:, :10], after[:, :10])
+    assert not torch.allclose(before[:, 10:], after[:, 10:])
+
+
+def test_gpt_starts_at_the_uniform_distribution():
+    made = GPT(GPT.Config(), token_fields(64, 65, 64))
+    nll = made.likelihood(batch_of(torch.randint(65, (16, 64))))["nll"]
+    assert float(nll.detach()) == pytest.approx(math.log(65), abs=0.1)
+
+
+def test_gpts_weights_are_drawn_as_published():
+    """N(0, 0.02); residual projections N(0, 0.02 / sqrt(2 layers)); biases 0; norms (1, 0)."""
+    made = GPT(GPT.Config(layers=4, heads=4, width=128), token_fields(64, 65, 64))
+    for name, weight in made.model.named_parameters():
+        if name.endswith("c_proj.weight"):
+            assert float(weight.std()) == pytest.approx(0.02 / math.sqrt(8), rel=0.05), name
+        elif weight.ndim >= 2:
+            assert float(weight.std()) == pytest.approx(0.02, rel=0.05), name
+        else:
+            norm_weight = "ln_" in name and name.endswith("weight")
+            assert torch.equal(weight, torch.full_like(weight, float(norm_weight))), name
+
+
+def test_gpts_cache_equals_the_whole_forward():
+    made = small_gpt().eval()
+    tokens = torch.randint(65, (3, 12))
+    whole = made.model(input_ids=tokens).logits
+    cache, parts = None, []
+    for t in range(12):
+        found = made.model(input_ids=tokens[:, t : t + 1], past_key_values=cache, use_cache=True)
+        cache = found.past_key_values
+        parts.append(found.logits)
+    torch.testing.assert_close(torch.cat(parts, 1), whole, atol=1e-5, rtol=0)
+
+
+def test_gpt_learns_one_batch_by_heart():
+    """Four texts of 64 tokens: which one it is costs ln 4 nats, 0.022 a token, that nobody can know."""
+    torch.manual_seed(0)
+    made = GPT(GPT.Config(layers=2, heads=2, width=32), token_fields(64, 65, 64))
+    tokens = torch.randint(1, 65, (4, 64))
+    adam = torch.optim.AdamW(made.parameters(), lr=1e-2)
+    for _ in range(250):
+        nll = made.likelihood(batch_of(tokens))["nll"]
+        adam.zero_grad()
+        nll.backward()
+        adam.step()
+    assert float(nll.detach()) < 0.05
+
+
+def test_gpt_writes_beyond_its_context():
+    made = small_gpt().eval()
+    options = SamplingOptions(max_length=50)
+    made_texts = made.generate(3, SeededDraws.of(0, 0, 3, CPU), Request(options))
+    assert made_texts["tokens"].shape == (3, 50)
+    assert made_texts["length"].tolist() == [50, 50, 50]
+    shorter = made.generate(3, SeededDraws.of(0, 0, 3, CPU), Request(None))
+    torch.testing.assert_close(shorter["tokens"], made_texts["tokens"][:, :16])  # the same beginning
+
+
+def test_gpt_state_has_each_weight_once_and_loads():
+    made, other = small_gpt(), small_gpt()
+    state = made.state_dict()
+    assert len({value.data_ptr() for value in state.values()}) == len(state)
+    with torch.no_grad():
+        for weight in other.parameters():
+            weight.zero_()
+    other.load_state_dict(state)
+    assert torch.equal(other.model.lm_head.weight, made.model.lm_head.weight)
+
+
+def test_a_pretrained_model_is_loaded_and_its_end_token_becomes_number_zero(tmp_path):
+    """A folder as transformers writes it, offline; the same text has the same likelihood in both numberings."""
+    from gan_text.tokens import Subwords
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers
+    from transformers import GPT2Config, GPT2LMHeadModel, PreTrainedTokenizerFast
+
+    torch.manual_seed(0)
+    vocabulary = {c: i for i, c in enumerate("abcdef")} | {"<|endoftext|>": 6}
+    backend = Tokenizer(models.BPE(vocabulary, []))
+    backend.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    backend.decoder = decoders.ByteLevel()
+    PreTrainedTokenizerFast(tokenizer_object=backend, eos_token="<|endoftext|>").save_pretrained(tmp_path)
+    theirs = GPT2LMHeadModel(
+        GPT2Config(vocab_size=7, n_positions=8, n_embd=16, n_layer=1, n_head=2, eos_token_id=6, bos_token_id=6)
+    )
+    theirs.save_pretrained(tmp_path)
+
+    words = Subwords.pretrained(str(tmp_path))
+    tokens = torch.from_numpy(words.encode("badcafe"))[None]
+    assert words.decode(tokens[0].tolist()) == "badcafe"
+    assert tokens[0, 1] == 6  # "a" was 0
+    ours = GPT(GPT.Config(pretrained=str(tmp_path)), token_fields(7, words.size, 7, words.encode)).eval()
+    original = torch.tensor([[6, 1, 0, 3, 2, 0, 5, 4]])
+    wanted = theirs.eval()(input_ids=original[:, :-1]).logits.log_softmax(2)[0, range(7), original[0, 1:]]
+    nats, count = ours.nll({"tokens": tokens, "length": torch.tensor([7])})
+    torch.testing.assert_close(nats[0], -wanted.sum(), rtol=1e-5, atol=1e-5)
+    assert count.tolist() == [7]
+    with pytest.raises(UsageError, match="model.pretrained"):
+        GPT(GPT.Config(pretrained=str(tmp_path / "nothing")), token_fields(7, 7, 7))
+
+
+# Generation
+
+
+@pytest.mark.parametrize("which", range(4))
+@pytest.mark.parametrize("options", [None, SamplingOptions(temperature=0.7, top_k=5, top_p=0.9, prompt="31")])
+def test_a_text_depends_on_its_own_numbers_alone(which, options):
+    """Rows 2 … 4 alone equal rows 2 … 4 of eight; a prompt begins every text; 0 ends it."""
+    made = small_models()[which].eval()
+    with torch.no_grad():
+        all_eight = made.generate(8, SeededDraws.of(5, 0, 8, CPU), Request(options))
+        three = made.generate(3, SeededDraws.of(5, 2, 3, CPU), Request(options))
+    for name in ("tokens", "length"):
+        assert torch.equal(all_eight[name][2:5], three[name])
+    tokens = all_eight["tokens"]
+    assert tokens.dtype == torch.int16
+    assert tuple(tokens.shape) == (8, 6)
+    assert all_eight["length"].tolist() == lengths_of(tokens).tolist()
+    assert (tokens[(tokens == 0).cummax(1).values] == 0).all()
+    assert len({tuple(row) for row in tokens.tolist()}) > 1
+    if options is not None:
+        assert (tokens[:, :2] == torch.tensor([3, 1])).all()
+
+
+@pytest.mark.parametrize("which", range(4))
+def test_likelihoods_agree_with_generation(which):
+    """exp(-nats) over all texts of one token and its end is a probability: counted and computed alike."""
+    made = small_models()[which].eval()
+    with torch.no_grad():
+        drawn = made.generate(4000, SeededDraws(range(4000), CPU), Request(SamplingOptions(max_length=1)))
+        first = torch.bincount(drawn["tokens"][:, 0].long(), minlength=12) / 4000
+        tokens = torch.zeros(12, 6, dtype=torch.int64)
+        tokens[:, 0] = torch.arange(12)
+        nats, count = made.nll({"tokens": tokens, "length": lengths_of(tokens)})
+        empty = float((-nats[0]).exp())
+    assert count.tolist() == [1] + [2] * 11
+    assert float(first[0]) == pytest.approx(empty, abs=0.03)
+
+
+def test_filters_are_the_published_ones():
+    logits = torch.log(torch.tensor([[0.5, 0.3, 0.15, 0.05]]))
+    kept = filters(SamplingOptions(top_k=2))(None, logits).isfinite()
+    assert kept.tolist() == [[True, True, False, False]]
+    kept = filters(SamplingOptions(top_p=0.75))(None, logits).isfinite()
+    assert kept.tolist() == [[True, True, False, False]]  # the smallest set that reaches 0.75
+    kept = filters(SamplingOptions(top_p=0.01))(None, logits).isfinite()
+    assert kept.tolist() == [[True, False, False, False]]  # one is always left
+    assert choose(logits, torch.tensor([0.0])).tolist() == [0]
+    assert choose(logits, torch.tensor([0.79])).tolist() == [1]
+    assert choose(logits, torch.tensor([0.999])).tolist() == [3]
+
+
+def test_what_cannot_be_written_is_said():
+    made = small_models()[1].eval()
+    draws = SeededDraws.of(0, 0, 1, CPU)
+    with pytest.raises(UsageError, match="at most 6 tokens"):
+        made.generate(1, draws, Request(SamplingOptions(max_length=7)))
+    with pytest.raises(UsageError, match="shorten it"):
+        made.generate(1, draws, Request(SamplingOptions(prompt="123456")))
+    numbers = MLE(MLE.Config(), token_fields(6, 12, 6))
+    with pytest.raises(UsageError, match="without a spelling"):
+        numbers.generate(1, draws, Request(SamplingOptions(prompt="1")))
