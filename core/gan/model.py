@@ -26,12 +26,16 @@ class Model:
     device's random state.
     """
 
-    def __init__(self, architecture: Any, modality: Modality, name: str, device: torch.device) -> None:
+    def __init__(
+        self, architecture: Any, modality: Modality, name: str, device: torch.device, trained: int = 0
+    ) -> None:
         self.architecture = architecture
         self.modality = modality
         self.name = name
         """For messages: ``"music/musegan"``."""
         self.device = device
+        self.trained = trained
+        """Real samples that its weights were trained on when they were loaded."""
 
     def generate(
         self,
@@ -122,8 +126,13 @@ class Model:
     def _check_given(self, given: Samples | None, count: int, options: Any) -> None:
         needs = self._given_fields(options)
         if given is None and needs:
+<<<<<<< HEAD
             listed = ", ".join(needs)
             raise UsageError(f"{self.name} makes samples from an input: {listed} must be given (--input FILE)")
+=======
+            wanted = ", ".join(needs)
+            raise UsageError(f"{self.name} makes samples from an input: {wanted} must be given (--input FILE)")
+>>>>>>> main
         if given is not None and not needs:
             raise UsageError(f"{self.name} takes no input")
         for name in needs:

@@ -28,6 +28,7 @@ from gan.errors import UsageError, nearest
     type=click.Path(path_type=Path),
     help="A file, folder or archive to work from: the music to accompany, the pictures to translate.",
 )
+@click.option("--checkpoint", default="newest", show_default=True, metavar="WHICH", help="newest, best, or samples.")
 @click.option("--device", default="auto", show_default=True, metavar="NAME", help="auto, cpu, cuda, mps …")
 @click.option("--quiet", is_flag=True, help="Do not name the files.")
 @click.option("--json", "as_json", is_flag=True, help="The files as one JSON document.")
@@ -40,6 +41,7 @@ def generate(
     first: int,
     out: Path | None,
     input_path: Path | None,
+    checkpoint: str,
     device: str,
     quiet: bool,
     as_json: bool,
@@ -52,7 +54,7 @@ def generate(
     plugins = installed(ctx)
     from gan.api import load
 
-    model = load(run_folder, device=device, plugins=plugins)
+    model = load(run_folder, device=device, plugins=plugins, checkpoint=checkpoint)
     ways, writing = split_options(model, flags(ctx.args))
     given = None if input_path is None else given_samples(model, input_path, count, first, ways)
     samples = model.generate(count, seed, first=first, options=ways, given=given)
