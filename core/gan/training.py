@@ -25,7 +25,7 @@ from gan.errors import BadData, CheckpointError, GanError, PluginError
 from gan.evaluator import Evaluator
 from gan.files import make_dirs, sync_tree, write_bytes, write_json, write_text
 from gan.judge import RECEIPTS
-from gan.measuring import given_fields, real_samples
+from gan.measuring import generate
 from gan.model import Model
 from gan.plots import plot_training
 from gan.plugins import Plugins
@@ -404,46 +404,11 @@ class _Session:
         _write_picture(self.modality.preview(samples), path)
         self.reporter.preview(path)
 
-<<<<<<< HEAD
     def _generate(self, count: int, seed: int) -> Samples:
-        """Samples as previews and metrics want them; what the architecture works on is taken from real samples."""
-        options = getattr(self.model.architecture, "preview_options", None)
-        fields = self.model.given_fields(options)
-        real = self._real_samples(count) if fields else {}
-        given = {name: real[name] for name in fields} or None
+        """Samples with the averaged weights; what the architecture works on is taken from real samples."""
         with self.trainer.sampling():
-            return self.model.generate(count, seed, options=options, given=given)
+            return generate(self.model, self.real_rows, count, seed)
 
-    def _real_samples(self, count: int) -> Samples:
-        order = np.random.Generator(np.random.Philox(derive(self.recipe.seed, "evaluation")))
-        chosen = order.permutation(len(self.real_rows))
-        return self.real_rows.take(np.resize(chosen, count))
-
-    def _metrics(self) -> dict[str, Metric]:
-        names = self.recipe.evaluation.metrics
-        wanted = list(self.parts.modality_class.metrics if names is None else names)
-        prefer = self.parts.modality.info.name
-        return {n: self.plugins.load(self.plugins.find("gan_metrics", n, prefer=prefer))() for n in wanted}
-
-    def _measure(self) -> list[MetricValue]:
-        if not self.metrics:
-            return []
-        count = self.recipe.evaluation.samples
-        pairs = bool(self.model.given_fields())
-        real = self._real_samples(count if pairs else min(count, len(self.real_rows)))
-        generated = self._generate(count, derive(self.recipe.seed, "evaluation"))
-        return measure(self.metrics, generated, real, self.modality)
-
-=======
-    def _given(self, count: int) -> Samples | None:
-        """Given fields for architectures that work on an input: those of real samples."""
-        fields = given_fields(self.model.architecture)
-        if not fields:
-            return None
-        real = real_samples(self.real_rows, count)
-        return {name: real[name] for name in fields}
-
->>>>>>> main
     def _finish(self, untrained: list[MetricValue]) -> Result:
         """Artefacts, metrics, pictures and the model card; the result is written when all else is on the disk."""
         run = self.run
