@@ -10,6 +10,7 @@ import torch
 
 from gan.contracts import Features, MetricValue
 from gan.draws import StepDraws
+from gan.errors import BadData, UsageError
 from gan.testing.kit import Failed, Kit, Skipped
 from gan.testing.kit.modalities import Subject, read_subject
 
@@ -110,17 +111,15 @@ def _check_metric(metric: Any, subject: Subject) -> None:
     _check_version(metric)
     samples = subject.stacked(32)
     kept = {name: values.copy() for name, values in samples.items()}
-    values = _check_values(metric.compute(samples, samples, subject.modality))
+    try:
+        values = _check_values(metric.compute(samples, samples, subject.modality))
+    except (BadData, UsageError) as error:
+        raise Skipped(f"not of the default data: {error}") from None
     again = _check_values(metric.compute(samples, samples, subject.modality))
     if [value.value for value in values] != [value.value for value in again]:
         raise Failed("the same samples give another value")
     if any(not np.array_equal(samples[name], kept[name]) for name in samples):
         raise Failed("it changes the samples")
-    for value in values:
-        if value.real is not None and not math.isclose(value.value, value.real, rel_tol=1e-6, abs_tol=1e-9):
-            raise Failed(
-                f"'{value.name}' of the real samples is {value.value:g} as generated and {value.real:g} as real"
-            )
 
 
 def _check_feature_metric(metric: Any) -> None:
