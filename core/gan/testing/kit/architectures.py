@@ -18,6 +18,7 @@ from gan.data import Order
 from gan.datasets import prepare_dataset
 from gan.device import Device
 from gan.draws import SeededDraws
+from gan.errors import BadData, UsageError
 from gan.model import check_samples
 from gan.recipe import with_settings
 from gan.report import Reporter
@@ -117,7 +118,10 @@ def _play(kit: Kit, owned: Any) -> Played:
     values.pop("phases", None)
     parts = look_up(values, kit.plugins)
     source = _source(kit, parts)
-    modality, samples = _samples(parts, source, batch)
+    try:
+        modality, samples = _samples(parts, source, batch)
+    except (BadData, UsageError) as error:
+        raise Skipped(f"its recipe wants other data than the default ones: {error}") from None
     played = Played(kit, values, modality, Rows(samples, modality.fields))
     game = build_game(played.parts(), modality.fields)
     lengths = {

@@ -157,7 +157,7 @@ def read_samples(modality: Any, files: Sequence[SourceFile]) -> list[Sample]:
         except BadData as error:
             bad.append(str(error))
     if not samples and bad:
-        raise Failed(f"no file of the default data can be read: {bad[0]}")
+        raise BadData(f"no file of the data can be read: {bad[0]}")
     return samples
 
 
