@@ -161,7 +161,7 @@ class Accompaniment(nn.Module):
         for head in self.generator.heads:
             nn.init.constant_(head.join.bias, bias_of(config.initial_density))
 
-    def given_fields(self) -> tuple[str, ...]:
+    def given_fields(self, options: Any = None) -> tuple[str, ...]:
         """The rolls whose given tracks are accompanied; their other tracks are not looked at."""
         return ("roll",)
 
