@@ -21,7 +21,7 @@ from gan.draws import derive
 from gan.errors import UnknownName
 from gan.evaluation import find_metrics
 from gan.judge import Question
-from gan.measuring import Kind, SampleSet, generate, given_fields, real_samples, receipts_of, weights_sha256
+from gan.measuring import Kind, SampleSet, generate, real_samples, receipts_of, weights_sha256
 from gan.model import Model
 from gan.plugins import Plugins
 from gan.receipts import Receipt
@@ -56,7 +56,7 @@ class Evaluator:
             return []
         recipe, settings = self._parts.recipe, self.settings
         count, seed = settings.samples, derive(recipe.seed, "evaluation")
-        paired = bool(given_fields(self._model.architecture))
+        paired = bool(self._model.given_fields())
         wanted = len(self._rows) if settings.real_samples == 0 else settings.real_samples or count
         real = SampleSet(
             real_samples(self._rows, count if paired else min(wanted, len(self._rows))),

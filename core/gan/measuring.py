@@ -75,18 +75,14 @@ def weights_sha256(architecture: torch.nn.Module) -> str:
     return digest.hexdigest()
 
 
-def given_fields(architecture: Any) -> tuple[str, ...]:
-    """The fields that an architecture needs of real samples; none for most."""
-    fields: tuple[str, ...] = getattr(architecture, "given_fields", tuple)()
-    return fields
-
-
 def generate(model: Model, rows: Rows, count: int, seed: int, options: Mapping[str, Any] | None = None) -> Samples:
-    """`count` samples of `seed`; where the architecture works on an input, that of the first real samples."""
-    needed = given_fields(model.architecture)
+    """`count` samples of `seed`, as previews and metrics want them (`preview_options` of the architecture); where it
+    works on an input, that of the first real samples."""
+    chosen = {**getattr(model.architecture, "preview_options", {}), **(options or {})}
+    needed = model.given_fields(chosen)
     real = real_samples(rows, count) if needed else {}
     given = {name: real[name] for name in needed} if needed else None
-    return model.generate(count, seed, options=options, given=given)
+    return model.generate(count, seed, options=chosen, given=given)
 
 
 def receipts_of(

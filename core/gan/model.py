@@ -126,13 +126,8 @@ class Model:
     def _check_given(self, given: Samples | None, count: int, options: Any) -> None:
         needs = self._given_fields(options)
         if given is None and needs:
-<<<<<<< HEAD
-            listed = ", ".join(needs)
-            raise UsageError(f"{self.name} makes samples from an input: {listed} must be given (--input FILE)")
-=======
             wanted = ", ".join(needs)
             raise UsageError(f"{self.name} makes samples from an input: {wanted} must be given (--input FILE)")
->>>>>>> main
         if given is not None and not needs:
             raise UsageError(f"{self.name} takes no input")
         for name in needs:
