@@ -1,6 +1,8 @@
-"""The composition models, binary neurons, the temporal model and the transformer on Bach's chorales, for equal CPU time.
+"""The composition models, binary neurons, the temporal model and the transformer on Bach's chorales, for equal CPU
+time.
 
-Each row is measured on 1,000 phrases: means over the tracks, the distance from the data beside it, and the Fréchet distance
+Each row is measured on 1,000 phrases: means over the tracks, the distance from the data beside it, and the Fréchet
+distance
 on phrase statistics to 1,000 held-out phrases (that of real training phrases is the floor).
 """
 
@@ -13,7 +15,6 @@ from typing import Any
 
 import numpy as np
 from common import HERE, record, table, train, untrained
-
 from gan import recipe as recipes
 from gan.data import Pack
 from gan.metrics import FrechetDistance
@@ -68,7 +69,8 @@ def frechet(rolls: np.ndarray, held: np.ndarray, music: Any) -> float:
 
 
 def accompanied(rolls: np.ndarray, held: np.ndarray, music: Any) -> dict[str, float]:
-    """Mean tonal distance to the held-out soprano: of the composed voices, the real ones, and those of random other phrases."""
+    """Mean tonal distance to the held-out soprano: of the composed voices, the real ones, and those of random other
+    phrases."""
 
     def distance(others: np.ndarray) -> float:
         melody, below = (chroma(r, music.config.steps_per_beat, music.config.lowest) for r in (held, others))
@@ -83,7 +85,11 @@ def main(seconds: float = 60.0, *names: str) -> None:
     plugins = Plugins.installed()
     first = values_of("composer", seconds)
     kept, held = open_data(look_up(first, plugins), plugins, Reporter()).split(0.1)
-    result: dict[str, Any] = {"what": "1,000 phrases after equal CPU time on Bach's chorales", "cpu_seconds_each": seconds, "rows": {}}
+    result: dict[str, Any] = {
+        "what": "1,000 phrases after equal CPU time on Bach's chorales",
+        "cpu_seconds_each": seconds,
+        "rows": {},
+    }
     old = HERE / "compare.json"
     if names and old.exists():
         result = recipes.read_values(old)
@@ -102,7 +108,9 @@ def main(seconds: float = 60.0, *names: str) -> None:
             "frechet": frechet(rolls, held_rolls, music),
             "samples_shown": budget.samples,
             "cpu_seconds": round(budget.used),
-            "parameters": {n: sum(p.numel() for _, p in pl.named_parameters()) for n, pl in model.architecture.players().items()},
+            "parameters": {
+                n: sum(p.numel() for _, p in pl.named_parameters()) for n, pl in model.architecture.players().items()
+            },
         }
         if given is not None:
             found["tonal distance to the melody"] = accompanied(rolls, given["roll"], music)
