@@ -7,6 +7,7 @@ import os
 import shutil
 import stat
 import threading
+from pathlib import Path
 
 import pytest
 import torch
@@ -429,6 +430,7 @@ def test_saving_does_not_wait_for_the_disk(tmp_path, monkeypatch):
     assert store.newest().samples == 1
 
 
+@pytest.mark.rule("R16")
 def test_a_checkpoint_of_a_newer_release_names_what_it_needs(tmp_path, monkeypatch):
     monkeypatch.setattr(module, "SCHEMA", 2)
     path = Checkpoints(tmp_path).save(1, {"a": Plain({"x": 1})}, {})
@@ -448,3 +450,25 @@ def test_the_manifest_is_json_that_names_every_file(tmp_path):
     manifest = json.loads((path / "manifest.json").read_text())
     assert set(manifest["checkpoint"]["files"]) == {"a.json", "a.safetensors"}
     assert sorted(os.listdir(path)) == ["a.json", "a.safetensors", "manifest.json"]
+
+
+LEGACY = sorted((Path(__file__).parent / "legacy").glob("layout-*/samples-*"))
+
+
+@pytest.mark.rule("R16")
+@pytest.mark.parametrize("path", LEGACY, ids=lambda path: path.parent.name)
+def test_checkpoints_of_every_layout_that_was_released_load(path):
+    """Written by that release and kept: a linear layer with weights i / 7, Adam after one step, a place."""
+    found = verify(path)
+    net = nn.Linear(3, 2)
+    optimizer = torch.optim.Adam(net.parameters(), lr=0.5)
+    place = Plain({"samples": 0, "phase": 0, "pair": (0, 0), 1: 0.0})
+    found.load({"net": net, "optimizer": optimizer, "progress": place})
+    assert torch.equal(net.weight, torch.arange(6.0).reshape(2, 3) / 7)
+    assert optimizer.param_groups[0]["lr"] == 0.01
+    assert optimizer.state_dict()["state"][0]["step"] == 1
+    assert place.state == {"samples": 100, "phase": 0, "pair": (1, 2), 1: float("inf")}
+
+
+def test_the_layout_of_this_release_is_kept():
+    assert [path.parent.name for path in LEGACY] == [f"layout-{number}" for number in range(1, module.SCHEMA + 1)]

@@ -270,3 +270,11 @@ def test_addresses_that_are_public(address):
 @given(st.ip_addresses(v=4))
 def test_a_mapped_address_is_as_public_as_its_inside(address):
     assert is_public(f"::ffff:{address}") == is_public(str(address))
+
+
+def test_a_small_text_is_read_without_being_kept(server, download, tmp_path):
+    """What nobody can know the sha256 of: an index. Size, redirects and addresses are checked as ever."""
+    assert download.read(f"{server.base}/index", size=1000) == CONTENT
+    with pytest.raises(BadData, match="larger than the 999 bytes"):
+        download.read(f"{server.base}/index", size=999)
+    assert not list(tmp_path.rglob("*index*"))

@@ -36,6 +36,7 @@ KEYWORDS = {
 }
 BY_NAME = {
     "gan/testing/faults.py",
+    "gan/testing/kit/module.py",
     "gan/__init__.py",
     "gan/cli/__init__.py",
     "gan/plugins.py",

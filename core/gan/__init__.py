@@ -16,11 +16,11 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
-    from gan.api import load, train
+    from gan.api import evaluate, load, train
     from gan.hookspecs import hookimpl
 
-_LAZY = {"train": "gan.api", "load": "gan.api", "hookimpl": "gan.hookspecs"}
-__all__ = ["__version__", "hookimpl", "load", "train"]
+_LAZY = {"train": "gan.api", "load": "gan.api", "evaluate": "gan.api", "hookimpl": "gan.hookspecs"}
+__all__ = ["__version__", "evaluate", "hookimpl", "load", "train"]
 
 
 def __getattr__(name: str) -> Any:

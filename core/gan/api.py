@@ -2,24 +2,22 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
 from gan import recipe as recipes
-from gan.checkpoint import Checkpoints
-from gan.device import choose
-from gan.ema import Average
-from gan.errors import CheckpointError, UsageError
-from gan.model import Model, build
+from gan.judge import Question, judge
+from gan.loading import load_model
+from gan.model import Model
 from gan.plugins import Plugins
+from gan.receipts import Receipt
 from gan.report import Reporter
-from gan.resolve import look_up, recipe_values
+from gan.resolve import recipe_values
 from gan.rundir import RunFolder
 from gan.training import Result, resume, start
 
-__all__ = ["load", "recipe", "resume_run", "train"]
+__all__ = ["evaluate", "load", "recipe", "resume_run", "train"]
 
 
 def recipe(
@@ -64,29 +62,37 @@ def resume_run(run: str | Path, *, reporter: Reporter | None = None, plugins: Pl
     return resume(Path(run), plugins or Plugins.installed(), reporter or Reporter())
 
 
-def load(run: str | Path | Result, *, device: str = "auto", plugins: Plugins | None = None) -> Model:
+def load(
+    run: str | Path | Result, *, device: str = "auto", plugins: Plugins | None = None, checkpoint: str | int = "newest"
+) -> Model:
     """The model of a run's newest good checkpoint, with averaged weights where there are some.
 
+    `checkpoint` may be ``"best"``, where the recipe's ``evaluation.best`` kept one, or a number of samples shown.
     Raises `UsageError` when `run` is no run folder, `CheckpointError` when it holds no good checkpoint.
     """
     folder = RunFolder.open(run.run if isinstance(run, Result) else Path(run))
-    parts = look_up(recipes.read_values(folder.recipe), plugins or Plugins.installed())
-    try:
-        facts = json.loads(folder.facts.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise UsageError(f"{folder.facts}: {error}") from None
-    modality = parts.modality_class(parts.modality_config, facts)
-    checkpoint = Checkpoints(folder.checkpoints).newest()
-    if checkpoint is None:
-        raise CheckpointError(f"{folder.checkpoints} holds no checkpoint; train first with: gan resume {folder.path}")
-    architecture = build(parts.architecture_class, parts.model_config, modality.fields, parts.recipe.seed, parts.title)
-    averages = {
-        f"average-{name}": Average(dict(player.named_parameters()), half_life=1)
-        for name, player in architecture.players().items()
-        if f"average-{name}" in checkpoint.owners
-    }
-    checkpoint.load({"architecture": architecture, **averages}, surplus=True)
-    for average in averages.values():
-        average.adopt()
-    place = choose(device, "fp32").place
-    return Model(architecture.to(place).eval(), modality, parts.title, place)
+    return load_model(folder, plugins or Plugins.installed(), device=device, checkpoint=checkpoint)
+
+
+def evaluate(
+    target: str | Path | Result,
+    against: str | Path | None = None,
+    metrics: Collection[str] = (),
+    *,
+    count: int | None = None,
+    device: str = "auto",
+    plugins: Plugins | None = None,
+    **more: Any,
+) -> list[Receipt]:
+    """Measure a run, or files against real ones: a receipt a metric, each with its values.
+
+    `more` are further members of `gan.judge.Question`.
+    """
+    question = Question(
+        str(target.run if isinstance(target, Result) else target),
+        None if against is None else str(against),
+        tuple(metrics),
+        count,
+        **more,
+    )
+    return judge(question, plugins or Plugins.installed(), device=device).receipts

@@ -68,6 +68,10 @@ class ArchitectureEntry(Entry):
     modality: str
     paper: str
     """Authors, title, year, and where to read it."""
+    parameters: Mapping[str, int] = field(default_factory=dict)
+    """Trained parameters by player, as its recipe stands; `gan plugins check` holds them true."""
+    small: tuple[str, ...] = ()
+    """Settings (``"model.width=8"``) that make its recipe so small that `gan plugins check` takes seconds."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -158,6 +162,9 @@ class Field:
     """Largest value that occurs."""
     unit: str
     """What the numbers mean: ``"intensity"``, ``"class index"``, ``"note on"`` …"""
+    group: str = ""
+    """Fields of one group come together in a sample. Unpaired data have several: a sample that `Modality.read` gives
+    then holds the fields of one group, and training draws every group in an order of its own."""
     longer: bool = False
     """Whether a generator that is asked to may make the first axis longer than `shape` says (a longer text)."""
 
@@ -202,13 +209,24 @@ class Modality(ABC):
         """The samples of one file (one MIDI file gives many phrases).
 
         Raises `BadData` with a reason for people; any other exception is taken as one too. A file that is fine but
-        holds nothing to use raises `BadData` as well: every file is used or named. Called from several threads.
+        holds nothing to use raises `BadData` as well: every file is used or named. A file that is the other half of
+        another one's sample raises `gan.source.Companion`. Called from several threads.
         """
+
+    def read_given(self, file: SourceFile, fields: Sequence[str]) -> Iterator[Sample]:
+        """What a user gives to be translated or continued: samples that hold `fields` only. Raises as `read` does."""
+        for sample in self.read(file):
+            yield {name: sample[name] for name in fields}
 
     @abstractmethod
     def write(self, sample: Sample, stem: Path, options: BaseModel | None = None) -> Path:
         """Write one sample as the artefact ``stem`` + a suffix, and return its path. The same sample gives the same
         bytes. `options` is an instance of `Options`, or None for its defaults."""
+
+    def write_like(self, sample: Sample, stem: Path, like: SourceFile, options: BaseModel | None = None) -> Path:
+        """Write what was made from the file `like`, keeping what belongs to that file (the size of a picture). `sample`
+        may hold the made fields only."""
+        return self.write(sample, stem, options)
 
     Options: ClassVar[type[BaseModel] | None] = None
     """What a user may choose when files are written (tempo, instruments, a file format); the command line offers each
@@ -259,6 +277,8 @@ class Architecture(Protocol):
 #   Options: a pydantic model of what one call of `generate` may choose (truncation, temperature, class …); the command
 #       line offers each field as ``--field`` of ``gan generate``
 #   generation_batch: int (default 16), how many samples one call of `generate` makes
+#   preview_options: values of `Options` for previews and metrics; `generate` may then return further fields, which the
+#       modality's preview and metrics may know (a picture translated there and back)
 #
 # and may keep the protocols below, which the command line and the API check.
 
@@ -267,8 +287,8 @@ class Architecture(Protocol):
 class ConditionalOnInput(Protocol):
     """Samples are made from given fields: translation, accompaniment, continuation."""
 
-    def given_fields(self) -> tuple[str, ...]:
-        """The fields that `Request.given` must hold."""
+    def given_fields(self, options: Any = None) -> tuple[str, ...]:
+        """The fields that `Request.given` must hold where `options` (None: the defaults) are asked for."""
 
 
 @runtime_checkable

@@ -14,7 +14,7 @@ import shutil
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -23,28 +23,26 @@ import numpy as np
 from gan.contracts import Field, Modality, Sample, Samples
 from gan.draws import derive
 from gan.errors import BadData, DiskError, GanError
-from gan.files import sweep_processes
-from gan.source import Listing, SourceFile, list_source
+from gan.files import cache_folder, sweep_processes
+from gan.source import Companion, Listing, SourceFile, list_source
 
-PACK_FORMAT = 1
+PACK_FORMAT = 2
 NAMED_REASONS = 3
 """How many unusable files an error names."""
 
 
-def cache_folder() -> Path:
-    """``$GAN_CACHE``, else ``$XDG_CACHE_HOME/gan``, else ``~/.cache/gan``."""
-    if "GAN_CACHE" in os.environ:
-        return Path(os.environ["GAN_CACHE"])
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "gan"
-
-
 @dataclass
 class Pack:
-    """Samples of one source in arrays on the disk, memory-mapped."""
+    """Samples of one source in arrays on the disk, memory-mapped.
+
+    Unpaired fields (`Field.group`) have arrays of different lengths; such a pack is as long as its longest group, and
+    a shorter one begins again.
+    """
 
     folder: Path
     fields: dict[str, Field]
-    count: int
+    counts: dict[str, int]
+    """Group of fields -> samples in its arrays; one group where all fields come together."""
     facts: dict[str, Any]
     """What `Modality.survey` learned."""
     fingerprint: str
@@ -54,107 +52,124 @@ class Pack:
     skipped: dict[str, str]
     """Name -> reason of the files that gave none."""
     arrays: dict[str, np.ndarray[Any, Any]]
-    rows: np.ndarray[Any, Any] | None = None
-    """The rows that this view shows; None: all."""
+    rows: dict[str, np.ndarray[Any, Any]] | None = None
+    """Group -> the rows that this view shows; None: all."""
     marks: dict[Path, tuple[int, int, int]] = field(default_factory=dict)
     """Size, time and number of each array's file, to notice that somebody changes it under a training."""
 
     def __len__(self) -> int:
-        return self.count if self.rows is None else len(self.rows)
+        return max(self.sizes)
+
+    @property
+    def count(self) -> int:
+        """Samples of the longest group, of the whole pack."""
+        return max(self.counts.values())
+
+    @property
+    def sizes(self) -> list[int]:
+        """Samples of each group in this view."""
+        return list(self.counts.values()) if self.rows is None else [len(rows) for rows in self.rows.values()]
 
     def take(self, indices: np.ndarray[Any, Any]) -> Samples:
-        """The samples at `indices` (int64), field by field, ``(len(indices), *shape)``.
+        """The samples at `indices`, field by field, ``(len(indices), *shape)``.
+
+        `indices` are int64 ``(n,)``, or ``(n, groups)`` for an index a group.
 
         Raises `BadData` when the pack on the disk changed under the training.
         """
-        for (
-            path,
-            mark,
-        ) in self.marks.items():  # reading past the end of a mapped file that shrank would kill the process
+        for path, mark in self.marks.items():  # reading past the end of a shrunken mapped file would kill the process
             if _mark(path) != mark:
                 raise BadData(
                     "the packed data changed or vanished while it was used; resume, and it is packed anew", path
                 )
-        if self.rows is not None:
-            indices = self.rows[indices]
+        columns = {}
+        for number, (group, size) in enumerate(zip(self.counts, self.sizes)):
+            column = indices[:, number] if indices.ndim == 2 else indices
+            column = column % size if indices.ndim == 1 and len(self.counts) > 1 else column
+            columns[group] = column if self.rows is None else self.rows[group][column]
         taken = {}
         for name, spec in self.fields.items():
-            rows = self.arrays[name][indices]
+            rows = self.arrays[name][columns[spec.group]]
             if spec.dtype == "bool":
                 size = int(np.prod(spec.shape, dtype=np.int64))
                 rows = np.unpackbits(rows, axis=1, count=size).view(np.bool_)
             taken[name] = rows.reshape(len(indices), *spec.shape)
         return taken
 
-    def file_of_row(self) -> np.ndarray[Any, Any]:
-        """Index into `files` of every sample, int32."""
-        rows: np.ndarray[Any, Any] = np.load(self.folder / "file_of_row.npy", allow_pickle=False)
+    def file_of_row(self, group: str | None = None) -> np.ndarray[Any, Any]:
+        """Index into `files` of every sample of a group (None: the first one), int32."""
+        number = 0 if group is None else list(self.counts).index(group)
+        rows: np.ndarray[Any, Any] = np.load(self.folder / f"file_of_row-{number}.npy", allow_pickle=False)
         return rows
 
     def split(self, holdout: float) -> tuple[Pack, Pack]:
         """(training, held out): whole files, chosen by a hash of their names, about `holdout` of them.
 
-        One file stays whole in one of the two, so that phrases of one song are not in both. With a single file the
-        last rows are held out.
+        One file stays whole in one of the two, so that phrases of one song are not in both. A group of a single file
+        has its last rows held out.
         """
         if holdout <= 0:
             return self, self
-        if len(self.files) > 1:
-            limit = int(holdout * (1 << 32))
-            held = np.array([derive(0, "holdout", name) % (1 << 32) < limit for name in self.files])
-            if not held.any():
-                held[-1] = True
-            if held.all():
-                held[0] = False
-            of_held = held[self.file_of_row()]
-        else:
-            of_held = np.arange(self.count) >= self.count - max(1, int(self.count * holdout))
-        kept, out = np.flatnonzero(~of_held), np.flatnonzero(of_held)
-        if not len(kept) or not len(out):
-            raise BadData(f"{self.count} samples are too few to hold {holdout:g} of them out")
-        return self._view(kept), self._view(out)
+        kept, out = {}, {}
+        for group, count in self.counts.items():
+            of_held = self._held(group, holdout)
+            kept[group], out[group] = np.flatnonzero(~of_held), np.flatnonzero(of_held)
+            if not len(kept[group]) or not len(out[group]):
+                raise BadData(f"{count} samples are too few to hold {holdout:g} of them out")
+        return replace(self, rows=kept), replace(self, rows=out)
 
-    def _view(self, rows: np.ndarray[Any, Any]) -> Pack:
-        return Pack(
-            self.folder,
-            self.fields,
-            self.count,
-            self.facts,
-            self.fingerprint,
-            self.files,
-            self.skipped,
-            self.arrays,
-            rows,
-            self.marks,
-        )
+    def _held(self, group: str, holdout: float) -> np.ndarray[Any, Any]:
+        """Whether each row of a group is held out."""
+        of_row = self.file_of_row(group)
+        numbers = np.unique(of_row)
+        if len(numbers) == 1:
+            count = len(of_row)
+            return np.arange(count) >= count - max(1, int(count * holdout))
+        limit = int(holdout * (1 << 32))
+        held = np.array([derive(0, "holdout", self.files[number]) % (1 << 32) < limit for number in numbers])
+        if not held.any():
+            held[-1] = True
+        if held.all():
+            held[0] = False
+        return held[np.searchsorted(numbers, of_row)]
 
 
 class Order:
-    """Which samples the training sees at a position: a permutation of all samples for every pass over the data."""
+    """Which samples the training sees at a position: a permutation of all samples for every pass over the data.
 
-    def __init__(self, count: int, seed: int) -> None:
-        self._count = count
+    `sizes` are the samples of each group of fields (`Pack.sizes`), or one number; every group has its own passes.
+    """
+
+    def __init__(self, sizes: int | Sequence[int], seed: int) -> None:
+        self._sizes = [sizes] if isinstance(sizes, int) else list(sizes)
         self._seed = seed
-        self._passes: dict[int, np.ndarray[Any, Any]] = {}
+        self._passes: list[dict[int, np.ndarray[Any, Any]]] = [{} for _ in self._sizes]
 
     def indices(self, position: int, count: int) -> np.ndarray[Any, Any]:
-        """The samples `position` … ``position + count - 1`` of an endless sequence of passes, int64."""
+        """The samples `position` … ``position + count - 1`` of an endless sequence of passes, int64: ``(count,)``, or
+        ``(count, groups)`` where there are several groups."""
+        columns = [self._column(group, position, count) for group in range(len(self._sizes))]
+        return columns[0] if len(columns) == 1 else np.stack(columns, axis=1)
+
+    def _column(self, group: int, position: int, count: int) -> np.ndarray[Any, Any]:
         parts = []
         while count > 0:
-            number, offset = divmod(position, self._count)
-            part = self._pass(number)[offset : offset + count]
+            number, offset = divmod(position, self._sizes[group])
+            part = self._pass(group, number)[offset : offset + count]
             parts.append(part)
             position += len(part)
             count -= len(part)
         return parts[0] if len(parts) == 1 else np.concatenate(parts)
 
-    def _pass(self, number: int) -> np.ndarray[Any, Any]:
-        if number not in self._passes:
-            generator = np.random.Generator(np.random.Philox(derive(self._seed, "order", number)))
-            if len(self._passes) > 1:
-                self._passes.pop(min(self._passes))
-            self._passes[number] = generator.permutation(self._count)
-        return self._passes[number]
+    def _pass(self, group: int, number: int) -> np.ndarray[Any, Any]:
+        passes = self._passes[group]
+        if number not in passes:
+            purpose = ("order", number, group) if group else ("order", number)
+            generator = np.random.Generator(np.random.Philox(derive(self._seed, *purpose)))
+            if len(passes) > 1:
+                passes.pop(min(passes))
+            passes[number] = generator.permutation(self._sizes[group])
+        return passes[number]
 
 
 Progress = Callable[[int, int], None]
@@ -209,11 +224,12 @@ def load_pack(folder: Path) -> Pack:
     """A pack on the disk."""
     about = json.loads((folder / "pack.json").read_text())
     fields = {name: Field(**{**spec, "shape": tuple(spec["shape"])}) for name, spec in about["fields"].items()}
-    count = about["count"]
+    counts = about["counts"]
     arrays: dict[str, np.ndarray[Any, Any]] = {}
     marks = {}
     for name, spec in fields.items():
         width, dtype = _stored(spec)
+        count = counts[spec.group]
         path = folder / f"{name}.bin"
         if path.stat().st_size != count * width * dtype.itemsize:
             raise ValueError(f"{path} has another size than its pack says")
@@ -222,7 +238,7 @@ def load_pack(folder: Path) -> Pack:
     return Pack(
         folder,
         fields,
-        count,
+        counts,
         about["facts"],
         about["fingerprint"],
         about["files"],
@@ -291,7 +307,10 @@ def _build(
     sweep_processes(folder.parent)
     skipped = dict(listing.skipped)
     used: list[str] = []
-    file_of_row: list[int] = []
+    groups: dict[str, dict[str, Field]] = {}
+    for name, spec in fields.items():
+        groups.setdefault(spec.group, {})[name] = spec
+    file_of_row: dict[str, list[int]] = {group: [] for group in groups}
     try:
         aside.mkdir(parents=True)
         outputs = {name: open(aside / f"{name}.bin", "wb") for name in fields}  # noqa: SIM115  (closed below)
@@ -299,11 +318,12 @@ def _build(
             for done, (file, samples, reason) in enumerate(_read_all(modality, listing.files), 1):
                 if reason is not None:
                     skipped[file.name] = reason
-                else:
+                elif samples:
                     for sample in samples:
-                        for name, spec in fields.items():
+                        group = _group_of(sample, groups)
+                        for name, spec in groups[group].items():
                             outputs[name].write(_row(sample, name, spec, file))
-                    file_of_row.extend([len(used)] * len(samples))
+                        file_of_row[group].append(len(used))
                     used.append(file.name)
                 if progress:
                     progress(done, len(listing.files))
@@ -312,10 +332,14 @@ def _build(
                 output.close()
         if not used:
             raise BadData(_all_bad(skipped), listing.root)
-        np.save(aside / "file_of_row.npy", np.asarray(file_of_row, dtype=np.int32), allow_pickle=False)
+        empty = [", ".join(groups[group]) for group, rows in file_of_row.items() if not rows]
+        if empty:
+            raise BadData(f"no sample of {empty[0]}, only of the other fields", listing.root)
+        for number, rows in enumerate(file_of_row.values()):
+            np.save(aside / f"file_of_row-{number}.npy", np.asarray(rows, dtype=np.int32), allow_pickle=False)
         about = {
             "fields": {name: _described(spec) for name, spec in fields.items()},
-            "count": len(file_of_row),
+            "counts": {group: len(rows) for group, rows in file_of_row.items()},
             "facts": facts,
             "fingerprint": key,
             "files": used,
@@ -353,6 +377,8 @@ def _read_all(modality: Modality, files: Sequence[SourceFile]) -> Iterator[tuple
 def _read_one(modality: Modality, file: SourceFile) -> tuple[list[Sample], str | None]:
     try:
         samples = list(modality.read(file))
+    except Companion:
+        return [], None
     except BadData as error:
         return [], error.reason
     except (MemoryError, RecursionError):
@@ -360,6 +386,13 @@ def _read_one(modality: Modality, file: SourceFile) -> tuple[list[Sample], str |
     except Exception as error:  # noqa: BLE001  (a reader's failure concerns one file and is named in the pack)
         return [], f"{type(error).__name__}: {error}"
     return samples, None if samples else "holds no sample"
+
+
+def _group_of(sample: Sample, groups: dict[str, dict[str, Field]]) -> str:
+    """The group that a sample's fields are of."""
+    if len(groups) == 1:
+        return next(iter(groups))
+    return next((group for group, fields in groups.items() if not fields.keys().isdisjoint(sample)), next(iter(groups)))
 
 
 def _row(sample: Sample, name: str, spec: Field, file: SourceFile) -> bytes:

@@ -8,10 +8,9 @@ import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from gan.data import cache_folder
 from gan.download import Downloader
 from gan.errors import DiskError, GanError, PluginError
-from gan.files import sweep_processes, sync_tree
+from gan.files import cache_folder, sweep_processes, sync_tree
 
 if TYPE_CHECKING:
     from gan.plugins import Owned, Plugins

@@ -84,6 +84,12 @@ def choose(device: str = "auto", precision: str = "auto") -> Device:
     return Device(where, dtype, rank, processes)
 
 
+def leave() -> None:
+    """Part from the other processes: what `choose` joined. A process that ends without it may be aborted."""
+    if torch.distributed.is_available() and torch.distributed.is_initialized():
+        torch.distributed.destroy_process_group()
+
+
 def seed_everything(seed: int, place: torch.device | None = None) -> None:
     """Seed Python's, numpy's and torch's global generators, for code that draws from them (dropout, initialisation)."""
     random.seed(seed)

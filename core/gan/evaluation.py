@@ -116,8 +116,10 @@ class OnFeatures:
         return [replace(value, name=f"{value.name}[{self.extractor.name}]") for value in values]
 
 
-def find_metrics(names: Iterable[str], modality: str, plugins: Plugins, *, device: str = "cpu") -> dict[str, Metric]:
-    """Metrics by the names that users type, for one kind of data.
+def find_metrics(
+    names: Iterable[str], modality: str, plugins: Plugins, *, device: str = "cpu", prefer: str | None = None
+) -> dict[str, Metric]:
+    """Metrics by the names that users type, for one kind of data; `prefer` is the plugin whose names come first.
 
     Raises `UnknownName`, `UsageError` where an extractor is missing, needless or of another kind of data, and what
     finding its weights raises.
@@ -126,7 +128,7 @@ def find_metrics(names: Iterable[str], modality: str, plugins: Plugins, *, devic
     metrics: dict[str, Metric] = {}
     for text in names:
         spec = MetricSpec.parse(text)
-        owned = plugins.find("gan_metrics", spec.metric)
+        owned = plugins.find("gan_metrics", spec.metric, prefer=prefer)
         _check_kind(owned, modality)
         if not owned.entry.on_features:
             if spec.extractor is not None:
@@ -136,7 +138,7 @@ def find_metrics(names: Iterable[str], modality: str, plugins: Plugins, *, devic
         spec = replace(spec, extractor=spec.extractor or _default_extractor(spec.metric, modality, plugins))
         key = (str(spec.extractor), spec.weights)
         if key not in extractors:
-            extractors[key] = _extractor(*key, modality, plugins, device)
+            extractors[key] = _extractor(*key, modality, plugins, device, prefer)
         metrics[str(spec)] = OnFeatures(plugins.load(owned)(), extractors[key])
     return metrics
 
@@ -156,8 +158,10 @@ def _default_extractor(metric: str, modality: str, plugins: Plugins) -> str:
     )
 
 
-def _extractor(name: str, weights: Path | None, modality: str, plugins: Plugins, device: str) -> NamedExtractor:
-    owned = plugins.find("gan_extractors", name)
+def _extractor(
+    name: str, weights: Path | None, modality: str, plugins: Plugins, device: str, prefer: str | None
+) -> NamedExtractor:
+    owned = plugins.find("gan_extractors", name, prefer=prefer)
     if owned.entry.modality not in (None, modality):
         known = [found.entry.name for found in extractors_of(modality, plugins)]
         raise UnknownName(f"extractor for {modality}", name, known)
@@ -176,6 +180,12 @@ def _check_kind(owned: Owned, modality: str) -> None:
     kind = owned.entry.modality
     if kind not in (None, modality):
         raise UsageError(f"metric '{owned.entry.name}' is for {kind} data, not {modality}")
+
+
+def extractors_in(metrics: Mapping[str, Metric]) -> list[NamedExtractor]:
+    """The extractors that metrics use, each once."""
+    found = [metric.extractor for metric in metrics.values() if isinstance(metric, OnFeatures)]
+    return list({id(extractor): extractor for extractor in found}.values())
 
 
 def measure(metrics: Mapping[str, Metric], generated: Samples, real: Samples, modality: Modality) -> list[MetricValue]:

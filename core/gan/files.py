@@ -156,6 +156,13 @@ def make_dirs(folder: Path) -> None:
     fsync_dir(folder.parent)
 
 
+def cache_folder() -> Path:
+    """``$GAN_CACHE``, else ``$XDG_CACHE_HOME/gan``, else ``~/.cache/gan``."""
+    if "GAN_CACHE" in os.environ:
+        return Path(os.environ["GAN_CACHE"])
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "gan"
+
+
 def dump_json(value: Any, *, indent: int | None = None, sort_keys: bool = False) -> str:
     """Strict JSON: a number that is not finite becomes null, keys become text, the same value gives the same text.
 

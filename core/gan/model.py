@@ -13,7 +13,8 @@ from torch import Tensor
 from gan.contracts import Architecture, ConditionalOnInput, Field, Modality, Request, Samples
 from gan.device import seed_everything, seed_torch
 from gan.draws import SeededDraws, derive
-from gan.errors import GanError, UsageError
+from gan.errors import BadData, GanError, UsageError
+from gan.source import list_source
 
 GENERATION_BATCH = 16
 
@@ -25,12 +26,16 @@ class Model:
     device's random state.
     """
 
-    def __init__(self, architecture: Any, modality: Modality, name: str, device: torch.device) -> None:
+    def __init__(
+        self, architecture: Any, modality: Modality, name: str, device: torch.device, trained: int = 0
+    ) -> None:
         self.architecture = architecture
         self.modality = modality
         self.name = name
         """For messages: ``"music/musegan"``."""
         self.device = device
+        self.trained = trained
+        """Real samples that its weights were trained on when they were loaded."""
 
     def generate(
         self,
@@ -47,7 +52,7 @@ class Model:
         ``count`` rows each. Raises `UsageError` for what the architecture cannot do.
         """
         request_options = self._options(options or {})
-        self._check_given(given, count)
+        self._check_given(given, count, request_options)
         size = getattr(self.architecture, "generation_batch", GENERATION_BATCH)
         parts: list[dict[str, Tensor]] = []
         accelerators = [self.device] if self.device.type == "cuda" else []
@@ -63,6 +68,26 @@ class Model:
         if not parts:
             return {name: np.empty((0, *spec.shape), spec.dtype) for name, spec in self.modality.fields.items()}
         return {name: torch.cat([part[name] for part in parts]).cpu().numpy() for name in parts[0]}
+
+    def translate(self, item: Any, seed: int = 0, *, options: Mapping[str, Any] | None = None) -> Samples:
+        """The made fields of what is translated, accompanied or continued: ``(rows, *shape)``.
+
+        `item` is a path, or what else the modality's `read_given` takes (a picture). Raises `BadData` when it cannot
+        be read.
+        """
+        fields = self.given_fields(options)
+        if not fields:
+            raise UsageError(f"{self.name} takes no input")
+        if isinstance(item, str | Path):
+            files: list[Any] = list_source(Path(item), self.modality.suffixes).files
+        else:
+            files = [item]
+        rows = [row for file in files for row in self.modality.read_given(file, fields)]
+        if not rows:
+            raise BadData("holds nothing to translate", str(item))
+        given = {name: np.stack([row[name] for row in rows]) for name in fields}
+        samples = self.generate(len(rows), seed, options=options, given=given)
+        return {name: values for name, values in samples.items() if name not in fields}
 
     def write(
         self, samples: Samples, folder: Path, *, prefix: str = "sample", first: int = 0, options: Any = None
@@ -89,10 +114,20 @@ class Model:
             return None
         return validated(model, options, "")
 
-    def _check_given(self, given: Samples | None, count: int) -> None:
-        needs = self.architecture.given_fields() if isinstance(self.architecture, ConditionalOnInput) else ()
+    def given_fields(self, options: Mapping[str, Any] | None = None) -> tuple[str, ...]:
+        """The fields that must be given for these options; none where the architecture takes no input."""
+        return self._given_fields(self._options(options or {}))
+
+    def _given_fields(self, options: Any) -> tuple[str, ...]:
+        if isinstance(self.architecture, ConditionalOnInput):
+            return self.architecture.given_fields(options)
+        return ()
+
+    def _check_given(self, given: Samples | None, count: int, options: Any) -> None:
+        needs = self._given_fields(options)
         if given is None and needs:
-            raise UsageError(f"{self.name} makes samples from an input: {', '.join(needs)} must be given")
+            wanted = ", ".join(needs)
+            raise UsageError(f"{self.name} makes samples from an input: {wanted} must be given (--input FILE)")
         if given is not None and not needs:
             raise UsageError(f"{self.name} takes no input")
         for name in needs:

@@ -11,10 +11,8 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -25,7 +23,6 @@ if TYPE_CHECKING:
     from gan.contracts import Samples
 
 FORMAT = 1
-LIBRARIES = ("gan-core", "numpy", "scipy", "torch")
 
 
 @dataclass(frozen=True)
@@ -49,6 +46,8 @@ class Receipt:
     device: str
     precision: str
     command: str
+    question: Mapping[str, Any] = field(default_factory=dict)
+    """A `gan.judge.Question`: what to ask to compute it again."""
     values: Sequence[MetricValue] = field(default_factory=list)
 
     def unlike(self, other: Receipt) -> list[str]:
@@ -91,7 +90,7 @@ class Receipt:
             known = dict(record)
             if known.pop("format") != FORMAT:
                 raise ValueError(f"its format is {record['format']}, this version reads {FORMAT}")
-            values = [_value(item) for item in known.pop("values")]
+            values = [value_from_json(item) for item in known.pop("values")]
             receipt = cls(**known, values=values)
             for part in (receipt.generated, receipt.real):
                 if not isinstance(part["count"], int) or not isinstance(part["sha256"], str):
@@ -101,7 +100,7 @@ class Receipt:
         return receipt
 
 
-def _value(item: Mapping[str, Any]) -> MetricValue:
+def value_from_json(item: Mapping[str, Any]) -> MetricValue:
     """JSON has no NaN: a value that is null was not a number."""
     return MetricValue(**{**item, "value": math.nan if item["value"] is None else item["value"]})
 
@@ -137,17 +136,6 @@ def samples_sha256(samples: Samples) -> str:
         for start in range(0, len(values), 1024):
             digest.update(np.ascontiguousarray(values[start : start + 1024]).data)
     return digest.hexdigest()
-
-
-def library_versions(distributions: Mapping[str, str] | None = None) -> dict[str, str]:
-    """Python, the libraries that compute, and the plugins that take part."""
-    found = {"python": ".".join(map(str, sys.version_info[:3]))}
-    for name in LIBRARIES:
-        try:
-            found[name] = version(name)
-        except PackageNotFoundError:
-            continue
-    return found | dict(distributions or {})
 
 
 def metric_identity(metric: Metric) -> dict[str, Any]:

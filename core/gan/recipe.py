@@ -8,10 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal, Self, TypeVar
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from gan.errors import UsageError, nearest
 
@@ -84,11 +84,39 @@ class Training(Section):
 
 
 class Evaluation(Section):
-    """What a training ends with."""
+    """What a training measures, and what it ends with."""
 
-    metrics: list[str] | None = Field(None, description="Names of metrics; none: the modality's.")
+    metrics: list[str] | None = Field(
+        None, description="Metrics, NAME or NAME[EXTRACTOR], for example fid[raw]; none: the modality's."
+    )
     samples: int = Field(256, gt=0, description="Generated samples that the metrics look at.")
+    real_samples: int | None = Field(
+        None, ge=0, description="Real samples that they look at; none: as many as generated ones; 0: all."
+    )
+    every: int | None = Field(
+        None, gt=0, description="Real samples shown between two measurements; none: only before and after training."
+    )
+    best: str | None = Field(
+        None, description="Value whose best checkpoint is kept in the folder `best`, for example FID[raw]."
+    )
+    patience: int | None = Field(
+        None, gt=0, description="Measurements without a better `best` after which training ends; none: never."
+    )
+    published: dict[str, float] = Field(
+        default_factory=dict, description="Values that others report for this method and these data, by name."
+    )
+    published_source: str = Field("", description="Where the published values stand.")
     artefacts: int = Field(8, ge=0, description="Samples written as files at the end.")
+
+    @model_validator(mode="after")
+    def _complete(self) -> Self:
+        if self.best is not None and self.every is None:
+            raise ValueError("best needs every: how often it is measured")
+        if self.patience is not None and self.best is None:
+            raise ValueError("patience needs best: the value that has to get better")
+        if self.published and not self.published_source:
+            raise ValueError("published needs published_source: where the values stand")
+        return self
 
 
 class PhaseLength(Section):

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from gan.contracts import MetricValue
     from gan.trainer import Tick
 
 
@@ -27,6 +29,9 @@ class Reporter:
     def tick(self, tick: Tick) -> None:
         """Numbers since the last tick."""
 
+    def measured(self, samples: int, values: Sequence[MetricValue], best: bool) -> None:
+        """Metrics at `samples` real samples shown, and whether the checkpoint is the best so far."""
+
     def preview(self, path: Path) -> None:
         """A new picture of samples."""
 
@@ -35,3 +40,40 @@ class Reporter:
 
     def finished(self, summary: dict[str, Any]) -> None:
         """The training's end: what `gan.training.Result.summary` says."""
+
+
+def metric_rows(summary: Mapping[str, Any]) -> tuple[list[str], list[list[str]]]:
+    """(header, rows) of a training's metrics: generated, real, untrained, and published where somebody published.
+
+    `summary` is `gan.training.Result.summary`. A value's error stands behind ±; a metric that failed shows its reason.
+    """
+    published = summary.get("published") or {}
+    before = {value["name"]: value["value"] for value in summary["untrained"]}
+    header = ["metric", "generated", "real", "untrained", *(["published"] if published else [])]
+    rows = []
+    for value in summary["metrics"]:
+        name = value["name"]
+        row = [name, shown_value(value), shown(value["real"]), shown(before.get(name))]
+        rows.append(row + ([shown(published.get(name))] if published else []))
+    return header, rows
+
+
+def shown_value(value: Mapping[str, Any]) -> str:
+    """``"3.512 ± 0.1"``, or why there is no number. `value` is a `MetricValue` as a mapping."""
+    failed = value["details"].get("error")
+    if failed:
+        return f"failed: {failed}"
+    error = value["error"]
+    return shown(value["value"]) + (f" ± {error:.2g}" if error is not None and error == error else "")
+
+
+def shown(number: float | None) -> str:
+    """Four digits; nothing for None and for what is not a number."""
+    return "" if number is None or number != number else f"{number:.4g}"
+
+
+def markdown_table(summary: Mapping[str, Any]) -> list[str]:
+    """The lines of `metric_rows` as a Markdown table."""
+    header, rows = metric_rows(summary)
+    lines = [header, ["---"] * len(header), *rows]
+    return ["| " + " | ".join(cell.replace("|", "/") for cell in line) + " |" for line in lines]

@@ -13,10 +13,11 @@ import torch
 
 from gan import recipe as recipes
 from gan.contracts import DatasetEntry, Loss, Penalty
-from gan.data import Pack, cache_folder, open_pack
+from gan.data import Pack, open_pack
 from gan.datasets import prepare_dataset
 from gan.device import Device
 from gan.errors import BadData, PluginError, UnknownName, UsageError, nearest
+from gan.files import cache_folder
 from gan.game import Optimizer, Phase, Player
 from gan.model import build
 from gan.plugins import Owned, Plugins

@@ -5,7 +5,7 @@ runs/music-musegan-0001/
   manifest.json    versions, data fingerprint, seed, device, command line, exit reason
   modality.json    what the modality learned of the training data (class names, a vocabulary)
   metrics.jsonl    one line a tick
-  checkpoints/samples-000200000/
+  checkpoints/samples-000200000/  best/samples-000150000/
   previews/  samples/  evaluation/  README.md
 """
 
@@ -97,6 +97,11 @@ class RunFolder:
     def checkpoints(self) -> Path:
         """The folder of `gan.checkpoint.Checkpoints`."""
         return self.path / "checkpoints"
+
+    @property
+    def best(self) -> Path:
+        """The folder of the one checkpoint with the best metric, where the recipe names one."""
+        return self.path / "best"
 
     @property
     def previews(self) -> Path:

@@ -26,6 +26,10 @@ MAX_RATIO = 200
 """Largest ratio of unpacked to packed size of one archive member over 1 MiB."""
 
 
+class Companion(Exception):
+    """Raised by `Modality.read`: another file's samples hold this one already (the second picture of a pair)."""
+
+
 @dataclass(frozen=True)
 class SourceFile:
     """One file of a data source, in a folder or in an archive."""

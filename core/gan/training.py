@@ -6,30 +6,32 @@ import contextlib
 import io
 import json
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import nullcontext
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 
 from gan import provenance
 from gan import recipe as recipes
 from gan.checkpoint import Checkpoint, Checkpoints
-from gan.contracts import Metric, MetricValue, Samples
+from gan.contracts import MetricValue, Samples
 from gan.data import Order, Pack
-from gan.device import choose
+from gan.device import choose, leave
 from gan.draws import derive
 from gan.errors import BadData, CheckpointError, GanError, PluginError
-from gan.evaluation import measure
+from gan.evaluator import Evaluator
 from gan.files import make_dirs, sync_tree, write_bytes, write_json, write_text
+from gan.judge import RECEIPTS
+from gan.measuring import generate
 from gan.model import Model
 from gan.plots import plot_training
 from gan.plugins import Plugins
+from gan.receipts import Receipt, value_from_json, write_receipts
 from gan.recovery import Recovery
-from gan.report import Reporter
+from gan.report import Reporter, markdown_table
 from gan.resolve import Parts, build_game, look_up, open_data
 from gan.rundir import RunFolder
 from gan.signals import StopSignals
@@ -65,6 +67,8 @@ class Result:
     pictures: list[Path] = field(default_factory=list)
     data: str = ""
     """What was trained on, in words."""
+    published: Mapping[str, float] = field(default_factory=dict)
+    """What others report, by the value's name."""
 
     def summary(self) -> dict[str, Any]:
         """Plain values for tables and programs."""
@@ -77,6 +81,7 @@ class Result:
             "losses": self.losses,
             "metrics": [asdict(value) for value in self.metrics],
             "untrained": [asdict(value) for value in self.untrained],
+            "published": dict(self.published),
             "artefacts": [str(path) for path in self.artefacts],
             "pictures": [str(path) for path in self.pictures],
         }
@@ -94,7 +99,7 @@ def start(
     if out is not None and int(os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")) and (out / "recipe.yaml").is_file():
         return resume(out, plugins, reporter)  # torchrun repeats the command after a process died
     signals = StopSignals()
-    with signals.caught():
+    with signals.caught(), _together():
         parts = look_up(values, plugins)
         device = choose(parts.recipe.training.device, parts.recipe.training.precision)
         pack = _open_in_turn(parts, plugins, reporter, device.rank)
@@ -122,7 +127,7 @@ def resume(path: Path, plugins: Plugins, reporter: Reporter, *, force: bool = Fa
     run = RunFolder.open(path)
     signals = StopSignals()
     signals.remedy = f"go on with: gan resume {run.path}"
-    with signals.caught():
+    with signals.caught(), _together():
         parts = look_up(recipes.read_values(run.recipe), plugins)
         finished = _finished(run, parts)
         if finished is not None:
@@ -134,6 +139,15 @@ def resume(path: Path, plugins: Plugins, reporter: Reporter, *, force: bool = Fa
             session = _Session(parts, plugins, reporter, pack, device, signals)
             session.open(run, force=force)
             return session.lead() if device.rank == 0 else session.follow()
+
+
+@contextlib.contextmanager
+def _together() -> Iterator[None]:
+    """Within it this process may train with others; afterwards it has parted from them."""
+    try:
+        yield
+    finally:
+        leave()
 
 
 def _finished(run: RunFolder, parts: Parts) -> Result | None:
@@ -192,15 +206,16 @@ class _Session:
             game.players,
             game.phases,
             self.train_rows,
-            Order(len(self.train_rows), self.recipe.seed),
+            Order(self.train_rows.sizes, self.recipe.seed),
             training,
             self.recipe.seed,
             device,
         )
         self.model = Model(game.architecture, self.modality, parts.title, device.place)
-        self.metrics = self._metrics()
+        self.evaluator = Evaluator(parts, plugins, self.trainer, self.model, pack, self.real_rows)
         self.last_terms: dict[str, float] = {}
         self.watch = Watch()
+        self._enough = False
         self._saved_at = -1
 
     def about(self) -> dict[str, Any]:
@@ -254,6 +269,8 @@ class _Session:
             newest.load(self.trainer.owners())
         if self.device.rank == 0:
             run.rewind_metrics(self.trainer.samples)
+            self.evaluator.tidy(run)
+            self._enough = self.evaluator.enough(run)
             if not run.facts.exists():
                 write_json(run.facts, self.pack.facts)
             if not run.manifest.exists():
@@ -302,12 +319,12 @@ class _Session:
             untrained_file = run.evaluation / "untrained.json"
             if self.trainer.samples == 0 and not untrained_file.exists():
                 self._preview()
-                write_json(untrained_file, [asdict(value) for value in self._measure()])
-            if not self.trainer.finished:
+                write_json(untrained_file, [asdict(value) for value in _values(self.evaluator.receipts(run))])
+            if not self._ended:
                 with contextlib.suppress(FileNotFoundError):  # of a run that somebody has made longer
                     (run.evaluation / "result.json").unlink()
                 self._train(self._on_tick)
-            untrained = [MetricValue(**value) for value in json.loads(untrained_file.read_text(encoding="utf-8"))]
+            untrained = [value_from_json(value) for value in json.loads(untrained_file.read_text(encoding="utf-8"))]
             result = self._finish(untrained)
             reason = "finished"
             return result
@@ -330,7 +347,7 @@ class _Session:
             self._save()
         with self.signals.patient():
             try:
-                recovery.run(lambda: self.trainer.run(on_tick, self.signals))
+                recovery.run(lambda: self.trainer.run(on_tick, lambda: self.signals() or self._enough))
             except GanError as error:
                 if type(error) is not GanError:
                     raise
@@ -338,7 +355,7 @@ class _Session:
             if self.device.rank == 0 and self._saved_at != self.trainer.samples:
                 self._save()
             self.checkpoints.wait()
-        if self.signals.wanted is not None and not self.trainer.finished:
+        if self.signals.wanted is not None and not self._ended:
             raise self.signals.stopped(f" and saved at {self.trainer.samples:,} samples")
 
     def _on_tick(self, tick: Tick) -> None:
@@ -346,14 +363,8 @@ class _Session:
         number = tick.samples // (training.tick or 1)
         if tick.terms:
             self.last_terms = tick.terms
-        self.run.append_metrics(
-            {
-                "samples": tick.samples,
-                "phase": tick.phase,
-                "terms": tick.terms,
-                "skipped": tick.skipped,
-            }
-        )
+        record = {"samples": tick.samples, "phase": tick.phase, "terms": tick.terms, "skipped": tick.skipped}
+        self._evaluate_on_the_way(tick, record)
         self.reporter.tick(tick)
         for warning in self.watch.look(tick):
             self.reporter.warn(warning)
@@ -362,6 +373,26 @@ class _Session:
         if number % training.checkpoint_ticks == 0 or tick.final:
             self._save()
 
+    def _evaluate_on_the_way(self, tick: Tick, record: dict[str, Any]) -> None:
+        """Append the record, with metrics where they are due; keep the best checkpoint; see whether it is enough."""
+        if not self.evaluator.due(self.run, tick.samples):
+            self.run.append_metrics(record)
+            return
+        values = _values(self.evaluator.receipts(self.run))
+        best = self.evaluator.is_best(self.run, values)
+        self.run.append_metrics({**record, "metrics": {value.name: asdict(value) for value in values}})
+        self.reporter.measured(tick.samples, values, best)
+        if best:
+            Checkpoints(self.run.best, keep=1).save(self.trainer.samples, self.trainer.owners(), self.about())
+        self._enough = self.evaluator.enough(self.run)
+        if self._enough and not tick.final:
+            patience = self.recipe.evaluation.patience
+            self.reporter.note(f"{self.recipe.evaluation.best} got no better in {patience} measurements: training ends")
+
+    @property
+    def _ended(self) -> bool:
+        return self.trainer.finished or self._enough
+
     def _save(self) -> None:
         """Take a copy of the state and write it while the training goes on; the reporter hears when it is safe."""
         self.checkpoints.save(self.trainer.samples, self.trainer.owners(), self.about(), background=True)
@@ -369,40 +400,14 @@ class _Session:
 
     def _preview(self) -> None:
         path = self.run.previews / f"samples-{self.trainer.samples:09d}.png"
-        with self.trainer.sampling():
-            samples = self.model.generate(
-                PREVIEW_SAMPLES, derive(self.recipe.seed, "preview"), given=self._given(PREVIEW_SAMPLES)
-            )
+        samples = self._generate(PREVIEW_SAMPLES, derive(self.recipe.seed, "preview"))
         _write_picture(self.modality.preview(samples), path)
         self.reporter.preview(path)
 
-    def _given(self, count: int) -> Samples | None:
-        """Given fields for architectures that work on an input: those of real samples."""
-        fields: tuple[str, ...] = getattr(self.model.architecture, "given_fields", tuple)()
-        if not fields:
-            return None
-        real = self._real_samples(count)
-        return {name: real[name] for name in fields}
-
-    def _real_samples(self, count: int) -> Samples:
-        order = np.random.Generator(np.random.Philox(derive(self.recipe.seed, "evaluation")))
-        chosen = order.permutation(len(self.real_rows))
-        return self.real_rows.take(np.resize(chosen, count))
-
-    def _metrics(self) -> dict[str, Metric]:
-        names = self.recipe.evaluation.metrics
-        wanted = list(self.parts.modality_class.metrics if names is None else names)
-        prefer = self.parts.modality.info.name
-        return {n: self.plugins.load(self.plugins.find("gan_metrics", n, prefer=prefer))() for n in wanted}
-
-    def _measure(self) -> list[MetricValue]:
-        if not self.metrics:
-            return []
-        count = self.recipe.evaluation.samples
-        real = self._real_samples(min(count, len(self.real_rows)) if self._given(1) is None else count)
+    def _generate(self, count: int, seed: int) -> Samples:
+        """Samples with the averaged weights; what the architecture works on is taken from real samples."""
         with self.trainer.sampling():
-            generated = self.model.generate(count, derive(self.recipe.seed, "evaluation"), given=self._given(count))
-        return measure(self.metrics, generated, real, self.modality)
+            return generate(self.model, self.real_rows, count, seed)
 
     def _finish(self, untrained: list[MetricValue]) -> Result:
         """Artefacts, metrics, pictures and the model card; the result is written when all else is on the disk."""
@@ -412,15 +417,14 @@ class _Session:
         if result_file.exists():  # it was killed between its result and the end of its record
             return _result_from(json.loads(result_file.read_text()))
         count = self.recipe.evaluation.artefacts
-        with self.trainer.sampling():
-            samples = self.model.generate(count, self.recipe.seed, given=self._given(count)) if count else {}
+        samples = self._generate(count, self.recipe.seed) if count else {}
         artefacts = self.model.write(samples, run.samples) if count else []
         pictures = [run.samples / "preview.png"]
-        with self.trainer.sampling():
-            wall = self.model.generate(PREVIEW_SAMPLES, self.recipe.seed, given=self._given(PREVIEW_SAMPLES))
-        _write_picture(self.modality.preview(wall), pictures[0])
+        _write_picture(self.modality.preview(self._generate(PREVIEW_SAMPLES, self.recipe.seed)), pictures[0])
         pictures.append(plot_training(run.metrics, run.path / "training.png"))
-        metrics = self._measure()
+        receipts = self.evaluator.receipts(run)
+        write_receipts(receipts, run.evaluation / RECEIPTS)
+        metrics = _values(receipts)
         result = Result(
             run.path,
             self.parts.title,
@@ -432,6 +436,7 @@ class _Session:
             artefacts,
             pictures,
             f"{len(self.pack):,} samples of {len(self.pack.files):,} files of {self.recipe.data.source}",
+            self.recipe.evaluation.published,
         )
         write_text(run.card, model_card(result, self.parts, self.pack))
         sync_tree(run.samples)
@@ -460,12 +465,17 @@ def _result_from(summary: dict[str, Any]) -> Result:
         summary["samples"],
         summary["seconds"],
         summary["losses"],
-        [MetricValue(**value) for value in summary["metrics"]],
-        [MetricValue(**value) for value in summary["untrained"]],
+        [value_from_json(value) for value in summary["metrics"]],
+        [value_from_json(value) for value in summary["untrained"]],
         [Path(path) for path in summary["artefacts"]],
         [Path(path) for path in summary["pictures"]],
         summary["data"],
+        summary["published"],
     )
+
+
+def _values(receipts: Iterable[Receipt]) -> list[MetricValue]:
+    return [value for receipt in receipts for value in receipt.values]
 
 
 def _write_picture(picture: Any, path: Path) -> None:
@@ -499,12 +509,9 @@ def model_card(result: Result, parts: Parts, pack: Pack) -> str:
         "```",
     ]
     if result.metrics:
-        before = {value.name: value.value for value in result.untrained}
-        lines += ["", "## Metrics", "", "| metric | generated | real | untrained |", "|---|---|---|---|"]
-        for value in result.metrics:
-            real = "" if value.real is None else f"{value.real:.4g}"
-            untrained = before.get(value.name)
-            lines.append(
-                f"| {value.name} | {value.value:.4g} | {real} | {'' if untrained is None else f'{untrained:.4g}'} |"
-            )
+        lines += ["", "## Metrics", "", *markdown_table(result.summary()), ""]
+        settings = recipe.evaluation
+        lines.append(f"{settings.samples:,} generated samples, receipts in evaluation/{RECEIPTS}.")
+        if settings.published:
+            lines.append(f"Published: {settings.published_source}.")
     return "\n".join(lines) + "\n"

@@ -33,8 +33,56 @@ RECIPES = {
         "data": {"source": "digits"},
         "training": {**TRAINING, "ema_half_life": 50},
     },
-}
+    "musegan": {
+        "plugin": "music",
+        "architecture": "musegan",
+        "modality": {"tracks": "chorale", "bars": 2, "steps_per_beat": 2, "lowest": 48, "pitches": 24},
+        "model": {"latent": 4, "width": 32, "critic_repeats": 1},
+        "loss": "wasserstein",
+        "penalties": [{"name": "gradient-penalty"}],
+        "data": {"source": "midi"},
+        "training": {**TRAINING, "ema_half_life": 50},
+    },
+    "seqgan": {
+        "plugin": "text",
+        "architecture": "seqgan",
+        "modality": {"tokens": "characters", "length": 8},
+        "model": {
+            "embedding": 4, "hidden": 4, "rollouts": 1, "filters": [[1, 4], [2, 4]], "discriminator_embedding": 4,
+            "negatives": 16, "renew": 16, "generator_interval": 1,
+        },
+        "loss": "non-saturating",
+        "data": {"source": "text"},
+        "phases": {"mle": {"samples": 16}, "discriminator": {"samples": 16}, "adversarial": {"samples": 16}},
+        "training": TRAINING,
+    },
+}  # fmt: skip
 """Every recipe: two checkpoints are kept of four, so that pruning is under the faults too."""
+
+
+def write_midi(folder: Path) -> None:
+    """Six songs of four voices and eight bars of quarter notes."""
+    import mido
+
+    for song in range(6):
+        file = mido.MidiFile(ticks_per_beat=24)
+        for voice in range(4):
+            track = mido.MidiTrack()
+            for beat in range(32):
+                pitch = 50 + 5 * (3 - voice) + (beat * (song + 1) + voice) % 5
+                track.append(mido.Message("note_on", note=pitch, velocity=80, time=0))
+                track.append(mido.Message("note_off", note=pitch, velocity=0, time=24))
+            file.tracks.append(track)
+        file.save(folder / f"{song}.mid")
+
+
+def write_text(folder: Path) -> None:
+    """Sixty short lines."""
+    lines = [f"the {('cat', 'dog', 'owl')[i % 3]} {('ran', 'sat')[i % 2]} {i}" for i in range(60)]
+    (folder / "lines.txt").write_text("\n".join(lines) + "\n")
+
+
+DATA = {"midi": write_midi, "text": write_text}
 
 
 @dataclass
@@ -110,7 +158,13 @@ def all_runs(process):
             work = process.work / name
             work.mkdir()
             recipe = work / "recipe.yaml"
-            recipe.write_text(yaml.safe_dump({"evaluation": EVALUATION, "seed": 5, **RECIPES[name]}))
+            values = {"evaluation": EVALUATION, "seed": 5, **RECIPES[name]}
+            source = values.get("data", {}).get("source")
+            if source in DATA:
+                (work / source).mkdir()
+                DATA[source](work / source)
+                values["data"] = {"source": str(work / source)}
+            recipe.write_text(yaml.safe_dump(values))
             runs = Runs(process, recipe, work, {}, 0)
             first = runs.new()  # the first run also packs the data
             assert (life := runs.start(first)).code == 0, life.errors

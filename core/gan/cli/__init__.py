@@ -17,6 +17,7 @@ VERBS = {
     "run": ("gan.cli.run:run", "Train a plugin's recipe and end with artefacts."),
     "resume": ("gan.cli.run:resume", "Go on with a run that was stopped."),
     "generate": ("gan.cli.generate:generate", "Make samples with a trained run."),
+    "translate": ("gan.cli.translate:translate", "Translate files with a trained run."),
     "evaluate": ("gan.cli.evaluate:evaluate", "Measure a run or a folder, with receipts."),
     "compare": ("gan.cli.evaluate:compare", "Compare runs whose receipts are alike."),
     "data": ("gan.cli.data:data", "Check, list and fetch data."),

@@ -22,6 +22,13 @@ from gan.errors import UsageError, nearest
 @click.option(
     "--out", type=click.Path(path_type=Path), help="Folder for the files; RUN/samples/seed-SEED if not given."
 )
+@click.option(
+    "--input",
+    "input_path",
+    type=click.Path(path_type=Path),
+    help="A file, folder or archive to work from: the music to accompany, the pictures to translate.",
+)
+@click.option("--checkpoint", default="newest", show_default=True, metavar="WHICH", help="newest, best, or samples.")
 @click.option("--device", default="auto", show_default=True, metavar="NAME", help="auto, cpu, cuda, mps …")
 @click.option("--quiet", is_flag=True, help="Do not name the files.")
 @click.option("--json", "as_json", is_flag=True, help="The files as one JSON document.")
@@ -33,6 +40,8 @@ def generate(
     seed: int,
     first: int,
     out: Path | None,
+    input_path: Path | None,
+    checkpoint: str,
     device: str,
     quiet: bool,
     as_json: bool,
@@ -45,9 +54,10 @@ def generate(
     plugins = installed(ctx)
     from gan.api import load
 
-    model = load(run_folder, device=device, plugins=plugins)
+    model = load(run_folder, device=device, plugins=plugins, checkpoint=checkpoint)
     ways, writing = split_options(model, flags(ctx.args))
-    samples = model.generate(count, seed, first=first, options=ways)
+    given = None if input_path is None else given_samples(model, input_path, count, first, ways)
+    samples = model.generate(count, seed, first=first, options=ways, given=given)
     folder = out or run_folder / "samples" / f"seed-{seed}"
     paths = model.write(samples, folder, first=first, options=writing)
     preview = folder / "preview.png"
@@ -59,6 +69,31 @@ def generate(
     elif not quiet:
         for path in [*paths, preview]:
             click.echo(path)
+
+
+def given_samples(model: Any, source: Path, count: int, first: int, options: dict[str, Any]) -> Any:
+    """What `source` holds for the given fields: its samples from `first` on, and from the beginning when they end."""
+    import numpy as np
+
+    from gan.errors import BadData
+    from gan.source import list_source
+
+    fields: tuple[str, ...] = model.given_fields(options)
+    if not fields:
+        raise UsageError(f"{model.name} makes samples from nothing but a seed; leave --input out")
+    files = list_source(source, model.modality.suffixes).files
+    if not files:
+        raise BadData(f"no file with a known ending ({', '.join(model.modality.suffixes)})", source)
+    read = []
+    for file in files:
+        try:
+            read += list(model.modality.read_given(file, fields))
+        except BadData as error:
+            raise BadData(error.reason, file.name) from None
+        if len(read) >= first + count:
+            break
+    chosen = [read[(first + index) % len(read)] for index in range(count)]
+    return {name: np.stack([sample[name] for sample in chosen]) for name in fields}
 
 
 def flags(arguments: list[str]) -> dict[str, Any]:

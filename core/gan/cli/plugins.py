@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from gan.cli import installed
 from gan.contracts import ENTRY_TYPES, Entry, kind
-from gan.errors import UnknownName
+from gan.errors import UnknownName, UsageError
 
 if TYPE_CHECKING:
     from gan.plugins import PluginInfo, Plugins
@@ -139,6 +140,142 @@ def _all_settings(found: Plugins, info: PluginInfo) -> dict[str, Any]:
         for hook in ("gan_modalities", "gan_architectures")
         for owned in found.entries(hook, info.name)
     }
+
+
+def _index_option(command: Any) -> Any:
+    text = "An index: a file or an https address; GAN_REGISTRY, then the public one that came with gan, if not given."
+    return click.option("--index", metavar="FILE|URL", help=text)(command)
+
+
+@plugins.command(epilog="Example: gan plugins search music")
+@click.argument("words", nargs=-1)
+@_index_option
+@click.option("--json", "as_json", is_flag=True, help="One JSON document, for programs.")
+@click.pass_context
+def search(ctx: click.Context, words: tuple[str, ...], index: str | None, as_json: bool) -> None:
+    """Find published plugins by words of their name, summary or kind of data."""
+    from gan.installer import open_index
+
+    present = {info.name: info for info in installed(ctx).infos()}
+    found = open_index(index).search(words)
+    if as_json:
+        _print_json([asdict(plugin) for plugin in found])
+        return
+    rows: list[tuple[str, ...]] = [("NAME", "DISTRIBUTION", "NEWEST", "INSTALLED", "SUMMARY")]
+    for plugin in found:
+        newest, here = plugin.newest(), present.get(plugin.name)
+        version = newest.version if newest else "none yet" if not plugin.versions else "none for this gan-core"
+        rows.append((plugin.name, plugin.distribution, version, here.version if here else "-", plugin.summary))
+    _table(rows)
+    if not found:
+        click.echo("nothing of these words is in the index", err=True)
+
+
+@plugins.command(epilog="Example: gan plugins install sketch")
+@click.argument("name")
+@click.option("--version", metavar="VERSION", help="The newest that works with this gan-core if not given.")
+@_index_option
+@click.option("--dry-run", is_flag=True, help="Say what would be done, and stop.")
+def install(name: str, version: str | None, index: str | None, dry_run: bool) -> None:
+    """Install a plugin of the index: wheels only, each with the sha256 that the index lists."""
+    from gan import installer
+
+    _install(installer.plan(installer.open_index(index), name, version), dry_run)
+
+
+@plugins.command(epilog="Example: gan plugins upgrade sketch")
+@click.argument("name", shell_complete=complete_plugin)
+@_index_option
+@click.option("--dry-run", is_flag=True, help="Say what would be done, and stop.")
+def upgrade(name: str, index: str | None, dry_run: bool) -> None:
+    """Install the newest version of a plugin that works with this gan-core, if it is newer."""
+    from gan import installer
+
+    wanted = installer.plan(installer.open_index(index), name)
+    if not installer.newer(wanted):
+        click.echo(f"{wanted.requirement} or newer is installed already")
+        return
+    _install(wanted, dry_run)
+
+
+@plugins.command(epilog="Example: gan plugins uninstall sketch")
+@click.argument("name", shell_complete=complete_plugin)
+@click.option("--dry-run", is_flag=True, help="Say what would be done, and stop.")
+@click.pass_context
+def uninstall(ctx: click.Context, name: str, dry_run: bool) -> None:
+    """Uninstall a plugin; runs that it trained stay where they are."""
+    from gan import installer
+    from gan.discovery import CORE, normal
+
+    infos = installed(ctx).infos()
+    chosen = next((info for info in infos if name in (info.name, info.distribution)), None)
+    if chosen is None:
+        raise UnknownName("plugin", name, [info.name for info in infos])
+    if normal(chosen.distribution) == CORE:
+        raise UsageError(f"{CORE} is the core itself; pip uninstall {CORE} removes it")
+    click.echo(f"uninstall {chosen.title}")
+    if not dry_run:
+        installer.uninstall(chosen.distribution)
+
+
+def _install(wanted: Any, dry_run: bool) -> None:
+    """Say what will be done, do it, and say whether the plugin is found."""
+    import importlib
+
+    from gan import installer
+    from gan.plugins import Plugins
+
+    click.echo(wanted.describe())
+    if dry_run:
+        return
+    installer.install(wanted)
+    importlib.invalidate_caches()
+    found = [info for info in Plugins.installed().inspect() if info.name == wanted.plugin.name]
+    for info in found:
+        click.echo(f"installed {info.title}" + (f"; {info.reason}" if info.reason else ""))
+    if not found:
+        click.echo(f"installed {wanted.requirement}; a new process finds it")
+
+
+@plugins.command(epilog="Example: gan plugins new sketch --modality drawing")
+@click.argument("name")
+@click.option("--modality", metavar="NAME", help="The kind of data; the plugin's name if not given.")
+@click.option("--author", metavar="TEXT", default="", help="For licence and metadata; git's user.name if not given.")
+@click.option("--out", type=click.Path(path_type=Path), help="The new folder; ./gan-NAME if not given.")
+def new(name: str, modality: str | None, author: str, out: Path | None) -> None:
+    """Write a new plugin that works at once: kind of data, architecture, recipe, tests, CI, licence."""
+    from gan.registry import owners
+    from gan.scaffold import create
+
+    folder = out or Path(f"gan-{name}")
+    for path in create(name, modality or name, folder, author=author, owners=owners()):
+        click.echo(path)
+    click.echo(f"\npip install -e {folder}\ngan run --plugin {name}\ngan plugins check {name}")
+
+
+@plugins.command(epilog="Example: gan plugins check sketch; gan plugins check ./gan-sketch --json")
+@click.argument("target", metavar="NAME|PATH", shell_complete=complete_plugin)
+@click.option(
+    "--set", "settings", multiple=True, metavar="KEY=VALUE", help="Make architectures small; may be repeated."
+)
+@click.option("--minutes", type=click.FloatRange(min=0, min_open=True), default=15, show_default=True, help="At most.")
+@click.option("--json", "as_json", is_flag=True, help="One JSON document, for programs.")
+@click.pass_context
+def check(ctx: click.Context, target: str, settings: tuple[str, ...], minutes: float, as_json: bool) -> int:
+    """Hold a plugin to what a plugin promises, in a process of its own. Leaves with 1 when something fails."""
+    from gan.testing.checking import check_plugin, check_project
+
+    options: Any = {"settings": {"*": settings}, "timeout": 60 * minutes}
+    if "/" in target or target.startswith(".") or Path(target, "pyproject.toml").is_file():
+        report = check_project(Path(target), **options)
+    else:
+        info = installed(ctx).info(target)
+        report = check_plugin(info.name, **options)
+    if as_json:
+        _print_json(report.to_json())
+    else:
+        click.echo(report.text())
+    return 0 if report.passed else 1
 
 
 def _offers(found: Plugins, info: PluginInfo) -> tuple[Mapping[str, list[Entry]], bool]:

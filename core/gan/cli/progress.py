@@ -5,12 +5,15 @@ from __future__ import annotations
 import json
 import sys
 import time
+from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import click
 
-from gan.report import Reporter
+from gan.contracts import MetricValue
+from gan.report import Reporter, metric_rows, shown_value
 from gan.trainer import Tick
 
 
@@ -42,6 +45,12 @@ def losses_text(terms: dict[str, float]) -> str:
         if not term.startswith("_"):
             shown.append(f"{player if term == 'loss' else term} {value:.3g}")
     return "  ".join(shown)
+
+
+def measured_text(samples: int, values: Sequence[MetricValue], best: bool) -> str:
+    """``"at 6,400 samples  FID[raw] 3.5 ± 0.1  (the best so far)"``."""
+    shown = "  ".join(f"{value.name} {shown_value(asdict(value))}" for value in values)
+    return f"at {samples:,} samples  {shown}{'  (the best so far)' if best else ''}"
 
 
 class QuietReporter(Reporter):
@@ -83,6 +92,10 @@ class PlainReporter(QuietReporter):
             err=True,
         )
 
+    def measured(self, samples: int, values: Sequence[MetricValue], best: bool) -> None:
+        """A line."""
+        self.note(measured_text(samples, values, best))
+
     def preview(self, path: Path) -> None:
         """A line."""
         click.echo(f"preview {path}", err=True)
@@ -115,6 +128,10 @@ class JsonReporter(QuietReporter):
     def tick(self, tick: Tick) -> None:
         """``tick``."""
         self._say("tick", **vars(tick))
+
+    def measured(self, samples: int, values: Sequence[MetricValue], best: bool) -> None:
+        """``measured``."""
+        self._say("measured", samples=samples, metrics=[asdict(value) for value in values], best=best)
 
     def preview(self, path: Path) -> None:
         """``preview``."""
@@ -153,11 +170,11 @@ class RichReporter(PlainReporter):
 
     def note(self, text: str) -> None:
         """A dim line."""
-        self._console.print(text, style="dim", highlight=False)
+        self._console.print(text, style="dim", highlight=False, markup=False)
 
     def warn(self, text: str) -> None:
         """A yellow line."""
-        self._console.print(f"warning: {text}", style="yellow", highlight=False)
+        self._console.print(f"warning: {text}", style="yellow", highlight=False, markup=False)
 
     def _bar(self, description: str, total: int, done: int) -> None:
         if self._task is None or self._progress.tasks[-1].description != description:
@@ -200,6 +217,7 @@ class RichReporter(PlainReporter):
 def show_summary(summary: dict[str, Any]) -> None:
     """The short table that a training ends with, on the standard output."""
     from rich.console import Console
+    from rich.markup import escape
     from rich.table import Table
 
     console = Console(width=None if sys.stdout.isatty() else 110, highlight=False)
@@ -219,22 +237,12 @@ def show_summary(summary: dict[str, Any]) -> None:
     about.add_row("more", f"gan generate {summary['run']} --count 16 --seed 1 --out samples")
     console.print(about)
     if summary["metrics"]:
-        table = Table("metric", "generated", "real", "untrained", box=None, padding=(0, 2))
-        before = {value["name"]: value["value"] for value in summary["untrained"]}
-        for value in summary["metrics"]:
-            failed = value["details"].get("error")
-            table.add_row(
-                value["name"],
-                failed or _number(value["value"]),
-                _number(value["real"]),
-                _number(before.get(value["name"])),
-            )
+        header, rows = metric_rows(summary)
+        table = Table(*header, box=None, padding=(0, 2))
+        for row in rows:
+            table.add_row(*map(escape, row))
         console.print()
         console.print(table)
-
-
-def _number(value: float | None) -> str:
-    return "" if value is None else f"{value:.4g}"
 
 
 def print_json(values: Any) -> None:

@@ -50,6 +50,11 @@ def neighbour_distances(rows: Array, k: int) -> Array:
     return found
 
 
+def nearest_rows(queries: Array, base: Array) -> Array:
+    """``(n,)``: the index of the row of `base` that is nearest to each query."""
+    return np.concatenate([distances.argmin(axis=1) for _, distances in squared_distances(queries, base)])
+
+
 def precision_recall_density_coverage(
     generated: Array, real: Array, *, k_manifold: int = 3, k_density: int = 5
 ) -> dict[str, tuple[float, float]]:

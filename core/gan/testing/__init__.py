@@ -1,6 +1,7 @@
 """What a plugin's tests use: a toy plugin of real classes, distributions without pip, the conformance kit.
 
 * `gan.testing.toy` is a whole plugin: points in the plane and a small perceptron.
+* `check_plugin` holds a plugin to everything that it promises.
 * `install` writes a distribution into a folder, so that it is found when the folder is on the path.
 * `shared_data` finds the real data beside a checkout.
 
@@ -13,8 +14,20 @@ import os
 import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
-__all__ = ["install", "shared_data"]
+if TYPE_CHECKING:
+    from gan.testing.checking import check_plugin
+
+__all__ = ["check_plugin", "install", "shared_data"]
+
+
+def __getattr__(name: str) -> Any:
+    if name == "check_plugin":
+        from gan.testing.checking import check_plugin
+
+        return check_plugin
+    raise AttributeError(f"module 'gan.testing' has no attribute '{name}'")
 
 
 def shared_data(*parts: str) -> Path | None:

@@ -7,7 +7,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from gan.contracts import ArchitectureEntry, DatasetEntry, ExtractorEntry, ModalityEntry, RecipeEntry
+from gan.contracts import (
+    ArchitectureEntry,
+    DatasetEntry,
+    ExtractorEntry,
+    MetricEntry,
+    ModalityEntry,
+    RecipeEntry,
+)
 from gan.hookspecs import hookimpl
 
 __version__ = "0.1.0"
@@ -42,6 +49,51 @@ def gan_architectures() -> Iterator[ArchitectureEntry]:
         modality="image",
         paper="Radford, Metz, Chintala: Unsupervised representation learning with deep convolutional generative "
         "adversarial networks, 2016, arXiv:1511.06434",
+    )
+    yield ArchitectureEntry(
+        name="cyclegan",
+        summary="Translation between two sets of pictures without pairs, both ways",
+        target="gan_image.cyclegan:CycleGAN",
+        modality="image",
+        paper="Zhu, Park, Isola, Efros: Unpaired image-to-image translation using cycle-consistent adversarial "
+        "networks, 2017, arXiv:1703.10593",
+    )
+    yield ArchitectureEntry(
+        name="pix2pix",
+        summary="Translation learnt from pairs of pictures",
+        target="gan_image.pix2pix:Pix2Pix",
+        modality="image",
+        paper="Isola, Zhu, Zhou, Efros: Image-to-image translation with conditional adversarial networks, 2017, "
+        "arXiv:1611.07004",
+    )
+
+
+@hookimpl
+def gan_metrics() -> Iterator[MetricEntry]:
+    """How near translations are to their true partners, and to themselves after there and back."""
+    yield MetricEntry(
+        name="l1",
+        summary="Mean absolute difference of a translation from its true partner",
+        target="gan_image.metrics:L1",
+        modality="image",
+    )
+    yield MetricEntry(
+        name="psnr",
+        summary="Peak signal to noise ratio of a translation against its true partner, in dB",
+        target="gan_image.metrics:PSNR",
+        modality="image",
+    )
+    yield MetricEntry(
+        name="ssim",
+        summary="Structural similarity of a translation to its true partner",
+        target="gan_image.metrics:SSIM",
+        modality="image",
+    )
+    yield MetricEntry(
+        name="cycle-error",
+        summary="Mean absolute difference between a picture and its translation there and back",
+        target="gan_image.metrics:CycleError",
+        modality="image",
     )
 
 
@@ -123,4 +175,28 @@ def gan_recipes() -> Iterator[RecipeEntry]:
         summary="DCGAN for pictures of 64 pixels, with the published widths and settings",
         target="gan_image:recipes/dcgan-64.yaml",
         architecture="dcgan",
+    )
+    yield RecipeEntry(
+        name="cyclegan-64",
+        summary="CycleGAN for two folders at 64 pixels, sized for a CPU",
+        target="gan_image:recipes/cyclegan-64.yaml",
+        architecture="cyclegan",
+    )
+    yield RecipeEntry(
+        name="cyclegan-256",
+        summary="CycleGAN with the published sizes, for 256 pixels",
+        target="gan_image:recipes/cyclegan-256.yaml",
+        architecture="cyclegan",
+    )
+    yield RecipeEntry(
+        name="pix2pix-64",
+        summary="pix2pix for pairs side by side at 64 pixels, sized for a CPU",
+        target="gan_image:recipes/pix2pix-64.yaml",
+        architecture="pix2pix",
+    )
+    yield RecipeEntry(
+        name="pix2pix-256",
+        summary="pix2pix with the published sizes, for 256 pixels",
+        target="gan_image:recipes/pix2pix-256.yaml",
+        architecture="pix2pix",
     )

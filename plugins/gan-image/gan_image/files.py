@@ -68,14 +68,15 @@ def read_picture(file: SourceFile) -> Image.Image:
     try:
         picture.load()
         upright: Image.Image = ImageOps.exif_transpose(picture)
-        return _eight_bits(upright)
+        return eight_bits(upright)
     except BadData as error:
         raise BadData(error.reason, file.name) from error
     except Exception as error:
         raise BadData(_reason(error), file.name) from error
 
 
-def _eight_bits(picture: Image.Image) -> Image.Image:
+def eight_bits(picture: Image.Image) -> Image.Image:
+    """A picture in mode L, RGB or RGBA; see `read_picture`."""
     mode = picture.mode
     if mode == "F":
         raise BadData("floating-point pixels have no declared range; save it with 8 or 16 bits")

@@ -5,19 +5,20 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from gan.contracts import Field, Modality
 from gan.errors import BadData
-from gan.source import SourceFile
+from gan.source import Companion, SourceFile
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, PngImagePlugin
 from pydantic import BaseModel, ConfigDict
 from pydantic import Field as Setting
 
-from gan_image.files import IDX, PICTURES, is_idx, open_picture, read_idx, read_idx_labels, read_picture
+from gan_image.files import IDX, PICTURES, eight_bits, is_idx, open_picture, read_idx, read_idx_labels, read_picture
 
 if TYPE_CHECKING:
     from gan.contracts import Sample, Samples
@@ -106,6 +107,8 @@ class ImageModality(Modality):
         """``image``, or ``source`` and ``target``; ``label`` where it was asked for."""
         side = self.config.resolution
         picture = Field((self.channels, side, side), "uint8", 0, 255, "intensity")
+        if self.config.layout == "unpaired":
+            return {"source": replace(picture, group="source"), "target": replace(picture, group="target")}
         if self.config.layout != "single":
             return {"source": picture, "target": picture}
         fields = {"image": picture}
@@ -170,8 +173,14 @@ class ImageModality(Modality):
         partner = _partner(file, here, there)
         if partner is None:
             raise BadData(f"has no partner of this name in '{there}'", file.name)
-        if here == first:
-            yield {"source": self._array(read_picture(file)), "target": self._array(read_picture(partner))}
+        if here != first:
+            raise Companion
+        yield {"source": self._array(read_picture(file)), "target": self._array(read_picture(partner))}
+
+    def read_given(self, file: SourceFile | Image.Image, fields: Sequence[str]) -> Iterator[Sample]:
+        """The whole picture as the one field that is given, whatever the layout of the training data is."""
+        (field,) = fields
+        yield {field: self._array(eight_bits(file) if isinstance(file, Image.Image) else read_picture(file))}
 
     def _array(self, picture: Image.Image) -> NDArray[np.uint8]:
         """``(channels, resolution, resolution)``: converted and made square by the declared rule."""
@@ -204,16 +213,30 @@ class ImageModality(Modality):
     def write(self, sample: Sample, stem: Path, options: BaseModel | None = None) -> Path:
         """One PNG file; source and target stand side by side."""
         arrays = [sample[name] for name in ("image", "source", "target") if name in sample]
-        picture = _picture(np.concatenate(arrays, axis=2))
-        scale = options.scale if isinstance(options, ImageOptions) else 1
-        if scale > 1:
-            picture = picture.resize((picture.width * scale, picture.height * scale), Image.Resampling.NEAREST)
-        return save_png(picture, stem)
+        return save_png(_enlarged(_picture(np.concatenate(arrays, axis=2)), options), stem)
+
+    def write_like(self, sample: Sample, stem: Path, like: SourceFile, options: BaseModel | None = None) -> Path:
+        """The picture scaled (Lanczos) to the size of the file that it was made from. What `fit` cut off does not come
+        back: pictures that are not square want ``fit: stretch``."""
+        (array,) = sample.values()
+        picture, size = _picture(array), open_picture(like).size
+        if size != picture.size:
+            picture = picture.resize(size, Image.Resampling.LANCZOS)
+        return save_png(_enlarged(picture, options), stem)
 
     def preview(self, samples: Samples) -> Image.Image:
-        """A grid that is as square as can be; source and target stand side by side in a tile."""
-        arrays = [samples[name] for name in ("image", "source", "target") if name in samples]
-        return grid(np.concatenate(arrays, axis=3))
+        """A grid that is as square as can be; in a tile stand source, target and, where the architecture gives it, the
+        picture that came back from its translation."""
+        arrays = [samples[name] for name in ("image", "source", "target", "reconstruction") if name in samples]
+        columns = None if len(arrays) == 1 else max(1, math.isqrt(len(arrays[0]) // len(arrays)))
+        return grid(np.concatenate(arrays, axis=3), columns)
+
+
+def _enlarged(picture: Image.Image, options: BaseModel | None) -> Image.Image:
+    scale = options.scale if isinstance(options, ImageOptions) else 1
+    if scale == 1:
+        return picture
+    return picture.resize((picture.width * scale, picture.height * scale), Image.Resampling.NEAREST)
 
 
 def save_png(picture: Image.Image, stem: Path) -> Path:

@@ -4,7 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from gan.contracts import ArchitectureEntry, DatasetEntry, MetricEntry, ModalityEntry, RecipeEntry
+from gan.contracts import (
+    ArchitectureEntry,
+    DatasetEntry,
+    ExtractorEntry,
+    MetricEntry,
+    ModalityEntry,
+    RecipeEntry,
+)
 from gan.hookspecs import hookimpl
 
 __version__ = "0.1.0"
@@ -33,6 +40,34 @@ def gan_architectures() -> Iterator[ArchitectureEntry]:
         modality="music",
         paper=_MUSEGAN,
     )
+    yield ArchitectureEntry(
+        name="accompaniment",
+        summary="MuseGAN's accompanist: given tracks are kept, the others composed to them",
+        target="gan_music.accompaniment:Accompaniment",
+        modality="music",
+        paper=_MUSEGAN,
+    )
+    yield ArchitectureEntry(
+        name="temporal",
+        summary="MuseGAN's temporal model: a phrase from scratch, bar by bar",
+        target="gan_music.temporal:TemporalMuseGAN",
+        modality="music",
+        paper=_MUSEGAN,
+    )
+    yield ArchitectureEntry(
+        name="bmusegan",
+        summary="MuseGAN with a refiner and binary neurons, deterministic or stochastic",
+        target="gan_music.bmusegan:BMuseGAN",
+        modality="music",
+        paper="Dong and Yang, Convolutional GANs with Binary Neurons for Polyphonic Music, 2018, arXiv:1804.09399",
+    )
+    yield ArchitectureEntry(
+        name="musictransformer",
+        summary="An autoregressive transformer over note events: the baseline",
+        target="gan_music.musictransformer:MusicTransformer",
+        modality="music",
+        paper="Huang et al., Music Transformer, 2019, arXiv:1809.04281",
+    )
 
 
 @hookimpl
@@ -43,6 +78,19 @@ def gan_metrics() -> Iterator[MetricEntry]:
         summary="Empty bars, pitch classes, qualified notes, polyphony, scale, drum pattern, tonal distance …",
         target="gan_music.metrics:MusicStatistics",
         modality="music",
+    )
+
+
+@hookimpl
+def gan_extractors() -> Iterator[ExtractorEntry]:
+    """Features for the Fréchet distance and its kind."""
+    yield ExtractorEntry(
+        name="phrases",
+        summary="Statistics of a phrase by track, made by hand: fid[phrases] is the Fréchet distance on music "
+        "statistics",
+        target="gan_music.features:PhraseFeatures",
+        modality="music",
+        paper=_MUSEGAN,
     )
 
 
@@ -79,4 +127,28 @@ def gan_recipes() -> Iterator[RecipeEntry]:
         summary="MuseGAN as released: 2.6 and 1.4 million parameters, 16 million phrases, for a GPU (--data)",
         target="gan_music:recipes/paper.yaml",
         architecture="musegan",
+    )
+    yield RecipeEntry(
+        name="transformer",
+        summary="The autoregressive baseline on Bach's chorales",
+        target="gan_music:recipes/transformer.yaml",
+        architecture="musictransformer",
+    )
+    yield RecipeEntry(
+        name="accompaniment",
+        summary="Alto, tenor and bass to a given soprano, on Bach's chorales",
+        target="gan_music:recipes/accompaniment.yaml",
+        architecture="accompaniment",
+    )
+    yield RecipeEntry(
+        name="binary",
+        summary="The default recipe's phrases, then a refiner with binary neurons",
+        target="gan_music:recipes/binary.yaml",
+        architecture="bmusegan",
+    )
+    yield RecipeEntry(
+        name="temporal",
+        summary="Bar by bar, the hybrid model, on Bach's chorales",
+        target="gan_music:recipes/temporal.yaml",
+        architecture="temporal",
     )

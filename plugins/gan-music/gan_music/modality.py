@@ -136,6 +136,7 @@ class MusicOptions(BaseModel):
         description="Tracks that play, with a program where wished: drums,bass,piano=4. None: all with their usual "
         "programs.",
     )
+    render: Literal["none", "wav", "ogg", "mp3"] = Field("none", description="Write a sound file beside the MIDI file.")
     velocity: int = Field(96, ge=1, le=127, description="How hard every note is struck, 1-127.")
     swing: float = Field(
         0.0, ge=0, le=1, description="Delay of every second eighth note, as a share of a third of a beat."
@@ -300,7 +301,12 @@ class Music(contracts.Modality):
 
         path = stem.with_name(stem.name + ".mid")
         chosen = options if isinstance(options, MusicOptions) else MusicOptions()
-        path.write_bytes(midi_bytes(self, np.asarray(sample["roll"]), chosen))
+        content = midi_bytes(self, np.asarray(sample["roll"]), chosen)
+        path.write_bytes(content)
+        if chosen.render != "none":
+            from gan_music.audio import render
+
+            render(content, path.with_suffix(f".{chosen.render}"))
         return path
 
     def preview(self, samples: Samples) -> Image.Image:

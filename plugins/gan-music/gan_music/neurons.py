@@ -31,3 +31,13 @@ def seeded(latent: Tensor) -> torch.Generator:
     bits = latent.detach().float().cpu().contiguous().flatten().view(torch.int32).to(torch.int64)
     weights = torch.arange(1, len(bits) + 1, dtype=torch.int64) * 2_654_435_761
     return torch.Generator().manual_seed(int((bits * weights).sum().item()) & (2**63 - 1))
+
+
+def binary(values: Tensor, slope: float, noise: Tensor | None) -> Tensor:
+    """Binary neurons: 0 or 1, with the gradient of σ(slope · value).
+
+    Deterministic without `noise`: 1 where the sigmoid exceeds one half; else 1 where it exceeds the noise, U[0, 1).
+    """
+    probability = torch.sigmoid(slope * values)
+    fires = probability > (0.5 if noise is None else noise)
+    return fires.to(values.dtype) + probability - probability.detach()

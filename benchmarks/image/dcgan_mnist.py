@@ -1,0 +1,126 @@
+"""DCGAN on handwritten digits for a given CPU time: LeNet-FID of 2,000 samples.
+
+    GAN_WEIGHTS=../shared/data/weights python benchmarks/image/dcgan_mnist.py --minutes 10
+
+Trains the recipe `dcgan-32` on the first 20,000 of the 30,000 digits, enlarged to 32 pixels as LeNet-5 sees them, and
+compares 2,000 samples of the averaged weights with the last 10,000 digits, which no training saw. The same distance of
+2,000 training digits is the floor, that of the untrained generator the start.
+"""
+
+from __future__ import annotations
+
+import argparse
+import gzip
+import json
+import platform
+import tempfile
+import time
+from pathlib import Path
+
+import numpy as np
+import torch
+from gan import recipe as recipes
+from gan.api import recipe as named_recipe
+from gan.data import Order
+from gan.device import choose
+from gan.evaluation import find_metrics, measure
+from gan.model import Model
+from gan.plugins import Plugins
+from gan.report import Reporter
+from gan.resolve import build_game, look_up, open_data
+from gan.testing import shared_data
+from gan.trainer import Trainer
+from gan_image.datasets import write_idx
+
+HERE = Path(__file__).parent
+
+
+def digits(folder: Path) -> tuple[Path, np.ndarray, np.ndarray]:
+    """(folder with the first 20,000 as an IDX file, these, the last 10,000)."""
+    packed = shared_data("image", "mnist", "train-images-idx3-ubyte.gz")
+    if packed is None:
+        raise SystemExit("the digits of ../shared/data are not here")
+    pixels = np.frombuffer(gzip.decompress(packed.read_bytes()), np.uint8, offset=16).reshape(-1, 28, 28)
+    for name, part in (("train", pixels[:20_000]), ("rest", pixels[20_000:30_000])):
+        (folder / name).mkdir()
+        write_idx(folder / name / f"{name}-images-idx3-ubyte", part)
+    return folder, pixels[:20_000], pixels[20_000:30_000]
+
+
+def cpu_name() -> str:
+    for line in Path("/proc/cpuinfo").read_text().splitlines():
+        if line.startswith("model name"):
+            return line.partition(":")[2].strip()
+    return platform.processor()
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--minutes", type=float, default=10.0, help="of CPU time, training only")
+    parser.add_argument("--samples", type=int, default=2000)
+    parser.add_argument("--set", action="append", default=[])
+    parser.add_argument("--out", type=Path, default=HERE / "dcgan_mnist.json")
+    parser.add_argument("--grid", type=Path, help="a picture of 64 samples")
+    arguments = parser.parse_args()
+    torch.set_num_threads(1)
+    plugins = Plugins.installed()
+    with tempfile.TemporaryDirectory() as temporary:
+        folder, _, _ = digits(Path(temporary))
+        fixed = ["modality.fit=stretch", "training.samples=100000000", "training.device=cpu", "training.tick=20000"]
+
+        def opened(part: str):
+            settings = [*fixed, f"data.source={folder / part}", *arguments.set]
+            parts = look_up(named_recipe("image", named="dcgan-32", settings=settings, plugins=plugins), plugins)
+            return parts, open_data(parts, plugins, Reporter())
+
+        parts, pack = opened("train")
+        _, rest = opened("rest")
+        modality = parts.modality_class(parts.modality_config, pack.facts)
+        game = build_game(parts, modality.fields)
+        order = Order(len(pack), parts.recipe.seed)
+        device = choose("cpu", "fp32")
+        trainer = Trainer(
+            game.architecture, game.players, game.phases, pack, order, parts.recipe.training, parts.recipe.seed, device
+        )
+        model = Model(game.architecture, modality, parts.title, device.place)
+        real = rest.take(np.arange(len(rest)))
+        metrics = find_metrics(["fid[lenet5]"], "image", plugins)
+
+        def score(samples: dict[str, np.ndarray]) -> float:
+            return measure(metrics, samples, real, modality)[0].value
+
+        def generated() -> dict[str, np.ndarray]:
+            with trainer.sampling():
+                return model.generate(arguments.samples, 0)
+
+        untrained = score(generated())
+        floor = score(pack.take(np.arange(arguments.samples)))
+        start = time.process_time()
+        trainer.run(
+            lambda tick: print(f"{time.process_time() - start:6.0f} s  {tick.samples:9,}  {tick.terms}", flush=True),
+            lambda: time.process_time() - start > 60 * arguments.minutes,
+        )
+        seconds = time.process_time() - start
+        samples = generated()
+        result = {
+            "metric": "FID[lenet5], 2,000 samples of the averaged weights against 10,000 unseen digits, 32 pixels",
+            "value": score(samples),
+            "untrained": untrained,
+            "real_floor": floor,
+            "target": 25,
+            "cpu_seconds": seconds,
+            "real_samples_shown": trainer.samples,
+            "parameters": trainer.parameter_counts(),
+            "recipe": recipes.dump(parts.recipe).replace(str(folder), "digits"),
+            "cpu": cpu_name(),
+            "threads": 1,
+            "versions": {"python": platform.python_version(), "torch": torch.__version__, "numpy": np.__version__},
+        }
+        if arguments.grid:
+            modality.preview({"image": samples["image"][:64]}).save(arguments.grid)
+    arguments.out.write_text(json.dumps(result, indent=1) + "\n")
+    print({name: result[name] for name in ("value", "untrained", "real_floor", "cpu_seconds", "real_samples_shown")})
+
+
+if __name__ == "__main__":
+    main()

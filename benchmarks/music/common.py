@@ -1,0 +1,118 @@
+"""What the music benchmarks share: training for a budget of CPU time, and tables of statistics."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import platform
+import signal
+import time
+from collections.abc import Mapping
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import gan
+import numpy as np
+from gan import recipe as recipes
+from gan.data import Pack
+from gan.errors import Stopped
+from gan.model import Model, build
+from gan.plugins import Plugins
+from gan.report import Reporter
+from gan.resolve import look_up, open_data
+from gan.testing import shared_data
+from gan.trainer import Tick
+from gan_music.metrics import statistics
+
+HERE = Path(__file__).parent
+
+
+class Budget(Reporter):
+    """Stops the training, which saves first, when its process has used so much CPU time."""
+
+    def __init__(self, seconds: float) -> None:
+        self.seconds = seconds
+        self.begin = 0.0
+        self.used = 0.0
+        self.samples = 0
+
+    def started(self, *arguments: Any) -> None:
+        self.begin = time.process_time()
+
+    def tick(self, tick: Tick) -> None:
+        self.used = time.process_time() - self.begin
+        self.samples = tick.samples
+        print(
+            f"{tick.samples:,} samples, {self.used:.0f} CPU seconds",
+            {k: round(v, 3) for k, v in tick.terms.items()},
+            flush=True,
+        )
+        if self.used > self.seconds:
+            signal.raise_signal(signal.SIGTERM)
+
+
+def train(values: Mapping[str, Any], run: Path, seconds: float) -> tuple[Model, Budget]:
+    """A recipe trained for `seconds` of CPU time."""
+    budget = Budget(seconds)
+    with contextlib.suppress(Stopped):
+        gan.train(values, out=run, reporter=budget)
+    return gan.load(run, device="cpu"), budget
+
+
+def untrained(values: Mapping[str, Any]) -> Model:
+    """The same recipe before training."""
+    import torch
+
+    parts = look_up(values, Plugins.installed())
+    modality = parts.modality_class(parts.modality_config)
+    network = build(parts.architecture_class, parts.model_config, modality.fields, parts.recipe.seed, parts.title)
+    return Model(network.eval(), modality, parts.title, torch.device("cpu"))
+
+
+def real(values: Mapping[str, Any]) -> tuple[Pack, Pack]:
+    """(training, held out) phrases of a recipe's data."""
+    plugins = Plugins.installed()
+    pack = open_data(look_up(values, plugins), plugins, Reporter())
+    return pack.split(values["data"].get("holdout", 0.0))
+
+
+def table(roll: np.ndarray, music: Any) -> dict[str, float]:
+    """Statistic -> value, and for those of tracks their mean over the tracks, named without one."""
+    found = {name: value for name, (value, _) in statistics(roll, music).items()}
+    for group in dict.fromkeys(name.partition("/")[0] for name in found if "/" in name):
+        values = [value for name, value in found.items() if name.startswith(group + "/") and not np.isnan(value)]
+        found[group] = float(np.mean(values)) if values else float("nan")
+    return {name: round(value, 5) for name, value in found.items()}
+
+
+def recipe_from(path: Path, **data: Any) -> dict[str, Any]:
+    """A recipe file whose data are those beside the checkout."""
+    values = recipes.read_values(path)
+    source = shared_data("music", values["data"]["source"])
+    if source is None:
+        raise SystemExit(f"{values['data']['source']} is not on this machine (../shared/data/music)")
+    values["data"] = {**values["data"], "source": str(source), **data}
+    return values
+
+
+def machine() -> dict[str, Any]:
+    """Where it was measured; no names of hosts or folders."""
+    names = [
+        line.split(":", 1)[1].strip()
+        for line in Path("/proc/cpuinfo").read_text().splitlines()
+        if line.startswith("model name")
+    ]
+    packages = ("gan-core", "gan-music", "torch", "numpy", "symusic", "music21")
+    return {
+        "cpu": names[0] if names else platform.machine(),
+        "cores": len(names),
+        "python": platform.python_version(),
+        "versions": {name: version(name) for name in packages},
+    }
+
+
+def record(name: str, result: Mapping[str, Any]) -> None:
+    """Write ``name.json`` beside the scripts."""
+    text = json.dumps({**result, "machine": machine(), "date": time.strftime("%Y-%m-%d")}, indent=1)
+    HERE.joinpath(f"{name}.json").write_text(text + "\n")

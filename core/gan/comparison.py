@@ -1,0 +1,149 @@
+"""Runs beside each other, as far as their receipts allow it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from gan.contracts import MetricValue
+from gan.errors import UsageError
+from gan.receipts import Receipt, read_receipts
+from gan.report import shown, shown_value
+
+
+@dataclass
+class Comparison:
+    """Values by name and run; see `of`."""
+
+    names: list[str]
+    """Of the runs, as short as they can be told apart."""
+    values: dict[str, list[MetricValue | None]] = field(default_factory=dict)
+    """Value's name -> one for each run, None where it was not measured."""
+    unlike: list[str] = field(default_factory=list)
+    """What forbids the comparison."""
+    remarks: list[str] = field(default_factory=list)
+    """What differs without forbidding it."""
+
+    @classmethod
+    def of(cls, targets: Sequence[Path]) -> Comparison:
+        """The receipts of run folders or of files that `gan evaluate` wrote.
+
+        Where a run was measured several times, the receipts that are like the other runs' are taken, newest first.
+        """
+        if len(targets) < 2:
+            raise UsageError("name two runs or more")
+        found = [read_receipts(_file(target)) for target in targets]
+        comparison = cls(_short(targets))
+        metrics = list(dict.fromkeys(receipt.metric_name for receipts in found for receipt in receipts))
+        for metric in metrics:
+            having = [[r for r in reversed(receipts) if r.metric_name == metric] for receipts in found]
+            chosen = _alike(having)
+            comparison._take(metric, chosen)
+        if not metrics:
+            raise UsageError("none of these has a receipt; measure with gan evaluate RUN")
+        return comparison
+
+    def _take(self, metric: str, chosen: list[Receipt | None]) -> None:
+        measured = [(name, receipt) for name, receipt in zip(self.names, chosen, strict=True) if receipt is not None]
+        if len(measured) < 2:
+            self.remarks.append(f"{metric} was measured for {measured[0][0]} only")
+        first_name, first = measured[0]
+        for name, receipt in measured[1:]:
+            self.unlike += [f"{metric}, {first_name} and {name}: {what}" for what in first.unlike(receipt)]
+            for what in first.remarks(receipt):
+                line = f"{first_name} and {name}: {what}"
+                if line not in self.remarks:
+                    self.remarks.append(line)
+        for value in first.values:
+            row = [
+                next((v for v in receipt.values if v.name == value.name), None) if receipt is not None else None
+                for receipt in chosen
+            ]
+            self.values[value.name] = row
+
+    def best(self, name: str) -> int | None:
+        """Which run is best, where that can be said: one has a better value, by more than the errors."""
+        row = self.values[name]
+        costs = [math.inf if value is None or math.isnan(value.value) else _cost(value) for value in row]
+        order = sorted(range(len(row)), key=costs.__getitem__)
+        if self.unlike or len(order) < 2 or math.isinf(costs[order[1]]):
+            return None
+        errors = [row[index].error or 0.0 for index in order[:2]]  # type: ignore[union-attr]
+        gap = costs[order[1]] - costs[order[0]]
+        return order[0] if gap > math.hypot(*(error for error in errors if not math.isnan(error))) else None
+
+    def table(self) -> list[list[str]]:
+        """Cells; a star stands behind the best value of a row."""
+        rows = [["metric", *self.names, "real"]]
+        for name, row in self.values.items():
+            best = self.best(name)
+            cells = [
+                "" if value is None else shown_value(asdict(value)) + (" *" if index == best else "")
+                for index, value in enumerate(row)
+            ]
+            real = next((value.real for value in row if value is not None), None)
+            rows.append([name, *cells, shown(real)])
+        return rows
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values."""
+        return {
+            "runs": self.names,
+            "values": {
+                name: [None if value is None else asdict(value) for value in row] for name, row in self.values.items()
+            },
+            "best": {name: None if (best := self.best(name)) is None else self.names[best] for name in self.values},
+            "unlike": self.unlike,
+            "remarks": self.remarks,
+        }
+
+    def draw(self, folder: Path) -> list[Path]:
+        """``metrics.png``, and ``quality-diversity.png`` where precision and recall, or density and coverage, stand."""
+        from gan.plots import plot_bars, plot_quality_diversity
+
+        pictures = [plot_bars(self.names, self.values, folder / "metrics.png")]
+        points: dict[str, dict[str, tuple[float, float]]] = {}
+        for quality, diversity in (("precision", "recall"), ("density", "coverage")):
+            for name in self.values:
+                word, _, extractor = name.partition("[")
+                other = f"{diversity}[{extractor}" if extractor else diversity
+                if word == quality and other in self.values:
+                    pairs = zip(self.names, self.values[name], self.values[other], strict=True)
+                    points[f"{name}, {other}"] = {r: (q.value, d.value) for r, q, d in pairs if q and d}
+        if points:
+            pictures.append(plot_quality_diversity(points, folder / "quality-diversity.png"))
+        return pictures
+
+
+def _cost(value: MetricValue) -> float:
+    if value.direction == "real":
+        return math.inf if value.real is None else abs(value.value - value.real)
+    return value.value if value.direction == "lower" else -value.value
+
+
+def _file(target: Path) -> Path:
+    if target.is_dir():
+        return target / "evaluation" / "receipts.json"
+    return target
+
+
+def _short(targets: Sequence[Path]) -> list[str]:
+    """The last parts of paths, as many as tell them apart."""
+    for depth in range(1, max(len(target.parts) for target in targets) + 1):
+        names = ["/".join(target.parts[-depth:]) for target in targets]
+        if len(set(names)) == len(names):
+            return names
+    return [f"{number}: {target}" for number, target in enumerate(targets, 1)]
+
+
+def _alike(having: list[list[Receipt]]) -> list[Receipt | None]:
+    """One receipt of each run: alike if there are such, else the newest ones."""
+    present = [receipts for receipts in having if receipts]
+    for first in present[0]:
+        chosen = [next((r for r in receipts if not first.unlike(r)), None) for receipts in having]
+        if all(receipt is not None for receipt, receipts in zip(chosen, having, strict=True) if receipts):
+            return chosen
+    return [receipts[0] if receipts else None for receipts in having]

@@ -1,0 +1,57 @@
+"""From a run folder to a model."""
+
+from __future__ import annotations
+
+import json
+
+from gan import recipe as recipes
+from gan.checkpoint import Checkpoint, Checkpoints, verify
+from gan.device import choose
+from gan.ema import Average
+from gan.errors import CheckpointError, UsageError
+from gan.model import Model, build
+from gan.plugins import Plugins
+from gan.resolve import look_up
+from gan.rundir import RunFolder
+
+
+def load_model(folder: RunFolder, plugins: Plugins, *, device: str = "auto", checkpoint: str | int = "newest") -> Model:
+    """See `gan.api.load`."""
+    parts = look_up(recipes.read_values(folder.recipe), plugins)
+    try:
+        facts = json.loads(folder.facts.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise UsageError(f"{folder.facts}: {error}") from None
+    modality = parts.modality_class(parts.modality_config, facts)
+    found = find_checkpoint(folder, checkpoint)
+    architecture = build(parts.architecture_class, parts.model_config, modality.fields, parts.recipe.seed, parts.title)
+    averages = {
+        f"average-{name}": Average(dict(player.named_parameters()), half_life=1)
+        for name, player in architecture.players().items()
+        if f"average-{name}" in found.owners
+    }
+    found.load({"architecture": architecture, **averages}, surplus=True)
+    for average in averages.values():
+        average.adopt()
+    place = choose(device, "fp32").place
+    return Model(architecture.to(place).eval(), modality, parts.title, place, found.samples)
+
+
+def find_checkpoint(run: RunFolder, wanted: str | int) -> Checkpoint:
+    """``"newest"``, ``"best"``, or the one at so many samples shown. Raises `UsageError` and `CheckpointError`."""
+    best = wanted == "best"
+    checkpoints = Checkpoints(run.best if best else run.checkpoints)
+    if best or wanted == "newest":
+        found = checkpoints.newest()
+        if found is None and best:
+            raise CheckpointError(f"{run.path} kept no best checkpoint: its recipe names no metric in evaluation.best")
+        if found is None:
+            raise CheckpointError(f"{run.checkpoints} holds no checkpoint; train first with: gan resume {run.path}")
+        return found
+    known = {int(path.name.removeprefix("samples-")): path for path in checkpoints.all()}
+    if str(wanted).replace("_", "").isdecimal() and int(wanted) in known:
+        return verify(known[int(wanted)])
+    raise UsageError(
+        f"{run.path} has no checkpoint '{wanted}'; it has newest, best where the recipe keeps one, "
+        f"and {', '.join(map(str, known)) or 'none else'}"
+    )

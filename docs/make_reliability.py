@@ -1,0 +1,203 @@
+"""Writes docs/reliability.md: every rule of the reliability promises, the tests that hold it, how they went last.
+
+    python -m pytest -m "slow or not slow" --junitxml results.xml
+    python docs/make_reliability.py results.xml
+
+The tests are those marked ``@pytest.mark.rule("R1")``, found by reading their source, so the page cannot name a test
+that is not there; `tests/test_reliability_page.py` fails when a marker has changed and the page has not. Outcomes are
+added to docs/reliability.json: several partial runs make one record.
+"""
+
+from __future__ import annotations
+
+import ast
+import json
+import platform
+import sys
+import xml.etree.ElementTree as ET
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).parents[1]
+PAGE = ROOT / "docs" / "reliability.md"
+RECORD = ROOT / "docs" / "reliability.json"
+
+RULES = {
+    "Crash and resume": {
+        "R1": "killed at random times: weights, averages and records end bit-identical, nothing is left over",
+        "R2": "killed at every write, rename, unlink and mkdir of the run folder",
+        "R3": "power cut: what was said to be saved is there, whatever was not synced is lost",
+        "R4": "SIGTERM: the step ends, the state is saved, exit 75; the resumed run is identical",
+        "R5": "SIGTERM and SIGINT while saving, and a second one",
+        "R6": "every part with a state is in the checkpoint; a missing or surplus one is refused by name",
+        "R7": "image pool and ADA's p survive a resume",
+        "R8": "resumed in the middle of a pass: each sample once, in the same order",
+        "R9": "sampling, measuring and saving more often changes no weight",
+        "R10": "resuming a finished run changes nothing",
+        "R11": "a damaged newest checkpoint is named and the one before is used",
+        "R12": "pruning never removes the last valid checkpoint; failing to delete only warns",
+        "R13": "generator, discriminator and averages are one unit",
+        "R14": "two processes on one run folder: one refuses with 7; a killed one's lock does not block",
+        "R15": "changed recipe, data or plugin version: refused with the differences, `--force` goes on",
+        "R16": "checkpoints of other layouts load or name the release that they need",
+        "R17": "a killed data worker (there are none: data are read by the training process from a pack)",
+        "R18": "torchrun: one of two processes is killed, the run restarts and ends the same",
+    },
+    "Disk and memory": {
+        "D1": "no space from any call on: exit 6 with path and reason; short writes are completed",
+        "D2": "a failed save is never announced as saved",
+        "D3": "limits on file sizes are a full disk, not a death",
+        "D4": "files obey the umask",
+        "D5": "out of memory: smaller parts of a batch with the same result, or exit 5 with advice",
+        "D6": "large sources stay within memory",
+    },
+    "Numbers": {
+        "N1": "a loss or gradient that is not finite never reaches the weights",
+        "N2": "weights that are not finite are never checkpointed",
+        "N3": "what fails for ever stops with 5 and a name; a collapsed player is warned of by name",
+        "N4": "records are strict JSON, one a tick after any number of resumes",
+    },
+    "Bad data": {
+        "I1": "damaged and odd pictures",
+        "I2": "decompression bombs",
+        "I3": "damaged MIDI",
+        "I5": "endless and overlong music",
+        "I6": "damaged audio",
+        "I7": "damaged text",
+        "I8": "nothing usable, or too little: exit 3 with counts",
+        "I9": "bad files among good ones are listed with reasons, the same on resume",
+        "I10": "mixed channels, sizes and rates",
+        "I11": "pipes, sockets, devices, circles of links",
+        "I12": "archives: traversal, links, duplicates, bombs, 70,000 members",
+        "I13": "files that vanish, shrink or are replaced",
+    },
+    "Security": {
+        "S1": "hostile checkpoints run nothing and are named",
+        "S2": "no pickle, eval, unsafe YAML, extractall or shell in our source",
+        "S3": "names in recipes and checkpoints only select installed entries",
+        "S4": "only dense tensors with the expected names, shapes and types",
+        "S5": "hostile plugin indexes",
+        "S6": "installing from the index: exact version, hash, no shell",
+        "S7": "downloads: https, size, sha256, redirects, no private addresses",
+        "S8": "the web page",
+        "S9": "no secrets in records",
+    },
+    "Plugins": {
+        "P1": "broken plugins beside healthy ones",
+        "P2": "help and listings run no plugin",
+        "P3": "duplicates and wrong versions are refused with both names",
+        "P4": "plugins can be switched off",
+        "P5": "an installed, unused plugin changes no result",
+        "P6": "a plugin's mistake in mid-training is named with its place",
+    },
+    "Provenance": {
+        "V1": "the surroundings (hash seed, locale, time zone, folder, umask, home) do not matter",
+        "V2": "the record of a run is whole",
+        "V3": "a run is done again from its folder alone, with a warning when versions differ",
+    },
+}
+
+
+def marked() -> dict[str, list[tuple[str, str, bool]]]:
+    """Rule -> (file, test, slow) of every test that is marked with it."""
+    found: dict[str, list[tuple[str, str, bool]]] = {}
+    files = [*ROOT.glob("tests/**/test_*.py"), *ROOT.glob("plugins/*/tests/**/test_*.py")]
+    for path in sorted(files):
+        name = path.relative_to(ROOT).as_posix()
+        tree = ast.parse(path.read_text(encoding="utf-8"))
+        everywhere: list[str] = []
+        for node in tree.body:
+            if isinstance(node, ast.Assign) and any(getattr(t, "id", "") == "pytestmark" for t in node.targets):
+                everywhere += [rule for mark in ast.walk(node.value) for rule in _rules(mark)]
+        for node in ast.walk(tree):
+            if isinstance(node, ast.FunctionDef) and node.name.startswith("test_"):
+                rules = [rule for mark in node.decorator_list for rule in _rules(mark)]
+                slow = any("mark.slow" in ast.unparse(mark) for mark in node.decorator_list)
+                for rule in dict.fromkeys([*everywhere, *rules]):
+                    found.setdefault(rule, []).append((name, node.name, slow))
+    return found
+
+
+def _rules(node: ast.AST) -> Iterator[str]:
+    if isinstance(node, ast.Call) and ast.unparse(node.func) == "pytest.mark.rule":
+        yield from (argument.value for argument in node.args if isinstance(argument, ast.Constant))
+
+
+def outcomes(report: Path) -> dict[str, dict[str, int]]:
+    """``file::test`` -> outcome -> how many of its cases, from a JUnit report."""
+    found: dict[str, dict[str, int]] = {}
+    # the report is pytest's own, of a run on this machine
+    for case in ET.parse(report).getroot().iter("testcase"):
+        file = case.get("classname", "").replace(".", "/") + ".py"
+        test = case.get("name", "").partition("[")[0]
+        kinds = {child.tag for child in case}
+        outcome = "failed" if kinds & {"failure", "error"} else "skipped" if "skipped" in kinds else "passed"
+        counts = found.setdefault(f"{file}::{test}", {})
+        counts[outcome] = counts.get(outcome, 0) + 1
+    return found
+
+
+def page(record: Mapping[str, Any]) -> str:
+    """The page's text."""
+    tests = marked()
+    unknown = sorted(tests.keys() - {rule for rules in RULES.values() for rule in rules})
+    if unknown:
+        raise SystemExit(f"marked, but no rule: {', '.join(unknown)}")
+    lines = [
+        "# Reliability: rules, tests, outcomes",
+        "",
+        "Written by `python docs/make_reliability.py` from the tests' own markers; do not edit it. How the rules are "
+        "kept stands in the docstrings of `gan.checkpoint`, `gan.files`, `gan.recovery`, `gan.signals`, `gan.rundir`, "
+        "`gan.state`, `gan.source`, `gan.download` and `gan.provenance`. The fault injection is `gan.testing.faults`.",
+        "",
+        "Exit codes: 0 done, 2 usage, 3 bad data, 4 checkpoint damaged, incompatible or untrusted, 5 numbers or "
+        "memory, 6 disk, 7 run folder in use, 75 saved and stopped by a signal.",
+        "",
+    ]
+    if record:
+        lines += [f"Outcomes: {record['versions']}. *slow* tests are those of `make test-all`.", ""]
+    for chapter, rules in RULES.items():
+        lines += [f"## {chapter}", "", "| rule | what is promised | tests | outcome |", "|---|---|---|---|"]
+        for rule, promise in rules.items():
+            lines.append(
+                f"| {rule} | {promise} | {_tests(tests.get(rule, []))} | {_outcome(tests.get(rule, []), record)} |"
+            )
+        lines.append("")
+    return "\n".join(lines)
+
+
+def _tests(tests: list[tuple[str, str, bool]]) -> str:
+    by_file: dict[str, list[str]] = {}
+    for file, test, slow in tests:
+        by_file.setdefault(file, []).append(test.removeprefix("test_") + (" *slow*" if slow else ""))
+    return "<br>".join(f"`{file}`: {', '.join(names)}" for file, names in by_file.items()) or "none is marked"
+
+
+def _outcome(tests: list[tuple[str, str, bool]], record: Mapping[str, Any]) -> str:
+    known = record.get("tests", {})
+    total: dict[str, int] = {}
+    for file, test, _ in tests:
+        for outcome, count in known.get(f"{file}::{test}", {"not yet run": 1}).items():
+            total[outcome] = total.get(outcome, 0) + count
+    return ", ".join(f"{count} {outcome}" for outcome, count in sorted(total.items()))
+
+
+def main() -> None:
+    """Add the outcomes of the reports that are named, and write the page."""
+    record = json.loads(RECORD.read_text(encoding="utf-8")) if RECORD.exists() else {}
+    if len(sys.argv) > 1:
+        import torch
+
+        known = record.setdefault("tests", {})
+        for report in sys.argv[1:]:
+            known.update(outcomes(Path(report)))
+        pairs = {f"{file}::{test}" for tests in marked().values() for file, test, _ in tests}
+        record["tests"] = {name: known[name] for name in sorted(pairs & known.keys())}
+        record["versions"] = f"Python {platform.python_version()}, torch {torch.__version__}, {platform.system()}"
+        RECORD.write_text(json.dumps(record, indent=1, sort_keys=True) + "\n", encoding="utf-8")
+    PAGE.write_text(page(record), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,169 @@
+"""CycleGAN: Zhu, Park, Isola, Efros, 2017, arXiv:1703.10593: translation between two sets of pictures without pairs.
+
+Two generators, two discriminators; a picture that is translated there and back shall be itself again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import partial
+from typing import Literal
+
+import torch
+from gan.contracts import Field, Loss, Penalty, Request
+from gan.draws import Draws
+from gan.game import Batch, Optimizer, Phase, Player, Turn
+from pydantic import BaseModel, ConfigDict
+from pydantic import Field as Setting
+from torch import Tensor, nn
+from torch.nn.functional import l1_loss
+
+from gan_image.pixels import initialise, to_network, to_pixels
+from gan_image.translation import ImagePool, ResnetGenerator, jitter, patch_discriminator, translation_shape
+
+
+class CycleGANConfig(BaseModel):
+    """Networks and weights of the objective; the defaults are the paper's for 256 pixels."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    generator_width: int = Setting(64, ge=1, description="channels of a generator beside the picture")
+    blocks: int = Setting(9, ge=1, description="residual blocks of a generator: 9 for 256 pixels, 6 for 128")
+    discriminator_width: int = Setting(64, ge=1, description="channels after a discriminator's first layer")
+    layers: int = Setting(3, ge=0, le=5, description="strided layers of a discriminator; 3 judge patches of 70 pixels")
+    adversarial_weight: float = Setting(
+        2.0, ge=0, description="of the generators' loss; 2 with least-squares is the paper's square without the half"
+    )
+    cycle_weight: float = Setting(10.0, ge=0, description="of the mean absolute error of there and back")
+    identity_weight: float = Setting(
+        5.0, ge=0, description="of the mean absolute change of a picture that is of the wanted kind already"
+    )
+    pool: int = Setting(50, ge=0, description="past pictures that a discriminator is shown; 0: none")
+    jitter: float = Setting(30 / 256, ge=0, le=1, description="share by which pictures are enlarged, to be cut back")
+    flip: bool = Setting(True, description="whether pictures are mirrored at random")
+
+
+class CycleGANOptions(BaseModel):
+    """Which way to translate."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    direction: Literal["ab", "ba"] = Setting("ab", description="ab: source to target; ba: target to source")
+    reconstruct: bool = Setting(False, description="whether the translation is translated back, as `reconstruction`")
+
+
+class CycleGAN(nn.Module):
+    """Networks and game; keeps `gan.contracts.ConditionalOnInput`."""
+
+    Config = CycleGANConfig
+    Options = CycleGANOptions
+    preview_options = {"reconstruct": True}
+    generation_batch = 4
+
+    def __init__(self, config: CycleGANConfig, fields: Mapping[str, Field]) -> None:
+        super().__init__()
+        channels, side = translation_shape(fields, "cyclegan")
+        self.config = config
+        make = partial(ResnetGenerator, channels, config.generator_width, config.blocks)
+        judge = partial(patch_discriminator, channels, config.discriminator_width, config.layers, "instance")
+        self.to_target, self.to_source = make(), make()
+        self.judge_target, self.judge_source = judge(), judge()
+        initialise(self)
+        self.target_pool = ImagePool(config.pool, (channels, side, side))
+        self.source_pool = ImagePool(config.pool, (channels, side, side))
+
+    def players(self) -> dict[str, Player]:
+        """Both generators are one player, both discriminators the other; Adam(2e-4; 0.5, 0.999) for each, falling to 0
+        over the second half."""
+        adam = Optimizer(lr=2e-4, betas=(0.5, 0.999), schedule="linear", decay_start=0.5)
+        return {
+            "generator": Player([self.to_target, self.to_source], adam, average=True),
+            "discriminator": Player([self.judge_target, self.judge_source], adam),
+        }
+
+    def phases(self, loss: Loss, penalties: Mapping[str, Penalty]) -> list[Phase]:
+        """One phase: the generators' update, then the discriminators' on what the pools show."""
+        turns = [
+            Turn("generator", partial(self._update_generators, loss)),
+            Turn("discriminator", partial(self._update_discriminators, loss)),
+            *(
+                Turn("discriminator", partial(self._regularise, name, penalty), every=penalty.every)
+                for name, penalty in penalties.items()
+            ),
+        ]
+        return [Phase("adversarial", turns)]
+
+    def _reals(self, batch: Batch) -> tuple[Tensor, Tensor]:
+        """Source and target as all turns of an iteration see them: jittered, each by itself."""
+        if "source" not in batch.shared:
+            for name in ("source", "target"):
+                (batch.shared[name],) = jitter(
+                    [to_network(batch[name])], batch.draws, self.config.jitter, self.config.flip
+                )
+        return batch.shared["source"], batch.shared["target"]
+
+    def _update_generators(self, loss: Loss, batch: Batch) -> dict[str, Tensor]:
+        source, target = self._reals(batch)
+        fake_target, same_target = self._both(self.to_target, source, target)
+        fake_source, same_source = self._both(self.to_source, target, source)
+        batch.shared["fake_target"], batch.shared["fake_source"] = fake_target.detach(), fake_source.detach()
+        config = self.config
+        terms = {}
+        for name, judge, real, fake in (
+            ("to_target", self.judge_target, target, fake_target),
+            ("to_source", self.judge_source, source, fake_source),
+        ):
+            fake_scores = judge(fake)
+            real_scores = judge(real).detach() if loss.needs_real else fake_scores.detach()
+            terms[name] = config.adversarial_weight * loss.generator(real_scores, fake_scores).mean()
+        terms["cycle_source"] = config.cycle_weight * l1_loss(self.to_source(fake_target), source)
+        terms["cycle_target"] = config.cycle_weight * l1_loss(self.to_target(fake_source), target)
+        if same_target is not None and same_source is not None:
+            terms["identity_target"] = config.identity_weight * l1_loss(same_target, target)
+            terms["identity_source"] = config.identity_weight * l1_loss(same_source, source)
+        return terms
+
+    def _both(self, network: nn.Module, real: Tensor, same: Tensor) -> tuple[Tensor, Tensor | None]:
+        """The translation of `real` and, for the identity loss, of what is of the wanted kind already; in one go, since
+        instance normalisation keeps pictures apart."""
+        if not self.config.identity_weight:
+            return network(real), None
+        translated, unchanged = network(torch.cat([real, same])).chunk(2)
+        return translated, unchanged
+
+    def _update_discriminators(self, loss: Loss, batch: Batch) -> dict[str, Tensor]:
+        source, target = self._reals(batch)
+        terms = {}
+        for name, judge, pool, real, fake in (
+            ("target", self.judge_target, self.target_pool, target, batch.shared["fake_target"]),
+            ("source", self.judge_source, self.source_pool, source, batch.shared["fake_source"]),
+        ):
+            real_scores, fake_scores = judge(torch.cat([real, pool.show(fake, batch.draws)])).chunk(2)
+            terms[name] = loss.discriminator(real_scores, fake_scores).mean()
+        return terms
+
+    def _regularise(self, name: str, penalty: Penalty, batch: Batch) -> dict[str, Tensor]:
+        source, target = self._reals(batch)
+        of_target = penalty(self.judge_target, target, batch.shared["fake_target"], batch.draws)
+        of_source = penalty(self.judge_source, source, batch.shared["fake_source"], batch.draws)
+        return {name: penalty.weight * (of_target + of_source).mean()}
+
+    def given_fields(self, options: CycleGANOptions | None = None) -> tuple[str, ...]:
+        """The side that is translated."""
+        return ("target",) if options is not None and options.direction == "ba" else ("source",)
+
+    def generate(self, count: int, rng: Draws, request: Request) -> dict[str, Tensor]:
+        """The given pictures and their translations."""
+        assert request.given is not None
+        (name,) = self.given_fields(request.options)
+        given = request.given[name]
+        there, back, made = (
+            (self.to_target, self.to_source, "target")
+            if name == "source"
+            else (self.to_source, self.to_target, "source")
+        )
+        translated = there(to_network(given))
+        found = {name: given, made: to_pixels(translated)}
+        if request.options is not None and request.options.reconstruct:
+            found["reconstruction"] = to_pixels(back(translated))
+        return found

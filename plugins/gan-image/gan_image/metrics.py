@@ -1,0 +1,122 @@
+"""Metrics of translated pictures against their true partners. Values of pixels are scaled to 0 … 1."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from gan.contracts import MetricValue, Modality
+from gan.errors import BadData
+from numpy.typing import NDArray
+from scipy.ndimage import gaussian_filter1d
+
+if TYPE_CHECKING:
+    from gan.contracts import Samples
+
+Pictures = NDArray[np.float64]
+
+
+def l1(first: Pictures, second: Pictures) -> Pictures:
+    """``(N, C, H, W)`` twice -> ``(N,)``: mean absolute difference."""
+    return np.abs(first - second).mean(axis=(1, 2, 3))
+
+
+def psnr(first: Pictures, second: Pictures) -> Pictures:
+    """Peak signal to noise ratio, in dB: 10 log10(1 / mean square difference); equal pictures count as 100 dB."""
+    square = np.square(first - second).mean(axis=(1, 2, 3))
+    return np.minimum(100.0, -10.0 * np.log10(np.maximum(square, 1e-30)))
+
+
+def ssim(first: Pictures, second: Pictures) -> Pictures:
+    """Structural similarity, -1 … 1: Wang et al. 2004, "Image quality assessment", equation 13, with its window (11
+    pixels, Gaussian of 1.5) where it lies inside the picture, K1 = 0.01, K2 = 0.03; the mean over places and channels.
+    """
+    if min(first.shape[2:]) < 11:
+        raise BadData(f"pictures of {first.shape[3]} x {first.shape[2]} pixels are smaller than the window of 11")
+
+    def mean(values: Pictures) -> Pictures:
+        for axis in (2, 3):
+            values = gaussian_filter1d(values, 1.5, axis=axis, radius=5)
+        return values[:, :, 5:-5, 5:-5]
+
+    c1, c2 = 0.01**2, 0.03**2
+    mean_1, mean_2 = mean(first), mean(second)
+    variance_1 = mean(first * first) - mean_1 * mean_1
+    variance_2 = mean(second * second) - mean_2 * mean_2
+    covariance = mean(first * second) - mean_1 * mean_2
+    value = (2 * mean_1 * mean_2 + c1) * (2 * covariance + c2)
+    value /= (mean_1 * mean_1 + mean_2 * mean_2 + c1) * (variance_1 + variance_2 + c2)
+    return value.mean(axis=(1, 2, 3))
+
+
+class _AgainstPartner:
+    """The mean over all pictures of a comparison of the translation with the true target."""
+
+    version = "1"
+    name: str
+    better: str
+    compare: Callable[[Pictures, Pictures], Pictures]
+
+    def compute(self, generated: Samples, real: Samples, modality: Modality) -> Sequence[MetricValue]:
+        """One value; ``details["source"]`` is that of the untranslated picture. Wants pairs."""
+        fields = modality.fields
+        if "target" not in fields or fields["target"].group:
+            raise BadData(f"'{self.name}' wants pairs: modality.layout side-by-side or folders")
+        if not np.array_equal(generated["source"], real["source"]):
+            raise BadData(f"'{self.name}' wants the translations of the real sources, in their order")
+        true = _scaled(real["target"])
+        compare = type(self).compare
+        found = compare(_scaled(generated["target"]), true)
+        error = float(found.std(ddof=1) / math.sqrt(len(found))) if len(found) > 1 else None
+        untranslated = float(compare(_scaled(real["source"]), true).mean())
+        return [
+            MetricValue(
+                self.name,
+                float(found.mean()),
+                error=error,
+                direction="lower" if self.better == "lower" else "higher",
+                details={"source": untranslated},
+            )
+        ]
+
+
+class L1(_AgainstPartner):
+    """Mean absolute difference from the true target, 0 … 1."""
+
+    name, better = "L1", "lower"
+    compare = staticmethod(l1)
+
+
+class PSNR(_AgainstPartner):
+    """Peak signal to noise ratio against the true target, in dB."""
+
+    name, better = "PSNR", "higher"
+    compare = staticmethod(psnr)
+
+
+class SSIM(_AgainstPartner):
+    """Structural similarity to the true target."""
+
+    name, better = "SSIM", "higher"
+    compare = staticmethod(ssim)
+
+
+class CycleError:
+    """Mean absolute difference between a picture and what comes back when it is translated there and back; on the
+    networks' scale of -1 … 1, as in the objective of Zhu et al. 2017."""
+
+    version = "1"
+
+    def compute(self, generated: Samples, real: Samples, modality: Modality) -> Sequence[MetricValue]:
+        """One value."""
+        if "reconstruction" not in generated:
+            raise BadData("the architecture gives no reconstruction")
+        given = "source" if np.array_equal(generated["source"], real["source"]) else "target"
+        found = 2 * l1(_scaled(generated["reconstruction"]), _scaled(generated[given]))
+        return [MetricValue("cycle error", float(found.mean()), direction="lower")]
+
+
+def _scaled(pictures: NDArray[Any]) -> Pictures:
+    return pictures.astype(np.float64) / 255.0

@@ -1,0 +1,264 @@
+"""Networks of image translation: Zhu et al. 2017 (CycleGAN, arXiv:1703.10593, appendix 7.2) and Isola et al. 2017
+(pix2pix, arXiv:1611.07004, section 6.1), the pool of past pictures, the joint jitter.
+
+Convolutions have a bias exactly where the normalisation is instance normalisation, which has no gain here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Literal
+
+import torch
+from gan.contracts import Field
+from gan.draws import Draws
+from gan.errors import UsageError
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+Normalisation = Literal["instance", "batch"]
+
+
+def translation_shape(fields: Mapping[str, Field], architecture: str) -> tuple[int, int]:
+    """(channels, resolution) of a modality whose samples have a source and a target."""
+    if "source" not in fields or "target" not in fields:
+        raise UsageError(
+            f"'{architecture}' translates source into target; set modality.layout to side-by-side, folders or unpaired"
+        )
+    channels, _, side = fields["source"].shape
+    return channels, side
+
+
+def _norm(kind: Normalisation, channels: int) -> nn.Module:
+    return nn.InstanceNorm2d(channels) if kind == "instance" else nn.BatchNorm2d(channels)
+
+
+class ResidualBlock(nn.Module):
+    """Two 3x3 convolutions with reflected borders, added to their input."""
+
+    def __init__(self, width: int, norm: Normalisation, dropout: float) -> None:
+        super().__init__()
+        bias = norm == "instance"
+        self.body = nn.Sequential(
+            nn.ReflectionPad2d(1),
+            nn.Conv2d(width, width, 3, bias=bias),
+            _norm(norm, width),
+            nn.ReLU(inplace=True),
+            *([nn.Dropout(dropout)] if dropout else []),
+            nn.ReflectionPad2d(1),
+            nn.Conv2d(width, width, 3, bias=bias),
+            _norm(norm, width),
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        """``(N, width, H, W)`` -> the same shape."""
+        added: Tensor = x + self.body(x)
+        return added
+
+
+class ResnetGenerator(nn.Module):
+    """Two strided convolutions, residual blocks, two transposed convolutions; sides that four divides.
+
+    Nine blocks for 256 pixels, six for 128 (Zhu et al. 2017, appendix 7.2).
+    """
+
+    def __init__(
+        self, channels: int, width: int = 64, blocks: int = 9, norm: Normalisation = "instance", dropout: float = 0.0
+    ) -> None:
+        super().__init__()
+        bias = norm == "instance"
+
+        def down(before: int, after: int) -> list[nn.Module]:
+            return [nn.Conv2d(before, after, 3, 2, 1, bias=bias), _norm(norm, after), nn.ReLU(inplace=True)]
+
+        def up(before: int, after: int) -> list[nn.Module]:
+            layer = nn.ConvTranspose2d(before, after, 3, 2, 1, output_padding=1, bias=bias)
+            return [layer, _norm(norm, after), nn.ReLU(inplace=True)]
+
+        stem = [nn.Conv2d(channels, width, 7, bias=bias), _norm(norm, width), nn.ReLU(inplace=True)]
+        self.encoder = nn.ModuleList(
+            [
+                nn.Sequential(nn.ReflectionPad2d(3), *stem),
+                nn.Sequential(*down(width, 2 * width)),
+                nn.Sequential(*down(2 * width, 4 * width)),
+                *(ResidualBlock(4 * width, norm, dropout) for _ in range(blocks)),
+            ]
+        )
+        self.decoder = nn.Sequential(
+            *up(4 * width, 2 * width),
+            *up(2 * width, width),
+            nn.ReflectionPad2d(3),
+            nn.Conv2d(width, channels, 7),
+            nn.Tanh(),
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        """``(N, channels, H, W)`` -> the same shape, in -1 … 1."""
+        for stage in self.encoder:
+            x = stage(x)
+        translated: Tensor = self.decoder(x)
+        return translated
+
+    def features(self, x: Tensor, layers: tuple[int, ...]) -> list[Tensor]:
+        """What the encoder's stages say, at the indices `layers`; -1 is the picture itself."""
+        found = [x] if -1 in layers else []
+        for index, stage in enumerate(self.encoder[: max(layers) + 1]):
+            x = stage(x)
+            if index in layers:
+                found.append(x)
+        return found
+
+
+class PictureNorm(nn.BatchNorm2d):
+    """Batch normalisation that, when samples are made, takes the statistics of each picture by itself: what a batch of
+    one gives, which is how pix2pix is tested (Isola et al. 2017, section 3.4)."""
+
+    def forward(self, input: Tensor) -> Tensor:
+        """``(N, C, H, W)`` -> the same shape."""
+        if self.training:
+            return super().forward(input)
+        return F.instance_norm(input, weight=self.weight, bias=self.bias, eps=self.eps)
+
+
+class UnetGenerator(nn.Module):
+    """An encoder down to one pixel and a decoder that sees each level of it again (Isola et al. 2017, section 6.1.1).
+
+    Level i halves the sides and has ``width · min(8, 2^i)`` channels; 256 pixels have eight levels. Dropout of one half
+    works on the decoder's levels that lead to the innermost widths, ``levels - 5`` of them; its noise comes from the
+    caller, so that a sample repeats.
+    """
+
+    def __init__(
+        self, channels: int, side: int, width: int = 64, norm: Normalisation = "batch", by_picture: bool = False
+    ) -> None:
+        super().__init__()
+        levels = side.bit_length() - 1
+        if side != 1 << levels or levels < 5:
+            raise UsageError(f"a U-Net translates 32, 64, 128 or 256 … pixels, not {side}; set modality.resolution")
+        bias = norm == "instance"
+        normal = PictureNorm if by_picture and norm == "batch" else lambda count: _norm(norm, count)
+        widths = [width * min(8, 2**level) for level in range(levels)]
+        self.dropped = range(4, levels - 1)
+        self.down = nn.ModuleList()
+        self.up = nn.ModuleList()
+        for level, after in enumerate(widths):
+            before = widths[level - 1] if level else channels
+            outermost, innermost = level == 0, level == levels - 1
+            encoder: list[nn.Module] = [] if outermost else [nn.LeakyReLU(0.2)]
+            encoder.append(nn.Conv2d(before, after, 4, 2, 1, bias=bias))
+            if not outermost and not innermost:
+                encoder.append(normal(after))
+            self.down.append(nn.Sequential(*encoder))
+            inputs = after if innermost else 2 * after
+            decoder: list[nn.Module] = [nn.ReLU()]
+            if outermost:
+                decoder += [nn.ConvTranspose2d(inputs, channels, 4, 2, 1), nn.Tanh()]
+            else:
+                decoder += [nn.ConvTranspose2d(inputs, before, 4, 2, 1, bias=bias), normal(before)]
+            self.up.append(nn.Sequential(*decoder))
+
+    def forward(self, x: Tensor, draws: Draws | None = None) -> Tensor:
+        """``(N, channels, side, side)`` -> the same shape, in -1 … 1; without `draws` nothing is dropped."""
+        passed = []
+        for down in self.down:
+            x = down(x)
+            passed.append(x)
+        x = self.up[-1](passed[-1])
+        for level in range(len(self.up) - 2, -1, -1):
+            x = self.up[level](torch.cat([passed[level], x], 1))
+            if draws is not None and level in self.dropped:
+                x = x * (2.0 * (draws.rand(*x.shape[1:]) < 0.5))
+        return x
+
+
+def patch_discriminator(
+    channels: int, width: int = 64, layers: int = 3, norm: Normalisation = "batch"
+) -> nn.Sequential:
+    """Scores for overlapping patches: ``(N, channels, H, W) -> (N, 1, h, w)``; three layers see 70 pixels.
+
+    `layers` = 0 is the pixel discriminator of 1x1 convolutions.
+    """
+    bias = norm == "instance"
+    if layers == 0:
+        return nn.Sequential(
+            nn.Conv2d(channels, width, 1),
+            nn.LeakyReLU(0.2, inplace=True),
+            nn.Conv2d(width, 2 * width, 1, bias=bias),
+            _norm(norm, 2 * width),
+            nn.LeakyReLU(0.2, inplace=True),
+            nn.Conv2d(2 * width, 1, 1, bias=bias),
+        )
+    network: list[nn.Module] = [nn.Conv2d(channels, width, 4, 2, 1), nn.LeakyReLU(0.2, inplace=True)]
+    before = width
+    for layer in range(1, layers + 1):
+        after = width * min(8, 2**layer)
+        stride = 2 if layer < layers else 1
+        network += [
+            nn.Conv2d(before, after, 4, stride, 1, bias=bias),
+            _norm(norm, after),
+            nn.LeakyReLU(0.2, inplace=True),
+        ]
+        before = after
+    network.append(nn.Conv2d(before, 1, 4, 1, 1))
+    return nn.Sequential(*network)
+
+
+class ImagePool(nn.Module):
+    """The last pictures a generator made, for its discriminator (Shrivastava et al. 2017, section 2.3).
+
+    Until it is full a picture is kept and shown; then, with probability one half, a kept picture is shown and the new
+    one takes its place, else the new one is shown. It is a buffer, so a resumed training goes on with the same
+    pictures; every process has its own.
+    """
+
+    pictures: Tensor
+    filled: Tensor
+
+    def __init__(self, size: int, shape: tuple[int, ...]) -> None:
+        super().__init__()
+        self.size = size
+        self.register_buffer("pictures", torch.zeros(size, *shape))
+        self.register_buffer("filled", torch.zeros((), dtype=torch.int64))
+
+    @torch.no_grad()
+    def show(self, pictures: Tensor, draws: Draws) -> Tensor:
+        """``(N, *shape)`` of new pictures -> as many to show; picture by picture, without waiting for the device."""
+        if not self.size:
+            return pictures
+        swap = draws.rand() < 0.5
+        places = draws.randint(self.size)
+        shown = []
+        for index in range(len(pictures)):
+            new = pictures[index].to(self.pictures.dtype)
+            filling = self.filled < self.size
+            place = torch.where(filling, self.filled.clamp(max=self.size - 1), places[index]).reshape(1)
+            old = self.pictures.index_select(0, place)[0]
+            kept = filling | swap[index]
+            shown.append(torch.where(swap[index] & ~filling, old, new))
+            self.pictures.index_copy_(0, place, torch.where(kept, new, old)[None])
+            self.filled.add_(filling.to(torch.int64))
+        return torch.stack(shown).to(pictures.dtype)
+
+
+def jitter(pictures: list[Tensor], draws: Draws, share: float, flip: bool) -> list[Tensor]:
+    """Pictures ``(N, C, S, S)`` enlarged by `share` (bicubic), cut back to S at a random place and mirrored with
+    probability one half: the same for a row of all of them, so that pairs stay pairs."""
+    side = pictures[0].shape[-1]
+    larger = round(side * (1 + share))
+    rows = torch.arange(side, device=pictures[0].device).expand(draws.count, side)
+    columns = rows
+    if larger > side:
+        rows = rows + draws.randint(larger - side + 1, 1)
+        columns = columns + draws.randint(larger - side + 1, 1)
+    if flip:
+        columns = torch.where(draws.rand(1) < 0.5, columns.flip(1), columns)
+    if not flip and larger == side:
+        return pictures
+    found = []
+    for picture in pictures:
+        if larger > side:
+            picture = F.interpolate(picture, (larger, larger), mode="bicubic", align_corners=False).clamp(-1, 1)
+        sample = torch.arange(len(picture), device=picture.device)[:, None, None, None]
+        channel = torch.arange(picture.shape[1], device=picture.device)[None, :, None, None]
+        found.append(picture[sample, channel, rows[:, None, :, None], columns[:, None, None, :]])
+    return found

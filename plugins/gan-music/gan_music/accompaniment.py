@@ -1,0 +1,212 @@
+"""MuseGAN's accompaniment: some tracks are given, the others are composed to them.
+
+Dong et al. 2018 (arXiv:1709.06298), section 4.2 "track-conditional generation", with the networks of the third
+release: an
+encoder reads the given tracks, and every layer of the generator sees the encoder's layer of its own size. The given
+tracks
+go into the phrase unchanged; the critic judges the whole.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from gan.contracts import Field as DataField
+from gan.contracts import Loss, Penalty, Request
+from gan.draws import Draws
+from gan.errors import UsageError
+from gan.game import Batch, Optimizer, Phase, Player, adversarial_turns
+from pydantic import Field, field_validator
+from torch import Tensor, nn
+
+from gan_music.musegan import (
+    Critic,
+    MuseGANConfig,
+    MuseGANOptions,
+    Norm,
+    Shape,
+    Up,
+    bias_of,
+    gather,
+    initialise,
+)
+from gan_music.neurons import binarise
+
+
+class AccompanimentConfig(MuseGANConfig):
+    """The size of the networks, and which tracks are given."""
+
+    composition: Any = Field("composer", description="Always composer: one generator composes all other tracks.")
+    given: list[int] = Field([0], min_length=1, description="Tracks that are given, by their place, 0 the first.")
+
+    @field_validator("composition")
+    @classmethod
+    def _one_composer(cls, value: Any) -> Any:
+        if value != "composer":
+            raise ValueError("the accompaniment has one composer")
+        return value
+
+
+class Encode(nn.Module):
+    """A convolution, batch normalisation, ReLU, on ``(N, bar, step, pitch, channel)``."""
+
+    def __init__(
+        self,
+        inside: int,
+        outside: int,
+        kernel: tuple[int, int, int],
+        stride: tuple[int, int, int] | None = None,
+    ) -> None:
+        super().__init__()
+        self.conv = nn.Conv3d(inside, outside, kernel, stride or kernel)
+        self.norm = Norm(outside)
+
+    def forward(self, cells: Tensor) -> Tensor:
+        """The cells, fewer of them."""
+        return torch.relu(self.norm(gather(cells, self.conv)))
+
+
+class Encoder(nn.Module):
+    """The given tracks at every size that the generator has."""
+
+    def __init__(self, shape: Shape, given: int, width: int) -> None:
+        super().__init__()
+        pitch, time = (1, 1, 12), (1, shape.fine, 1)
+        self.pitch_first = Encode(given, width // 32, pitch)
+        self.then_time = Encode(width // 32, width // 16, time)
+        self.time_first = Encode(given, width // 32, time)
+        self.then_pitch = Encode(width // 32, width // 16, pitch)
+        self.beat = Encode(width // 8, width // 8, (1, shape.coarse, shape.span), (1, shape.coarse, 2))
+        self.bar = Encode(width // 8, width // 4, (1, shape.beats, shape.high))
+        self.phrase = Encode(width // 4, width // 2, (shape.bars, 1, 1))
+
+    def forward(self, cells: Tensor) -> dict[str, Tensor]:
+        """``(N, bar, step, pitch, given)`` -> features by the name of the layer."""
+        found = {"pitch_first": self.pitch_first(cells), "time_first": self.time_first(cells)}
+        found["then_time"] = self.then_time(found["pitch_first"])
+        found["then_pitch"] = self.then_pitch(found["time_first"])
+        found["beat"] = self.beat(torch.cat([found["then_pitch"], found["then_time"]], 4))
+        found["bar"] = self.bar(found["beat"])
+        found["phrase"] = self.phrase(found["bar"])
+        return found
+
+
+class AccompanyingHead(nn.Module):
+    """The last layers of one track: as MuseGAN's, each with the encoder's features of its size beside its input."""
+
+    def __init__(self, shape: Shape, width: int) -> None:
+        super().__init__()
+        pitch, time = (1, 1, 12), (1, shape.fine, 1)
+        self.pitch_first = Up(width // 4 + width // 16, width // 16, pitch)
+        self.then_time = Up(width // 16 + width // 32, width // 32, time)
+        self.time_first = Up(width // 4 + width // 16, width // 16, time)
+        self.then_pitch = Up(width // 16 + width // 32, width // 32, pitch)
+        self.join = nn.Linear(width // 16, 1)
+
+    def forward(self, features: Tensor, heard: Mapping[str, Tensor]) -> Tensor:
+        """``(N, bar, beat·coarse, octave, width/4) -> (N, bar, step, pitch)``, before the tanh."""
+        a = self.pitch_first(torch.cat([features, heard["then_pitch"]], 4))
+        a = self.then_time(torch.cat([a, heard["time_first"]], 4))
+        b = self.time_first(torch.cat([features, heard["then_time"]], 4))
+        b = self.then_pitch(torch.cat([b, heard["pitch_first"]], 4))
+        out: Tensor = self.join(torch.cat([a, b], 4))
+        return out.squeeze(4)
+
+
+class AccompanyingGenerator(nn.Module):
+    """Latents and given tracks -> the other tracks."""
+
+    def __init__(self, shape: Shape, latent: int, given: int, width: int) -> None:
+        super().__init__()
+        self.encoder = Encoder(shape, given, width)
+        self.phrase = Up(latent + width // 2, width, (shape.bars, 1, 1))
+        self.bar = Up(width + width // 4, width // 2, (1, shape.beats, shape.high))
+        self.beat = Up(width // 2 + width // 8, width // 4, (1, shape.coarse, shape.span), (1, shape.coarse, 2))
+        self.heads = nn.ModuleList(AccompanyingHead(shape, width) for _ in range(shape.tracks - given))
+
+    def forward(self, latents: Tensor, given: Tensor) -> Tensor:
+        """``(N, latent)`` and ``(N, given, bar, step, pitch)`` in -1 … 1 -> ``(N, others, bar, step, pitch)``,
+        before the tanh."""
+        heard = self.encoder(given.movedim(1, 4).contiguous())
+        features = torch.cat([latents[:, None, None, None, :], heard["phrase"]], 4)
+        features = torch.cat([self.phrase(features), heard["bar"]], 4)
+        features = torch.cat([self.bar(features), heard["beat"]], 4)
+        features = self.beat(features)
+        return torch.stack([head(features, heard) for head in self.heads], 1)
+
+
+class Accompaniment(nn.Module):
+    """The game of an accompanist and a critic of the whole."""
+
+    Config = AccompanimentConfig
+    Options = MuseGANOptions
+
+    def __init__(self, config: AccompanimentConfig, fields: Mapping[str, DataField]) -> None:
+        super().__init__()
+        self.config = config
+        self.shape = shape = Shape(fields["roll"].shape, config.beats)
+        if len(set(config.given)) != len(config.given) or not all(0 <= t < shape.tracks for t in config.given):
+            raise UsageError(f"model.given names different tracks from 0 to {shape.tracks - 1}")
+        if len(config.given) == shape.tracks:
+            raise UsageError("model.given names every track: none is left to compose")
+        self.given = sorted(config.given)
+        self.others = [track for track in range(shape.tracks) if track not in self.given]
+        order = [*self.given, *self.others]
+        self.places = [order.index(track) for track in range(shape.tracks)]
+        self.generator = AccompanyingGenerator(shape, config.latent, len(self.given), config.width)
+        self.critic = Critic(shape, shape.tracks, config.width)
+        initialise(self, config.width)
+        for head in self.generator.heads:
+            nn.init.constant_(head.join.bias, bias_of(config.initial_density))
+
+    def given_fields(self, options: Any = None) -> tuple[str, ...]:
+        """The rolls whose given tracks are accompanied; their other tracks are not looked at."""
+        return ("roll",)
+
+    def players(self) -> dict[str, Player]:
+        """The accompanist (its weights are averaged) and the critic."""
+        adam = Optimizer(lr=1e-3, betas=(0.5, 0.9))
+        return {
+            "generator": Player(self.generator, adam, average=True),
+            "discriminator": Player(self.critic, adam),
+        }
+
+    def phases(self, loss: Loss, penalties: Mapping[str, Penalty]) -> list[Phase]:
+        """One adversarial phase; a fake phrase has the given tracks of the real one."""
+
+        def fake(batch: Batch) -> Tensor:
+            given = batch["roll"][:, self.given].float() * 2 - 1
+            return self._together(given, torch.tanh(self.generator(self.latents(batch.count, batch.draws), given)))
+
+        turns = adversarial_turns(
+            loss,
+            penalties,
+            real=lambda batch: batch["roll"].float() * 2 - 1,
+            fake=fake,
+            critic=self.critic,
+            critic_repeats=self.config.critic_repeats,
+        )
+        return [Phase("adversarial", turns)]
+
+    def _together(self, given: Tensor, composed: Tensor) -> Tensor:
+        return torch.cat([given, composed], 1)[:, self.places]
+
+    def latents(self, count: int, rng: Draws) -> Tensor:
+        """``(count, latent)``: the same melody has many accompaniments."""
+        return rng.truncated_normal(self.config.latent)
+
+    def generate(self, count: int, rng: Draws, request: Request) -> dict[str, Tensor]:
+        """``roll (count, track, bar, step, pitch)`` bool, with the given tracks as they are."""
+        return self.decode(self.latents(count, rng), request)
+
+    def decode(self, latents: Tensor, request: Request) -> dict[str, Tensor]:
+        """Accompaniments of given latents; drawing notes uses numbers that the latent itself seeds."""
+        options = request.options if isinstance(request.options, MuseGANOptions) else MuseGANOptions()
+        if request.given is None:
+            raise UsageError("an accompaniment needs a phrase with the tracks to accompany")
+        given = request.given["roll"][:, self.given]
+        logits = self.generator(latents * options.truncation, given.float() * 2 - 1)
+        composed = binarise(logits, options.binarisation or self.config.binarisation, options.density, latents)
+        return {"roll": self._together(given, composed)}

@@ -1,0 +1,236 @@
+"""An autoregressive transformer over note events: the honest baseline beside the adversarial networks.
+
+Huang et al., Music Transformer, 2019, arXiv:1809.04281, with the plain learned positions of a GPT (Radford et al.
+2019): for
+four bars relative attention is not needed. The events are those of REMI (Huang and Yang 2020, arXiv:2002.00212) for
+several
+tracks: ``bar``, ``position``, then for each note that begins there ``track and pitch`` and ``length``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import torch
+from gan.contracts import Field as DataField
+from gan.contracts import Loss, Penalty, Request
+from gan.draws import Draws
+from gan.errors import UsageError
+from gan.game import Batch, Optimizer, Phase, Player, Turn
+from gan.recipe import Section
+from pydantic import BaseModel, Field
+from torch import Tensor, nn
+from torch.nn.functional import cross_entropy, gelu, scaled_dot_product_attention
+
+from gan_music import rolls
+
+
+class TransformerConfig(Section):
+    """The size of the network."""
+
+    width: int = Field(128, ge=8, description="Length of the vector of a token.")
+    layers: int = Field(4, ge=1, description="Blocks of attention and perceptron.")
+    heads: int = Field(4, ge=1, description="Heads of attention; a divisor of the width.")
+    context: int = Field(512, ge=16, description="Longest sequence in tokens; what a phrase has beyond it is left out.")
+    dropout: float = Field(0.1, ge=0, lt=1, description="Share of activations that is dropped in training.")
+
+
+class TransformerOptions(BaseModel):
+    """What one call of `generate` may choose."""
+
+    model_config = {"extra": "forbid"}
+
+    temperature: float = Field(1.0, gt=0, le=10, description="Below 1 safer, above 1 wilder.")
+    top_p: float = Field(1.0, gt=0, le=1, description="Only the likeliest tokens that together have this probability.")
+
+
+class Events:
+    """Rolls as sequences of tokens, and back. Every roll whose events fit the context comes back as it was."""
+
+    END, BEGIN, BAR = 0, 1, 2
+
+    def __init__(self, shape: tuple[int, ...]) -> None:
+        self.tracks, self.bars, self.steps, self.pitches = shape
+        self.longest = self.bars * self.steps
+        self.position = 3
+        self.note = self.position + self.steps
+        self.length = self.note + self.tracks * self.pitches
+        self.count = self.length + self.longest
+        """Tokens: end, begin, bar; positions; notes; lengths."""
+        kinds = np.zeros(self.count, np.int64)  # 0 end, 1 begin, 2 bar, 3 position, 4 note, 5 length
+        kinds[1:3] = [1, 2]
+        kinds[self.position : self.note], kinds[self.note : self.length], kinds[self.length :] = 3, 4, 5
+        self.kinds = kinds
+        follows = np.zeros((6, 6), bool)
+        follows[1, [0, 2]] = True
+        follows[2, [0, 2, 3]] = True
+        follows[3, 4] = True
+        follows[4, 5] = True
+        follows[5, [0, 2, 3, 4]] = True
+        self.allowed = follows[:, kinds]
+        """``(kind, token)``: which tokens may follow a token of a kind."""
+
+    def encode(self, roll: np.ndarray[Any, Any]) -> list[int]:
+        """``(track, bar, step, pitch)`` -> tokens from `BEGIN` to `END`."""
+        notes = []
+        for track in range(self.tracks):
+            row, start, end = rolls.runs(roll[track].reshape(-1, self.pitches))
+            notes += [(s, track, r, e - s) for r, s, e in zip(row.tolist(), start.tolist(), end.tolist())]
+        tokens, bar, now = [self.BEGIN], -1, -1
+        for start, track, row, length in sorted(notes):
+            while bar < start // self.steps:
+                tokens.append(self.BAR)
+                bar, now = bar + 1, -1
+            if start != now:
+                tokens.append(self.position + start % self.steps)
+                now = start
+            tokens += [self.note + track * self.pitches + row, self.length + length - 1]
+        return [*tokens, self.END]
+
+    def decode(self, tokens: list[int]) -> np.ndarray[Any, Any]:
+        """Tokens -> ``(track, bar, step, pitch)`` bool; what makes no note is passed over."""
+        line = np.zeros((self.tracks, self.bars * self.steps, self.pitches), bool)
+        bar, start, place = -1, 0, None
+        for token in tokens:
+            kind = self.kinds[token]
+            if kind == 0:
+                break
+            if kind == 2:
+                bar += 1
+            elif kind == 3:
+                start = max(bar, 0) * self.steps + token - self.position
+            elif kind == 4:
+                place = divmod(token - self.note, self.pitches)
+            elif kind == 5 and place is not None and bar < self.bars:
+                line[place[0], start : start + token - self.length + 1, place[1]] = True
+        return line.reshape(self.tracks, self.bars, self.steps, self.pitches)
+
+
+class Block(nn.Module):
+    """Attention to what came before, then a perceptron, each on normalised input with a way around it."""
+
+    def __init__(self, config: TransformerConfig) -> None:
+        super().__init__()
+        width = config.width
+        self.heads, self.dropout = config.heads, config.dropout
+        self.norm1, self.norm2 = nn.LayerNorm(width), nn.LayerNorm(width)
+        self.attend, self.gather = nn.Linear(width, 3 * width), nn.Linear(width, width)
+        self.wide, self.narrow = nn.Linear(width, 4 * width), nn.Linear(4 * width, width)
+        self.drop = nn.Dropout(config.dropout)
+
+    def forward(self, x: Tensor, past: tuple[Tensor, Tensor] | None = None) -> tuple[Tensor, tuple[Tensor, Tensor]]:
+        """``(N, time, width)`` and the keys and values before -> the same, and the keys and values up to now."""
+        query, key, value = (
+            part.unflatten(2, (self.heads, -1)).transpose(1, 2) for part in self.attend(self.norm1(x)).chunk(3, 2)
+        )
+        if past is not None:
+            key, value = torch.cat([past[0], key], 2), torch.cat([past[1], value], 2)
+        rate = self.dropout if self.training else 0.0
+        seen = scaled_dot_product_attention(query, key, value, dropout_p=rate, is_causal=past is None)
+        x = x + self.drop(self.gather(seen.transpose(1, 2).flatten(2)))
+        return x + self.drop(self.narrow(gelu(self.wide(self.norm2(x))))), (key, value)
+
+
+class Network(nn.Module):
+    """Tokens -> scores of the next one; input and output share one table of vectors."""
+
+    def __init__(self, tokens: int, config: TransformerConfig) -> None:
+        super().__init__()
+        self.token = nn.Embedding(tokens, config.width)
+        self.place = nn.Embedding(config.context, config.width)
+        self.blocks = nn.ModuleList(Block(config) for _ in range(config.layers))
+        self.norm = nn.LayerNorm(config.width)
+        for name, parameter in self.named_parameters():
+            if parameter.ndim == 2:
+                scale = 0.02 / (2 * config.layers) ** 0.5 if name.endswith(("gather.weight", "narrow.weight")) else 0.02
+                nn.init.normal_(parameter, std=scale)
+
+    def forward(self, tokens: Tensor, past: list[Any] | None = None) -> tuple[Tensor, list[Any]]:
+        """``(N, time)`` -> ``(N, time, tokens)`` and what the next call needs of the past."""
+        begin = 0 if past is None else past[0][0].shape[2]
+        x = self.token(tokens) + self.place.weight[begin : begin + tokens.shape[1]]
+        now = []
+        for index, block in enumerate(self.blocks):
+            x, kept = block(x, None if past is None else past[index])
+            now.append(kept)
+        return self.norm(x) @ self.token.weight.t(), now
+
+
+class MusicTransformer(nn.Module):
+    """A game with one player: the likelihood of the next event is maximised."""
+
+    Config = TransformerConfig
+    Options = TransformerOptions
+
+    def __init__(self, config: TransformerConfig, fields: Mapping[str, DataField]) -> None:
+        super().__init__()
+        if config.width % config.heads:
+            raise UsageError(f"model.heads {config.heads} does not divide model.width {config.width}")
+        self.config = config
+        self.events = Events(fields["roll"].shape)
+        self.network = Network(self.events.count, config)
+        self.register_buffer("allowed", torch.from_numpy(self.events.allowed), persistent=False)
+        self.register_buffer("kinds", torch.from_numpy(self.events.kinds), persistent=False)
+
+    def players(self) -> dict[str, Player]:
+        """One."""
+        optimizer = Optimizer(
+            name="adamw", lr=1e-3, betas=(0.9, 0.95), weight_decay=0.1, clip_norm=1.0, schedule="cosine", final=0.1
+        )
+        return {"model": Player(self.network, optimizer, average=True)}
+
+    def phases(self, loss: Loss, penalties: Mapping[str, Penalty]) -> list[Phase]:
+        """Maximum likelihood; the adversarial loss of a recipe has no part in it."""
+        return [Phase("maximum-likelihood", [Turn("model", self._likelihood)])]
+
+    def _likelihood(self, batch: Batch) -> dict[str, Tensor]:
+        """Mean of -log p(token) over the tokens of the batch, in nats."""
+        sequences = [self.events.encode(roll)[: self.config.context + 1] for roll in batch["roll"].cpu().numpy()]
+        longest = max(map(len, sequences))
+        table = np.full((len(sequences), longest), -1, np.int64)
+        for row, sequence in zip(table, sequences):
+            row[: len(sequence)] = sequence
+        tokens = torch.from_numpy(table).to(batch["roll"].device)
+        scores, _ = self.network(tokens[:, :-1].clamp(min=0))
+        return {"loss": cross_entropy(scores.flatten(0, 1), tokens[:, 1:].flatten(), ignore_index=-1)}
+
+    def generate(self, count: int, rng: Draws, request: Request) -> dict[str, Tensor]:
+        """``roll (count, track, bar, step, pitch)`` bool, one event after another, each of a kind that may follow."""
+        options = request.options if isinstance(request.options, TransformerOptions) else TransformerOptions()
+        chance = rng.rand(self.config.context)
+        device = chance.device
+        tokens = torch.full((count, 1), self.events.BEGIN, device=device)
+        written = [tokens]
+        bars = torch.zeros(count, dtype=torch.long, device=device)
+        past: list[Any] | None = None
+        done = torch.zeros(count, dtype=torch.bool, device=device)
+        for step in range(self.config.context - 1):
+            scores, past = self.network(tokens, past)
+            may = self.allowed[self.kinds[tokens[:, 0]]]  # type: ignore[index]
+            may[:, self.events.BAR] &= bars < self.events.bars
+            probability = torch.softmax((scores[:, -1] / options.temperature).masked_fill(~may, -torch.inf), 1)
+            tokens = choose(probability, chance[:, step], options.top_p)[:, None]
+            tokens = tokens.masked_fill(done[:, None], self.events.END)
+            done |= tokens[:, 0] == self.events.END
+            bars += tokens[:, 0] == self.events.BAR
+            written.append(tokens)
+            if bool(done.all()):
+                break
+            tokens = tokens.masked_fill(done[:, None], self.events.BEGIN)  # a finished row goes on unread
+        made = [self.events.decode(row) for row in torch.cat(written, 1).tolist()]
+        return {"roll": torch.from_numpy(np.stack(made)).to(device)}
+
+
+def choose(probability: Tensor, chance: Tensor, top_p: float) -> Tensor:
+    """``(N, tokens)`` and ``(N,)`` from U[0, 1) -> ``(N,)``: the token at which the likeliest ones add up to
+    `chance` of `top_p`."""
+    sorted_, order = probability.sort(dim=1, descending=True, stable=True)
+    total = sorted_.cumsum(1)
+    kept = total - sorted_ < top_p
+    sorted_ = sorted_ * kept
+    total = sorted_.cumsum(1)
+    place = torch.searchsorted(total, (chance * total[:, -1])[:, None], right=True).clamp(max=int(order.shape[1]) - 1)
+    place = torch.minimum(place, (kept & (sorted_ > 0)).sum(1, keepdim=True) - 1)
+    return order.gather(1, place)[:, 0]

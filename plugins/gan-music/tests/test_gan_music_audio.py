@@ -1,0 +1,89 @@
+"""Sound from phrases, and features of them."""
+
+from __future__ import annotations
+
+import logging
+
+import numpy as np
+import pytest
+from gan_music import audio
+from gan_music.features import PhraseFeatures
+from gan_music.modality import Music, MusicConfig, MusicOptions
+
+
+def phrase() -> np.ndarray:
+    roll = np.zeros((5, 4, 48, 84), bool)
+    roll[1, 0, :24, 45] = True  # A4 (MIDI 69) for two beats
+    return roll
+
+
+def test_the_simple_synthesiser_plays_the_pitch(tmp_path, monkeypatch, caplog):
+    soundfile = pytest.importorskip("soundfile")
+    monkeypatch.setattr(audio.shutil, "which", lambda name: None)
+    monkeypatch.setattr(audio, "_told", False)
+    with caplog.at_level(logging.WARNING):
+        Music(MusicConfig(tempo=120)).write({"roll": phrase()}, tmp_path / "a", MusicOptions(render="wav"))
+    assert "FluidSynth is not installed" in caplog.text
+    sound, rate = soundfile.read(tmp_path / "a.wav")
+    assert rate == audio.RATE
+    spectrum = np.abs(np.fft.rfft(sound[: rate // 2]))
+    assert np.fft.rfftfreq(rate // 2, 1 / rate)[spectrum.argmax()] == pytest.approx(440, abs=3)
+    assert np.abs(sound[: rate // 2]).mean() > 20 * np.abs(sound[int(1.5 * rate) :]).mean()
+    assert np.abs(sound).max() == pytest.approx(0.8, abs=0.01)
+
+
+@pytest.mark.parametrize("kind", ["ogg", "mp3"])
+def test_other_formats(tmp_path, kind):
+    soundfile = pytest.importorskip("soundfile")
+    Music(MusicConfig()).write({"roll": phrase()}, tmp_path / "a", MusicOptions(render=kind))
+    sound, _ = soundfile.read(tmp_path / f"a.{kind}")
+    assert len(sound) > audio.RATE / 2
+    assert (tmp_path / "a.mid").exists()
+
+
+def test_drums_are_heard_and_silence_is_silent(monkeypatch):
+    roll = np.zeros((5, 4, 48, 84), bool)
+    silent = audio.simple(midi(roll))
+    assert not silent.any()
+    roll[0, 0, [0, 12], [12, 18]] = True  # kick and closed hi-hat
+    assert np.abs(audio.simple(midi(roll))[: audio.RATE // 10]).max() > 1
+
+
+def midi(roll: np.ndarray) -> bytes:
+    from gan_music.midi import midi_bytes
+
+    return midi_bytes(Music(MusicConfig()), roll, MusicOptions())
+
+
+def test_features_are_of_each_phrase_alone():
+    music = Music(MusicConfig())
+    rolls = np.random.default_rng(0).random((6, 5, 4, 48, 84)) < 0.01
+    rolls[5] = False
+    vectors = PhraseFeatures()({"roll": rolls}, music).vectors
+    assert vectors.shape == (6, 7 * 5 + 15)
+    assert vectors.dtype == np.float32
+    assert np.isfinite(vectors).all()
+    again = PhraseFeatures()({"roll": rolls[2:3]}, music).vectors
+    np.testing.assert_allclose(again[0], vectors[2], atol=1e-6)
+    assert (vectors[0] != vectors[1]).any()
+    assert vectors[5, :35:7].tolist() == [1] * 5  # silent bars of each track
+
+
+def test_a_page_with_players(tmp_path):
+    from gan_music import page
+
+    music = Music(MusicConfig(tracks="chorale", steps_per_beat=4))
+    (tmp_path / "recipe.yaml").write_text("modality: {tracks: chorale, steps_per_beat: 4}\n")
+    roll = np.zeros((4, 4, 16, 84), bool)
+    roll[:, :, :8, 40] = True
+    folder = tmp_path / "samples"
+    folder.mkdir()
+    for n in range(2):
+        music.write({"roll": roll}, folder / f"sample-{n}")
+    text = page.write_page(folder).read_text()
+    assert text.count("<audio") == 2
+    assert text.count("data:image/png") == 2
+    assert "4.0 notes a bar" in text
+    assert (folder / "sample-1.ogg").stat().st_size > 1000
+    assert page.main([str(tmp_path / "nothing")]) == 3
+    assert page.main([]) == 2

@@ -1,0 +1,144 @@
+"""Whole trainings: from MIDI files to MIDI files, stopped and gone on, and from the command line."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import gan
+import numpy as np
+import pytest
+from gan.cli import main
+from gan.errors import Stopped
+from gan.report import Reporter
+from gan_music.modality import Music, MusicConfig
+
+MODALITY = {"tracks": "chorale", "steps_per_beat": 2, "lowest": 36, "pitches": 48, "bars": 2}
+
+
+@pytest.fixture(scope="module")
+def midi_folder(tmp_path_factory) -> Path:
+    """Twelve phrases of four voices that walk a scale."""
+    folder = tmp_path_factory.mktemp("midi")
+    music = Music(MusicConfig(**MODALITY))
+    rng = np.random.default_rng(0)
+    for number in range(12):
+        roll = np.zeros((4, 2, 8, 48), bool)
+        for voice, base in enumerate((36, 28, 19, 8)):
+            for beat in range(8):
+                roll[voice, beat // 4, beat % 4 * 2, base + [0, 2, 4, 5, 7, 9][rng.integers(6)]] = True
+        music.write({"roll": roll}, folder / f"phrase-{number}")
+    return folder
+
+
+def recipe(folder: Path, architecture: str = "musegan", **model) -> dict:
+    sizes = {"musictransformer": {"width": 16, "layers": 1, "heads": 2, "context": 128}, "temporal": {"latent": 16}}
+    return {
+        "plugin": "music",
+        "architecture": architecture,
+        "modality": MODALITY,
+        "data": {"source": str(folder)},
+        "model": {
+            **sizes.get(architecture, {"latent": 8}),
+            **({} if architecture == "musictransformer" else {"width": 32}),
+            **model,
+        },
+        "loss": "wasserstein",
+        "penalties": [{"name": "gradient-penalty", "weight": 10}],
+        "training": {
+            "samples": 64,
+            "batch": 4,
+            "tick": 16,
+            "ema_half_life": 16,
+            "checkpoint_ticks": 2,
+            "device": "cpu",
+        },
+        "evaluation": {"samples": 8, "artefacts": 2},
+    }
+
+
+class StopAfter(Reporter):
+    def __init__(self, samples: int) -> None:
+        self.samples = samples
+
+    def tick(self, tick) -> None:
+        if tick.samples >= self.samples:
+            signal.raise_signal(signal.SIGTERM)
+
+
+@pytest.mark.parametrize(
+    ("architecture", "model"),
+    [
+        ("musegan", {"composition": "hybrid", "critic_repeats": 2, "binarisation": "bernoulli"}),
+        ("bmusegan", {"critic_repeats": 2, "refiner_width": 2, "neuron": "stochastic", "pretraining_samples": 32}),
+    ],
+)
+def test_stopped_and_gone_on_is_never_stopped(midi_folder, tmp_path, architecture, model):
+    """Four ticks at once, and two, an end of the process, and two more: the same weights, averages, optimisers,
+    metrics, samples."""
+    values = recipe(midi_folder, architecture, **model)
+    if architecture == "bmusegan":
+        values["phases"] = {"binary": {"samples": 32}}
+    gan.train(values, out=tmp_path / "whole")
+    with pytest.raises(Stopped):
+        gan.train(values, out=tmp_path / "parts", reporter=StopAfter(32))
+    code = f"import gan.api; gan.api.resume_run({str(tmp_path / 'parts')!r})"
+    subprocess.run([sys.executable, "-c", code], check=True, capture_output=True)
+    whole, parts = (sorted((tmp_path / name / "checkpoints").iterdir())[-1] for name in ("whole", "parts"))
+    assert whole.name == parts.name
+    files = sorted(path.name for path in whole.iterdir() if path.suffix == ".safetensors")
+    assert files
+    for name in files:
+        assert (whole / name).read_bytes() == (parts / name).read_bytes(), name
+    for name in ("sample-0000.mid", "sample-0001.mid"):
+        assert (tmp_path / "whole/samples" / name).read_bytes() == (tmp_path / "parts/samples" / name).read_bytes()
+    assert metrics(tmp_path / "whole") == metrics(tmp_path / "parts")
+
+
+def metrics(run: Path) -> list:
+    return [value["value"] for value in json.loads((run / "evaluation/result.json").read_text())["metrics"]]
+
+
+@pytest.mark.parametrize("architecture", ["accompaniment", "temporal", "musictransformer"])
+def test_the_others_train_and_generate(midi_folder, tmp_path, architecture):
+    result = gan.train(recipe(midi_folder, architecture), out=tmp_path / "run")
+    assert len(result.artefacts) == 2
+    assert all(path.read_bytes()[:4] == b"MThd" for path in result.artefacts)
+    names = {value.name for value in result.metrics}
+    assert {"empty-bars/soprano", "scale-consistency", "notes-per-bar"} <= names
+
+
+def test_generate_from_the_command_line(midi_folder, tmp_path, capsys):
+    values = recipe(midi_folder, "accompaniment", initial_density=0.2)
+    values["model"]["binarisation"] = "bernoulli"
+    gan.train(values, out=tmp_path / "run")
+
+    def run(*arguments: str) -> tuple[int, str]:
+        with pytest.raises(SystemExit) as stop:
+            main(["generate", str(tmp_path / "run"), *arguments])
+        return stop.value.code, "".join(capsys.readouterr())
+
+    common = ["--count", "2", "--seed", "7", "--input", str(midi_folder / "phrase-3.mid"), "--tempo", "90"]
+    code, said = run(*common, "--out", str(tmp_path / "a"))
+    assert code == 0, said
+    run(*common, "--out", str(tmp_path / "b"))
+    for name in ("sample-0000.mid", "sample-0001.mid"):
+        assert (tmp_path / "a" / name).read_bytes() == (tmp_path / "b" / name).read_bytes()
+    music = Music(MusicConfig(**MODALITY))
+    from gan.source import list_source
+
+    def roll(path: Path) -> np.ndarray:
+        return next(iter(music.read(list_source(path, music.suffixes).files[0])))["roll"]
+
+    made, given = roll(tmp_path / "a/sample-0000.mid"), roll(midi_folder / "phrase-3.mid")
+    assert np.array_equal(made[0], given[0])
+    assert not np.array_equal(made[1:], given[1:])
+    code, said = run("--count", "1", "--out", str(tmp_path / "c"))
+    assert code == 2
+    assert "--input" in said
+    code, said = run(*common, "--tempoo", "80", "--out", str(tmp_path / "d"))
+    assert code == 2
+    assert "--tempo" in said
