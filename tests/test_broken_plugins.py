@@ -239,6 +239,7 @@ print(json.dumps(said))
 """
 
 
+@pytest.mark.rule("P1", "P2", "P3")
 @pytest.mark.parametrize("kind", KINDS.values(), ids=KINDS)
 def test_help_and_listing_run_nothing_and_name_the_broken_one(beside, tmp_path, kind):
     site = beside(kind)
@@ -261,6 +262,7 @@ def test_help_and_listing_run_nothing_and_name_the_broken_one(beside, tmp_path, 
         assert kind.listed in table
 
 
+@pytest.mark.rule("P1", "P5")
 @pytest.mark.parametrize("kind", KINDS.values(), ids=KINDS)
 def test_the_healthy_one_trains_the_same_beside_it(beside, tmp_path, kind, alone, capfd, monkeypatch):
     monkeypatch.setattr(
@@ -285,6 +287,7 @@ def test_the_healthy_one_trains_the_same_beside_it(beside, tmp_path, kind, alone
     assert train(plugins, tmp_path / "beside") == alone[gan.__version__]
 
 
+@pytest.mark.rule("P2", "P5")
 def test_a_plugin_that_is_not_asked_for_is_not_run_by_a_training(beside, tmp_path):
     beside(KINDS["kills the process"])
     train(Plugins.installed(), tmp_path / "run")
@@ -298,6 +301,7 @@ def test_the_reason_of_the_one_asked_for_is_told_in_a_line(beside):
     assert run.stderr.splitlines() == ["error: plugin 'bad' (gan-bad 1.0) cannot be used: OSError: boom"]
 
 
+@pytest.mark.rule("P4")
 @pytest.mark.parametrize("name", ["bad", "gan-bad"])
 def test_no_plugin_keeps_it_from_being_run(beside, tmp_path, name):
     site = beside(KINDS["raises in a function"])
@@ -313,3 +317,78 @@ def test_a_known_plugin_that_is_missing_says_how_to_get_it(beside):
     assert run.returncode == 2
     assert "known but not installed" in run.stderr
     assert "gan plugins install audio" in run.stderr
+
+
+MISTAKES = """
+from gan.contracts import ArchitectureEntry, ModalityEntry
+from gan.game import Turn
+from gan.hookspecs import hookimpl
+from gan.testing.mlp import MLP
+from gan.testing.points import Points
+from gan.testing.toy import gan_datasets, gan_metrics
+from gan_healthy import gan_recipes
+import os
+
+@hookimpl
+def gan_modalities():
+    yield ModalityEntry(name="points", summary="s", target="gan_bad:BadPoints", dataset="ring")
+
+@hookimpl
+def gan_architectures():
+    yield ArchitectureEntry(name="mlp", summary="s", target="gan_bad:BadMLP", modality="points", paper="p")
+
+def stumble(where, position):
+    if os.environ.get("STUMBLES_IN") == where and position >= 32:
+        raise RuntimeError("stumbled")
+
+class BadPoints(Points):
+    previews = 0
+    def preview(self, samples):
+        self.previews += 1
+        stumble("preview", 32 if self.previews > 1 else 0)
+        return super().preview(samples)
+
+class BadMLP(MLP):
+    def phases(self, loss, penalties):
+        (phase,) = super().phases(loss, penalties)
+        last = phase.turns[-1]
+        def objective(batch):
+            stumble("objective", batch.position)
+            return last.objective(batch)
+        phase.turns[-1] = Turn(last.player, objective)
+        return [phase]
+"""
+
+
+@pytest.mark.rule("P6")
+@pytest.mark.parametrize(
+    ("where", "said"),
+    [
+        ("objective", "bad/mlp: phase 'adversarial', player 'generator', at 32 samples: the objective failed"),
+        ("preview", "bad/points, preview at 32 samples"),
+    ],
+)
+def test_a_mistake_in_mid_training_is_named_and_the_run_goes_on_when_it_is_mended(
+    beside, tmp_path, monkeypatch, where, said
+):
+    from gan.errors import PluginError
+    from gan.resolve import recipe_values
+    from gan.training import resume, start
+
+    beside(Kind())
+    (tmp_path / "site" / "gan_bad.py").write_text(MISTAKES)
+    plugins = Plugins.installed()
+    training = {"samples": 64, "batch": 16, "device": "cpu", "preview_ticks": 2, "tick": 16, "checkpoint_ticks": 1}
+    values = {**recipe_values(plugins, "healthy"), "plugin": "bad", "training": training}
+    start(values, plugins, Reporter(), out=tmp_path / "whole")
+    monkeypatch.setenv("STUMBLES_IN", where)
+    with pytest.raises(PluginError) as caught:
+        start(values, plugins, Reporter(), out=tmp_path / "run")
+    assert str(caught.value).startswith(said)
+    assert "RuntimeError: stumbled" in str(caught.value)
+    assert (caught.value.plugin, caught.value.exit_code) == ("bad", 2)
+    monkeypatch.delenv("STUMBLES_IN")
+    assert resume(tmp_path / "run", plugins, Reporter()).samples == 64
+    ends = [max(path.glob("checkpoints/*")) for path in (tmp_path / "whole", tmp_path / "run")]
+    one, other = [next(end.glob("architecture*.safetensors")).read_bytes() for end in ends]
+    assert one == other

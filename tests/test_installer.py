@@ -15,6 +15,7 @@ from gan import installer
 from gan.cli import group
 from gan.errors import BadData, UnknownName, UsageError
 
+pytestmark = pytest.mark.rule("S6")
 MODULE = "from gan.contracts import LossEntry\n"
 
 

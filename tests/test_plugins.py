@@ -52,6 +52,7 @@ def site(tmp_path, monkeypatch):
             del sys.modules[module]
 
 
+@pytest.mark.rule("P2")
 def test_reading_metadata_imports_nothing(site):
     site("one", "raise RuntimeError('imported')")
     info = Plugins.installed().info("one")
@@ -71,6 +72,7 @@ def test_a_target_is_imported_when_it_is_loaded(site, tmp_path):
     assert plugins.resource(plugins.find("gan_recipes", "small", "one")) == "plugin: one\n"
 
 
+@pytest.mark.rule("P1")
 def test_a_broken_plugin_becomes_its_reason_and_hides_no_other(site):
     site("broken", "import no_such_library")
     site("one", HEALTHY.replace("{loss}", "mine"))
@@ -90,6 +92,7 @@ def test_an_unknown_plugin_names_the_nearest(site):
         Plugins.installed().info("sketsh")
 
 
+@pytest.mark.rule("P4")
 @pytest.mark.parametrize("name", ["one", "gan-one", "gan_one", "GAN.One"])
 def test_a_blocked_plugin_is_not_imported(site, name):
     site("one", "raise RuntimeError('imported')")
@@ -100,6 +103,7 @@ def test_a_blocked_plugin_is_not_imported(site, name):
         plugins.require("one")
 
 
+@pytest.mark.rule("P4")
 @pytest.mark.parametrize(("value", "kept"), [("", set()), ("one", {"one"}), ("one, gan-two", {"one", "two"})])
 def test_the_variable_keeps_only_what_it_lists(site, monkeypatch, value, kept):
     for name in ("one", "two", "three"):
@@ -111,6 +115,7 @@ def test_the_variable_keeps_only_what_it_lists(site, monkeypatch, value, kept):
     assert infos[0].status != "blocked"
 
 
+@pytest.mark.rule("P3")
 def test_two_distributions_of_one_name_are_refused_by_both_names(site):
     site("one", "raise RuntimeError('imported')")
     site("one", "raise RuntimeError('imported')", distribution="gan-other")
@@ -119,6 +124,7 @@ def test_two_distributions_of_one_name_are_refused_by_both_names(site):
         plugins.require("one")
 
 
+@pytest.mark.rule("P3")
 @pytest.mark.parametrize(
     ("extra", "reason"),
     [
@@ -149,3 +155,19 @@ def test_listing_plugins_stays_light():
     code += "print(sorted({'torch', 'numpy', 'pydantic', 'pluggy', 'yaml'} & set(sys.modules)))"
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=Path.cwd())
     assert run.stdout.strip() == "[]", run.stdout + run.stderr
+
+
+@pytest.mark.rule("S3")
+@pytest.mark.parametrize("key", ["plugin", "architecture", "loss"])
+@pytest.mark.parametrize("name", ["os:system", "gan.losses:Hinge", "../hinge", "builtins.eval"])
+def test_a_recipe_names_entries_and_never_code(key, name):
+    """A module path in place of a name is a name that nobody offers."""
+    from gan.resolve import look_up
+    from gan.testing import toy
+
+    plugins = Plugins()
+    plugins.register("toy", toy)
+    values = {"plugin": "toy", "architecture": "mlp", "loss": "hinge", key: name}
+    with pytest.raises(UnknownName) as caught:
+        look_up(values, plugins)
+    assert caught.value.name == name

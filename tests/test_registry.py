@@ -10,6 +10,7 @@ import pytest
 from gan import registry
 from gan.errors import BadData
 
+pytestmark = pytest.mark.rule("S5")
 GOOD = """\
 format: 1
 version: 3

@@ -19,7 +19,7 @@ from gan import recipe as recipes
 from gan.checkpoint import Checkpoint, Checkpoints
 from gan.contracts import MetricValue, Samples
 from gan.data import Order, Pack
-from gan.device import choose, leave
+from gan.device import choose, leave, out_of_memory
 from gan.draws import derive
 from gan.errors import BadData, CheckpointError, GanError, PluginError
 from gan.evaluator import Evaluator
@@ -28,7 +28,7 @@ from gan.judge import RECEIPTS
 from gan.measuring import generate
 from gan.model import Model
 from gan.plots import plot_training
-from gan.plugins import Plugins
+from gan.plugins import Owned, Plugins
 from gan.receipts import Receipt, value_from_json, write_receipts
 from gan.recovery import Recovery
 from gan.report import Reporter, markdown_table
@@ -401,13 +401,27 @@ class _Session:
     def _preview(self) -> None:
         path = self.run.previews / f"samples-{self.trainer.samples:09d}.png"
         samples = self._generate(PREVIEW_SAMPLES, derive(self.recipe.seed, "preview"))
-        _write_picture(self.modality.preview(samples), path)
+        with self._work_of(self.parts.modality, "preview"):
+            _write_picture(self.modality.preview(samples), path)
         self.reporter.preview(path)
 
     def _generate(self, count: int, seed: int) -> Samples:
         """Samples with the averaged weights; what the architecture works on is taken from real samples."""
-        with self.trainer.sampling():
+        with self._work_of(self.parts.architecture, "generate"), self.trainer.sampling():
             return generate(self.model, self.real_rows, count, seed)
+
+    @contextlib.contextmanager
+    def _work_of(self, owned: Owned, what: str) -> Iterator[None]:
+        """What a plugin raises in the body is told as its mistake: whose, in what, and where the training stands."""
+        try:
+            yield
+        except (GanError, OSError, MemoryError):
+            raise
+        except Exception as error:
+            if out_of_memory(error):
+                raise
+            place = f"{owned.info.name}/{owned.entry.name}, {what} at {self.trainer.samples:,} samples"
+            raise PluginError(owned.info.name, f"{place}: {type(error).__name__}: {error}") from error
 
     def _finish(self, untrained: list[MetricValue]) -> Result:
         """Artefacts, metrics, pictures and the model card; the result is written when all else is on the disk."""
@@ -418,9 +432,12 @@ class _Session:
             return _result_from(json.loads(result_file.read_text()))
         count = self.recipe.evaluation.artefacts
         samples = self._generate(count, self.recipe.seed) if count else {}
-        artefacts = self.model.write(samples, run.samples) if count else []
+        with self._work_of(self.parts.modality, "write"):
+            artefacts = self.model.write(samples, run.samples) if count else []
         pictures = [run.samples / "preview.png"]
-        _write_picture(self.modality.preview(self._generate(PREVIEW_SAMPLES, self.recipe.seed)), pictures[0])
+        wall = self._generate(PREVIEW_SAMPLES, self.recipe.seed)
+        with self._work_of(self.parts.modality, "preview"):
+            _write_picture(self.modality.preview(wall), pictures[0])
         pictures.append(plot_training(run.metrics, run.path / "training.png"))
         receipts = self.evaluator.receipts(run)
         write_receipts(receipts, run.evaluation / RECEIPTS)

@@ -1,0 +1,104 @@
+"""Writes docs/plugins/reference.md from the source: every hook, entry and contract, with signatures and docstrings.
+
+    python docs/make_plugin_reference.py
+
+`tests/test_plugin_docs.py` fails when the page is not what this writes.
+"""
+
+from __future__ import annotations
+
+import ast
+import inspect
+from collections.abc import Iterator
+from pathlib import Path
+
+ROOT = Path(__file__).parents[1]
+PAGE = ROOT / "docs" / "plugins" / "reference.md"
+CORE = ROOT / "core" / "gan"
+
+HEAD = """# Reference of hooks and contracts
+
+Generated from the source by `docs/make_plugin_reference.py`; do not edit.
+
+A plugin's entry module implements hooks, marked with `gan.hookspecs.hookimpl`. A hook gives entries; an entry names its
+target as text, and the target keeps a contract.
+"""
+
+SECTIONS = {
+    "Entries": (
+        "contracts.py",
+        "Entry ModalityEntry ArchitectureEntry LossEntry PenaltyEntry MetricEntry ExtractorEntry DatasetEntry "
+        "RecipeEntry",
+    ),
+    "Contracts": (
+        "contracts.py",
+        "Field Modality Request Architecture ConditionalOnInput LatentSpace Loss Critic Penalty Metric MetricValue "
+        "FeatureMetric Features Extractor Download",
+    ),
+    "The game": ("game.py", "Optimizer Player Batch Turn Phase adversarial_turns"),
+    "Random numbers": ("draws.py", "Draws"),
+    "Files": ("source.py", "SourceFile"),
+    "Errors": ("errors.py", "GanError UsageError BadData"),
+    "For tests": ("testing/checking.py", "check_plugin Report"),
+}
+
+
+def page() -> str:
+    """The whole page."""
+    parts = [HEAD, "## Hooks\n"]
+    parts += [_function(node, "hookspecs") for node in _top("hookspecs.py") if isinstance(node, ast.FunctionDef)]
+    for title, (file, names) in SECTIONS.items():
+        module = "gan." + file.removesuffix(".py").replace("/", ".")
+        nodes = {node.name: node for node in _top(file) if isinstance(node, (ast.ClassDef, ast.FunctionDef))}
+        parts.append(f"## {title}\n\nOf `{module}`.\n")
+        for name in names.split():
+            node = nodes[name]
+            parts.append(_class(node) if isinstance(node, ast.ClassDef) else _function(node))
+    return "\n".join(parts).rstrip() + "\n"
+
+
+def _top(file: str) -> list[ast.stmt]:
+    return ast.parse((CORE / file).read_text(encoding="utf-8")).body
+
+
+def _function(node: ast.FunctionDef, module: str = "") -> str:
+    hook = module == "hookspecs"
+    title = f"### {node.name}\n\n" if hook or not module else ""
+    return f"{title}```python\n{_signature(node)}\n```\n\n{_said(node)}\n"
+
+
+def _class(node: ast.ClassDef) -> str:
+    bases = [ast.unparse(base) for base in node.bases if ast.unparse(base) not in ("ABC", "Protocol")]
+    lines = [f"### {node.name}" + (f" ({', '.join(bases)})" if bases else ""), "", _said(node), ""]
+    for statement, following in _pairs(node.body):
+        if isinstance(statement, ast.AnnAssign) and isinstance(statement.target, ast.Name):
+            default = f" = {ast.unparse(statement.value)}" if statement.value is not None else ""
+            said = ""
+            if isinstance(following, ast.Expr) and isinstance(following.value, ast.Constant):
+                said = ": " + " ".join(inspect.cleandoc(str(following.value.value)).split())
+            lines.append(f"* `{statement.target.id}: {ast.unparse(statement.annotation)}{default}`{said}")
+        elif isinstance(statement, ast.FunctionDef) and (
+            not statement.name.startswith("_") or statement.name == "__call__"
+        ):
+            said = " ".join(_said(statement).split())
+            lines.append(f"* `{_signature(statement)}`: {said}" if said else f"* `{_signature(statement)}`")
+    return "\n".join(lines) + "\n"
+
+
+def _signature(node: ast.FunctionDef) -> str:
+    result = f" -> {ast.unparse(node.returns)}" if node.returns is not None else ""
+    kind = "property " if any(ast.unparse(d) == "property" for d in node.decorator_list) else "def "
+    return f"{kind}{node.name}({ast.unparse(node.args)}){result}"
+
+
+def _said(node: ast.FunctionDef | ast.ClassDef) -> str:
+    return ast.get_docstring(node) or ""
+
+
+def _pairs(body: list[ast.stmt]) -> Iterator[tuple[ast.stmt, ast.stmt | None]]:
+    for number, statement in enumerate(body):
+        yield statement, body[number + 1] if number + 1 < len(body) else None
+
+
+if __name__ == "__main__":
+    PAGE.write_text(page(), encoding="utf-8")
