@@ -70,7 +70,19 @@ def gan_architectures() -> Iterator[ArchitectureEntry]:
 
 @hookimpl
 def gan_metrics() -> Iterator[MetricEntry]:
-    """How near translations are to their true partners, and to themselves after there and back."""
+    """What needs no network: sets of pictures against each other, and translations against their true partners."""
+    yield MetricEntry(
+        name="swd",
+        summary="Sliced Wasserstein distance of patches on the levels of a pyramid, times 1,000; lower is better",
+        target="gan_image.sets:SlicedWasserstein",
+        modality="image",
+    )
+    yield MetricEntry(
+        name="ms-ssim",
+        summary="How alike pictures of one set are, from 11 pixels on; more than the real ones is less variety",
+        target="gan_image.sets:MultiScaleSSIM",
+        modality="image",
+    )
     yield MetricEntry(
         name="l1",
         summary="Mean absolute difference of a translation from its true partner",

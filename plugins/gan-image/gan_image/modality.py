@@ -73,6 +73,7 @@ class ImageModality(Modality):
     Config = ImageConfig
     Options = ImageOptions
     suffixes = (*PICTURES, *IDX)
+    metrics = ("swd", "kid[raw]", "precision-recall[raw]")
 
     # ------------------------------------------------------------------ what the data are
 

@@ -210,7 +210,7 @@ class StopAt(Reporter):
         self.samples = samples
 
     def saved(self, path: Path, samples: int) -> None:
-        if samples == self.samples:
+        if self.samples and samples == self.samples:
             os.kill(os.getpid(), signal.SIGTERM)
 
 
