@@ -4,7 +4,7 @@
 
 Both train the recipe `dcgan-32` (width 32, batch 64, fp32) on the same random pictures with torch's fused Adam. The
 bare loop is what one would write by hand: its discriminator is frozen while the generator learns, it averages nothing
-and reports nothing. The last figure is the trainer's own time: an iteration of two turns of two players of one number each.
+and reports nothing. The last figure is the time of the trainer itself: an iteration of two players of one number each.
 """
 
 from __future__ import annotations
