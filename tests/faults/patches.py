@@ -1,8 +1,9 @@
-"""What a life of a fault test does to itself first: losses that are not numbers, memory that runs out, slow steps."""
+"""What a life of a fault test does to itself first: losses that are not numbers, memory that runs out, signals."""
 
 from __future__ import annotations
 
-import time
+import os
+import signal
 
 import torch
 from gan.trainer import Trainer
@@ -18,11 +19,13 @@ def _before_objective(act):
     Trainer._objective = objective
 
 
-def slow_steps():
-    """Every update takes 50 ms, so that a signal meets a training."""
+def signal_in_a_step():
+    """SIGTERM arrives in the middle of an update at 24 samples, and a second one right behind it."""
 
     def act(trainer, turn, batch, total):
-        time.sleep(0.05)
+        if trainer.samples == 24:
+            os.kill(os.getpid(), signal.SIGTERM)
+            os.kill(os.getpid(), signal.SIGTERM)
         return total
 
     _before_objective(act)
@@ -148,7 +151,7 @@ def wild_habits():
 
     def on_tick(self, tick):
         self._preview()
-        self._measure()
+        self.evaluator.receipts(self.run)
         torch.rand(7)
         original(self, tick)
         (self.run.previews / f"samples-{tick.samples:09d}.png").unlink(missing_ok=True)

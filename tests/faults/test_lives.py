@@ -28,26 +28,18 @@ def half_done(runs):
 
 
 @pytest.mark.rule("R4", "R5")
-def test_a_signal_saves_and_stops_with_75(toy):
-    """SIGTERM in the training: the step ends, the state is saved, and the life after it goes on from exactly there."""
-    stopped_inside = 0
-    for seconds in (1.0, 1.5):
-        run = toy.new()
-        life = toy.start(run, patch="gan_faults_patches:slow_steps", stop_after=seconds)
-        assert life.code == 75, (life.code, life.errors)
-        if life.started_from < 0:
-            continue
-        stopped_inside += life.saved > 0
-        where = re.search(r"stopped by SIGTERM and saved at (\d+) samples; go on with: gan resume", life.errors)
-        if where:
-            assert newest(run) == int(where[1]) == life.saved
-        manifest = json.loads((run / "manifest.json").read_text())
-        assert manifest["exit"] == "stopped by SIGTERM"
-        life = toy.go_on(run)
-        assert life.code == 0, life.errors
-        found = final_state(run)
-        assert [name for name in toy.reference if found.get(name) != toy.reference[name]] == []
-    assert stopped_inside > 0
+def test_a_signal_saves_and_stops_with_75(runs):
+    """SIGTERM in a step at 24 samples: the step ends, the state at 32 is saved, the next life goes on from there."""
+    run = runs.new()
+    life = runs.start(run, patch="gan_faults_patches:signal_in_a_step")
+    assert life.code == 75, (life.code, life.errors)
+    where = re.search(r"stopped by SIGTERM and saved at (\d+) samples; go on with: gan resume", life.errors)
+    assert int(where[1]) == newest(run) == life.saved == 32
+    assert json.loads((run / "manifest.json").read_text())["exit"] == "stopped by SIGTERM"
+    life = runs.go_on(run)
+    assert (life.code, life.started_from) == (0, 32), life.errors
+    found = final_state(run)
+    assert [name for name in runs.reference if found.get(name) != runs.reference[name]] == []
 
 
 @pytest.mark.rule("R4", "R5")

@@ -19,7 +19,6 @@ import shutil
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -96,12 +95,11 @@ class FaultyProcess:
         at: int = 0,
         log: Path | None = None,
         patch: str = "",
-        stop_after: float = 0.0,
     ) -> Life:
         """One life of ``gan ARGUMENTS --json``.
 
         `mode` is one of `MODES`, for the folder `root`, from its call number `at` on. `patch` names a function
-        ``"module:name"`` that is called in the fork first. After `stop_after` seconds the life gets SIGTERM.
+        ``"module:name"`` that is called in the fork first.
         """
         out = self.work / "life"
         request = {
@@ -112,7 +110,6 @@ class FaultyProcess:
             "log": str(log or ""),
             "out": str(out),
             "patch": patch,
-            "stop_after": stop_after,
         }
         assert self._process.stdin is not None
         assert self._process.stdout is not None
@@ -155,9 +152,6 @@ def _serve() -> None:
         child = os.fork()
         if child == 0:
             _live(request, cli.main)
-        if request["stop_after"]:
-            time.sleep(request["stop_after"])
-            os.kill(child, signal.SIGTERM)
         _, status = os.waitpid(child, 0)
         count = Path(request["out"] + ".count").read_text()
         answer = {"code": os.waitstatus_to_exitcode(status), "operations": int(count or 0)}

@@ -149,7 +149,7 @@ class Music(contracts.Modality):
     Config = MusicConfig
     Options = MusicOptions
     suffixes = (".mid", ".midi", ".kar", ".musicxml", ".mxl", ".xml", ".abc", ".json")
-    metrics = ("music-statistics",)
+    metrics = ("music-statistics", "fid[phrases]")
 
     def __init__(self, config: BaseModel, facts: Mapping[str, Any] | None = None) -> None:
         super().__init__(config, facts)

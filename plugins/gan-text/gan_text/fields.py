@@ -30,7 +30,9 @@ def token_fields(
     """The fields of texts of at most `length` tokens out of `words`; the shortest has `shortest`."""
     dtype: Any = "int16" if words <= 1 << 15 else "int32"
     return {
-        "tokens": TokenField((length,), dtype, 0, words - 1, "number of a word in the vocabulary", True, encode),
+        "tokens": TokenField(
+            (length,), dtype, 0, words - 1, "number of a word in the vocabulary", longer=True, encode=encode
+        ),
         "length": Field((), "int32", shortest, length, "tokens that belong to the text"),
     }
 
