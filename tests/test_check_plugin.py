@@ -134,7 +134,6 @@ BROKEN = {  # (check, part of the reason, code that breaks it)
     "penalty that is a mean": ("arithmetic", "not 5 finite values", "class Penalty(R1):\n    def __call__(self, *a): return super().__call__(*a).mean()"),
     "metric at random": ("on known input", "another value", "class Modes(RingModes):\n    def compute(self, g, r, m): return [MetricValue('x', float(np.random.rand()))]"),
     "metric without a number": ("on known input", "not finite", "class Modes(RingModes):\n    def compute(self, g, r, m): return [MetricValue('x', float('nan'))]"),
-    "metric of two minds": ("on known input", "as generated and", "class Modes(RingModes):\n    def compute(self, g, r, m): return [MetricValue('x', 1., real=2.)]"),
 }  # fmt: skip
 
 

@@ -66,7 +66,7 @@ def main() -> None:
     plugins = Plugins.installed()
     with tempfile.TemporaryDirectory() as temporary:
         folder, _, _ = digits(Path(temporary))
-        fixed = ["modality.fit=stretch", "training.samples=100000000", "training.device=cpu", "training.tick=20000"]
+        fixed = ["modality.fit=stretch", "training.device=cpu", "training.tick=20000"]
 
         def opened(part: str):
             settings = [*fixed, f"data.source={folder / part}", *arguments.set]
@@ -78,7 +78,7 @@ def main() -> None:
         modality = parts.modality_class(parts.modality_config, pack.facts)
         game = build_game(parts, modality.fields)
         order = Order(len(pack), parts.recipe.seed)
-        device = choose("cpu", "fp32")
+        device = choose("cpu", parts.recipe.training.precision)
         trainer = Trainer(
             game.architecture, game.players, game.phases, pack, order, parts.recipe.training, parts.recipe.seed, device
         )

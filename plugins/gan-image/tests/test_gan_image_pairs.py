@@ -18,6 +18,7 @@ from gan.data import open_pack
 from gan.errors import BadData, Stopped
 from gan.report import Reporter
 from gan.source import Companion, list_source
+from gan.trainer import Tick
 from gan_image.metrics import L1, PSNR, SSIM, CycleError, l1, psnr, ssim
 from gan_image.modality import ImageConfig, ImageModality
 from PIL import Image
@@ -204,13 +205,13 @@ def test_a_tile_shows_source_translation_and_what_came_back():
 
 
 class StopAt(Reporter):
-    """Asks the run to stop, as a user would, when a checkpoint of so many samples was saved."""
+    """Asks the run to stop, as a user would, at the tick of so many samples."""
 
     def __init__(self, samples: int) -> None:
         self.samples = samples
 
-    def saved(self, path: Path, samples: int) -> None:
-        if self.samples and samples == self.samples:
+    def tick(self, tick: Tick) -> None:
+        if tick.samples == self.samples:
             os.kill(os.getpid(), signal.SIGTERM)
 
 

@@ -149,7 +149,7 @@ class Music(contracts.Modality):
     Config = MusicConfig
     Options = MusicOptions
     suffixes = (".mid", ".midi", ".kar", ".musicxml", ".mxl", ".xml", ".abc", ".json")
-    metrics = ("music-statistics",)
+    metrics = ("music-statistics", "fid[phrases]")
 
     def __init__(self, config: BaseModel, facts: Mapping[str, Any] | None = None) -> None:
         super().__init__(config, facts)
@@ -163,7 +163,7 @@ class Music(contracts.Modality):
         """``roll``: ``(tracks, bars, steps of a bar, pitches)``, true where a note sounds (drums: where one is
         struck)."""
         shape = (len(self.tracks), self.config.bars, self.steps, self.config.pitches)
-        return {"roll": contracts.Field(shape, "bool", 0, 1, "note on")}
+        return {"roll": contracts.Field(shape, "bool", 0, 1, "note on", longer=True, longer_axis=1)}
 
     # reading
 

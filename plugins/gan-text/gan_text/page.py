@@ -11,7 +11,7 @@ from PIL import Image, ImageDraw, ImageFont
 WIDTH = 960
 MARGIN = 24
 SIZE = 15
-COLUMNS = 104
+COLUMNS = 96
 LINES = 6
 """Most lines that one text gets."""
 PAPER, INK, GREY = (253, 252, 248), (32, 32, 36), (150, 150, 158)

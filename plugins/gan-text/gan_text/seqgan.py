@@ -123,6 +123,11 @@ class SeqGAN(nn.Module):
         policy_rate: float = Field(
             1.0, gt=0, description="Step size of the policy gradient, in units of the optimiser's lr."
         )
+        likelihood: float = Field(
+            0.0,
+            ge=0,
+            description="Weight of the real texts' nats a token beside the policy gradient; 0: off, as published.",
+        )
         sequences: int = Field(1, gt=0, description="Sequences in a generator's update, per real sample of the batch.")
         negatives: int = Field(10_000, gt=0, description="Generated sequences in one set for the discriminator.")
         renew: int = Field(
@@ -229,7 +234,10 @@ class SeqGAN(nn.Module):
         # a sum, not a mean: processes and parts of a batch are averaged, which `total / count` undoes
         objective = self.generator.weighted_nll(tokens, advantage * mask) * (batch.draws.total / batch.count)
         spread = torch.where(mask.sum(0) > 1, rewards.std(0), torch.zeros_like(rewards[0])).mean()
-        return {"loss": objective, "_reward": (rewards * mask).sum() / mask.sum(), "_reward_spread": spread}
+        terms = {"loss": objective}
+        if config.likelihood:
+            terms["nll"] = config.likelihood * likelihood_terms(self.generator, batch, self.ends)["nll"]
+        return terms | {"_reward": (rewards * mask).sum() / mask.sum(), "_reward_spread": spread}
 
     @torch.no_grad()
     def rewards(self, loss: Loss, tokens: Tensor, uniforms: Tensor, real: Tensor | None = None) -> Tensor:

@@ -6,6 +6,7 @@ import copy
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,14 +15,16 @@ from torch import Tensor
 
 from gan.contracts import ConditionalOnInput, Field, LatentSpace, Request, Samples
 from gan.data import Order
+from gan.datasets import prepare_dataset
 from gan.device import Device
 from gan.draws import SeededDraws
+from gan.errors import BadData, UsageError
 from gan.model import check_samples
 from gan.recipe import with_settings
 from gan.report import Reporter
 from gan.resolve import Game, Parts, build_game, look_up, recipe_values
 from gan.testing.kit import Failed, Kit, Noted, Skipped
-from gan.testing.kit.modalities import Subject, check_sample, read_samples, read_subject
+from gan.testing.kit.modalities import check_sample, read_samples, read_subject, some_files, stacked
 from gan.trainer import Tick, Trainer
 
 BATCH = 4
@@ -31,17 +34,27 @@ TOLERANCE = 1e-3
 
 
 class Rows:
-    """Samples in memory, as the trainer takes them."""
+    """Samples in memory, as the trainer takes them: as many of every field."""
 
-    def __init__(self, samples: Samples) -> None:
+    def __init__(self, samples: Samples, fields: Mapping[str, Field]) -> None:
         self.samples = samples
+        self.groups = list(dict.fromkeys(spec.group for spec in fields.values()))
+        self.fields = fields
 
     def __len__(self) -> int:
         return len(next(iter(self.samples.values())))
 
+    @property
+    def sizes(self) -> list[int]:
+        """Samples of each group of fields."""
+        return [len(self)] * len(self.groups)
+
     def take(self, indices: np.ndarray[Any, Any]) -> Samples:
-        """The samples at `indices`."""
-        return {name: values[indices] for name, values in self.samples.items()}
+        """The samples at `indices`, ``(n,)`` or ``(n, groups)``."""
+        columns = {
+            group: indices if indices.ndim == 1 else indices[:, number] for number, group in enumerate(self.groups)
+        }
+        return {name: values[columns[self.fields[name].group]] for name, values in self.samples.items()}
 
 
 @dataclass
@@ -50,7 +63,6 @@ class Played:
 
     kit: Kit
     values: dict[str, Any]
-    subject: Subject
     modality: Any
     rows: Rows
 
@@ -63,7 +75,7 @@ class Played:
         game = build_game(parts, self.modality.fields)
         training = parts.recipe.training
         place = Device(torch.device("cpu"), torch.float32)
-        order = Order(len(self.rows), parts.recipe.seed)
+        order = Order(self.rows.sizes, parts.recipe.seed)
         return Trainer(
             game.architecture, game.players, game.phases, self.rows, order, training, parts.recipe.seed, place
         )
@@ -105,33 +117,47 @@ def _play(kit: Kit, owned: Any) -> Played:
     values["evaluation"] = {"metrics": [], "samples": 4, "artefacts": 2}
     values.pop("phases", None)
     parts = look_up(values, kit.plugins)
-    subject = read_subject(kit, parts.modality)
-    if subject is None:
-        raise Failed(f"the kind of data '{owned.entry.modality}' could not be read")
-    modality, samples = _samples(parts, subject)
-    played = Played(kit, values, subject, modality, Rows(samples))
+    source = _source(kit, parts)
+    try:
+        modality, samples = _samples(parts, source, batch)
+    except (BadData, UsageError) as error:
+        raise Skipped(f"its recipe wants other data than the default ones: {error}") from None
+    played = Played(kit, values, modality, Rows(samples, modality.fields))
     game = build_game(played.parts(), modality.fields)
     lengths = {
         phase.name: {"samples": ITERATIONS * batch * max(turn.repeats for turn in phase.turns)} for phase in game.phases
     }
     values["phases"] = lengths
-    values["data"] = {"source": str(subject.source)}
+    values["data"] = {"source": str(source)}
     return played
 
 
-def _samples(parts: Parts, subject: Subject) -> tuple[Any, Samples]:
-    """(modality, samples) as the recipe's own settings of the modality read the subject's files."""
+def _source(kit: Kit, parts: Parts) -> Path:
+    """Some files of the data that the recipe names, or of the default data where those need a download."""
+    name = parts.recipe.data.source
+    owned = parts.modality
+    if name != owned.entry.dataset:
+        chosen = kit.plugins.find("gan_datasets", str(name), prefer=kit.plugin)
+        if chosen.entry.download in ("", "none"):
+            whole = prepare_dataset(chosen, kit.plugins)
+            return some_files(whole, parts.modality_class.suffixes, kit.folder / f"data-{name}")
+    subject = read_subject(kit, owned)
+    if subject is None:
+        raise Failed(f"the kind of data '{owned.entry.name}' could not be read")
+    return subject.source
+
+
+def _samples(parts: Parts, source: Path, batch: int) -> tuple[Any, Samples]:
+    """(modality, samples) as the recipe's own settings of the modality read the files."""
     from gan.source import list_source
 
-    files = list_source(subject.source, parts.modality_class.suffixes).files
+    files = list_source(source, parts.modality_class.suffixes).files
     facts = parts.modality_class(parts.modality_config).survey(files)
     modality = parts.modality_class(parts.modality_config, facts)
     samples = read_samples(modality, files)
     for sample in samples:
         check_sample(sample, modality.fields)
-    count = max(2 * BATCH, len(samples))
-    chosen = [samples[index % len(samples)] for index in range(count)]
-    return modality, {name: np.stack([sample[name] for sample in chosen]) for name in modality.fields}
+    return modality, stacked(samples, modality.fields, max(2 * batch, len(samples)))
 
 
 def _game(played: Played) -> Game:

@@ -10,6 +10,7 @@ import torch
 
 from gan.contracts import Features, MetricValue
 from gan.draws import StepDraws
+from gan.errors import BadData, UsageError
 from gan.testing.kit import Failed, Kit, Skipped
 from gan.testing.kit.modalities import Subject, read_subject
 
@@ -28,7 +29,11 @@ def check_arithmetic(kit: Kit) -> None:
             if owned.entry.on_features:
                 _check_feature_metric(metric)
             else:
-                _check_metric(metric, _subject(kit, owned.entry.modality))
+                subject = _subject(kit, owned.entry.modality)
+                try:
+                    _check_metric(metric, subject)
+                except (BadData, UsageError) as error:
+                    raise Skipped(f"the default data do not suit it: {error}") from error
     for owned in kit.offered("gan_extractors"):
         with kit.check("on known input", f"extractor {owned.entry.name}"):
             if owned.entry.weights != "none":
@@ -116,11 +121,6 @@ def _check_metric(metric: Any, subject: Subject) -> None:
         raise Failed("the same samples give another value")
     if any(not np.array_equal(samples[name], kept[name]) for name in samples):
         raise Failed("it changes the samples")
-    for value in values:
-        if value.real is not None and not math.isclose(value.value, value.real, rel_tol=1e-6, abs_tol=1e-9):
-            raise Failed(
-                f"'{value.name}' of the real samples is {value.value:g} as generated and {value.real:g} as real"
-            )
 
 
 def _check_feature_metric(metric: Any) -> None:

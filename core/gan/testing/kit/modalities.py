@@ -40,8 +40,7 @@ class Subject:
 
     def stacked(self, count: int) -> Samples:
         """`count` samples with a leading axis, from the front again where there are fewer."""
-        chosen = [self.samples[index % len(self.samples)] for index in range(count)]
-        return {name: np.stack([sample[name] for sample in chosen]) for name in self.fields}
+        return stacked(self.samples, self.fields, count)
 
 
 def check_modalities(kit: Kit) -> None:
@@ -80,7 +79,7 @@ def read_subject(kit: Kit, owned: Any) -> Subject | None:
 
         modality_class = kit.plugins.load(owned)
         whole = prepare_dataset(kit.plugins.find("gan_datasets", owned.entry.dataset, prefer=kit.plugin), kit.plugins)
-        source = _some_files(whole, modality_class.suffixes, kit.folder / f"data-{name}")
+        source = some_files(whole, modality_class.suffixes, kit.folder / f"data-{name}")
         files = list_source(source, modality_class.suffixes).files
         if not files:
             raise Failed(f"the data set '{owned.entry.dataset}' holds no file ending in {modality_class.suffixes}")
@@ -97,11 +96,29 @@ def read_subject(kit: Kit, owned: Any) -> Subject | None:
     return found
 
 
+def stacked(samples: Sequence[Sample], fields: dict[str, Field], count: int) -> Samples:
+    """`count` rows of every field, from the front again where fewer samples have it (a sample of unpaired data has the
+    fields of one group)."""
+    rows = {}
+    for name in fields:
+        values = [sample[name] for sample in samples if name in sample]
+        if not values:
+            raise Failed(f"no sample of the data that were looked at has the field '{name}'")
+        rows[name] = np.stack([values[index % len(values)] for index in range(count)])
+    return rows
+
+
 def check_sample(sample: Sample, fields: dict[str, Field]) -> None:
     """Names, shapes, dtypes and ranges of one sample."""
-    if set(sample) != set(fields):
-        raise Failed(f"a sample has the fields {sorted(sample)}, `fields` promises {sorted(fields)}")
+    groups: dict[str, set[str]] = {}
     for name, spec in fields.items():
+        groups.setdefault(spec.group, set()).add(name)
+    if set(sample) not in groups.values():
+        promised = " or ".join(str(sorted(names)) for names in groups.values())
+        raise Failed(f"a sample has the fields {sorted(sample)}, `fields` promises {promised}")
+    for name, spec in fields.items():
+        if name not in sample:
+            continue
         values = np.asarray(sample[name])
         if values.shape != spec.shape or values.dtype != np.dtype(spec.dtype):
             raise Failed(f"'{name}' is {values.shape} {values.dtype}, `fields` promises {spec.shape} {spec.dtype}")
@@ -111,7 +128,7 @@ def check_sample(sample: Sample, fields: dict[str, Field]) -> None:
             )
 
 
-def _some_files(whole: Path, suffixes: Sequence[str], target: Path) -> Path:
+def some_files(whole: Path, suffixes: Sequence[str], target: Path) -> Path:
     """A folder with about `FILES` of the files, and every small file that is no sample (labels, lists)."""
     files = list_source(whole, suffixes).files
     if len(files) <= FILES:
@@ -140,7 +157,7 @@ def read_samples(modality: Any, files: Sequence[SourceFile]) -> list[Sample]:
         except BadData as error:
             bad.append(str(error))
     if not samples and bad:
-        raise Failed(f"no file of the default data can be read: {bad[0]}")
+        raise BadData(f"no file of the data can be read: {bad[0]}")
     return samples
 
 

@@ -1,0 +1,87 @@
+"""What a run on an oracle reached: NLL-oracle, likelihood of fresh oracle samples and variety at its checkpoints.
+
+    python benchmarks/text/curve.py RUN WEIGHTS.npz [--out FILE]
+
+Each checkpoint writes 2,000 sequences with its own random numbers; NLL-gen is over 2,000 fresh sequences of the oracle.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+
+import torch
+from gan_text.bleu import Corpus, distinct, self_bleu
+from gan_text.lstm import LSTMGenerator
+from gan_text.oracle import load_oracle, nll_oracle, oracle_samples
+from machine import machine
+from safetensors.torch import load_file
+
+COUNT, LENGTH = 2000, 20
+
+
+def generator_of(checkpoint):
+    weights = {}
+    for file in checkpoint.rglob("*.safetensors"):
+        for name, value in load_file(file).items():
+            if "generator." in name and "optimizer" not in file.name:
+                weights[name.rsplit("generator.", 1)[1]] = value
+    words, embedding = weights["embedding"].shape
+    made = LSTMGenerator(words, embedding, len(weights["output_weight"]))
+    made.load_state_dict(weights)
+    return made.requires_grad_(False)
+
+
+def main():
+    parser = argparse.ArgumentParser()
+    parser.add_argument("run", type=Path)
+    parser.add_argument("weights", type=Path)
+    parser.add_argument("--last", type=int, default=0, help="only so many checkpoints; 0: all")
+    parser.add_argument("--out", type=Path)
+    options = parser.parse_args()
+    torch.set_num_threads(1)
+    oracle = load_oracle(options.weights)
+    fresh = torch.from_numpy(oracle_samples(oracle, COUNT, LENGTH, 99))
+    phases = {}
+    for line in (options.run / "metrics.jsonl").read_text().splitlines():
+        record = json.loads(line)
+        phases[record["samples"]] = record["phase"]
+    rows = []
+    for checkpoint in sorted((options.run / "checkpoints").glob("samples-*"))[-options.last :]:
+        samples = int(checkpoint.name.removeprefix("samples-"))
+        generator = generator_of(checkpoint)
+        uniforms = torch.rand(COUNT, LENGTH, generator=torch.Generator().manual_seed(samples))
+        with torch.no_grad():
+            tokens = generator.sample(uniforms)
+            own = nll_oracle(oracle, tokens)
+            foreign = torch.cat([generator.nll(part) for part in fresh.split(500)]).mean()
+        corpus = Corpus.padded(tokens.numpy(), torch.full((COUNT,), LENGTH).numpy())
+        rows.append(
+            {
+                "samples": samples,
+                "phase": phases.get(samples, ""),
+                "nll_oracle": round(float(own.mean()), 3),
+                "error": round(float(own.std() / COUNT**0.5), 3),
+                "nll_gen": round(float(foreign), 3),
+                "distinct_2": round(distinct(corpus, (2,))[2], 3),
+                "self_bleu_2": round(float(self_bleu(corpus, (2,))[2].mean()), 3),
+            }
+        )
+        print(rows[-1], flush=True)
+    real = Corpus.padded(fresh.numpy(), torch.full((COUNT,), LENGTH).numpy())
+    result = {
+        "checkpoints": rows,
+        "oracle": {
+            "nll_oracle": round(float(nll_oracle(oracle, fresh).mean()), 3),
+            "distinct_2": round(distinct(real, (2,))[2], 3),
+            "self_bleu_2": round(float(self_bleu(real, (2,))[2].mean()), 3),
+        },
+        "machine": machine(),
+    }
+    if options.out:
+        options.out.write_text(json.dumps(result, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()
