@@ -166,7 +166,9 @@ class Field:
     """Fields of one group come together in a sample. Unpaired data have several: a sample that `Modality.read` gives
     then holds the fields of one group, and training draws every group in an order of its own."""
     longer: bool = False
-    """Whether a generator that is asked to may make the first axis longer than `shape` says (a longer text)."""
+    """Whether a generator that is asked to may make `longer_axis` longer than `shape` says (a longer text)."""
+    longer_axis: int = 0
+    """The axis of `shape` that `longer` speaks of (the bars of a piano roll)."""
 
 
 class Modality(ABC):

@@ -149,7 +149,7 @@ def check_samples(made: Mapping[str, Tensor], fields: Mapping[str, Field], count
         if name not in made:
             raise GanError(f"{who} returned no field '{name}'; the modality wants {', '.join(fields)}")
         tensor = made[name]
-        fits = _fits(tuple(tensor.shape), (count, *spec.shape), spec.longer)
+        fits = _fits(tuple(tensor.shape), (count, *spec.shape), spec.longer_axis + 1 if spec.longer else None)
         if not fits or tensor.dtype != getattr(torch, spec.dtype):
             raise GanError(
                 f"{who} returned '{name}' as {tuple(tensor.shape)} {str(tensor.dtype).removeprefix('torch.')}, "
@@ -157,9 +157,12 @@ def check_samples(made: Mapping[str, Tensor], fields: Mapping[str, Field], count
             )
 
 
-def _fits(shape: tuple[int, ...], wanted: tuple[int, ...], longer: bool) -> bool:
-    if longer and len(shape) == len(wanted) > 1:
-        return shape[:1] + shape[2:] == wanted[:1] + wanted[2:] and shape[1] >= wanted[1]
+def _fits(shape: tuple[int, ...], wanted: tuple[int, ...], longer: int | None) -> bool:
+    """Whether shapes are equal but for the axis `longer`, which may be longer; None: equal."""
+    if longer is not None and len(shape) == len(wanted) > longer:
+        before, after = longer, longer + 1
+        others = shape[:before] + shape[after:] == wanted[:before] + wanted[after:]
+        return others and shape[longer] >= wanted[longer]
     return shape == wanted
 
 

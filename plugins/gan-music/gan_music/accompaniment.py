@@ -204,6 +204,8 @@ class Accompaniment(nn.Module):
     def decode(self, latents: Tensor, request: Request) -> dict[str, Tensor]:
         """Accompaniments of given latents; drawing notes uses numbers that the latent itself seeds."""
         options = request.options if isinstance(request.options, MuseGANOptions) else MuseGANOptions()
+        if options.bars not in (None, self.shape.bars):
+            raise UsageError(f"an accompaniment has the {self.shape.bars} bars of what is given; leave --bars out")
         if request.given is None:
             raise UsageError("an accompaniment needs a phrase with the tracks to accompany")
         given = request.given["roll"][:, self.given]

@@ -163,7 +163,7 @@ class Music(contracts.Modality):
         """``roll``: ``(tracks, bars, steps of a bar, pitches)``, true where a note sounds (drums: where one is
         struck)."""
         shape = (len(self.tracks), self.config.bars, self.steps, self.config.pitches)
-        return {"roll": contracts.Field(shape, "bool", 0, 1, "note on")}
+        return {"roll": contracts.Field(shape, "bool", 0, 1, "note on", longer=True, longer_axis=1)}
 
     # reading
 

@@ -20,7 +20,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from gan.contracts import Field as DataField
@@ -76,6 +76,12 @@ class MuseGANOptions(BaseModel):
         gt=0,
         lt=1,
         description="Share of a phrase's cells that sound: the likeliest ones are taken. None: as trained.",
+    )
+    bars: int | None = Field(
+        None,
+        ge=1,
+        le=1024,
+        description="Length in bars, a multiple of a phrase's: phrases on the way from one latent to another, joined.",
     )
     truncation: float = Field(
         1.0, gt=0, le=1, description="Scale of the latent vectors; below 1 more typical and less varied."
@@ -380,13 +386,28 @@ class MuseGAN(nn.Module):
 
     def generate(self, count: int, rng: Draws, request: Request) -> dict[str, Tensor]:
         """``roll (count, track, bar, step, pitch)`` bool."""
-        return self.decode(self.latents(count, rng), request)
+        return in_phrases(self, self.shape.bars, count, rng, request)
 
     def decode(self, latents: Tensor, request: Request) -> dict[str, Tensor]:
         """The phrases of given latents; drawing notes uses numbers that the latent itself seeds."""
         options = request.options if isinstance(request.options, MuseGANOptions) else MuseGANOptions()
         logits = self.compose(latents * options.truncation)
         return {"roll": binarise(logits, options.binarisation or self.config.binarisation, options.density, latents)}
+
+
+def in_phrases(model: Any, bars: int, count: int, rng: Draws, request: Request) -> dict[str, Tensor]:
+    """One phrase of `bars` bars, or the wanted number of them: decoded at equal steps of the arc between two
+    latents, joined."""
+    begin = model.latents(count, rng)
+    wanted = getattr(request.options, "bars", None)
+    if wanted is None or wanted == bars:
+        return dict(model.decode(begin, request))
+    if wanted % bars:
+        raise UsageError(f"--bars {wanted} is no multiple of the {bars} bars of a phrase")
+    end, parts = model.latents(count, rng), wanted // bars
+    angles = [torch.tensor(torch.pi / 2 * part / (parts - 1)) for part in range(parts)]
+    rolls = [model.decode(begin * angle.cos() + end * angle.sin(), request)["roll"] for angle in angles]
+    return {"roll": torch.cat(rolls, 2)}
 
 
 def side_by_side(turns: tuple[Turn, ...]) -> Turn:

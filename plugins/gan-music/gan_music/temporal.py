@@ -33,7 +33,7 @@ from pydantic import Field
 from torch import Tensor, nn
 from torch.nn.functional import leaky_relu
 
-from gan_music.musegan import MuseGANOptions, bias_of, side_by_side
+from gan_music.musegan import MuseGANOptions, bias_of, in_phrases, side_by_side
 from gan_music.neurons import binarise
 
 
@@ -255,7 +255,7 @@ class TemporalMuseGAN(nn.Module):
 
     def generate(self, count: int, rng: Draws, request: Request) -> dict[str, Tensor]:
         """``roll (count, track, bar, step, pitch)`` bool."""
-        return self.decode(self.latents(count, rng), request)
+        return in_phrases(self, self.bars, count, rng, request)
 
     def decode(self, latents: Tensor, request: Request) -> dict[str, Tensor]:
         """The phrases of given latents; drawing notes uses numbers that the latent itself seeds."""

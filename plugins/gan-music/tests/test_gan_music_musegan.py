@@ -165,3 +165,14 @@ def test_impossible_shapes_are_told():
         build((3, 2, 16, 48), beats=5)
     with pytest.raises(UsageError, match="octaves"):
         build((3, 2, 16, 50))
+
+
+def test_longer_music_goes_from_one_latent_to_another():
+    model = build(composition="hybrid", binarisation="bernoulli").eval()
+    long = model.generate(2, SeededDraws.of(4, 0, 2, CPU), Request(MuseGANOptions(bars=6)))["roll"]
+    assert long.shape == (2, 3, 6, 16, 48)
+    short = model.generate(2, SeededDraws.of(4, 0, 2, CPU), Request())["roll"]
+    assert torch.equal(long[:, :, :2], short)
+    assert not torch.equal(long[:, :, 4:], short)
+    with pytest.raises(UsageError, match="multiple of the 2 bars"):
+        model.generate(2, SeededDraws.of(4, 0, 2, CPU), Request(MuseGANOptions(bars=5)))
