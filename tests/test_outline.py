@@ -56,6 +56,12 @@ READABLE = {
         def gan_losses():
             yield from LOSSES + [LossEntry(name="b", summary="s", target="m:B", paper="p")]
     """,
+    "list in a list": """
+        FIRST = (LossEntry(name="a", summary="s", target="m:A", paper="p"),)
+        @hookimpl
+        def gan_losses():
+            return [*FIRST, LossEntry(name="b", summary="s", target="m:B", paper="p")]
+    """,
 }
 
 

@@ -236,7 +236,12 @@ class _Reader:
             case ast.Name() if node.id in names:
                 return names[node.id]
             case ast.Tuple() | ast.List():
-                values = [self._value(item, names) for item in node.elts]
+                values: list[Any] = []
+                for item in node.elts:
+                    if isinstance(item, ast.Starred):
+                        values += self._items(item.value, names)
+                    else:
+                        values.append(self._value(item, names))
                 return tuple(values) if isinstance(node, ast.Tuple) else values
             case ast.Dict() if None not in node.keys:
                 keys = [self._value(key, names) for key in node.keys if key is not None]
