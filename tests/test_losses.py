@@ -125,3 +125,14 @@ def test_gradient_penalty_lies_between_real_and_fake():
     assert norms.min() >= 2
     assert norms.max() <= 6
     assert norms.std() > 0.5
+
+
+def test_penalties_are_computed_in_full_precision_under_autocast():
+    """Within bf16 autocast, where fakes come as bf16, the values are those of float32."""
+    critic = Linear([3.0, 0.0, 4.0])
+    real, fake = torch.randn(4, 3), torch.randn(4, 3)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        for penalty, expected in ((GradientPenalty(), 16.0), (R1(), 12.5), (R2(), 12.5)):
+            value = penalty(critic, real, fake.bfloat16(), draws(4))
+            assert value.dtype == torch.float32
+            assert torch.allclose(value, torch.full((4,), expected))

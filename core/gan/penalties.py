@@ -40,7 +40,8 @@ class GradientPenalty(_Weighted):
     def __call__(self, critic: Critic, real: Tensor, fake: Tensor, draws: Draws) -> Tensor:
         """``(N,)``."""
         epsilon = draws.rand(*([1] * (real.ndim - 1)))
-        between = torch.lerp(fake.detach().float(), real.detach().float(), epsilon)
+        with torch.autocast(real.device.type, enabled=False):
+            between = torch.lerp(fake.detach().float(), real.detach().float(), epsilon)
         norm = (gradient_square_norm(critic, between) + 1e-8).sqrt()
         return (norm - 1).square()
 

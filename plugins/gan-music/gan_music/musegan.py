@@ -1,8 +1,7 @@
 """MuseGAN, the compact networks of its third release, for phrases of any number of tracks.
 
 Dong, Hsiao, Yang, Yang: MuseGAN: Multi-track Sequential Generative Adversarial Networks for Symbolic Music Generation
-and
-Accompaniment, AAAI 2018, arXiv:1709.06298. Section 4 has the three composition models:
+and Accompaniment, AAAI 2018, arXiv:1709.06298. Section 4 has the three composition models:
 
     composer   one z            one generator with a head a track        one critic of all tracks
     jamming    one z a track    a generator a track                      a critic a track
@@ -139,7 +138,7 @@ class Norm(nn.BatchNorm1d):
         beside = max(1, 64 // self.num_features)
         if not self.training or rows % beside:
             return super().forward(cells.reshape(rows, -1)).view(cells.shape)
-        wide = cells.reshape(-1, beside * self.num_features)
+        wide = cells.reshape(-1, beside * self.num_features).float()  # statistics of bf16 would be too coarse
         mean = self._column(wide.mean(0), beside)
         centred = wide - mean.repeat(beside)
         variance = self._column(centred.square().mean(0), beside)
@@ -152,7 +151,8 @@ class Norm(nn.BatchNorm1d):
             self.running_var.lerp_(variance * (rows / max(rows - 1, 1)), share)
             self.num_batches_tracked.add_(1)
         scale = self.weight * torch.rsqrt(variance + self.eps)
-        return torch.addcmul(self.bias.repeat(beside), centred, scale.repeat(beside)).view(cells.shape)
+        normal = torch.addcmul(self.bias.repeat(beside), centred, scale.repeat(beside))
+        return normal.view(cells.shape).to(cells.dtype)
 
     def _column(self, values: Tensor, beside: int) -> Tensor:
         return values.view(beside, self.num_features).mean(0)
@@ -160,8 +160,7 @@ class Norm(nn.BatchNorm1d):
 
 class Down(nn.Module):
     """A convolution and a leaky ReLU, on ``(N, bar, step, pitch, channel)``; nothing that mixes samples, for the
-    gradient
-    penalty's sake. Blocks of cells become one cell by one product of matrices."""
+    gradient penalty's sake. Blocks of cells become one cell by one product of matrices."""
 
     def __init__(
         self, inside: int, outside: int, kernel: tuple[int, int, int], stride: tuple[int, int, int] | None = None

@@ -11,7 +11,7 @@ from gan.errors import UsageError
 from gan.game import Batch
 from gan.losses import Wasserstein
 from gan.penalties import GradientPenalty
-from gan_music.musegan import Down, MuseGAN, MuseGANConfig, MuseGANOptions, Up, chroma_of, edges_of
+from gan_music.musegan import Down, MuseGAN, MuseGANConfig, MuseGANOptions, Norm, Up, chroma_of, edges_of
 from gan_music.neurons import binarise
 from torch import nn
 from torch.nn.functional import batch_norm, leaky_relu, relu
@@ -176,3 +176,16 @@ def test_longer_music_goes_from_one_latent_to_another():
     assert not torch.equal(long[:, :, 4:], short)
     with pytest.raises(UsageError, match="multiple of the 2 bars"):
         model.generate(2, SeededDraws.of(4, 0, 2, CPU), Request(MuseGANOptions(bars=5)))
+
+
+def test_normalisation_keeps_its_statistics_in_full_precision():
+    """bf16 cells give bf16 cells, and running statistics within bf16's rounding of the float32 ones."""
+    cells = torch.randn(4, 2, 4, 2, 8)
+    exact, coarse = Norm(8), Norm(8)
+    full = exact(cells)
+    half = coarse(cells.bfloat16())
+    assert half.dtype == torch.bfloat16
+    assert torch.allclose(full, half.float(), atol=0.05)
+    assert coarse.running_mean.dtype == torch.float32
+    assert torch.allclose(exact.running_mean, coarse.running_mean, atol=1e-3)
+    assert torch.allclose(exact.running_var, coarse.running_var, atol=1e-3)
