@@ -85,7 +85,7 @@ def test_the_receipt_says_everything(runs, plugins):
     assert receipt.modality == {"name": "points", "settings": {"extent": 6.0}}
     assert {"python", "gan-core", "numpy", "scipy", "torch"} <= receipt.libraries.keys()
     assert receipt.precision == "fp32"
-    assert receipt.command.startswith("gan ")
+    assert receipt.command.startswith("gan")
 
 
 def test_seed_and_checkpoint_choose_the_samples(runs, plugins):

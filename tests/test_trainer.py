@@ -347,7 +347,7 @@ def test_too_many_in_a_row_stop_with_the_players_name():
 def test_step_size_schedules(settings, progress, expected):
     net = Net()
     it = trainer(net, net.turns(NonSaturating(), {}), players=net.players(lr=1.0, **settings))
-    it.seats["generator"].set_step_size(progress, 0)
+    it.seats["generator"].set_step_size(progress, 0, 1.0)
     assert it.seats["generator"].optimizer.param_groups[0]["lr"] == pytest.approx(expected)
 
 
