@@ -14,8 +14,9 @@ from gan.plugins import Plugins
 from gan.receipts import Receipt
 from gan.report import Reporter
 from gan.resolve import recipe_values
+from gan.result import Result
 from gan.rundir import RunFolder
-from gan.training import Result, resume, start
+from gan.training import resume, start
 
 __all__ = ["evaluate", "load", "recipe", "resume_run", "train"]
 

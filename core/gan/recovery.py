@@ -28,13 +28,24 @@ from gan.trainer import Trainer
 
 
 class Recovery:
-    """One per training: it remembers what was tried."""
+    """One per training: it remembers what was tried.
 
-    def __init__(self, trainer: Trainer, checkpoints: Checkpoints, run: RunFolder, reporter: Reporter) -> None:
+    `rewound` is called after the training has gone back, for what else was derived from the records since.
+    """
+
+    def __init__(
+        self,
+        trainer: Trainer,
+        checkpoints: Checkpoints,
+        run: RunFolder,
+        reporter: Reporter,
+        rewound: Callable[[], None] = lambda: None,
+    ) -> None:
         self._trainer = trainer
         self._checkpoints = checkpoints
         self._run = run
         self._reporter = reporter
+        self._rewound = rewound
         self._rolled_back = False
 
     def run(self, train: Callable[[], None]) -> None:
@@ -93,4 +104,5 @@ class Recovery:
         if checkpoint is not None:
             checkpoint.load(self._trainer.owners())
             self._run.rewind_metrics(self._trainer.samples)
+            self._rewound()
         return checkpoint

@@ -39,13 +39,13 @@ class Reporter:
         """A checkpoint lies safely on the disk."""
 
     def finished(self, summary: dict[str, Any]) -> None:
-        """The training's end: what `gan.training.Result.summary` says."""
+        """The training's end: what `gan.result.Result.summary` says."""
 
 
 def metric_rows(summary: Mapping[str, Any]) -> tuple[list[str], list[list[str]]]:
     """(header, rows) of a training's metrics: generated, real, untrained, and published where somebody published.
 
-    `summary` is `gan.training.Result.summary`. A value's error stands behind ±; a metric that failed shows its reason.
+    `summary` is `gan.result.Result.summary`. A value's error stands behind ±; a metric that failed shows its reason.
     """
     published = summary.get("published") or {}
     before = {value["name"]: value["value"] for value in summary["untrained"]}

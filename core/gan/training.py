@@ -8,7 +8,7 @@ import json
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import nullcontext
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -31,8 +31,9 @@ from gan.plots import plot_training
 from gan.plugins import Owned, Plugins
 from gan.receipts import Receipt, value_from_json, write_receipts
 from gan.recovery import Recovery
-from gan.report import Reporter, markdown_table
+from gan.report import Reporter
 from gan.resolve import Parts, build_game, look_up, open_data
+from gan.result import Result, model_card, result_from
 from gan.rundir import RunFolder
 from gan.signals import StopSignals
 from gan.trainer import Tick, Trainer
@@ -49,42 +50,6 @@ HARMLESS = (
     "recipe.training.preview_ticks",
 )
 """What may change between two lives of a run: it does not change what is trained."""
-
-
-@dataclass
-class Result:
-    """What a training ended with."""
-
-    run: Path
-    title: str
-    samples: int
-    seconds: float
-    losses: dict[str, float]
-    metrics: list[MetricValue]
-    untrained: list[MetricValue]
-    """The same metrics before training."""
-    artefacts: list[Path] = field(default_factory=list)
-    pictures: list[Path] = field(default_factory=list)
-    data: str = ""
-    """What was trained on, in words."""
-    published: Mapping[str, float] = field(default_factory=dict)
-    """What others report, by the value's name."""
-
-    def summary(self) -> dict[str, Any]:
-        """Plain values for tables and programs."""
-        return {
-            "run": str(self.run),
-            "architecture": self.title,
-            "data": self.data,
-            "samples": self.samples,
-            "seconds": self.seconds,
-            "losses": self.losses,
-            "metrics": [asdict(value) for value in self.metrics],
-            "untrained": [asdict(value) for value in self.untrained],
-            "published": dict(self.published),
-            "artefacts": [str(path) for path in self.artefacts],
-            "pictures": [str(path) for path in self.pictures],
-        }
 
 
 def start(
@@ -158,7 +123,7 @@ def _finished(run: RunFolder, parts: Parts) -> Result | None:
     newest = Checkpoints(run.checkpoints).newest()
     if newest is None or provenance.differences(newest.about["recipe"], parts.recipe.model_dump(mode="json")):
         return None
-    return _result_from(json.loads(result.read_text(encoding="utf-8")))
+    return result_from(json.loads(result.read_text(encoding="utf-8")))
 
 
 def _open_in_turn(parts: Parts, plugins: Plugins, reporter: Reporter, rank: int) -> Pack:
@@ -269,8 +234,8 @@ class _Session:
             newest.load(self.trainer.owners())
         if self.device.rank == 0:
             run.rewind_metrics(self.trainer.samples)
-            self.evaluator.tidy(run)
-            self._enough = self.evaluator.enough(run)
+            Checkpoints(run.best).sweep()
+            self._look_back()
             if not run.facts.exists():
                 write_json(run.facts, self.pack.facts)
             if not run.manifest.exists():
@@ -342,7 +307,7 @@ class _Session:
         Gradients that are not finite and memory that runs out lead back to the last good checkpoint, as
         `gan.recovery` says.
         """
-        recovery = Recovery(self.trainer, self.checkpoints, self.run, self.reporter)
+        recovery = Recovery(self.trainer, self.checkpoints, self.run, self.reporter, self._look_back)
         if self.device.rank == 0 and not self.checkpoints.all():
             self._save()
         with self.signals.patient():
@@ -389,6 +354,11 @@ class _Session:
             patience = self.recipe.evaluation.patience
             self.reporter.note(f"{self.recipe.evaluation.best} got no better in {patience} measurements: training ends")
 
+    def _look_back(self) -> None:
+        """After the records were cut to where training stands: what was judged by the others is judged anew."""
+        self.evaluator.tidy(self.run)
+        self._enough = self.evaluator.enough(self.run)
+
     @property
     def _ended(self) -> bool:
         return self.trainer.finished or self._enough
@@ -429,7 +399,7 @@ class _Session:
         self.reporter.note("making samples and measuring them")
         result_file = run.evaluation / "result.json"
         if result_file.exists():  # it was killed between its result and the end of its record
-            return _result_from(json.loads(result_file.read_text()))
+            return result_from(json.loads(result_file.read_text()))
         count = self.recipe.evaluation.artefacts
         samples = self._generate(count, self.recipe.seed) if count else {}
         with self._work_of(self.parts.modality, "write"):
@@ -475,22 +445,6 @@ def _reason(error: BaseException, signals: StopSignals) -> str:
     return f"{type(error).__name__}: {lines[0] if lines else ''}"[:300]
 
 
-def _result_from(summary: dict[str, Any]) -> Result:
-    return Result(
-        Path(summary["run"]),
-        summary["architecture"],
-        summary["samples"],
-        summary["seconds"],
-        summary["losses"],
-        [value_from_json(value) for value in summary["metrics"]],
-        [value_from_json(value) for value in summary["untrained"]],
-        [Path(path) for path in summary["artefacts"]],
-        [Path(path) for path in summary["pictures"]],
-        summary["data"],
-        summary["published"],
-    )
-
-
 def _values(receipts: Iterable[Receipt]) -> list[MetricValue]:
     return [value for receipt in receipts for value in receipt.values]
 
@@ -499,36 +453,3 @@ def _write_picture(picture: Any, path: Path) -> None:
     content = io.BytesIO()
     picture.save(content, "PNG")
     write_bytes(path, content.getvalue())
-
-
-def model_card(result: Result, parts: Parts, pack: Pack) -> str:
-    """The run folder's README.md."""
-    recipe = parts.recipe
-    entry = parts.architecture.entry
-    lines = [
-        f"# {result.title}",
-        "",
-        f"Trained by `gan` with {parts.architecture.info.distribution} {parts.architecture.info.version}: "
-        f"{entry.summary} ({entry.paper}).",
-        "",
-        f"* Data: {result.data} (sha256 {pack.fingerprint[:16]}…)"
-        + (f"; {len(pack.skipped)} files were skipped, see manifest.json" if pack.skipped else ""),
-        f"* Training: {result.samples:,} real samples shown, batch {recipe.training.batch}, seed {recipe.seed}, "
-        f"{result.seconds:,.0f} s",
-        f"* Loss: {recipe.loss.name}" + "".join(f", {penalty.name}" for penalty in recipe.penalties),
-        "* Everything that it writes is made by a machine; the files say so where their format allows it.",
-        "",
-        "## Use",
-        "",
-        "```",
-        f"gan generate {result.run} --count 16 --seed 0 --out samples",
-        f"gan run --recipe {result.run}/recipe.yaml",
-        "```",
-    ]
-    if result.metrics:
-        lines += ["", "## Metrics", "", *markdown_table(result.summary()), ""]
-        settings = recipe.evaluation
-        lines.append(f"{settings.samples:,} generated samples, receipts in evaluation/{RECEIPTS}.")
-        if settings.published:
-            lines.append(f"Published: {settings.published_source}.")
-    return "\n".join(lines) + "\n"

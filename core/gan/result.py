@@ -1,0 +1,103 @@
+"""What a training ends with: its result, as values for programs and as the model card for people."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from gan.contracts import MetricValue
+from gan.judge import RECEIPTS
+from gan.receipts import value_from_json
+from gan.report import markdown_table
+
+if TYPE_CHECKING:
+    from gan.data import Pack
+    from gan.resolve import Parts
+
+
+@dataclass
+class Result:
+    """What a training ended with."""
+
+    run: Path
+    title: str
+    samples: int
+    seconds: float
+    losses: dict[str, float]
+    metrics: list[MetricValue]
+    untrained: list[MetricValue]
+    """The same metrics before training."""
+    artefacts: list[Path] = field(default_factory=list)
+    pictures: list[Path] = field(default_factory=list)
+    data: str = ""
+    """What was trained on, in words."""
+    published: Mapping[str, float] = field(default_factory=dict)
+    """What others report, by the value's name."""
+
+    def summary(self) -> dict[str, Any]:
+        """Plain values for tables and programs."""
+        return {
+            "run": str(self.run),
+            "architecture": self.title,
+            "data": self.data,
+            "samples": self.samples,
+            "seconds": self.seconds,
+            "losses": self.losses,
+            "metrics": [asdict(value) for value in self.metrics],
+            "untrained": [asdict(value) for value in self.untrained],
+            "published": dict(self.published),
+            "artefacts": [str(path) for path in self.artefacts],
+            "pictures": [str(path) for path in self.pictures],
+        }
+
+
+def result_from(summary: Mapping[str, Any]) -> Result:
+    """The result whose `Result.summary` was written."""
+    return Result(
+        Path(summary["run"]),
+        summary["architecture"],
+        summary["samples"],
+        summary["seconds"],
+        summary["losses"],
+        [value_from_json(value) for value in summary["metrics"]],
+        [value_from_json(value) for value in summary["untrained"]],
+        [Path(path) for path in summary["artefacts"]],
+        [Path(path) for path in summary["pictures"]],
+        summary["data"],
+        summary["published"],
+    )
+
+
+def model_card(result: Result, parts: Parts, pack: Pack) -> str:
+    """The run folder's README.md."""
+    recipe = parts.recipe
+    entry = parts.architecture.entry
+    lines = [
+        f"# {result.title}",
+        "",
+        f"Trained by `gan` with {parts.architecture.info.distribution} {parts.architecture.info.version}: "
+        f"{entry.summary} ({entry.paper}).",
+        "",
+        f"* Data: {result.data} (sha256 {pack.fingerprint[:16]}…)"
+        + (f"; {len(pack.skipped)} files were skipped, see manifest.json" if pack.skipped else ""),
+        f"* Training: {result.samples:,} real samples shown, batch {recipe.training.batch}, seed {recipe.seed}, "
+        f"{result.seconds:,.0f} s",
+        f"* Loss: {recipe.loss.name}" + "".join(f", {penalty.name}" for penalty in recipe.penalties),
+        "* Everything that it writes is made by a machine; the files say so where their format allows it.",
+        "",
+        "## Use",
+        "",
+        "```",
+        f"gan generate {result.run} --count 16 --seed 0 --out samples",
+        f"gan run --recipe {result.run}/recipe.yaml",
+        "```",
+    ]
+    if result.metrics:
+        lines += ["", "## Metrics", "", *markdown_table(result.summary()), ""]
+        settings = recipe.evaluation
+        lines.append(f"{settings.samples:,} generated samples, receipts in evaluation/{RECEIPTS}.")
+        if settings.published:
+            lines.append(f"Published: {settings.published_source}.")
+    return "\n".join(lines) + "\n"
