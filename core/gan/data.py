@@ -23,7 +23,7 @@ import numpy as np
 from gan.contracts import Field, Modality, Sample, Samples
 from gan.draws import derive
 from gan.errors import BadData, DiskError, GanError
-from gan.files import cache_folder, sweep_processes
+from gan.files import cache_folder, filled_aside
 from gan.source import Companion, Listing, SourceFile, list_source
 
 PACK_FORMAT = 2
@@ -302,17 +302,13 @@ def _build(
     facts = modality_class(config).survey(listing.files)
     modality = modality_class(config, facts)
     fields = modality.fields
-    aside = folder.with_name(f"{key}.{os.getpid()}.tmp")
-    shutil.rmtree(aside, ignore_errors=True)
-    sweep_processes(folder.parent)
     skipped = dict(listing.skipped)
     used: list[str] = []
     groups: dict[str, dict[str, Field]] = {}
     for name, spec in fields.items():
         groups.setdefault(spec.group, {})[name] = spec
     file_of_row: dict[str, list[int]] = {group: [] for group in groups}
-    try:
-        aside.mkdir(parents=True)
+    with filled_aside(folder, "pack.json") as aside:
         outputs = {name: open(aside / f"{name}.bin", "wb") for name in fields}  # noqa: SIM115  (closed below)
         try:
             for done, (file, samples, reason) in enumerate(_read_all(modality, listing.files), 1):
@@ -346,18 +342,6 @@ def _build(
             "skipped": skipped,
         }
         (aside / "pack.json").write_text(json.dumps(about))
-        for path in aside.iterdir():
-            with open(path, "rb+") as written:
-                os.fsync(written.fileno())
-        try:
-            aside.rename(folder)
-        except OSError:
-            if not (folder / "pack.json").is_file():  # no other process was faster
-                raise
-    except OSError as error:
-        raise DiskError(f"{aside}: {error.strerror}; set GAN_CACHE to a folder with space") from error
-    finally:
-        shutil.rmtree(aside, ignore_errors=True)
 
 
 def _read_all(modality: Modality, files: Sequence[SourceFile]) -> Iterator[tuple[SourceFile, list[Sample], str | None]]:

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import json
-import os
-import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from gan.download import Downloader
-from gan.errors import DiskError, GanError, PluginError
-from gan.files import cache_folder, sweep_processes, sync_tree
+from gan.errors import GanError, PluginError
+from gan.files import cache_folder, filled_aside
 
 if TYPE_CHECKING:
     from gan.plugins import Owned, Plugins
@@ -28,11 +26,8 @@ def prepare_dataset(owned: Owned, plugins: Plugins) -> Path:
     if (folder / "dataset.json").is_file():
         return folder / "files"
     fill = plugins.load(owned)
-    aside = folder.with_name(f"{folder.name}.{os.getpid()}.tmp")
-    shutil.rmtree(aside, ignore_errors=True)
-    sweep_processes(folder.parent)
-    try:
-        (aside / "files").mkdir(parents=True)
+    with filled_aside(folder, "dataset.json") as aside:
+        (aside / "files").mkdir()
         try:
             fill(aside / "files", Downloader(cache_folder() / "downloads"))
         except (GanError, OSError):
@@ -43,14 +38,4 @@ def prepare_dataset(owned: Owned, plugins: Plugins) -> Path:
             ) from error
         about = {"name": owned.entry.name, "licence": owned.entry.licence}
         (aside / "dataset.json").write_text(json.dumps(about))
-        sync_tree(aside)
-        try:
-            aside.rename(folder)
-        except OSError:
-            if not (folder / "dataset.json").is_file():  # no other process was faster
-                raise
-    except OSError as error:
-        raise DiskError(f"{aside}: {error.strerror}; set GAN_CACHE to a folder with space") from error
-    finally:
-        shutil.rmtree(aside, ignore_errors=True)
     return folder / "files"

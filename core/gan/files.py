@@ -130,6 +130,32 @@ def sync_tree(folder: Path) -> None:
         fsync_dir(Path(here))
 
 
+@contextlib.contextmanager
+def filled_aside(folder: Path, marker: str) -> Iterator[Path]:
+    """An empty folder beside `folder` to fill, which takes its place, synced, when the block ends: whole or not at all.
+
+    `marker` is a file of the filled folder: where another process was faster, its folder stays. For folders of the
+    shared cache. Raises `DiskError`.
+    """
+    aside = folder.with_name(f"{folder.name}.{os.getpid()}.tmp")
+    shutil.rmtree(aside, ignore_errors=True)
+    sweep_processes(folder.parent)
+    try:
+        aside.mkdir(parents=True)
+        yield aside
+        sync_tree(aside)
+        try:
+            aside.rename(folder)
+        except OSError:
+            if not (folder / marker).is_file():
+                raise
+        fsync_dir(folder.parent)
+    except OSError as error:
+        raise DiskError(f"{aside}: {error.strerror}; set GAN_CACHE to a folder with space") from error
+    finally:
+        shutil.rmtree(aside, ignore_errors=True)
+
+
 def sweep_processes(folder: Path) -> None:
     """Remove folders called ``NAME.PID.tmp`` whose process is gone: what killed processes left in a shared cache."""
     for path in folder.glob("*.tmp") if folder.is_dir() else ():
