@@ -13,6 +13,7 @@ import argparse
 import gzip
 import json
 import platform
+import sys
 import tempfile
 import time
 from pathlib import Path
@@ -32,6 +33,9 @@ from gan.testing import shared_data
 from gan.trainer import Trainer
 from gan_image.datasets import write_idx
 
+sys.path.insert(0, str(Path(__file__).parents[1]))
+from processor import cpu_name
+
 HERE = Path(__file__).parent
 
 
@@ -45,13 +49,6 @@ def digits(folder: Path) -> tuple[Path, np.ndarray, np.ndarray]:
         (folder / name).mkdir()
         write_idx(folder / name / f"{name}-images-idx3-ubyte", part)
     return folder, pixels[:20_000], pixels[20_000:30_000]
-
-
-def cpu_name() -> str:
-    for line in Path("/proc/cpuinfo").read_text().splitlines():
-        if line.startswith("model name"):
-            return line.partition(":")[2].strip()
-    return platform.processor()
 
 
 def main() -> None:

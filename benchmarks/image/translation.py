@@ -14,6 +14,7 @@ import hashlib
 import io
 import json
 import platform
+import sys
 import tempfile
 import time
 import zipfile
@@ -34,6 +35,9 @@ from gan.trainer import Trainer
 from gan_image.metrics import l1, psnr, ssim
 from gan_image.modality import grid
 from PIL import Image
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+from processor import cpu_name
 
 HERE = Path(__file__).parent
 SETS = {"pix2pix": "pairs_emoji_outline2color_64.zip", "cyclegan": "pairs_blob2noto_64.zip"}
@@ -85,13 +89,6 @@ def scores(found: Array, true: Array) -> dict[str, float]:
     return {
         name: float(compare(first, second).mean()) for name, compare in (("l1", l1), ("psnr", psnr), ("ssim", ssim))
     }
-
-
-def cpu_name() -> str:
-    for line in Path("/proc/cpuinfo").read_text().splitlines():
-        if line.startswith("model name"):
-            return line.partition(":")[2].strip()
-    return platform.processor()
 
 
 def main() -> None:

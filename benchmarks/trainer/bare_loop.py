@@ -13,6 +13,7 @@ import argparse
 import json
 import platform
 import statistics
+import sys
 import time
 from pathlib import Path
 
@@ -28,6 +29,9 @@ from gan.trainer import Trainer
 from gan_image.dcgan import DCGAN, DCGANConfig
 from torch import nn
 from torch.nn.functional import softplus
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+from processor import cpu_name
 
 HERE = Path(__file__).parent
 BATCH = 64
@@ -111,13 +115,6 @@ def timed(loop: BareLoop | OurLoop, count: int) -> float:
     start = time.process_time()
     loop.steps(count)
     return (time.process_time() - start) / count
-
-
-def cpu_name() -> str:
-    for line in Path("/proc/cpuinfo").read_text().splitlines():
-        if line.startswith("model name"):
-            return line.partition(":")[2].strip()
-    return platform.processor()
 
 
 def main() -> None:

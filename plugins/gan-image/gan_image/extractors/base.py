@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
@@ -52,7 +53,7 @@ def resized(batch: Tensor, side: int) -> Tensor:
     return nn.functional.interpolate(batch, (side, side), mode="bilinear", align_corners=False, antialias=True)
 
 
-class NetworkExtractor:
+class NetworkExtractor(ABC):
     """A network with fixed weights. Subclasses say where these are, how pictures enter and what comes out."""
 
     version: ClassVar[str] = "1"
@@ -68,13 +69,13 @@ class NetworkExtractor:
         self.device = torch.device(device)
         self.network = network.requires_grad_(False).eval().to(self.device, memory_format=torch.channels_last)
 
+    @abstractmethod
     def build(self, file: Path) -> nn.Module:
         """The network with its weights; called with pictures it gives ``(vectors, logits or None)``."""
-        raise NotImplementedError
 
+    @abstractmethod
     def prepare(self, batch: Tensor) -> Tensor:
         """``(n, channels, h, w)`` float32 0 … 255 -> what the network is given."""
-        raise NotImplementedError
 
     def __call__(self, samples: Samples, modality: Modality) -> Features:
         """Vectors ``(N, d)`` and, where the network classifies, probabilities ``(N, classes)``."""
