@@ -41,6 +41,13 @@ def gan_architectures() -> Iterator[ArchitectureEntry]:
         paper=_MUSEGAN,
     )
     yield ArchitectureEntry(
+        name="framegan",
+        summary="MuseGAN's game with layers over time and a gate a bar, for CPUs; composes or accompanies",
+        target="gan_music.framegan:FrameGAN",
+        modality="music",
+        paper=_MUSEGAN,
+    )
+    yield ArchitectureEntry(
         name="accompaniment",
         summary="MuseGAN's accompanist: given tracks are kept, the others composed to them",
         target="gan_music.accompaniment:Accompaniment",
