@@ -126,8 +126,8 @@ class Listener(nn.Module):
 
     def __init__(self, scales: Scales, channels: int, width: int) -> None:
         super().__init__()
-        self.part = Coarser(channels, width // 2, scales.fine)
-        self.over = Over(width // 2, width // 2)
+        self.part = Coarser(channels, width, scales.fine)
+        self.over = Over(width, width // 2)
         self.beat = Coarser(width // 2, width, scales.coarse)
         self.bar = Coarser(width, width, scales.beats)
 
