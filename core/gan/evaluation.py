@@ -6,6 +6,8 @@
 A metric on features is named with an extractor, and so are its values: ``FID[lenet5]``. A plain ``FID`` is the one of
 the Inception network of 2015 and of no other. Several metrics on one extractor compute the features once. A metric
 that fails does not take the others with it: its value is NaN and its details say why.
+
+A metric on the model needs the trained networks: `find_metrics` is given them where a run is judged.
 """
 
 from __future__ import annotations
@@ -18,7 +20,16 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from gan.contracts import Extractor, FeatureMetric, Features, Metric, MetricValue, Modality
+from gan.contracts import (
+    Architecture,
+    Extractor,
+    FeatureMetric,
+    Features,
+    Metric,
+    MetricValue,
+    Modality,
+    ModelMetric,
+)
 from gan.errors import GanError, PluginError, UnknownName, UsageError
 
 if TYPE_CHECKING:
@@ -116,13 +127,37 @@ class OnFeatures:
         return [replace(value, name=f"{value.name}[{self.extractor.name}]") for value in values]
 
 
+class OnModel:
+    """A metric on the model together with the trained networks: an ordinary `Metric`."""
+
+    def __init__(self, metric: ModelMetric, architecture: Any) -> None:
+        self.metric = metric
+        self.architecture: Architecture = architecture
+        self.version = metric.version
+        self.settings: Mapping[str, Any] = getattr(metric, "settings", {})
+
+    def compute(self, generated: Samples, real: Samples, modality: Modality) -> Sequence[MetricValue]:
+        """The metric's values."""
+        import torch
+
+        with torch.no_grad():
+            return self.metric.compute(self.architecture, generated, real, modality)
+
+
 def find_metrics(
-    names: Iterable[str], modality: str, plugins: Plugins, *, device: str = "cpu", prefer: str | None = None
+    names: Iterable[str],
+    modality: str,
+    plugins: Plugins,
+    *,
+    device: str = "cpu",
+    prefer: str | None = None,
+    architecture: Any = None,
 ) -> dict[str, Metric]:
     """Metrics by the names that users type, for one kind of data; `prefer` is the plugin whose names come first.
 
-    Raises `UnknownName`, `UsageError` where an extractor is missing, needless or of another kind of data, and what
-    finding its weights raises.
+    `architecture` is what has made the samples, for metrics on the model; None: files that nobody knows the model of.
+    Raises `UnknownName`, `UsageError` where an extractor is missing, needless or of another kind of data or a model is
+    missing, and what finding its weights raises.
     """
     extractors: dict[tuple[str, Path | None], NamedExtractor] = {}
     metrics: dict[str, Metric] = {}
@@ -132,8 +167,9 @@ def find_metrics(
         _check_kind(owned, modality)
         if not owned.entry.on_features:
             if spec.extractor is not None:
-                raise UsageError(f"metric '{spec.metric}' looks at samples and takes no extractor; write {spec.metric}")
-            metrics[str(spec)] = plugins.load(owned)()
+                raise UsageError(f"metric '{spec.metric}' takes no extractor; write {spec.metric}")
+            metric = plugins.load(owned)()
+            metrics[str(spec)] = _on_model(spec, metric, architecture) if owned.entry.on_model else metric
             continue
         spec = replace(spec, extractor=spec.extractor or _default_extractor(spec.metric, modality, plugins))
         key = (str(spec.extractor), spec.weights)
@@ -141,6 +177,12 @@ def find_metrics(
             extractors[key] = _extractor(*key, modality, plugins, device, prefer)
         metrics[str(spec)] = OnFeatures(plugins.load(owned)(), extractors[key])
     return metrics
+
+
+def _on_model(spec: MetricSpec, metric: ModelMetric, architecture: Any) -> OnModel:
+    if architecture is None:
+        raise UsageError(f"metric '{spec.metric}' asks the trained model: evaluate a run folder, not files without one")
+    return OnModel(metric, architecture)
 
 
 def extractors_of(modality: str, plugins: Plugins) -> list[Owned]:

@@ -87,6 +87,14 @@ def gan_metrics() -> Iterable[MetricEntry]:
         target="gan_text.metrics:NLLOracle",
         modality="text",
     )
+    yield MetricEntry(
+        name="nll-test", summary="Nats a token that the model gives the real texts", on_model=True,
+        target="gan_text.metrics:NLLTest", modality="text",
+    )  # fmt: skip
+    yield MetricEntry(
+        name="nll-gen", summary="Nats a token that the model gives fresh texts of the oracle", on_model=True,
+        target="gan_text.metrics:NLLGen", modality="text",
+    )  # fmt: skip
 
 
 @hookimpl

@@ -11,7 +11,9 @@ import torch
 from gan.contracts import Features, MetricValue
 from gan.draws import StepDraws
 from gan.errors import BadData, UsageError
+from gan.resolve import build_game
 from gan.testing.kit import Failed, Kit, Skipped
+from gan.testing.kit.architectures import play
 from gan.testing.kit.modalities import Subject, read_subject
 
 
@@ -28,6 +30,8 @@ def check_arithmetic(kit: Kit) -> None:
             metric = kit.plugins.load(owned)()
             if owned.entry.on_features:
                 _check_feature_metric(metric)
+            elif owned.entry.on_model:
+                _check_model_metric(kit, owned.entry.modality, metric)
             else:
                 subject = _subject(kit, owned.entry.modality)
                 try:
@@ -136,6 +140,35 @@ def _check_feature_metric(metric: Any) -> None:
     for value, worse in zip(values, _check_values(metric.compute(far, near)), strict=True):
         if value.direction == "lower" and not worse.value > value.value:
             raise Failed(f"'{value.name}' is better when lower, and not higher for features that lie far away")
+
+
+def _check_model_metric(kit: Kit, modality: str | None, metric: Any) -> None:
+    _check_version(metric)
+    reasons = ["the plugin has no architecture for it"]
+    for owned in kit.offered("gan_architectures"):
+        if modality not in (None, owned.entry.modality):
+            continue
+        try:
+            played = play(kit, owned)
+            architecture, samples = (
+                build_game(played.parts(), played.modality.fields).architecture.eval(),
+                played.rows.samples,
+            )
+            with torch.no_grad():
+                values, again = (
+                    [
+                        value.value
+                        for value in _check_values(metric.compute(architecture, samples, samples, played.modality))
+                    ]
+                    for _ in range(2)
+                )
+        except (BadData, UsageError, Skipped) as error:
+            reasons.append(f"{owned.entry.name}: {error}")
+            continue
+        if values != again:
+            raise Failed(f"the same weights of {owned.entry.name} give another value")
+        return
+    raise Skipped(reasons[-1])
 
 
 def _check_extractor(extractor: Any, subject: Subject) -> None:
