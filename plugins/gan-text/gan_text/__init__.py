@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from gan.contracts import (
     ArchitectureEntry,
     DatasetEntry,
+    ExtractorEntry,
     MetricEntry,
     ModalityEntry,
     RecipeEntry,
@@ -87,6 +88,18 @@ def gan_metrics() -> Iterable[MetricEntry]:
         target="gan_text.metrics:NLLOracle",
         modality="text",
     )
+
+
+@hookimpl
+def gan_extractors() -> Iterable[ExtractorEntry]:
+    """Texts as vectors."""
+    yield ExtractorEntry(
+        name="text-model", summary="any language model of transformers, from a folder: fid[text-model=FOLDER]",
+        target="gan_text.embeddings:TextModelExtractor", modality="text",
+        paper="Semeniuta, Severyn, Gelly: On accurate evaluation of GANs for language generation, 2018, "
+        "https://arxiv.org/abs/1806.04936",
+        weights="a folder with config.json, model.safetensors and a tokenizer",
+    )  # fmt: skip
 
 
 @hookimpl
