@@ -21,7 +21,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import KW_ONLY, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol, TypeAlias, runtime_checkable
 
@@ -164,6 +164,7 @@ class Field:
     """Largest value that occurs."""
     unit: str
     """What the numbers mean: ``"intensity"``, ``"class index"``, ``"note on"`` …"""
+    _: KW_ONLY
     group: str = ""
     """Fields of one group come together in a sample. Unpaired data have several: a sample that `Modality.read` gives
     then holds the fields of one group, and training draws every group in an order of its own."""
