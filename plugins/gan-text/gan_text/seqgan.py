@@ -50,11 +50,12 @@ class Discriminator(nn.Module):
         filters: list[tuple[int, int]],
         keep: float,
         pooling: Literal["max", "sum"] = "max",
+        reach: float = 1.0,
     ) -> None:
         super().__init__()
         self.keep = keep
         self.pooling: Literal["max", "sum"] = pooling
-        self.embedding = nn.Parameter(torch.empty(words, embedding).uniform_(-1, 1))
+        self.embedding = nn.Parameter(torch.empty(words, embedding).uniform_(-reach, reach))
         banks = [(width, number) for width, number in filters if width <= length]
         self.weights = nn.ParameterList([_truncated(number, embedding, width) for width, number in banks])
         self.biases = nn.ParameterList([torch.full((number,), 0.1) for _, number in banks])
@@ -116,6 +117,11 @@ class SeqGAN(nn.Module):
         filters: list[tuple[int, int]] = Field(
             PAPER_FILTERS, min_length=1, description="(width in tokens, number of filters) of each convolution."
         )
+        discriminator_reach: float = Field(
+            1.0,
+            gt=0,
+            description="First word vectors are uniform in [-reach, reach]; the paper: 1. Smaller ones learn sooner.",
+        )
         pooling: Literal["max", "sum"] = Field(
             "max", description="What is taken of a filter's responses over time; the paper: max."
         )
@@ -147,6 +153,12 @@ class SeqGAN(nn.Module):
         )
         sequences: int = Field(1, gt=0, description="Sequences in a generator's update, per real sample of the batch.")
         negatives: int = Field(10_000, gt=0, description="Generated sequences in one set for the discriminator.")
+        negatives_temperature: float = Field(
+            1.0,
+            gt=0,
+            description="Temperature at which negatives are drawn; the paper: 1. Above 1 they hold more of the "
+            "generator's unlikely choices, which the rewards then keep it from: better texts, less varied.",
+        )
         renew: int = Field(
             30_000,
             gt=0,
@@ -169,7 +181,13 @@ class SeqGAN(nn.Module):
         self.generator = LSTMGenerator(words, config.embedding, config.hidden, config.deviation)
         self.rollout = LSTMGenerator(words, config.embedding, config.hidden, config.deviation).requires_grad_(False)
         self.discriminator = Discriminator(
-            words, self.length, config.discriminator_embedding, config.filters, config.keep, config.pooling
+            words,
+            self.length,
+            config.discriminator_embedding,
+            config.filters,
+            config.keep,
+            config.pooling,
+            config.discriminator_reach,
         )
         self.negatives: Tensor
         self.noise: Tensor
@@ -226,7 +244,8 @@ class SeqGAN(nn.Module):
         if seen == 0 or seen // self.config.renew != (seen - share) // self.config.renew:
             source = torch.Generator().manual_seed(derive(int(self.noise), "negatives", seen))
             uniforms = torch.rand(len(self.negatives), self.length, generator=source).to(self.negatives.device)
-            self.negatives.copy_(self.generator.sample(uniforms, ends=self.ends))
+            drawn = self.generator.sample(uniforms, ends=self.ends, temperature=self.config.negatives_temperature)
+            self.negatives.copy_(drawn)
         first = seen + batch.draws.start
         rows = torch.arange(first, first + batch.count, device=self.negatives.device) % len(self.negatives)
         return self.negatives[rows]
