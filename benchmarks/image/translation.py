@@ -116,20 +116,20 @@ def main() -> None:
         order = Order(pack.sizes, seed)
         trainer = Trainer(game.architecture, game.players, game.phases, pack, order, training, seed, device)
         model = Model(game.architecture, modality, parts.title, device.place)
-        options = {"reconstruct": True} if kind == "cyclegan" else None
+        options = {"reconstruct": True} if kind == "cyclegan" else {"deterministic": True}
 
-        def made() -> dict[str, Array]:
+        def made(options: dict[str, bool] | None) -> dict[str, Array]:
             with trainer.sampling():
                 return model.generate(len(sources), 0, given={"source": sources}, options=options)
 
         def report(tick) -> None:
-            line = scores(made()["target"], targets)
+            line = scores(made(options)["target"], targets)
             print(f"{time.process_time() - start:6.0f} s  {tick.samples:9,}  {line}  {tick.terms}", flush=True)
 
         start = time.process_time()
         trainer.run(report)
         seconds = time.process_time() - start
-        samples = made()
+        samples = made(options)
         recipe = recipes.dump(parts.recipe).replace(temporary, "pairs")
     mean_colour = np.broadcast_to(seen.mean((0, 2, 3))[None, :, None, None], targets.shape)
     mean_picture = np.broadcast_to(seen.mean(0)[None], targets.shape)
