@@ -172,6 +172,20 @@ def gan_extractors() -> Iterator[ExtractorEntry]:
         paper="LeCun et al.: Gradient-based learning applied to document recognition, 1998",
         weights="mnist_lenet5.npz, 0.2 MB",
     )
+    for name, trunk, target, files in (
+        ("lpips", "AlexNet", "LPIPSExtractor", "alexnet-owt-7be5be79.pth, 244 MB, and alex.pth"),
+        ("lpips-vgg", "VGG-16", "LPIPSVGGExtractor", "vgg16-397923af.pth, 553 MB, and vgg.pth"),
+        ("lpips-squeeze", "SqueezeNet 1.1", "LPIPSSqueezeExtractor", "squeezenet1_1-b8a52dc0.pth, 5 MB, squeeze.pth"),
+    ):
+        yield ExtractorEntry(
+            name=name,
+            summary=f"Vectors whose squared distance is LPIPS 0.1 on {trunk}, for path-length[{name}]",
+            target=f"gan_image.perceptual:{target}",
+            modality="image",
+            paper="Zhang et al.: The unreasonable effectiveness of deep features as a perceptual metric, 2018, "
+            "arXiv:1801.03924",
+            weights=files,
+        )
     yield ExtractorEntry(
         name="vision-model",
         summary="any vision model of transformers, from a folder: fid[vision-model=FOLDER]",

@@ -11,17 +11,22 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
+from gan.contracts import Features, Modality
 from gan.errors import BadData, UsageError
 from gan.weights import find_weights
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from gan_image.extractors.base import npz_state, rgb
+from gan_image.extractors.base import npz_state, pictures, rgb
 from gan_image.extractors.squeezenet import MEAN_BGR, Fire, SqueezeNet, SqueezeNetExtractor, published_state
 from gan_image.metrics import AgainstPartner, Pictures
+
+if TYPE_CHECKING:
+    from gan.contracts import Samples
 
 SHIFT, SCALE = (-0.030, -0.088, -0.188), (0.458, 0.448, 0.450)
 """Of red, green and blue in -1 … 1, before the trunk: ImageNet's mean and deviation."""
@@ -191,23 +196,44 @@ class NetworkDistance:
     def __init__(self, trunk: Trunk, weights: Sequence[Tensor] | None) -> None:
         self.trunk = trunk.requires_grad_(False).eval()
         self.weights = weights
+        self.device = torch.device("cpu")
+
+    def to(self, device: torch.device) -> None:
+        """Compute on `device` from now on."""
+        self.device = device
+        self.trunk.to(device)
+        self.weights = None if self.weights is None else [weight.to(device) for weight in self.weights]
 
     def __call__(self, first: NDArray[np.uint8], second: NDArray[np.uint8]) -> NDArray[np.float64]:
         """Pictures are not resized. Raises `BadData` for those that are too small for the trunk."""
-        if min(first.shape[2:]) < self.trunk.smallest:
-            raise BadData(
-                f"pictures of {first.shape[3]} x {first.shape[2]} pixels are smaller than the {self.trunk.smallest} "
-                "that the network needs"
-            )
         found = [np.zeros(0)]
         with torch.inference_mode():
             for start in range(0, len(first), self.batch):
-                one, other = (self._seen(pictures[start : start + self.batch]) for pictures in (first, second))
-                found.append(network_distance(one, other, self.weights).double().numpy())
+                one, other = (self._seen(images[start : start + self.batch]) for images in (first, second))
+                found.append(network_distance(one, other, self.weights).double().cpu().numpy())
         return np.concatenate(found)
 
-    def _seen(self, pictures: NDArray[np.uint8]) -> list[Tensor]:
-        return list(self.trunk(rgb(torch.from_numpy(np.array(pictures)).float()) / 127.5 - 1))
+    def vectors(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """``(N, C, H, W)`` -> ``(N, d)`` whose squared Euclidean distances are those of `__call__`."""
+        found = []
+        with torch.inference_mode():
+            for start in range(0, len(images), self.batch):
+                rows = []
+                for number, layer in enumerate(self._seen(images[start : start + self.batch])):
+                    weight = layer.new_ones(layer.shape[1]) if self.weights is None else self.weights[number]
+                    root = (weight / (layer.shape[2] * layer.shape[3])).sqrt()
+                    rows.append((_unit(layer) * root.view(1, -1, 1, 1)).flatten(1))
+                found.append(torch.cat(rows, 1).cpu().numpy())
+        return np.concatenate(found)
+
+    def _seen(self, images: NDArray[np.uint8]) -> list[Tensor]:
+        if min(images.shape[2:]) < self.trunk.smallest:
+            raise BadData(
+                f"pictures of {images.shape[3]} x {images.shape[2]} pixels are smaller than the "
+                f"{self.trunk.smallest} that the network needs"
+            )
+        values = torch.from_numpy(np.array(images)).to(self.device)
+        return list(self.trunk(rgb(values.float()) / 127.5 - 1))
 
 
 def lpips(trunk: type[Trunk], folder: Path | None = None) -> NetworkDistance:
@@ -231,6 +257,39 @@ def _loaded(file: Path) -> dict[str, Tensor]:
     """Tensors only; no object is unpickled."""
     state: dict[str, Tensor] = torch.load(file, map_location="cpu", weights_only=True)
     return state
+
+
+class LPIPSExtractor:
+    """Vectors whose squared Euclidean distance is LPIPS, for what measures distances of features (path length).
+
+    They are long: a picture of 64 pixels gives some ten thousand numbers, one of 256 half a million.
+    """
+
+    version = "1"
+    preprocessing = f"RGB, not resized, -1 … 1, minus {SHIFT}, divided by {SCALE}"
+    trunk: type[Trunk] = AlexNet
+
+    def __init__(self, weights: Path | None = None, device: str = "cpu") -> None:
+        folder = weights.parent if weights is not None and weights.is_file() else weights
+        self.distance = lpips(self.trunk, folder)
+        self.distance.to(torch.device(device))
+        self.sha256 = self.trunk.sha256
+
+    def __call__(self, samples: Samples, modality: Modality) -> Features:
+        """``(N, d)``, with d the numbers of all layers that are looked at."""
+        return Features(self.distance.vectors(pictures(samples)))
+
+
+class LPIPSVGGExtractor(LPIPSExtractor):
+    """The same on VGG-16."""
+
+    trunk = VGG16
+
+
+class LPIPSSqueezeExtractor(LPIPSExtractor):
+    """The same on SqueezeNet 1.1."""
+
+    trunk = SqueezeNet11
 
 
 class _AsNetworksSee(AgainstPartner):

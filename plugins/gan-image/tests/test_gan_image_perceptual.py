@@ -95,6 +95,15 @@ def test_it_is_a_distance(alexnet: AlexNet):
         distance(noise(side=30), noise(side=30))
 
 
+def test_vectors_whose_squared_distance_it_is(alexnet: AlexNet):
+    """What path length asks for, for weights of channels and without."""
+    for weights in (None, [torch.rand(channels) for channels in CHANNELS[AlexNet]]):
+        distance = NetworkDistance(alexnet, weights)
+        first, second = noise(), noise(seed=1)
+        squares = np.square(distance.vectors(first) - distance.vectors(second)).sum(1)
+        assert squares == pytest.approx(distance(first, second), rel=1e-4)
+
+
 @pytest.mark.parametrize("packed", [False, True])
 def test_weights_come_from_files_that_are_proved(tmp_path, monkeypatch, alexnet: AlexNet, packed: bool):
     """Torchvision's layout with its classifier; heads in the published file or in the archive of all."""
@@ -123,6 +132,10 @@ def test_weights_come_from_files_that_are_proved(tmp_path, monkeypatch, alexnet:
     assert (value.name, value.direction) == ("LPIPS", "lower")
     assert value.value == pytest.approx(lpips(AlexNet)(made["target"], real["target"]).mean())
     assert value.details["source"] == pytest.approx(expected.mean())
+    for weights in (None, tmp_path, tmp_path / AlexNet.file):
+        features = perceptual.LPIPSExtractor(weights)(real, modality)
+        assert features.vectors.dtype == np.float32
+        assert features.vectors.shape[0] == 3
 
 
 def test_torchvisions_names_of_squeezenet():
