@@ -41,6 +41,7 @@ def gan_architectures() -> Iterator[ArchitectureEntry]:
         modality="image",
         paper="Radford, Metz, Chintala: Unsupervised representation learning with deep convolutional generative "
         "adversarial networks, 2016, arXiv:1511.06434",
+        parameters={"generator": 191_952, "discriminator": 95_136},
     )
     yield ArchitectureEntry(
         name="dcgan-original",
@@ -58,6 +59,7 @@ def gan_architectures() -> Iterator[ArchitectureEntry]:
         paper="Zhu, Park, Isola, Efros: Unpaired image-to-image translation using cycle-consistent adversarial "
         "networks, 2017, arXiv:1703.10593",
         small=("model.generator_width=4", "model.discriminator_width=4", "model.blocks=1", "model.pool=4"),
+        parameters={"generator": 545_030, "discriminator": 85_730},
     )
     yield ArchitectureEntry(
         name="pix2pix",
@@ -67,6 +69,7 @@ def gan_architectures() -> Iterator[ArchitectureEntry]:
         paper="Isola, Zhu, Zhou, Efros: Image-to-image translation with conditional adversarial networks, 2017, "
         "arXiv:1611.07004",
         small=("model.generator_width=4", "model.discriminator_width=4"),
+        parameters={"generator": 4_115_955, "discriminator": 96_313},
     )
     yield ArchitectureEntry(
         name="cut",
@@ -76,6 +79,7 @@ def gan_architectures() -> Iterator[ArchitectureEntry]:
         paper="Park, Efros, Zhang, Zhu: Contrastive learning for unpaired image-to-image translation, 2020, "
         "arXiv:2007.15651",
         small=("model.generator_width=4", "model.discriminator_width=4", "model.patches=16", "model.head_width=8"),
+        parameters={"generator": 308_163, "discriminator": 42_865},
     )
 
 
