@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import torch
 from gan import api
-from gan.contracts import MetricEntry, MetricValue
+from gan.contracts import Features, MetricEntry, MetricValue
 from gan.errors import UsageError
 from gan.evaluation import find_metrics
 from gan.hookspecs import hookimpl
@@ -69,6 +69,29 @@ def test_a_run_is_judged_by_the_weights_that_its_samples_are_made_with(plugins, 
     assert differences == []
 
 
+def test_a_metric_may_look_at_the_model_through_an_extractor(plugins, tmp_path):
+    """Path length of the toy: named with the extractor, its receipt too, the same again from the run's files, and four
+    times as much seen by an extractor that doubles."""
+    settings = ["training.samples=512", "training.batch=64", "training.preview_ticks=0", "evaluation.samples=128"]
+    settings += ["evaluation.metrics=['ppl[raw]']"]
+    result = api.train(api.recipe("toy", settings=settings, plugins=plugins), out=tmp_path / "run", plugins=plugins)
+    assert [value.name for value in result.metrics] == ["PPL[raw]"]
+    (receipt,) = read_receipts(tmp_path / "run" / "evaluation" / "receipts.json")
+    assert receipt.extractor["name"] == "raw"
+    assert receipt.settings["epsilon"] == 1e-4
+    ((_, differences),) = ask_again([receipt], plugins, device="cpu", reporter=Reporter())
+    assert differences == []
+    model = api.load(tmp_path / "run", plugins=plugins)
+    (metric,) = find_metrics(["ppl[raw]"], "points", plugins, architecture=model.architecture.eval()).values()
+    samples = model.generate(128)
+    (plain,) = metric.compute(samples, samples, model.modality)
+    look = metric.extractor.extractor
+    metric.extractor.extractor = lambda samples, modality: Features(2 * look(samples, modality).vectors)
+    (doubled,) = metric.compute(samples, samples, model.modality)
+    assert doubled.value == pytest.approx(4 * plain.value, rel=1e-6)
+    assert plain.value == pytest.approx(result.metrics[0].value)
+
+
 def test_files_without_a_model_refuse_it_in_one_line(plugins, tmp_path):
     points = tmp_path / "points.csv"
     points.write_text("0,0\n1,1\n")
@@ -76,5 +99,7 @@ def test_files_without_a_model_refuse_it_in_one_line(plugins, tmp_path):
     with pytest.raises(UsageError, match="'weight-norm' asks the trained model: evaluate a run folder") as refused:
         judge(question, plugins)
     assert "\n" not in str(refused.value)
+    with pytest.raises(UsageError, match="'ppl' asks the trained model"):
+        find_metrics(["ppl[raw]"], "points", plugins)
     with pytest.raises(UsageError, match="takes no extractor"):
         find_metrics(["weight-norm[raw]"], "points", plugins)

@@ -11,7 +11,7 @@ Targets by entry:
 * `LossEntry`: a class or function without required arguments that gives a `Loss`
 * `PenaltyEntry`: a class whose keyword arguments are the penalty's settings, that gives a `Penalty`
 * `MetricEntry`: a class or function without required arguments that gives a `Metric`, or a `FeatureMetric` where
-  `on_features` is set, or a `ModelMetric` where `on_model` is set
+  `on_features` is set, a `ModelMetric` where `on_model` is set, a `ModelFeatureMetric` where both are
 * `ExtractorEntry`: a class or function ``(weights: Path | None, device: str) -> Extractor``
 * `DatasetEntry`: a function ``(folder: Path, download: Download) -> None`` that fills an empty folder
 * `RecipeEntry`: a YAML file inside a package, ``"package:recipes/name.yaml"``
@@ -20,7 +20,7 @@ Targets by entry:
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import KW_ONLY, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol, TypeAlias, runtime_checkable
@@ -96,6 +96,9 @@ class MetricEntry(Entry):
     """The kind of data that it is for; None: any."""
     on_features: bool = False
     """Whether it is a `FeatureMetric`: users then name it with an extractor, ``name[extractor]``."""
+    defined_on: str = ""
+    """Of a `FeatureMetric`: the extractor that its definition names. The bare name means that one, and its values are
+    printed without the extractor's name."""
     on_model: bool = False
     """Whether it is a `ModelMetric`: it asks the trained networks themselves, so that only runs have it."""
 
@@ -308,6 +311,14 @@ class LatentSpace(Protocol):
 
 
 @runtime_checkable
+class SmoothLatentSpace(LatentSpace, Protocol):
+    """A latent space whose samples can be had before they are rounded, so that tiny steps show."""
+
+    def decode_smooth(self, latents: Tensor, request: Request) -> dict[str, Tensor]:
+        """As `decode`, but float32 in the fields' ranges."""
+
+
+@runtime_checkable
 class Likelihood(Protocol):
     """Says how likely given samples are (a language model)."""
 
@@ -434,6 +445,23 @@ class ModelMetric(Protocol):
         Raises `UsageError` where the architecture cannot be asked (it keeps no `Likelihood`, no `LatentSpace`). What
         it draws comes from a seed in its `settings`.
         """
+
+
+class ModelFeatureMetric(Protocol):
+    """A `ModelMetric` that looks at what it makes through an extractor, as `FeatureMetric` does. `MetricEntry.on_model`
+    and `MetricEntry.on_features` are set."""
+
+    version: str
+
+    def compute(
+        self,
+        architecture: Architecture,
+        extractor: Callable[[Samples, Modality], Features],
+        generated: Samples,
+        real: Samples,
+        modality: Modality,
+    ) -> Sequence[MetricValue]:
+        """As `ModelMetric.compute`; the values are named without the extractor, which is added."""
 
 
 class Download(Protocol):
