@@ -1,6 +1,6 @@
 """The conformance kit: a healthy plugin passes everything, and each check finds the plugin that is broken in its way."""
 
-# ruff: noqa: E501  (BROKEN is a table)
+# ruff: noqa: E501  (BROKEN and MEMORY are tables)
 
 from __future__ import annotations
 
@@ -126,14 +126,20 @@ BROKEN = {  # (check, part of the reason, code that breaks it)
     "decode of its own": ("latent space", "not what `generate` gives", "class MLP(GoodMLP):\n    def generate(self, n, rng, r): return {'points': super().generate(n, rng, r)['points'] + 1}"),
     "loss without a number": ("trains with every loss", "not finite", "class MLP(GoodMLP):\n    def phases(self, l, p):\n        (phase,) = super().phases(l, p)\n        first, *rest = phase.turns\n        bad = Turn(first.player, lambda b: {'loss': first.objective(b)['loss'] * float('nan')})\n        return [Phase('a', [bad, *rest])]"),
     "player that stands still": ("trains with every loss", "changes nothing of the player 'generator'", "class MLP(GoodMLP):\n    def phases(self, l, p):\n        (phase,) = super().phases(l, p)\n        g = phase.turns[-1]\n        return [Phase('a', [*phase.turns[:-1], Turn(g.player, lambda b: {'loss': 0 * g.objective(b)['loss']})])]"),
-    "memory beside the state": ("resumes exactly", "must be a parameter or a buffer", "class MLP(GoodMLP):\n    seen = 0\n    def latents(self, n, rng): return rng.randn(self.config.latent)\n    def phases(self, l, p):\n        (phase,) = super().phases(l, p)\n        def count(turn):\n            def objective(b):\n                self.seen += 1\n                return {n: v * self.seen for n, v in turn.objective(b).items()}\n            return Turn(turn.player, objective)\n        return [Phase('a', [count(t) for t in phase.turns])]"),
     "sampling with memory": ("saves and loads", "other samples than at the end", "class MLP(GoodMLP):\n    shift = 0.0\n    def phases(self, l, p):\n        (phase,) = super().phases(l, p)\n        def moved(b): self.shift = 1.0\n        t = phase.turns\n        return [Phase('a', [*t[:-1], Turn(t[-1].player, t[-1].objective, after=moved)])]\n    def decode(self, z, r): return {'points': super().decode(z, r)['points'] + self.shift}"),
     "loss of the wrong sign": ("arithmetic", "does not make the generator's loss lower", "class Loss(Hinge):\n    def generator(self, real, fake): return -super().generator(real, fake)"),
     "loss that is a mean": ("arithmetic", "not 5 finite values", "class Loss(Hinge):\n    def generator(self, real, fake): return super().generator(real, fake).mean()"),
     "penalty without gradient": ("arithmetic", "no gradient", "class Penalty(R1):\n    def __call__(self, *a): return super().__call__(*a).detach()"),
     "penalty that is a mean": ("arithmetic", "not 5 finite values", "class Penalty(R1):\n    def __call__(self, *a): return super().__call__(*a).mean()"),
     "metric at random": ("on known input", "another value", "class Modes(RingModes):\n    def compute(self, g, r, m): return [MetricValue('x', float(np.random.rand()))]"),
+    "model metric at random": ("on known input", "same weights of mlp give another value", "class Modes(RingModes):\n    def compute(self, a, g, r, m): return [MetricValue('x', float(np.random.rand()))]\n@hookimpl\ndef gan_metrics(): return [MetricEntry(name='modes', summary='s', target='bad_plugin:Modes', modality='points', on_model=True)]"),
     "metric without a number": ("on known input", "not finite", "class Modes(RingModes):\n    def compute(self, g, r, m): return [MetricValue('x', float('nan'))]"),
+}  # fmt: skip
+MEMORY = {  # state that no checkpoint holds
+    "memory beside the state": ("resumes exactly", "must be a parameter or a buffer", "class MLP(GoodMLP):\n    seen = 0\n    def latents(self, n, rng): return rng.randn(self.config.latent)\n    def phases(self, l, p):\n        (phase,) = super().phases(l, p)\n        def count(turn):\n            def objective(b):\n                self.seen += 1\n                return {n: v * self.seen for n, v in turn.objective(b).items()}\n            return Turn(turn.player, objective)\n        return [Phase('a', [count(t) for t in phase.turns])]"),
+    "memory of the last batch": ("resumes exactly", "training changes `kept` of it", "class MLP(GoodMLP):\n    def phases(self, l, p):\n        (phase,) = super().phases(l, p)\n        first, *rest = phase.turns\n        def objective(b):\n            terms, last = first.objective(b), getattr(self, 'kept', torch.zeros(()))\n            self.kept = terms['loss'].detach()\n            return {'loss': terms['loss'] * (1 + last)}\n        return [Phase('a', [Turn(first.player, objective), *rest])]"),
+    "memory of a closure": ("resumes exactly", "must come from `batch.draws`", "class MLP(GoodMLP):\n    def phases(self, l, p):\n        (phase,) = super().phases(l, p)\n        first, *rest = phase.turns\n        seen = []\n        def objective(b):\n            seen.append(1)\n            return {'loss': first.objective(b)['loss'] * len(seen)}\n        return [Phase('a', [Turn(first.player, objective), *rest])]"),
+    "state that comes later": ("resumes exactly", "does not fit this run", "class MLP(GoodMLP):\n    def phases(self, l, p):\n        (phase,) = super().phases(l, p)\n        def late(b): self.register_buffer('late', torch.ones(()))\n        t = phase.turns\n        return [Phase('a', [*t[:-1], Turn(t[-1].player, t[-1].objective, after=late)])]"),
 }  # fmt: skip
 
 
@@ -169,7 +175,7 @@ def test_a_healthy_plugin_passes_every_check(outcomes):
     wrong = [o for o in found if o.status == "failed" and o.check != "import is light"]
     assert wrong == []
     checks = {outcome.check for outcome in found if outcome.status == "passed"}
-    assert {check for check, _, _ in BROKEN.values()} - {"parameters"} <= checks
+    assert {check for check, _, _ in (BROKEN | MEMORY).values()} - {"parameters"} <= checks
 
 
 @pytest.mark.parametrize(("check", "reason", "code"), BROKEN.values(), ids=BROKEN)
@@ -177,6 +183,34 @@ def test_each_check_finds_what_is_broken_in_its_way(outcomes, check, reason, cod
     failed = [o for o in outcomes(code) if o.status == "failed" and o.check != "import is light"]
     assert any(o.check == check and reason in o.reason for o in failed), failed
     assert all("\n" not in o.reason for o in failed)
+
+
+@pytest.mark.rule("R6")
+@pytest.mark.parametrize(("check", "reason", "code"), MEMORY.values(), ids=MEMORY)
+def test_a_memory_that_no_checkpoint_holds_is_found(outcomes, check, reason, code):
+    (failed,) = [o for o in outcomes(code) if o.status == "failed" and o.check == check]
+    assert reason in failed.reason
+    assert "\n" not in failed.reason
+
+
+@pytest.mark.rule("R6")
+def test_a_memory_that_changes_nothing_yet_is_noted(outcomes):
+    """A counter whose effect would come later than the check's few iterations."""
+    code = """
+class MLP(GoodMLP):
+    seen = 0
+    def phases(self, l, p):
+        (phase,) = super().phases(l, p)
+        first, *rest = phase.turns
+        def objective(b):
+            self.seen += 1
+            return {n: v * (1 + self.seen // 1000) for n, v in first.objective(b).items()}
+        return [Phase('a', [Turn(first.player, objective), *rest])]
+"""
+    (noted,) = [o for o in outcomes(code) if o.check == "resumes exactly"]
+    assert noted.status == "noted"
+    assert "training changes `seen`" in noted.reason
+    assert "register_buffer" in noted.reason
 
 
 ENTRY = "from gan.contracts import LossEntry\nfrom gan.hookspecs import hookimpl\n"

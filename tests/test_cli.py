@@ -120,6 +120,21 @@ def test_generate_writes_the_same_bytes_again(trained, tmp_path):
     assert (tmp_path / "other" / "sample-0000.csv").read_bytes() != (tmp_path / "one" / "sample-0000.csv").read_bytes()
 
 
+def test_generate_from_a_chosen_checkpoint(trained, tmp_path):
+    """By its number of samples shown it is the newest one again; what is not kept is named with what is."""
+    run, home, _ = trained
+    for checkpoint in ("newest", "1024"):
+        gan(home, "generate", str(run), "--count", "1", "--checkpoint", checkpoint, "--out", str(tmp_path / checkpoint))
+    newest, numbered = (tmp_path / name / "sample-0000.csv" for name in ("newest", "1024"))
+    assert newest.read_bytes() == numbered.read_bytes()
+    lacking = gan(home, "generate", str(run), "--checkpoint", "300", "--out", str(tmp_path / "none"), code=2)
+    assert "no checkpoint '300'; it has newest" in lacking.stderr
+    assert "1024" in lacking.stderr
+    no_best = gan(home, "generate", str(run), "--checkpoint", "best", "--out", str(tmp_path / "none"), code=4)
+    assert "evaluation.best" in no_best.stderr
+    assert not (tmp_path / "none").exists()
+
+
 def test_a_recipe_file_does_the_run_again(trained, tmp_path):
     run, home, _ = trained
     gan(home, "run", "--recipe", str(run / "recipe.yaml"), "--out", str(tmp_path / "again"), "--quiet")

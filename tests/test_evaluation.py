@@ -153,6 +153,7 @@ def test_weights_and_device_reach_the_extractor(plugins):
         ("fidd[counting]", "points", UnknownName, "did you mean 'fid'"),
         ("fid[countin]", "points", UnknownName, "did you mean 'counting'"),
         ("fid", "points", UsageError, "needs an extractor for points"),
+        ("precision-recall", "pictures", UsageError, "needs an extractor for pictures"),
         ("ring-modes[counting]", "points", UsageError, "takes no extractor"),
         ("ring-modes", "pictures", UsageError, "is for points data, not pictures"),
         ("fid[counting]", "pictures", UnknownName, "no extractor for pictures named 'counting'"),

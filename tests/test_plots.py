@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 
 import numpy as np
-from gan.plots import plot_training, read_metrics
+from gan.plots import plot_class_shares, plot_training, read_metrics
 from PIL import Image
 
 
@@ -61,3 +61,17 @@ def test_phases_are_parted(tmp_path):
     parted = pixels(plot_training(write(tmp_path / "b.jsonl", two), tmp_path / "b.png"))
     assert plain.shape == parted.shape
     assert (plain != parted).any()
+
+
+def test_class_shares_show_a_class_that_is_missing(tmp_path):
+    """One-hot opinions: generated samples without class 2 draw another picture than balanced ones; with many classes
+    only the most frequent of the first set are shown."""
+    balanced = np.eye(4)[np.arange(40) % 4]
+    lacking = np.eye(4)[np.array([0, 1, 3])[np.arange(39) % 3]]
+    same = pixels(plot_class_shares({"real": balanced, "generated": balanced}, tmp_path / "a.png"))
+    missing = pixels(plot_class_shares({"real": balanced, "generated": lacking}, tmp_path / "b.png"))
+    assert same.shape == missing.shape
+    assert (same != missing).any()
+    rare = [np.eye(30)[[0, 0, 1, 1, 2, 2, 3, 3, index]] for index in (10, 20)]
+    first, second = (pixels(plot_class_shares({"real": rows}, tmp_path / "c.png", most=4)) for rows in rare)
+    assert (first == second).all()

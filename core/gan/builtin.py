@@ -46,6 +46,7 @@ def gan_penalties() -> Iterator[PenaltyEntry]:
 @hookimpl
 def gan_metrics() -> Iterator[MetricEntry]:
     """The metrics of `gan.metrics`: all on features, so each is named with an extractor, ``fid[lenet5]``."""
+    inception = "inception-v3-2015"
     for name, target, summary in (
         ("fid", "FrechetDistance", "Fréchet distance between Gaussians fitted to features; lower is better"),
         ("kid", "KernelDistance", "unbiased squared MMD with a cubic kernel, with its error; lower is better"),
@@ -56,7 +57,16 @@ def gan_metrics() -> Iterator[MetricEntry]:
         ("1-nna", "NearestNeighbourTest", "whether nearest neighbours tell generated from real; one half is best"),
         ("diversity", "Diversity", "how much samples differ from each other"),
     ):
-        yield MetricEntry(name=name, target=f"gan.metrics:{target}", summary=summary, on_features=True)
+        own = inception if name in ("fid", "kid", "inception-score") else ""
+        yield MetricEntry(name=name, target=f"gan.metrics:{target}", summary=summary, on_features=True, defined_on=own)
+    yield MetricEntry(
+        name="ppl",
+        target="gan.metrics.path_length:PathLength",
+        summary="how evenly samples change along paths through latent space; lower is better",
+        on_features=True,
+        on_model=True,
+        defined_on="lpips-vgg",
+    )
 
 
 @hookimpl

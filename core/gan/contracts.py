@@ -11,7 +11,7 @@ Targets by entry:
 * `LossEntry`: a class or function without required arguments that gives a `Loss`
 * `PenaltyEntry`: a class whose keyword arguments are the penalty's settings, that gives a `Penalty`
 * `MetricEntry`: a class or function without required arguments that gives a `Metric`, or a `FeatureMetric` where
-  `on_features` is set
+  `on_features` is set, a `ModelMetric` where `on_model` is set, a `ModelFeatureMetric` where both are
 * `ExtractorEntry`: a class or function ``(weights: Path | None, device: str) -> Extractor``
 * `DatasetEntry`: a function ``(folder: Path, download: Download) -> None`` that fills an empty folder
 * `RecipeEntry`: a YAML file inside a package, ``"package:recipes/name.yaml"``
@@ -20,8 +20,8 @@ Targets by entry:
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import KW_ONLY, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol, TypeAlias, runtime_checkable
 
@@ -96,6 +96,11 @@ class MetricEntry(Entry):
     """The kind of data that it is for; None: any."""
     on_features: bool = False
     """Whether it is a `FeatureMetric`: users then name it with an extractor, ``name[extractor]``."""
+    defined_on: str = ""
+    """Of a `FeatureMetric`: the extractor that its definition names. The bare name means that one, and its values are
+    printed without the extractor's name."""
+    on_model: bool = False
+    """Whether it is a `ModelMetric`: it asks the trained networks themselves, so that only runs have it."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -162,6 +167,7 @@ class Field:
     """Largest value that occurs."""
     unit: str
     """What the numbers mean: ``"intensity"``, ``"class index"``, ``"note on"`` …"""
+    _: KW_ONLY
     group: str = ""
     """Fields of one group come together in a sample. Unpaired data have several: a sample that `Modality.read` gives
     then holds the fields of one group, and training draws every group in an order of its own."""
@@ -304,6 +310,23 @@ class LatentSpace(Protocol):
         """The samples of given latents; `generate` is ``decode(latents(count, rng), request)``."""
 
 
+@runtime_checkable
+class SmoothLatentSpace(LatentSpace, Protocol):
+    """A latent space whose samples can be had before they are rounded, so that tiny steps show."""
+
+    def decode_smooth(self, latents: Tensor, request: Request) -> dict[str, Tensor]:
+        """As `decode`, but float32 in the fields' ranges."""
+
+
+@runtime_checkable
+class Likelihood(Protocol):
+    """Says how likely given samples are (a language model)."""
+
+    def nll(self, samples: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
+        """Samples by field, ``(N, *shape)`` on the architecture's device -> ``(N,), (N,)``: minus the log-probability
+        of each in nats, and the number of elements (tokens) that it is spread over."""
+
+
 class Loss(Protocol):
     """The adversarial objective on raw scores (no sigmoid): arithmetic only, minimised by both players."""
 
@@ -402,6 +425,43 @@ class FeatureMetric(Protocol):
 
     def compute(self, generated: Features, real: Features) -> Sequence[MetricValue]:
         """Values in the order of the table, named without the extractor, which is added: ``FID`` -> ``FID[lenet5]``."""
+
+
+class ModelMetric(Protocol):
+    """A number computed from the trained networks: likelihoods, smoothness of a latent space. `MetricEntry.on_model` is
+    set.
+
+    The core calls it with the weights that samples are made with, in evaluation mode, without gradients. Its receipt
+    names these weights by their sha256. Files without a run have no such metric.
+    """
+
+    version: str
+
+    def compute(
+        self, architecture: Architecture, generated: Samples, real: Samples, modality: Modality
+    ) -> Sequence[MetricValue]:
+        """Values in the order of the table; `generated` is what the architecture has made, `real` the real samples.
+
+        Raises `UsageError` where the architecture cannot be asked (it keeps no `Likelihood`, no `LatentSpace`). What
+        it draws comes from a seed in its `settings`.
+        """
+
+
+class ModelFeatureMetric(Protocol):
+    """A `ModelMetric` that looks at what it makes through an extractor, as `FeatureMetric` does. `MetricEntry.on_model`
+    and `MetricEntry.on_features` are set."""
+
+    version: str
+
+    def compute(
+        self,
+        architecture: Architecture,
+        extractor: Callable[[Samples, Modality], Features],
+        generated: Samples,
+        real: Samples,
+        modality: Modality,
+    ) -> Sequence[MetricValue]:
+        """As `ModelMetric.compute`; the values are named without the extractor, which is added."""
 
 
 class Download(Protocol):

@@ -4,8 +4,11 @@
     values = measure(metrics, generated, real, modality)
 
 A metric on features is named with an extractor, and so are its values: ``FID[lenet5]``. A plain ``FID`` is the one of
-the Inception network of 2015 and of no other. Several metrics on one extractor compute the features once. A metric
-that fails does not take the others with it: its value is NaN and its details say why.
+the extractor that it is defined on, the Inception network of 2015, and of no other. Several metrics on one extractor
+compute the features once. A metric that fails does not take the others with it: its value is NaN and its details say
+why.
+
+A metric on the model needs the trained networks: `find_metrics` is given them where a run is judged.
 """
 
 from __future__ import annotations
@@ -18,7 +21,17 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from gan.contracts import Extractor, FeatureMetric, Features, Metric, MetricValue, Modality
+from gan.contracts import (
+    Architecture,
+    Extractor,
+    FeatureMetric,
+    Features,
+    Metric,
+    MetricValue,
+    Modality,
+    ModelFeatureMetric,
+    ModelMetric,
+)
 from gan.errors import GanError, PluginError, UnknownName, UsageError
 
 if TYPE_CHECKING:
@@ -27,8 +40,6 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-FID_EXTRACTOR = "inception-v3-2015"
-"""The extractor whose scores are printed without its name: FID, KID and IS are defined on it."""
 _SPEC = re.compile(r"([a-z0-9-]+)(?:\[([a-z0-9-]+)(?:=(.+))?\])?")
 
 
@@ -70,10 +81,14 @@ class NamedExtractor:
         for seen, features in self._seen:
             if seen is samples:
                 return features
-        features = self.extractor(samples, modality)
-        count = len(next(iter(samples.values())))
-        self._check(features, count)
+        features = self.look(samples, modality)
         self._seen = [*self._seen, (samples, features)][-self.remembered :]
+        return features
+
+    def look(self, samples: Samples, modality: Modality) -> Features:
+        """The features, checked likewise and not remembered."""
+        features = self.extractor(samples, modality)
+        self._check(features, len(next(iter(samples.values()))))
         return features
 
     def _check(self, features: Features, count: int) -> None:
@@ -100,29 +115,75 @@ class NamedExtractor:
 
 
 class OnFeatures:
-    """A metric on features together with its extractor: an ordinary `Metric`."""
+    """A metric on features together with its extractor: an ordinary `Metric`.
 
-    def __init__(self, metric: FeatureMetric, extractor: NamedExtractor) -> None:
+    `own` is the extractor that the metric is defined on, whose name is not added to the values'.
+    """
+
+    def __init__(self, metric: FeatureMetric, extractor: NamedExtractor, own: str = "") -> None:
         self.metric = metric
         self.extractor = extractor
+        self.own = own
         self.version = metric.version
         self.settings: Mapping[str, Any] = getattr(metric, "settings", {})
 
     def compute(self, generated: Samples, real: Samples, modality: Modality) -> Sequence[MetricValue]:
         """The metric's values, named with the extractor."""
         values = self.metric.compute(self.extractor(generated, modality), self.extractor(real, modality))
-        if self.extractor.name == FID_EXTRACTOR:
-            return values
-        return [replace(value, name=f"{value.name}[{self.extractor.name}]") for value in values]
+        return _named(values, self.extractor, self.own)
+
+
+class OnModel:
+    """A metric on the model together with the trained networks, and perhaps an extractor: an ordinary `Metric`."""
+
+    def __init__(
+        self,
+        metric: ModelMetric | ModelFeatureMetric,
+        architecture: Any,
+        extractor: NamedExtractor | None = None,
+        own: str = "",
+    ) -> None:
+        self.metric: Any = metric
+        self.architecture: Architecture = architecture
+        self.extractor = extractor
+        self.own = own
+        self.version = metric.version
+        self.settings: Mapping[str, Any] = getattr(metric, "settings", {})
+
+    def compute(self, generated: Samples, real: Samples, modality: Modality) -> Sequence[MetricValue]:
+        """The metric's values, named with the extractor where there is one."""
+        import torch
+
+        sets: tuple[Any, ...] = (generated, real, modality)
+        with torch.no_grad():
+            if self.extractor is None:
+                found: Sequence[MetricValue] = self.metric.compute(self.architecture, *sets)
+                return found
+            values = self.metric.compute(self.architecture, self.extractor.look, *sets)
+            return _named(values, self.extractor, self.own)
+
+
+def _named(values: Sequence[MetricValue], extractor: NamedExtractor, own: str) -> Sequence[MetricValue]:
+    """``FID`` -> ``FID[lenet5]``, but for the extractor that the metric is defined on."""
+    if extractor.name == own:
+        return values
+    return [replace(value, name=f"{value.name}[{extractor.name}]") for value in values]
 
 
 def find_metrics(
-    names: Iterable[str], modality: str, plugins: Plugins, *, device: str = "cpu", prefer: str | None = None
+    names: Iterable[str],
+    modality: str,
+    plugins: Plugins,
+    *,
+    device: str = "cpu",
+    prefer: str | None = None,
+    architecture: Any = None,
 ) -> dict[str, Metric]:
     """Metrics by the names that users type, for one kind of data; `prefer` is the plugin whose names come first.
 
-    Raises `UnknownName`, `UsageError` where an extractor is missing, needless or of another kind of data, and what
-    finding its weights raises.
+    `architecture` is what has made the samples, for metrics on the model; None: files that nobody knows the model of.
+    Raises `UnknownName`, `UsageError` where an extractor is missing, needless or of another kind of data or a model is
+    missing, and what finding its weights raises.
     """
     extractors: dict[tuple[str, Path | None], NamedExtractor] = {}
     metrics: dict[str, Metric] = {}
@@ -132,15 +193,26 @@ def find_metrics(
         _check_kind(owned, modality)
         if not owned.entry.on_features:
             if spec.extractor is not None:
-                raise UsageError(f"metric '{spec.metric}' looks at samples and takes no extractor; write {spec.metric}")
-            metrics[str(spec)] = plugins.load(owned)()
+                raise UsageError(f"metric '{spec.metric}' takes no extractor; write {spec.metric}")
+            metric = plugins.load(owned)()
+            metrics[str(spec)] = OnModel(metric, _known(architecture, spec)) if owned.entry.on_model else metric
             continue
-        spec = replace(spec, extractor=spec.extractor or _default_extractor(spec.metric, modality, plugins))
+        spec = replace(spec, extractor=spec.extractor or _own_extractor(owned, modality, plugins))
         key = (str(spec.extractor), spec.weights)
         if key not in extractors:
             extractors[key] = _extractor(*key, modality, plugins, device, prefer)
-        metrics[str(spec)] = OnFeatures(plugins.load(owned)(), extractors[key])
+        metric, extractor, own = plugins.load(owned)(), extractors[key], owned.entry.defined_on
+        if owned.entry.on_model:
+            metrics[str(spec)] = OnModel(metric, _known(architecture, spec), extractor, own)
+        else:
+            metrics[str(spec)] = OnFeatures(metric, extractor, own)
     return metrics
+
+
+def _known(architecture: Any, spec: MetricSpec) -> Any:
+    if architecture is None:
+        raise UsageError(f"metric '{spec.metric}' asks the trained model: evaluate a run folder, not files without one")
+    return architecture
 
 
 def extractors_of(modality: str, plugins: Plugins) -> list[Owned]:
@@ -148,11 +220,13 @@ def extractors_of(modality: str, plugins: Plugins) -> list[Owned]:
     return [owned for owned in plugins.entries("gan_extractors") if owned.entry.modality in (None, modality)]
 
 
-def _default_extractor(metric: str, modality: str, plugins: Plugins) -> str:
-    """A bare name means the Inception network where the kind of data has it; else an extractor must be named."""
-    known = [owned.entry.name for owned in extractors_of(modality, plugins)]
-    if FID_EXTRACTOR in known:
-        return FID_EXTRACTOR
+def _own_extractor(owned: Owned, modality: str, plugins: Plugins) -> str:
+    """A bare name means the extractor that the metric is defined on; where that cannot read the data, or there is none,
+    one must be named."""
+    known = [found.entry.name for found in extractors_of(modality, plugins)]
+    metric, own = owned.entry.name, owned.entry.defined_on
+    if own and own in known:
+        return str(own)
     raise UsageError(
         f"metric '{metric}' needs an extractor for {modality}: write {metric}[NAME], known: {', '.join(known)}"
     )

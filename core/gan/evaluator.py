@@ -48,6 +48,7 @@ class Evaluator:
             plugins,
             device=str(model.device),
             prefer=parts.modality.info.name,
+            architecture=model.architecture,
         )
 
     def receipts(self, run: RunFolder) -> list[Receipt]:
@@ -74,15 +75,15 @@ class Evaluator:
                     "options": {},
                 },
             )
-        return receipts_of(
-            self.metrics,
-            generated,
-            real,
-            self._kind,
-            distributions=self._parts.distributions,
-            device=self._trainer.device.name,
-            question=asdict(Question(str(run.path), count=count, real_count=settings.real_samples)),
-        )
+            return receipts_of(
+                self.metrics,
+                generated,
+                real,
+                self._kind,
+                distributions=self._parts.distributions,
+                device=self._trainer.device.name,
+                question=asdict(Question(str(run.path), count=count, real_count=settings.real_samples)),
+            )
 
     def due(self, run: RunFolder, samples: int) -> bool:
         """Whether a multiple of ``evaluation.every`` was passed since the last measurement."""

@@ -40,7 +40,7 @@ from gan.receipts import Receipt, agreement, read_receipts, write_receipts
 from gan.report import Reporter
 from gan.resolve import look_up, open_data
 from gan.rundir import RunFolder
-from gan.source import SourceFile, list_source
+from gan.source import Companion, SourceFile, list_source
 
 PREVIEW = "preview.png"
 """The picture beside artefacts, which is none of them."""
@@ -190,7 +190,7 @@ def _judge_run(question: Question, folder: Path, plugins: Plugins, device: str, 
     metrics = question.metrics or parts.recipe.evaluation.metrics or parts.modality_class.metrics
     count = question.count or parts.recipe.evaluation.samples
     seed = derive(parts.recipe.seed, "evaluation") if question.seed is None else question.seed
-    found = _find(metrics, kind, plugins, device, prefer=parts.modality.info.name)
+    found = _find(metrics, kind, plugins, device, prefer=parts.modality.info.name, architecture=model.architecture)
     reporter.note(f"making {count:,} samples")
     generated = SampleSet(
         generate(model, rows, count, seed, question.options),
@@ -246,11 +246,14 @@ def _judge_files(question: Question, target: Path, plugins: Plugins, device: str
     return Judgement(receipts, generated.samples, real.samples, kind.modality, extractors_in(found))
 
 
-def _find(names: Iterable[str], kind: Kind, plugins: Plugins, device: str, *, prefer: str) -> dict[str, Metric]:
+def _find(
+    names: Iterable[str], kind: Kind, plugins: Plugins, device: str, *, prefer: str, architecture: Any = None
+) -> dict[str, Metric]:
     names = list(names)
     if not names:
         raise UsageError(f"{kind.name} names no metrics of its own; choose some with --metrics, see `gan plugins show`")
-    return find_metrics(names, kind.name, plugins, device=str(choose(device, "fp32").place), prefer=prefer)
+    place = str(choose(device, "fp32").place)
+    return find_metrics(names, kind.name, plugins, device=place, prefer=prefer, architecture=architecture)
 
 
 def _real(rows: Rows, question: Question, count: int, origin: Mapping[str, Any], *, paired: bool = False) -> SampleSet:
@@ -323,6 +326,8 @@ def read_samples(source: Path, modality: Modality, count: int | None, reporter: 
     for done, file in enumerate(files, 1):
         try:
             rows.extend(_checked(modality, file))
+        except Companion:  # the other half of a sample that is there already
+            pass
         except BadData as error:
             skipped[file.name] = error.reason
         reporter.packing(done, len(files))

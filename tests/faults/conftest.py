@@ -15,6 +15,7 @@ from gan.testing.faults import FaultyProcess, final_state
 
 ROOT = Path(__file__).parents[2]
 TRAINING = {"samples": 48, "batch": 8, "tick": 8, "checkpoint_ticks": 2, "keep_checkpoints": 2, "preview_ticks": 3}
+SHORT = {**TRAINING, "samples": 32}
 EVALUATION = {"metrics": [], "artefacts": 1, "samples": 8}
 RECIPES = {
     "toy": {
@@ -31,7 +32,7 @@ RECIPES = {
         "model": {"latent": 4, "generator_width": 2, "discriminator_width": 2},
         "loss": "non-saturating",
         "data": {"source": "digits"},
-        "training": {**TRAINING, "ema_half_life": 50},
+        "training": {**SHORT, "ema_half_life": 50},
     },
     "musegan": {
         "plugin": "music",
@@ -41,7 +42,7 @@ RECIPES = {
         "loss": "wasserstein",
         "penalties": [{"name": "gradient-penalty"}],
         "data": {"source": "midi"},
-        "training": {**TRAINING, "ema_half_life": 50},
+        "training": {**SHORT, "ema_half_life": 50},
     },
     "seqgan": {
         "plugin": "text",
@@ -53,11 +54,11 @@ RECIPES = {
         },
         "loss": "non-saturating",
         "data": {"source": "text"},
-        "phases": {"mle": {"samples": 16}, "discriminator": {"samples": 16}, "adversarial": {"samples": 16}},
-        "training": TRAINING,
+        "phases": {"mle": {"samples": 8}, "discriminator": {"samples": 8}, "adversarial": {"samples": 16}},
+        "training": SHORT,
     },
 }  # fmt: skip
-"""Every recipe: two checkpoints are kept of four, so that pruning is under the faults too."""
+"""Two checkpoints are kept of the toy's four and of the others' three, so that pruning is under the faults too."""
 
 
 def write_midi(folder: Path) -> None:
@@ -96,6 +97,8 @@ class Runs:
     """What a run that nobody disturbed ends with."""
     operations: int
     """Calls that such a run makes in its folder."""
+    seconds: float = 0.0
+    """How long it takes."""
     resumed: int = 0
     """How many lives went on from a checkpoint past the first."""
 
@@ -172,7 +175,7 @@ def all_runs(process):
             life = runs.start(again, mode="log", log=work / "log")
             assert life.code == 0, life.errors
             runs.log_root = again.parent
-            runs.operations = life.operations
+            runs.operations, runs.seconds = life.operations, life.seconds
             runs.reference = final_state(first)
             runs.checkpoints = sorted(path.name for path in (first / "checkpoints").iterdir())
             runs.check_equal(again, life)

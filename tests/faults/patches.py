@@ -20,10 +20,10 @@ def _before_objective(act):
 
 
 def signal_in_a_step():
-    """SIGTERM arrives in the middle of an update at 24 samples, and a second one right behind it."""
+    """SIGTERM arrives in the middle of an update at 16 samples, and a second one right behind it."""
 
     def act(trainer, turn, batch, total):
-        if trainer.samples == 24:
+        if trainer.samples == 16:
             os.kill(os.getpid(), signal.SIGTERM)
             os.kill(os.getpid(), signal.SIGTERM)
         return total

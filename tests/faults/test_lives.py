@@ -29,15 +29,15 @@ def half_done(runs):
 
 @pytest.mark.rule("R4", "R5")
 def test_a_signal_saves_and_stops_with_75(runs):
-    """SIGTERM in a step at 24 samples: the step ends, the state at 32 is saved, the next life goes on from there."""
+    """SIGTERM in a step at 16 samples: the step ends, the state at 24 is saved, the next life goes on from there."""
     run = runs.new()
     life = runs.start(run, patch="gan_faults_patches:signal_in_a_step")
     assert life.code == 75, (life.code, life.errors)
     where = re.search(r"stopped by SIGTERM and saved at (\d+) samples; go on with: gan resume", life.errors)
-    assert int(where[1]) == newest(run) == life.saved == 32
+    assert int(where[1]) == newest(run) == life.saved == 24
     assert json.loads((run / "manifest.json").read_text())["exit"] == "stopped by SIGTERM"
     life = runs.go_on(run)
-    assert (life.code, life.started_from) == (0, 32), life.errors
+    assert (life.code, life.started_from) == (0, 24), life.errors
     found = final_state(run)
     assert [name for name in runs.reference if found.get(name) != runs.reference[name]] == []
 

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from gan.contracts import Features
 from gan.metrics import FrechetDistance, Moments, frechet_distance, trace_of_root
+from gan.metrics.frechet import frechet_error
 from scipy.linalg import sqrtm
 
 
@@ -79,3 +80,42 @@ def test_the_metric_warns_when_the_covariance_is_singular():
     (value,) = FrechetDistance().compute(many, many)
     assert "warning" not in value.details
     assert (value.name, value.direction) == ("FID", "lower")
+
+
+def error(a, b):
+    return frechet_error(a, b, Moments.of(a), Moments.of(b))
+
+
+@pytest.mark.parametrize(("n", "m"), [(400, 300), (200, 2000)])
+def test_the_error_is_the_spread_of_repeated_measurements(n, m):
+    """Two Gaussians of 5 dimensions that differ in mean and covariance, measured 300 times: the error that one
+    measurement states is, on the mean, the spread of the values to a tenth (the spread itself is known to
+    ``1 / √600 = 4 %``)."""
+    rng = np.random.default_rng(n)
+    mix, other = rng.standard_normal((2, 5, 5))
+    sets = [(rng.standard_normal((n, 5)) @ mix, rng.standard_normal((m, 5)) @ other + 1) for _ in range(300)]
+    spread = np.std([distance(a, b) for a, b in sets])
+    assert np.mean([error(a, b) for a, b in sets]) == pytest.approx(spread, rel=0.1)
+    assert error(*sets[0]) == pytest.approx(error(*sets[0][::-1]), rel=1e-9)
+
+
+def test_the_error_of_a_shift_in_one_dimension():
+    """In one dimension ``T = s₂ / s₁``; here both variances are 1 exactly, so ``φ = 2 μ x`` and the error of a shift by
+    μ is ``2 μ √(1/n + 1/m)``."""
+    rng = np.random.default_rng(0)
+    a, b = exact(rng, 400, np.zeros(1), np.eye(1)), exact(rng, 100, np.full(1, 3.0), np.eye(1))
+    assert error(a, b) == pytest.approx(2 * 3 * np.sqrt(1 / 400 + 1 / 100), rel=1e-9)
+
+
+def test_the_error_where_a_feature_never_varies_and_where_samples_are_too_few():
+    """A feature that is constant in one set or in both adds nothing of its own; with as many samples as dimensions no
+    error can be stated."""
+    rng = np.random.default_rng(0)
+    a, b = rng.standard_normal((200, 3)), rng.standard_normal((300, 3)) * 2
+    wide_a, wide_b = np.pad(a, ((0, 0), (0, 1))), np.pad(b, ((0, 0), (0, 1)))
+    assert error(wide_a, wide_b) == pytest.approx(error(a, b), rel=1e-9)
+    varying = np.column_stack([b, rng.standard_normal(300)])
+    assert np.isfinite(error(wide_a, varying))
+    assert np.isnan(error(a[:3], b))
+    (value,) = FrechetDistance().compute(Features(a[:3].astype(np.float32)), Features(b.astype(np.float32)))
+    assert value.error is None

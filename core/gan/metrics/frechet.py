@@ -6,10 +6,11 @@ Dowson and Landau 1982: ``‖μ₁ - μ₂‖² + Tr(Σ₁ + Σ₂ - 2 (Σ₁ Σ
 
 from __future__ import annotations
 
+import math
 from typing import Any, TypeAlias
 
 import numpy as np
-from scipy.linalg import eigvalsh
+from scipy.linalg import cholesky, eigh, eigvalsh, solve_triangular
 from scipy.linalg.lapack import dpstrf
 
 from gan.contracts import Features, MetricValue
@@ -48,6 +49,51 @@ def trace_of_root(first: Array, second: Array) -> float:
     return float(np.sqrt(np.clip(eigenvalues, 0.0, None)).sum())
 
 
+def frechet_error(rows: Array, other_rows: Array, first: Moments, second: Moments) -> float:
+    """Standard error of `frechet_distance` over both sets of rows ``(n, d)`` and ``(m, d)``; NaN where n or m is not
+    above d.
+
+    The delta method, as in the distance's limit law (Rippl, Munk, Sturm 2016, "Limit laws of the empirical Wasserstein
+    distance: Gaussian distributions"). With ``T = Σ₁^-½ (Σ₁^½ Σ₂ Σ₁^½)^½ Σ₁^-½``, which carries the first Gaussian to
+    the second, a row x of the first set moves the distance by ``φ(x) / n``, without the mean of
+    ``φ(x) = 2 (μ₁ - μ₂)ᵀ(x - μ₁) + (x - μ₁)ᵀ(I - T)(x - μ₁)``; one of the second set likewise with ``T⁻¹``. The error
+    says how much the value changes from one draw of the samples to the next, and nothing of the bias.
+    """
+    if min(first.count, second.count) <= first.dimensions:
+        return math.nan
+    factor, other_factor = _factor(first.covariance), _factor(second.covariance)
+    if factor.shape[1] > other_factor.shape[1]:
+        rows, other_rows, first, second, factor = other_rows, rows, second, first, other_factor
+    variance = 0.0
+    difference = first.mean - second.mean
+    if factor.shape[1]:
+        squares, basis = eigh(factor.T @ (second.covariance @ factor), driver="evd", check_finite=False)
+        roots = np.sqrt(np.clip(squares, 0.0, None))
+        kept = roots > roots[-1] * 1e-7
+        gram = cholesky(factor.T @ factor, lower=True)
+        whiten = solve_triangular(gram, factor.T, lower=True)
+        whiten = basis.T @ solve_triangular(gram.T, whiten, lower=False)  # basisᵀ · pseudo-inverse of the factor
+        inward = np.sqrt(roots)[:, None] * whiten
+        outward = (factor @ basis[:, kept] / np.sqrt(roots[kept])).T
+    else:
+        inward = outward = np.zeros((0, first.dimensions))
+    for part, mean, carried, slope in (
+        (rows, first.mean, inward, 2 * difference),
+        (other_rows, second.mean, outward, -2 * difference),
+    ):
+        moved = np.concatenate(
+            [_influence(part[at : at + 1024] - mean, carried, slope) for at in range(0, len(part), 1024)]
+        )
+        variance += moved.var(ddof=1) / len(moved)
+    return math.sqrt(variance)
+
+
+def _influence(centred: Array, carried: Array, slope: Array) -> Array:
+    """``slopeᵀx + xᵀ(I - carriedᵀ carried)x`` of rows x."""
+    moved: Array = centred @ slope + np.square(centred).sum(axis=1) - np.square(centred @ carried.T).sum(axis=1)
+    return moved
+
+
 def _factor(covariance: Array) -> Array:
     """``L (d, r)`` with ``L Lᵀ = covariance`` and r its numerical rank."""
     packed, pivots, rank, _ = dpstrf(covariance, lower=1)
@@ -66,7 +112,7 @@ class FrechetDistance:
     label = "FID"
 
     def compute(self, generated: Features, real: Features) -> list[MetricValue]:
-        """One value; lower is better."""
+        """One value, with its standard error where there are more samples than dimensions; lower is better."""
         first, second = Moments.of(generated.vectors), Moments.of(real.vectors)
         details: dict[str, Any] = {"mean term": float(((first.mean - second.mean) ** 2).sum())}
         fewest, dimensions = min(first.count, second.count), first.dimensions
@@ -75,4 +121,13 @@ class FrechetDistance:
                 f"{fewest:,} samples for {dimensions:,} dimensions: the covariance is singular and the distance is "
                 "mostly bias; use more samples or the kernel distance"
             )
-        return [MetricValue(self.label, frechet_distance(first, second), direction="lower", details=details)]
+        error = frechet_error(generated.vectors, real.vectors, first, second)
+        return [
+            MetricValue(
+                self.label,
+                frechet_distance(first, second),
+                error=None if math.isnan(error) else error,
+                direction="lower",
+                details=details,
+            )
+        ]

@@ -12,6 +12,7 @@ that Python, C and Rust code meet them alike. Linux only. `PowerCut` works out w
 from __future__ import annotations
 
 import ctypes
+import gc
 import json
 import os
 import random
@@ -19,6 +20,8 @@ import shutil
 import signal
 import subprocess
 import sys
+import tempfile
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -54,6 +57,8 @@ class Life:
     """What it said on its standard output, with ``--json``."""
     errors: str
     """What it said on its standard error."""
+    seconds: float = 0.0
+    """How long it lived."""
 
     @property
     def saved(self) -> int:
@@ -93,12 +98,14 @@ class FaultyProcess:
         root: Path,
         mode: str = "",
         at: int = 0,
+        after: float = 0.0,
         log: Path | None = None,
         patch: str = "",
     ) -> Life:
         """One life of ``gan ARGUMENTS --json``.
 
-        `mode` is one of `MODES`, for the folder `root`, from its call number `at` on. `patch` names a function
+        `mode` is one of `MODES`, for the folder `root`, from its call number `at` on. With `after` the kernel ends the
+        process after so many seconds, wherever it is then (its code is -14). `patch` names a function
         ``"module:name"`` that is called in the fork first.
         """
         out = self.work / "life"
@@ -107,6 +114,7 @@ class FaultyProcess:
             "root": str(root.resolve()),
             "mode": MODES.get(mode, 0),
             "at": at,
+            "after": after or LONGEST_LIFE,
             "log": str(log or ""),
             "out": str(out),
             "patch": patch,
@@ -122,7 +130,7 @@ class FaultyProcess:
         lines = out.with_suffix(".out").read_text(encoding="utf-8", errors="replace").splitlines(keepends=True)
         events = [json.loads(line) for line in lines if line.endswith("\n") and line.startswith('{"event"')]
         errors = out.with_suffix(".err").read_text(encoding="utf-8", errors="replace")
-        return Life(found["code"], found["operations"], events, errors)
+        return Life(found["code"], found["operations"], events, errors, found["seconds"])
 
     def __enter__(self) -> FaultyProcess:
         return self
@@ -145,24 +153,40 @@ def _serve() -> None:
     for hook in ("gan_architectures", "gan_modalities", "gan_losses", "gan_penalties"):
         for owned in plugins.entries(hook):
             plugins.load(owned)
+    _warm_up()
     for line in sys.stdin:
         request = json.loads(line)
         for ending in (".out", ".err", ".count"):
             Path(request["out"] + ending).write_text("")
+        born = time.monotonic()
         child = os.fork()
         if child == 0:
             _live(request, cli.main)
         _, status = os.waitpid(child, 0)
+        seconds = time.monotonic() - born
         count = Path(request["out"] + ".count").read_text()
-        answer = {"code": os.waitstatus_to_exitcode(status), "operations": int(count or 0)}
+        answer = {"code": os.waitstatus_to_exitcode(status), "operations": int(count or 0), "seconds": seconds}
         print(json.dumps(answer), flush=True)
+
+
+def _warm_up() -> None:
+    """What every life would else do again: import the plotting library, read its fonts, draw a first picture."""
+    from gan.plots import plot_training
+
+    with tempfile.TemporaryDirectory() as folder:
+        records = [{"samples": shown, "phase": "one", "terms": {"a/b": 1.0, "c/d": 2.0}} for shown in (1, 2)]
+        metrics = Path(folder) / "metrics.jsonl"
+        metrics.write_text("".join(json.dumps(record) + "\n" for record in records))
+        plot_training(metrics, Path(folder) / "training.png")
+    gc.collect()
+    gc.freeze()  # the collector of a fork leaves the shared pages alone
 
 
 def _live(request: dict[str, Any], main: Any) -> None:
     """In the fork: arm the faults, run the command, leave without unwinding into the server."""
     code = 70
     try:
-        signal.alarm(LONGEST_LIFE)
+        signal.setitimer(signal.ITIMER_REAL, request["after"])  # nothing handles SIGALRM: it is a kill
         for number, ending in ((1, ".out"), (2, ".err")):
             os.dup2(os.open(request["out"] + ending, os.O_WRONLY | os.O_TRUNC), number)
         os.close(0)

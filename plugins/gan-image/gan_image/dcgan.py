@@ -81,6 +81,10 @@ class DCGAN(nn.Module):
         """The pictures of given latents."""
         return {"image": to_pixels(self.generator(latents))}
 
+    def decode_smooth(self, latents: Tensor, request: Request) -> dict[str, Tensor]:
+        """The pictures of given latents, not rounded."""
+        return {"image": (self.generator(latents).float() + 1) * 127.5}
+
     def generate(self, count: int, rng: Draws, request: Request) -> dict[str, Tensor]:
         """`count` pictures."""
         return self.decode(self.latents(count, rng), request)

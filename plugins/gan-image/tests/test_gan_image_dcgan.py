@@ -117,6 +117,9 @@ def test_generate_decodes_its_latents():
         latents = model.latents(3, SeededDraws.of(1, 0, 3, CPU))
         images = model.generate(3, SeededDraws.of(1, 0, 3, CPU), Request())["image"]
         assert (model.decode(latents, Request())["image"] == images).all()
+        smooth = model.decode_smooth(latents, Request())["image"]
+        assert smooth.dtype == torch.float32
+        assert (smooth - images).abs().max() <= 0.5 + 1e-3
     original = DCGANOriginal(DCGANOriginalConfig(latent=5, width=2), fields(1, 16))
     uniform = original.latents(200, SeededDraws.of(1, 0, 200, CPU))
     assert uniform.shape == (200, 5)

@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from gan.contracts import (
     ArchitectureEntry,
     DatasetEntry,
+    ExtractorEntry,
     MetricEntry,
     ModalityEntry,
     RecipeEntry,
@@ -87,6 +88,26 @@ def gan_metrics() -> Iterable[MetricEntry]:
         target="gan_text.metrics:NLLOracle",
         modality="text",
     )
+    yield MetricEntry(
+        name="nll-test", summary="Nats a token that the model gives the real texts", on_model=True,
+        target="gan_text.metrics:NLLTest", modality="text",
+    )  # fmt: skip
+    yield MetricEntry(
+        name="nll-gen", summary="Nats a token that the model gives fresh texts of the oracle", on_model=True,
+        target="gan_text.metrics:NLLGen", modality="text",
+    )  # fmt: skip
+
+
+@hookimpl
+def gan_extractors() -> Iterable[ExtractorEntry]:
+    """Texts as vectors."""
+    yield ExtractorEntry(
+        name="text-model", summary="any language model of transformers, from a folder: fid[text-model=FOLDER]",
+        target="gan_text.embeddings:TextModelExtractor", modality="text",
+        paper="Semeniuta, Severyn, Gelly: On accurate evaluation of GANs for language generation, 2018, "
+        "https://arxiv.org/abs/1806.04936",
+        weights="a folder with config.json, model.safetensors and a tokenizer",
+    )  # fmt: skip
 
 
 @hookimpl

@@ -1,17 +1,19 @@
-"""Metrics of text: BLEU, Self-BLEU, distinct-n, and the oracle's likelihood."""
+"""Metrics of text: BLEU, Self-BLEU, distinct-n, the oracle's likelihood and the model's."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from gan.contracts import MetricValue, Modality
+from gan.contracts import Architecture, Likelihood, MetricValue, Modality
+from gan.errors import UsageError
 
 from gan_text.bleu import ORDERS, Corpus, bleu, distinct, self_bleu
 
 if TYPE_CHECKING:
     from gan.contracts import Samples
+    from torch import Tensor, nn
 
 
 def _corpus(samples: Samples) -> Corpus:
@@ -101,3 +103,66 @@ class NLLOracle:
             nll_oracle(oracle, torch.from_numpy(s["tokens"].astype(np.int64))).numpy() for s in (generated, real)
         )
         return [MetricValue("nll-oracle", float(found.mean()), float(own.mean()), _error(found), "lower")]
+
+
+class NLLTest:
+    """Nats a token that the model gives the real texts; lower is better. Held-out ones where the run has some
+    (``data.holdout``), else texts that it was trained on.
+
+    High where the model misses what real texts say: a model that writes one good sentence has a high one.
+    """
+
+    version = "1"
+
+    def compute(
+        self, architecture: Architecture, generated: Samples, real: Samples, modality: Modality
+    ) -> Sequence[MetricValue]:
+        """Nats of all tokens, ends included, over their number."""
+        import torch
+
+        samples = {name: torch.from_numpy(values) for name, values in real.items()}
+        value, error = _model_nll(architecture, samples)
+        return [MetricValue("nll-test", value, None, error, "lower")]
+
+
+class NLLGen:
+    """Nats a token that the model gives fresh sequences of the oracle (Yu et al. 2017; Zhu et al. 2018: coverage).
+
+    The oracle's own nats for the same sequences stand beside it: nobody can do better.
+    """
+
+    version = "1"
+    settings: Mapping[str, Any] = {"seed": 1, "sequences": "as many as real samples"}
+
+    def compute(
+        self, architecture: Architecture, generated: Samples, real: Samples, modality: Modality
+    ) -> Sequence[MetricValue]:
+        """`BadData` where the data come from no oracle."""
+        import torch
+
+        from gan_text.oracle import nll_oracle, oracle_of, oracle_samples
+
+        oracle = oracle_of(modality)
+        count, length = real["tokens"].shape
+        fresh = torch.from_numpy(oracle_samples(oracle, count, length, self.settings["seed"]))
+        value, error = _model_nll(architecture, {"tokens": fresh, "length": torch.full((count,), length)})
+        return [MetricValue("nll-gen", value, float(nll_oracle(oracle, fresh).mean()), error, "lower")]
+
+
+def _model_nll(architecture: Any, samples: Mapping[str, Tensor], block: int = 64) -> tuple[float, float]:
+    """Nats a token over all samples, and its standard error (of a ratio of sums over texts)."""
+    import torch
+
+    if not isinstance(architecture, Likelihood):
+        raise UsageError(f"{type(architecture).__name__} cannot say how likely a text is: it has no `nll`")
+    module: nn.Module = architecture  # type: ignore[assignment]
+    place = next(module.parameters()).device
+    count = len(samples["length"])
+    parts = [
+        architecture.nll({name: values[start : start + block].to(place) for name, values in samples.items()})
+        for start in range(0, count, block)
+    ]
+    nats, tokens = (torch.cat(column).double().cpu().numpy() for column in zip(*parts))
+    value = nats.sum() / tokens.sum()
+    error = np.sqrt(np.square(nats - value * tokens).sum() / max(count - 1, 1) / count) / tokens.mean()
+    return float(value), float(error)

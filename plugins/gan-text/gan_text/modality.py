@@ -164,6 +164,10 @@ class Text(Modality):
         """The text of one sample."""
         return self.vocabulary.decode(np.asarray(sample["tokens"])[: int(sample["length"])].tolist())
 
+    def texts(self, samples: Samples) -> list[str]:
+        """The texts of many samples."""
+        return [self.text({name: values[i] for name, values in samples.items()}) for i in range(len(samples["tokens"]))]
+
     def write(self, sample: Sample, stem: Path, options: BaseModel | None = None) -> Path:
         """A .txt file with the text and a line end, or a .jsonl file with one record."""
         kind = getattr(options, "format", "txt")
@@ -177,8 +181,7 @@ class Text(Modality):
         """A page with the beginning of each text."""
         from gan_text.page import page
 
-        count = len(samples["tokens"])
-        return page([self.text({name: values[i] for name, values in samples.items()}) for i in range(count)])
+        return page(self.texts(samples))
 
 
 def _oracle_beside(files: Sequence[SourceFile]) -> dict[str, Any]:

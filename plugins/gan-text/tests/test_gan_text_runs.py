@@ -7,10 +7,13 @@ import shutil
 
 import gan
 import pytest
+import torch
 from gan.api import resume_run
+from gan.errors import UsageError
 from gan.plugins import Plugins
 from gan.recipe import Recipe, parse_yaml, validated
-from gan_text.oracle import FILE, draw_oracle, write_oracle_data
+from gan_text.metrics import NLLTest
+from gan_text.oracle import FILE, draw_oracle, load_oracle, oracle_samples, write_oracle_data
 from safetensors.numpy import load_file
 
 TINY_SEQGAN = {
@@ -103,6 +106,53 @@ def test_a_run_ends_with_texts_and_the_oracles_opinion(oracle_data, tmp_path):
     assert broken.value != broken.value  # not a number
     assert "gone" in broken.details["error"]
     assert all(value.value == value.value for value in others)
+
+
+def test_the_models_own_likelihood_is_a_metric(oracle_data, tmp_path):
+    """NLL-test is the mean over the real tokens, NLL-gen that over fresh sequences, with the oracle's as its floor.
+
+    Both are computed here from the loaded weights in another way: whole logits, one sequence at a time.
+    """
+    values = recipe("mle", oracle_data)
+    values["evaluation"] |= {"metrics": ["nll-test", "nll-gen"], "real_samples": 0}
+    result = gan.train(values, out=tmp_path / "run")
+    test, gen = result.metrics
+    architecture = gan.load(tmp_path / "run").architecture
+
+    def nats(network, rows):
+        picked = [network(row[None]).log_softmax(2)[0].gather(1, row[:, None]).mean() for row in rows]
+        return float(-torch.stack(picked).mean())
+
+    lines = (oracle_data / "sentences.txt").read_text().splitlines()
+    rows = torch.tensor([[int(word) for word in line.split()] for line in lines])
+    with torch.no_grad():
+        assert test.value == pytest.approx(nats(architecture.generator, rows), rel=1e-5)
+        oracle = load_oracle(oracle_data / FILE)
+        fresh = torch.from_numpy(oracle_samples(oracle, len(rows), 5, 1))
+        assert not torch.equal(fresh, rows)
+        assert gen.value == pytest.approx(nats(architecture.generator, fresh), rel=1e-5)
+        assert gen.real == pytest.approx(nats(oracle, fresh), rel=1e-5)
+    assert gen.real < gen.value
+
+
+@pytest.mark.parametrize("lengths", [[3, 3, 3, 3], [0, 1, 4, 2]])
+def test_the_error_of_a_likelihood_is_that_of_a_ratio(lengths):
+    """Texts of equal length: the standard error of a mean. Ragged ones: the mean is over tokens, not over texts."""
+
+    class Told(torch.nn.Linear):
+        def nll(self, samples):
+            tokens = samples["length"].double() + 1
+            return samples["tokens"].double().sum(1), tokens
+
+    tokens = torch.tensor([[1, 0], [3, 0], [2, 2], [5, 1]])
+    real = {"tokens": tokens.numpy(), "length": torch.tensor(lengths).numpy()}
+    (value,) = NLLTest().compute(Told(1, 1), real, real, None)
+    assert value.value == pytest.approx(14 / (sum(lengths) + 4))
+    if len(set(lengths)) == 1:
+        means = tokens.sum(1).double() / 4
+        assert value.error == pytest.approx(float(means.std()) / 2)
+    with pytest.raises(UsageError, match="has no `nll`"):
+        NLLTest().compute(torch.nn.Linear(1, 1), real, real, None)
 
 
 def test_every_recipe_fits_its_architecture():

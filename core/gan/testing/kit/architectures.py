@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import math
+from collections import deque
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,10 +14,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from gan.checkpoint import Checkpoints
 from gan.contracts import ConditionalOnInput, Field, LatentSpace, Request, Samples
 from gan.data import Order
 from gan.datasets import prepare_dataset
-from gan.device import Device
+from gan.device import Device, seed_everything
 from gan.draws import SeededDraws
 from gan.errors import BadData, UsageError
 from gan.model import check_samples
@@ -87,7 +89,7 @@ def check_architectures(kit: Kit) -> None:
         about = f"architecture {owned.entry.name}"
         played: Played | None = None
         with kit.check("builds", about):
-            played = _play(kit, owned)
+            played = play(kit, owned)
             _check_game(played)
         if played is None:
             continue
@@ -100,12 +102,13 @@ def check_architectures(kit: Kit) -> None:
         with kit.check("trains with every loss", about):
             _check_losses(kit, played)
         with kit.check("resumes exactly", about):
-            _check_resume(played)
+            _check_resume(kit, played)
         with kit.check("saves and loads", about):
             _check_save_and_load(kit, played)
 
 
-def _play(kit: Kit, owned: Any) -> Played:
+def play(kit: Kit, owned: Any) -> Played:
+    """An architecture's recipe, small, on a piece of its data. Raises `Skipped` where the data do not suit it."""
     name = owned.entry.name
     values = recipe_values(kit.plugins, kit.plugin, name)
     small = [*owned.entry.small, *kit.settings.get("*", []), *kit.settings.get(name, [])]
@@ -312,29 +315,76 @@ def _steps(trainer: Trainer, iterations: int, loss: str, *, whole: bool) -> None
             raise Failed(f"training with the loss '{loss}' changes nothing of the player '{name}'")
 
 
-def _check_resume(played: Played) -> None:
-    """Trained in one go, and stopped half-way, rebuilt from its state and trained on: the same in every bit."""
+def _check_resume(kit: Kit, played: Played) -> None:
+    """Trained in one go; and again, where after every iteration the state is saved and a fresh build goes on from it:
+    the same in every bit."""
     through = played.trainer(played.parts())
-    random_state = torch.get_rng_state()
+    before = _memories(through.architecture)
     through.run(lambda tick: None)
-    half = through.total // 2
-    first = played.trainer(played.parts())
-    first.run(lambda tick: None, lambda: first.samples >= half)
-    if first.finished:
+    changed = _changed(before, _memories(through.architecture))
+    checkpoints = Checkpoints(kit.folder / f"resume-{played.values['architecture']}", keep=1)
+    trainer = played.trainer(played.parts())
+    lives = 1
+    while True:
+        seed_everything(lives)  # what the global generators hold between iterations must not matter
+        trainer.run(lambda tick: None, lambda: True)
+        if trainer.finished:
+            break
+        checkpoints.save(trainer.samples, trainer.owners(), {})
+        saved = checkpoints.newest()
+        trainer = played.trainer(played.parts())
+        lives += 1
+        if saved is not None:
+            saved.load(trainer.owners())
+    if lives == 1:
         raise Noted("its training is too short to be stopped half-way")
-    saved = {name: copy.deepcopy(owner.state_dict()) for name, owner in first.owners().items()}
-    second = played.trainer(played.parts())
-    torch.set_rng_state(random_state)
-    for name, owner in second.owners().items():
-        owner.load_state_dict(saved[name])
-    second.run(lambda tick: None)
+    resumed = trainer.owners()
     for name, owner in through.owners().items():
         if name in ("progress", "stats"):  # seconds differ
             continue
-        if not _equal(owner.state_dict(), second.owners()[name].state_dict()):
+        if not _equal(owner.state_dict(), resumed[name].state_dict()):
+            culprits = f"; training changes {_listed(changed)} of it, which no checkpoint holds" if changed else ""
             raise Failed(
-                f"stopped and resumed, '{name}' ends otherwise: what training changes must be a parameter or a buffer"
+                f"saved after every iteration and resumed in a fresh build, '{name}' ends otherwise{culprits}: what "
+                "training changes must be a parameter or a buffer (`register_buffer`), and what it draws must come "
+                "from `batch.draws`"
             )
+    if changed:
+        raise Noted(
+            f"training changes {_listed(changed)}, which no checkpoint holds: make it a buffer (`register_buffer`) if "
+            "anything depends on it"
+        )
+
+
+def _listed(names: list[str]) -> str:
+    return ", ".join(f"`{name}`" for name in names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")
+
+
+def _memories(architecture: torch.nn.Module) -> dict[str, Any]:
+    """Copies of plain attributes of all modules (numbers, texts, arrays, and lists, dicts … of them): what a training
+    may remember beside parameters and buffers."""
+    usual = set(vars(torch.nn.Module()))
+    found = {}
+    for path, module in architecture.named_modules():
+        for name, value in vars(module).items():
+            if name not in usual and _plain(value):
+                found[f"{path}.{name}" if path else name] = copy.deepcopy(value)
+    return found
+
+
+def _plain(value: Any) -> bool:
+    if isinstance(value, Mapping):
+        return all(map(_plain, value.values()))
+    if isinstance(value, (list, tuple, set, deque)):
+        return all(map(_plain, value))
+    if isinstance(value, Tensor):
+        return value.is_leaf
+    return value is None or isinstance(value, (bool, int, float, str, np.ndarray))
+
+
+def _changed(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[str]:
+    new = before.keys() ^ after.keys()
+    return sorted(new | {name for name in before.keys() & after.keys() if not _equal(before[name], after[name])})
 
 
 def _check_save_and_load(kit: Kit, played: Played) -> None:
@@ -367,6 +417,6 @@ def _equal(one: Any, other: Any) -> bool:
         return np.array_equal(one, other)
     if isinstance(one, Mapping):
         return isinstance(other, Mapping) and one.keys() == other.keys() and all(_equal(one[k], other[k]) for k in one)
-    if isinstance(one, (list, tuple)):
-        return len(one) == len(other) and all(map(_equal, one, other))
+    if isinstance(one, (list, tuple, deque)):
+        return type(one) is type(other) and len(one) == len(other) and all(map(_equal, one, other))
     return bool(one == other)

@@ -11,7 +11,10 @@ import torch
 from gan.contracts import Features, MetricValue
 from gan.draws import StepDraws
 from gan.errors import BadData, UsageError
+from gan.extractors import Raw
+from gan.resolve import build_game
 from gan.testing.kit import Failed, Kit, Skipped
+from gan.testing.kit.architectures import play
 from gan.testing.kit.modalities import Subject, read_subject
 
 
@@ -25,8 +28,13 @@ def check_arithmetic(kit: Kit) -> None:
             _check_penalty(kit.plugins.load(owned)())
     for owned in kit.offered("gan_metrics"):
         with kit.check("on known input", f"metric {owned.entry.name}"):
-            metric = kit.plugins.load(owned)()
-            if owned.entry.on_features:
+            try:
+                metric = kit.plugins.load(owned)()
+            except UsageError as error:
+                raise Skipped(f"it cannot be used here: {error}") from error
+            if owned.entry.on_model:
+                _check_model_metric(kit, owned.entry, metric)
+            elif owned.entry.on_features:
                 _check_feature_metric(metric)
             else:
                 subject = _subject(kit, owned.entry.modality)
@@ -136,6 +144,28 @@ def _check_feature_metric(metric: Any) -> None:
     for value, worse in zip(values, _check_values(metric.compute(far, near)), strict=True):
         if value.direction == "lower" and not worse.value > value.value:
             raise Failed(f"'{value.name}' is better when lower, and not higher for features that lie far away")
+
+
+def _check_model_metric(kit: Kit, entry: Any, metric: Any) -> None:
+    _check_version(metric)
+    through = [Raw()] if entry.on_features else []
+    reasons = ["the plugin has no architecture for it"]
+    for owned in kit.offered("gan_architectures"):
+        if entry.modality not in (None, owned.entry.modality):
+            continue
+        try:
+            played = play(kit, owned)
+            architecture = build_game(played.parts(), played.modality.fields).architecture.eval()
+            subjects = (architecture, *through, played.rows.samples, played.rows.samples, played.modality)
+            with torch.no_grad():
+                first, again = (_check_values(metric.compute(*subjects)) for _ in range(2))
+        except (BadData, UsageError, Skipped) as error:
+            reasons.append(f"{owned.entry.name}: {error}")
+            continue
+        if [value.value for value in first] != [value.value for value in again]:
+            raise Failed(f"the same weights of {owned.entry.name} give another value")
+        return
+    raise Skipped(reasons[-1])
 
 
 def _check_extractor(extractor: Any, subject: Subject) -> None:
