@@ -38,6 +38,9 @@ class FrameGANConfig(Section):
 
     latent: int = Field(64, ge=2, description="Length of the latent vector.")
     width: int = Field(256, ge=16, multiple_of=4, description="Channels at the scale of bars and beats.")
+    critic_width: int | None = Field(
+        None, ge=16, multiple_of=4, description="The critic's channels at those scales; none: `width`."
+    )
     beats: int | None = Field(
         None, ge=1, description="Beats of a bar; none: four when the steps allow it, else three, else one."
     )
@@ -233,7 +236,7 @@ class FrameGAN(nn.Module):
         order = [*given, *others]
         self.places = [order.index(track) for track in range(scales.tracks)]
         self.generator = Generator(scales, config, len(others), len(given))
-        self.critic = Critic(scales, config.width)
+        self.critic = Critic(scales, config.critic_width or config.width)
         self._begin(config)
 
     def _begin(self, config: FrameGANConfig) -> None:
