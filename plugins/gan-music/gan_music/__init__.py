@@ -154,6 +154,12 @@ def gan_recipes() -> Iterator[RecipeEntry]:
         architecture="bmusegan",
     )
     yield RecipeEntry(
+        name="frames",
+        summary="The default recipe's phrases by networks over time that train several times as fast on a CPU",
+        target="gan_music:recipes/frames.yaml",
+        architecture="framegan",
+    )
+    yield RecipeEntry(
         name="temporal",
         summary="Bar by bar, the hybrid model, on Bach's chorales",
         target="gan_music:recipes/temporal.yaml",

@@ -266,7 +266,8 @@ class FrameGAN(nn.Module):
             nn.init.normal_(output.weight, std=0.5 / output.in_features**0.5)
         density = config.initial_density
         if self.generator.gate is not None:
-            nn.init.constant_(self.generator.gate.bias, 2.0)
+            nn.init.normal_(self.generator.gate.weight, std=0.5 / self.generator.gate.in_features**0.5)
+            nn.init.constant_(self.generator.gate.bias, 2.0)  # all bars are played
             density /= torch.sigmoid(torch.tensor(2.0)).item()
         nn.init.constant_(self.generator.outputs[0].bias, torch.logit(torch.tensor(density)).item())
 
