@@ -104,7 +104,8 @@ class FaultyProcess:
     ) -> Life:
         """One life of ``gan ARGUMENTS --json``.
 
-        `mode` is one of `MODES`, for the folder `root`, from its call number `at` on. With `after` the kernel ends the
+        `mode` is one of `MODES`, for the folder `root`, from its call number `at` on; the mode "kill" does not count
+        syncs, since a kill at one leaves what a kill at the next call leaves. With `after` the kernel ends the
         process after so many seconds, wherever it is then (its code is -14). `patch` names a function
         ``"module:name"`` that is called in the fork first.
         """
