@@ -177,7 +177,8 @@ def process(tmp_path_factory):
     work = tmp_path_factory.mktemp("faults")
     install(work / "site", "toy", {"gan_toy.py": "from gan.testing.toy import *\n"})
     (work / "site" / "gan_faults_patches.py").write_text((Path(__file__).parent / "patches.py").read_text())
-    with FaultyProcess(work, {"GAN_CACHE": str(work / "cache")}, [work / "site"]) as running:
+    nowhere = str(work / "nowhere")  # no git is found, which would be asked twice in every life
+    with FaultyProcess(work, {"GAN_CACHE": str(work / "cache"), "PATH": nowhere}, [work / "site"]) as running:
         yield running
 
 
