@@ -172,10 +172,19 @@ def available(names=tuple(RECIPES)) -> list[str]:
     return [n for n in names if n == "toy" or (ROOT / "plugins" / f"gan-{RECIPES[n]['plugin']}").is_dir()]
 
 
+TOY = """
+import os
+from gan.testing.toy import *
+if patch := os.environ.get("GAN_FAULT_PATCH"):  # for processes that no FaultyProcess starts
+    import gan_faults_patches
+    getattr(gan_faults_patches, patch)()
+"""
+
+
 @pytest.fixture(scope="session")
 def process(tmp_path_factory):
     work = tmp_path_factory.mktemp("faults")
-    install(work / "site", "toy", {"gan_toy.py": "from gan.testing.toy import *\n"})
+    install(work / "site", "toy", {"gan_toy.py": TOY})
     (work / "site" / "gan_faults_patches.py").write_text((Path(__file__).parent / "patches.py").read_text())
     nowhere = str(work / "nowhere")  # no git is found, which would be asked twice in every life
     with FaultyProcess(work, {"GAN_CACHE": str(work / "cache"), "PATH": nowhere}, [work / "site"]) as running:

@@ -106,6 +106,38 @@ def no_memory():
     _before_objective(act)
 
 
+def little_memory_on_one():
+    """The second process has room for two samples, from its first step on."""
+
+    def act(trainer, turn, batch, total):
+        if trainer.device.rank == 1 and batch.count > 2:
+            raise torch.OutOfMemoryError("tried to allocate 2.00 GiB")
+        return total
+
+    _before_objective(act)
+
+
+def no_memory_on_one():
+    """The second process has room for no sample from 24 samples on."""
+
+    def act(trainer, turn, batch, total):
+        if trainer.device.rank == 1 and trainer.samples >= 24:
+            raise torch.OutOfMemoryError("tried to allocate 2.00 GiB")
+        return total
+
+    _before_objective(act)
+
+
+def bad_on_one_until_rolled_back():
+    """From 24 samples on every gradient of the second process is infinite, until the training went back."""
+
+    def act(trainer, turn, batch, total):
+        bad = trainer.device.rank == 1 and trainer.samples >= 24 and not trainer.rollbacks
+        return total * float("inf") if bad else total
+
+    _before_objective(act)
+
+
 def failing_objective():
     """A plugin's mistake at 24 samples."""
     from gan.testing.mlp import MLP
