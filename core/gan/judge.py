@@ -40,7 +40,7 @@ from gan.receipts import Receipt, agreement, read_receipts, write_receipts
 from gan.report import Reporter
 from gan.resolve import look_up, open_data
 from gan.rundir import RunFolder
-from gan.source import SourceFile, list_source
+from gan.source import Companion, SourceFile, list_source
 
 PREVIEW = "preview.png"
 """The picture beside artefacts, which is none of them."""
@@ -326,6 +326,8 @@ def read_samples(source: Path, modality: Modality, count: int | None, reporter: 
     for done, file in enumerate(files, 1):
         try:
             rows.extend(_checked(modality, file))
+        except Companion:  # the other half of a sample that is there already
+            pass
         except BadData as error:
             skipped[file.name] = error.reason
         reporter.packing(done, len(files))

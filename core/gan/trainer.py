@@ -65,6 +65,8 @@ class Tick:
     """Updates since the last tick that were not made because a gradient was not finite."""
     final: bool
     """Whether training ends here."""
+    reference: bool = False
+    """Whether a phase ends here that is a baseline of the method (`Phase.reference`)."""
 
 
 class Trainer:
@@ -237,9 +239,9 @@ class Trainer:
                     skipped = self._skipped_since()
                     terms = self.stats.collect()
                     rate = (progress.samples - shown_at_tick) / max(moment - time_at_tick, 1e-9)
-                    place = (progress.samples, self.total, phase.name)
-                    tick = Tick(*place, terms, progress.seconds, rate, skipped, final)
-                    self.together.tell(partial(on_tick, tick))
+                    baseline = ended and phase.reference and not final
+                    shown = (progress.samples, self.total, phase.name, terms, progress.seconds, rate, skipped)
+                    self.together.tell(partial(on_tick, Tick(*shown, final, baseline)))
                     shown_at_tick, time_at_tick = progress.samples, time.monotonic()
             if stopping:
                 return

@@ -41,6 +41,7 @@ def gan_architectures() -> Iterator[ArchitectureEntry]:
         modality="image",
         paper="Radford, Metz, Chintala: Unsupervised representation learning with deep convolutional generative "
         "adversarial networks, 2016, arXiv:1511.06434",
+        parameters={"generator": 191_952, "discriminator": 95_136},
     )
     yield ArchitectureEntry(
         name="dcgan-original",
@@ -57,6 +58,8 @@ def gan_architectures() -> Iterator[ArchitectureEntry]:
         modality="image",
         paper="Zhu, Park, Isola, Efros: Unpaired image-to-image translation using cycle-consistent adversarial "
         "networks, 2017, arXiv:1703.10593",
+        small=("model.generator_width=4", "model.discriminator_width=4", "model.blocks=1", "model.pool=4"),
+        parameters={"generator": 545_030, "discriminator": 85_730},
     )
     yield ArchitectureEntry(
         name="pix2pix",
@@ -65,12 +68,24 @@ def gan_architectures() -> Iterator[ArchitectureEntry]:
         modality="image",
         paper="Isola, Zhu, Zhou, Efros: Image-to-image translation with conditional adversarial networks, 2017, "
         "arXiv:1611.07004",
+        small=("model.generator_width=4", "model.discriminator_width=4"),
+        parameters={"generator": 4_115_955, "discriminator": 96_313},
+    )
+    yield ArchitectureEntry(
+        name="cut",
+        summary="Translation from one set of pictures to another without pairs, one way, by contrast of patches",
+        target="gan_image.cut:CUT",
+        modality="image",
+        paper="Park, Efros, Zhang, Zhu: Contrastive learning for unpaired image-to-image translation, 2020, "
+        "arXiv:2007.15651",
+        small=("model.generator_width=4", "model.discriminator_width=4", "model.patches=16", "model.head_width=8"),
+        parameters={"generator": 308_163, "discriminator": 42_865},
     )
 
 
 @hookimpl
 def gan_metrics() -> Iterator[MetricEntry]:
-    """What needs no network: sets of pictures against each other, and translations against their true partners."""
+    """Sets of pictures against each other, and translations against their true partners."""
     yield MetricEntry(
         name="swd",
         summary="Sliced Wasserstein distance of patches on the levels of a pyramid, times 1,000; lower is better",
@@ -99,6 +114,23 @@ def gan_metrics() -> Iterator[MetricEntry]:
         name="ssim",
         summary="Structural similarity of a translation to its true partner",
         target="gan_image.metrics:SSIM",
+        modality="image",
+    )
+    for name, trunk, target in (
+        ("lpips", "AlexNet", "LPIPS"),
+        ("lpips-vgg", "VGG-16", "LPIPSVGG"),
+        ("lpips-squeeze", "SqueezeNet 1.1", "LPIPSSqueeze"),
+    ):
+        yield MetricEntry(
+            name=name,
+            summary=f"LPIPS 0.1 on {trunk}: perceptual distance of a translation from its true partner; needs weights",
+            target=f"gan_image.perceptual:{target}",
+            modality="image",
+        )
+    yield MetricEntry(
+        name="feature-distance",
+        summary="As LPIPS, on SqueezeNet 1.0 without learned weights of channels; needs squeezenet1_0_imagenet.npz",
+        target="gan_image.perceptual:FeatureDistance",
         modality="image",
     )
     yield MetricEntry(
@@ -144,6 +176,20 @@ def gan_extractors() -> Iterator[ExtractorEntry]:
         paper="LeCun et al.: Gradient-based learning applied to document recognition, 1998",
         weights="mnist_lenet5.npz, 0.2 MB",
     )
+    for name, trunk, target, files in (
+        ("lpips", "AlexNet", "LPIPSExtractor", "alexnet-owt-7be5be79.pth, 244 MB, and alex.pth"),
+        ("lpips-vgg", "VGG-16", "LPIPSVGGExtractor", "vgg16-397923af.pth, 553 MB, and vgg.pth"),
+        ("lpips-squeeze", "SqueezeNet 1.1", "LPIPSSqueezeExtractor", "squeezenet1_1-b8a52dc0.pth, 5 MB, squeeze.pth"),
+    ):
+        yield ExtractorEntry(
+            name=name,
+            summary=f"Vectors whose squared distance is LPIPS 0.1 on {trunk}, for ppl[{name}]",
+            target=f"gan_image.perceptual:{target}",
+            modality="image",
+            paper="Zhang et al.: The unreasonable effectiveness of deep features as a perceptual metric, 2018, "
+            "arXiv:1801.03924",
+            weights=files,
+        )
     yield ExtractorEntry(
         name="vision-model",
         summary="any vision model of transformers, from a folder: fid[vision-model=FOLDER]",
@@ -163,6 +209,20 @@ def gan_datasets() -> Iterator[DatasetEntry]:
         target="gan_image.datasets:digits",
         modality="image",
         licence="CC BY 4.0 (Alpaydin and Kaynak: Optical Recognition of Handwritten Digits, UCI repository, 1998)",
+    )
+    yield DatasetEntry(
+        name="shape-pairs",
+        summary="400 outlines of shapes and their colourings side by side, 64x64 RGB, drawn by formula",
+        target="gan_image.datasets:shape_pairs",
+        modality="image",
+        licence="as this plugin's: made by its own code",
+    )
+    yield DatasetEntry(
+        name="shape-domains",
+        summary="400 shapes in warm and 400 others in cold colours, two folders, 64x64 RGB, drawn by formula",
+        target="gan_image.datasets:shape_domains",
+        modality="image",
+        licence="as this plugin's: made by its own code",
     )
 
 
@@ -199,6 +259,18 @@ def gan_recipes() -> Iterator[RecipeEntry]:
         summary="CycleGAN with the published sizes, for 256 pixels",
         target="gan_image:recipes/cyclegan-256.yaml",
         architecture="cyclegan",
+    )
+    yield RecipeEntry(
+        name="cut-64",
+        summary="CUT for two folders at 64 pixels, sized for a CPU",
+        target="gan_image:recipes/cut-64.yaml",
+        architecture="cut",
+    )
+    yield RecipeEntry(
+        name="cut-256",
+        summary="CUT with the published sizes, for 256 pixels",
+        target="gan_image:recipes/cut-256.yaml",
+        architecture="cut",
     )
     yield RecipeEntry(
         name="pix2pix-64",

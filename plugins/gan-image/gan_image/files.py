@@ -30,11 +30,17 @@ FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF", "PPM", "TGA")
 """The decoders of Pillow that are used: no others (EPS would start a program)."""
 PICTURES = (".png", ".jpg", ".jpeg", ".webp", ".gif", ".bmp", ".tif", ".tiff", ".ppm", ".pgm", ".tga")
 IDX = ("idx3-ubyte", "idx3-ubyte.gz", ".idx3", ".idx3.gz")
+IDX_LABELS = tuple(ending.replace("idx3", "idx1") for ending in IDX)
 
 
 def is_idx(file: SourceFile) -> bool:
     """Whether the name is that of an IDX file of pictures."""
     return file.name.lower().endswith(IDX)
+
+
+def is_idx_labels(file: SourceFile) -> bool:
+    """Whether the name is that of an IDX file of labels."""
+    return file.name.lower().endswith(IDX_LABELS)
 
 
 def open_picture(file: SourceFile) -> Image.Image:
@@ -111,13 +117,27 @@ def read_idx(file: SourceFile) -> Iterator[NDArray[np.uint8]]:
 def read_idx_labels(file: SourceFile) -> NDArray[np.int64] | None:
     """The labels that lie beside an IDX file of pictures (``images`` -> ``labels``, ``idx3`` -> ``idx1``), or None."""
     name = file.name.rsplit("/", 1)[-1]
-    base = name.replace("images", "labels").replace("idx3", "idx1").removesuffix(".gz")
+    beside = _beside(file, name.replace("images", "labels").replace("idx3", "idx1"))
+    if beside is None:
+        return None
+    (count,), stream = _open_idx(beside, 1)
+    with stream:
+        return np.frombuffer(stream.read(count), np.uint8).astype(np.int64)
+
+
+def has_pictures_beside(file: SourceFile) -> bool:
+    """Whether the pictures of an IDX file of labels lie beside it."""
+    name = file.name.rsplit("/", 1)[-1]
+    return _beside(file, name.replace("labels", "images").replace("idx1", "idx3")) is not None
+
+
+def _beside(file: SourceFile, name: str) -> SourceFile | None:
+    """The other file called `name`, packed with gzip or not."""
+    base = name.removesuffix(".gz")
     for candidate in (f"{base}.gz", base):
-        beside = None if candidate == name else file.sibling(candidate)
+        beside = None if candidate == file.name.rsplit("/", 1)[-1] else file.sibling(candidate)
         if beside is not None:
-            (count,), stream = _open_idx(beside, 1)
-            with stream:
-                return np.frombuffer(stream.read(count), np.uint8).astype(np.int64)
+            return beside
     return None
 
 

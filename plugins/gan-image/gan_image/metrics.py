@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from gan.contracts import MetricValue, Modality
@@ -51,56 +51,70 @@ def ssim(first: Pictures, second: Pictures) -> Pictures:
     return value.mean(axis=(1, 2, 3))
 
 
-class _AgainstPartner:
-    """The mean over all pictures of a comparison of the translation with the true target."""
+class AgainstPartner:
+    """The mean over all pictures of a comparison of the translation with its true partner.
+
+    Subclasses give `name`, which side is `better`, and `between`.
+    """
 
     version = "1"
     name: str
-    better: str
-    compare: Callable[[Pictures, Pictures], Pictures]
+    better: Literal["lower", "higher"]
+
+    def between(self, first: NDArray[np.uint8], second: NDArray[np.uint8]) -> Pictures:
+        """``(N, C, H, W)`` uint8 twice -> ``(N,)``."""
+        raise NotImplementedError
 
     def compute(self, generated: Samples, real: Samples, modality: Modality) -> Sequence[MetricValue]:
-        """One value; ``details["source"]`` is that of the untranslated picture. Wants pairs."""
+        """One value; the details hold that of the untranslated picture. Wants pairs; the field that both sets
+        share is what was translated."""
         fields = modality.fields
         if "target" not in fields or fields["target"].group:
             raise BadData(f"'{self.name}' wants pairs: modality.layout side-by-side or folders")
-        if not np.array_equal(generated["source"], real["source"]):
+        given = next((name for name in ("source", "target") if np.array_equal(generated[name], real[name])), None)
+        if given is None:
             raise BadData(f"'{self.name}' wants the translations of the real sources, in their order")
-        true = _scaled(real["target"])
-        compare = type(self).compare
-        found = compare(_scaled(generated["target"]), true)
-        error = float(found.std(ddof=1) / math.sqrt(len(found))) if len(found) > 1 else None
-        untranslated = float(compare(_scaled(real["source"]), true).mean())
+        made = "target" if given == "source" else "source"
+        found = self.between(generated[made], real[made])
         return [
             MetricValue(
                 self.name,
                 float(found.mean()),
-                error=error,
-                direction="lower" if self.better == "lower" else "higher",
-                details={"source": untranslated},
+                error=float(found.std(ddof=1) / math.sqrt(len(found))) if len(found) > 1 else None,
+                direction=self.better,
+                details={given: float(self.between(real[given], real[made]).mean())},
             )
         ]
 
 
-class L1(_AgainstPartner):
-    """Mean absolute difference from the true target, 0 … 1."""
+class L1(AgainstPartner):
+    """Mean absolute difference from the true partner, 0 … 1."""
 
     name, better = "L1", "lower"
-    compare = staticmethod(l1)
+
+    def between(self, first: NDArray[np.uint8], second: NDArray[np.uint8]) -> Pictures:
+        """`l1`."""
+        return l1(_scaled(first), _scaled(second))
 
 
-class PSNR(_AgainstPartner):
-    """Peak signal to noise ratio against the true target, in dB."""
+class PSNR(AgainstPartner):
+    """Peak signal to noise ratio against the true partner, in dB."""
 
     name, better = "PSNR", "higher"
-    compare = staticmethod(psnr)
+
+    def between(self, first: NDArray[np.uint8], second: NDArray[np.uint8]) -> Pictures:
+        """`psnr`."""
+        return psnr(_scaled(first), _scaled(second))
 
 
-class SSIM(_AgainstPartner):
-    """Structural similarity to the true target."""
+class SSIM(AgainstPartner):
+    """Structural similarity to the true partner."""
 
     name, better = "SSIM", "higher"
-    compare = staticmethod(ssim)
+
+    def between(self, first: NDArray[np.uint8], second: NDArray[np.uint8]) -> Pictures:
+        """`ssim`."""
+        return ssim(_scaled(first), _scaled(second))
 
 
 class CycleError:

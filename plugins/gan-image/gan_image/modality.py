@@ -18,7 +18,19 @@ from PIL import Image, ImageDraw, PngImagePlugin
 from pydantic import BaseModel, ConfigDict
 from pydantic import Field as Setting
 
-from gan_image.files import IDX, PICTURES, eight_bits, is_idx, open_picture, read_idx, read_idx_labels, read_picture
+from gan_image.files import (
+    IDX,
+    IDX_LABELS,
+    PICTURES,
+    eight_bits,
+    has_pictures_beside,
+    is_idx,
+    is_idx_labels,
+    open_picture,
+    read_idx,
+    read_idx_labels,
+    read_picture,
+)
 
 if TYPE_CHECKING:
     from gan.contracts import Sample, Samples
@@ -72,7 +84,7 @@ class ImageModality(Modality):
 
     Config = ImageConfig
     Options = ImageOptions
-    suffixes = (*PICTURES, *IDX)
+    suffixes = (*PICTURES, *IDX, *IDX_LABELS)
     metrics = ("swd", "kid[raw]", "precision-recall[raw]")
 
     # ------------------------------------------------------------------ what the data are
@@ -133,7 +145,7 @@ class ImageModality(Modality):
         if self.config.layout == "single":
             yield from self._read_single(file)
             return
-        if is_idx(file):
+        if is_idx(file) or is_idx_labels(file):
             raise BadData("an IDX file has no pairs; use picture files", file.name)
         if self.config.layout == "side-by-side":
             left, right = _halves(read_picture(file), file.name)
@@ -148,6 +160,10 @@ class ImageModality(Modality):
             yield from self._read_partners(file)
 
     def _read_single(self, file: SourceFile) -> Iterator[Sample]:
+        if is_idx_labels(file):
+            if has_pictures_beside(file):
+                raise Companion
+            raise BadData("holds labels, and there are no pictures beside it", file.name)
         classes = {name: index for index, name in enumerate(self.facts.get("classes", ()))}
         if not is_idx(file):
             sample: Sample = {"image": self._array(read_picture(file))}
@@ -309,7 +325,7 @@ def _channels(files: Sequence[SourceFile]) -> int:
     """3 when one of the pictures looked at has colour, else 1; broken files are `read`'s to name."""
     step = max(1, len(files) // LOOKED_AT)
     for file in files[::step][:LOOKED_AT]:
-        if is_idx(file):
+        if is_idx(file) or is_idx_labels(file):
             continue
         try:
             picture = open_picture(file)
@@ -322,7 +338,7 @@ def _channels(files: Sequence[SourceFile]) -> int:
 
 def _classes(files: Sequence[SourceFile]) -> list[str]:
     """Names of the first sub-folders in their order, then the numbers that label files hold."""
-    folders = {file.folder for file in files if not is_idx(file)} - {""}
+    folders = {file.folder for file in files if not is_idx(file) and not is_idx_labels(file)} - {""}
     numbers: set[int] = set()
     for file in files:
         if is_idx(file):

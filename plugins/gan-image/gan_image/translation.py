@@ -6,7 +6,7 @@ Convolutions have a bias exactly where the normalisation is instance normalisati
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Literal
 
 import torch
@@ -59,7 +59,8 @@ class ResidualBlock(nn.Module):
 class ResnetGenerator(nn.Module):
     """Two strided convolutions, residual blocks, two transposed convolutions; sides that four divides.
 
-    Nine blocks for 256 pixels, six for 128 (Zhu et al. 2017, appendix 7.2).
+    Nine blocks for 256 pixels, six for 128 (Zhu et al. 2017, appendix 7.2). What the encoder sees may be looked at:
+    layer 0 is the picture, 1 and 2 what the strided convolutions give, 2 + k what the k-th residual block gives.
     """
 
     def __init__(
@@ -67,46 +68,53 @@ class ResnetGenerator(nn.Module):
     ) -> None:
         super().__init__()
         bias = norm == "instance"
+        self.widths = [channels, 2 * width, 4 * width, *[4 * width] * blocks]
+        """Channels of each layer that may be looked at."""
 
-        def down(before: int, after: int) -> list[nn.Module]:
-            return [nn.Conv2d(before, after, 3, 2, 1, bias=bias), _norm(norm, after), nn.ReLU(inplace=True)]
+        def normal(after: int) -> list[nn.Module]:
+            return [_norm(norm, after), nn.ReLU(inplace=True)]
 
-        def up(before: int, after: int) -> list[nn.Module]:
-            layer = nn.ConvTranspose2d(before, after, 3, 2, 1, output_padding=1, bias=bias)
-            return [layer, _norm(norm, after), nn.ReLU(inplace=True)]
+        def down(before: int) -> nn.Module:
+            return nn.Conv2d(before, 2 * before, 3, 2, 1, bias=bias)
 
-        stem = [nn.Conv2d(channels, width, 7, bias=bias), _norm(norm, width), nn.ReLU(inplace=True)]
+        def up(before: int) -> list[nn.Module]:
+            return [nn.ConvTranspose2d(before, before // 2, 3, 2, 1, output_padding=1, bias=bias), *normal(before // 2)]
+
+        body = [ResidualBlock(4 * width, norm, dropout) for _ in range(blocks)]
         self.encoder = nn.ModuleList(
             [
-                nn.Sequential(nn.ReflectionPad2d(3), *stem),
-                nn.Sequential(*down(width, 2 * width)),
-                nn.Sequential(*down(2 * width, 4 * width)),
-                *(ResidualBlock(4 * width, norm, dropout) for _ in range(blocks)),
+                nn.Sequential(
+                    nn.ReflectionPad2d(3), nn.Conv2d(channels, width, 7, bias=bias), *normal(width), down(width)
+                ),
+                nn.Sequential(*normal(2 * width), down(2 * width)),
+                nn.Sequential(*normal(4 * width), body[0]),
+                *body[1:],
             ]
         )
         self.decoder = nn.Sequential(
-            *up(4 * width, 2 * width),
-            *up(2 * width, width),
-            nn.ReflectionPad2d(3),
-            nn.Conv2d(width, channels, 7),
-            nn.Tanh(),
+            *up(4 * width), *up(2 * width), nn.ReflectionPad2d(3), nn.Conv2d(width, channels, 7), nn.Tanh()
         )
 
     def forward(self, x: Tensor) -> Tensor:
         """``(N, channels, H, W)`` -> the same shape, in -1 … 1."""
-        for stage in self.encoder:
-            x = stage(x)
-        translated: Tensor = self.decoder(x)
-        return translated
+        return self.seeing(x, ())[0]
 
-    def features(self, x: Tensor, layers: tuple[int, ...]) -> list[Tensor]:
-        """What the encoder's stages say, at the indices `layers`; -1 is the picture itself."""
-        found = [x] if -1 in layers else []
-        for index, stage in enumerate(self.encoder[: max(layers) + 1]):
-            x = stage(x)
-            if index in layers:
-                found.append(x)
-        return found
+    def seeing(self, x: Tensor, layers: Sequence[int]) -> tuple[Tensor, list[Tensor]]:
+        """The translation, and what the encoder sees at `layers`."""
+        seen = self._stages(x, len(self.encoder))
+        translated: Tensor = self.decoder(seen[-1])
+        return translated, [seen[layer] for layer in layers]
+
+    def features(self, x: Tensor, layers: Sequence[int]) -> list[Tensor]:
+        """What the encoder sees at `layers`, and no more work than that takes."""
+        seen = self._stages(x, max(layers))
+        return [seen[layer] for layer in layers]
+
+    def _stages(self, x: Tensor, last: int) -> list[Tensor]:
+        seen = [x]
+        for stage in self.encoder[:last]:
+            seen.append(stage(seen[-1]))
+        return seen
 
 
 class PictureNorm(nn.BatchNorm2d):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import io
 import json
+import os
 import struct
 import subprocess
 import sys
@@ -16,9 +17,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from gan.data import open_pack
 from gan.errors import BadData
-from gan.source import SourceFile, list_source
-from gan_image.datasets import digits, write_idx
+from gan.source import Companion, SourceFile, list_source
+from gan_image.datasets import digits, shape_domains, shape_pairs, write_idx
 from gan_image.modality import ImageConfig, ImageModality, ImageOptions
 from PIL import Image
 
@@ -184,12 +186,31 @@ def test_idx_files_and_their_labels(tmp_path: Path, packed: bool, zipped: bool):
                 archive.write(path, f"deep/{path.name}")
     config = ImageConfig(resolution=8, fit="pad", background=0, labels=True)
     files = list_source(root, ImageModality.suffixes).files
-    assert len(files) == 1
+    assert len(files) == 2  # the labels count as data: another label is other data
     modality = ImageModality(config, ImageModality(config).survey(files))
     assert modality.facts["classes"] == ["7", "9"]
     samples = list(modality.read(files[0]))
+    with pytest.raises(Companion):
+        list(modality.read(files[1]))
     assert [int(sample["label"]) for sample in samples] == [0, 1, 0]
     assert (samples[2]["image"][0, 2:6, 1:7] == pixels[2]).all()
+
+
+def test_other_labels_are_other_data(tmp_path: Path):
+    """The pack of old labels is not taken for that of new ones; labels without pictures are named."""
+    data, config = tmp_path / "data", ImageConfig(resolution=4, channels=1, labels=True)
+    data.mkdir()
+    write_idx(data / "t-images-idx3-ubyte", np.zeros((2, 4, 4), np.uint8))
+    write_idx(data / "lone-labels-idx1-ubyte", np.zeros(2, np.uint8))
+    found = []
+    for labels in ([0, 1], [1, 0]):
+        write_idx(data / "t-labels-idx1-ubyte", np.array(labels, np.uint8))
+        os.utime(data / "t-labels-idx1-ubyte", ns=(0, len(found)))
+        pack = open_pack(data, ImageModality, config, "image", cache=tmp_path / "cache")
+        assert pack.take(np.arange(2))["label"].tolist() == labels
+        assert list(pack.skipped) == ["lone-labels-idx1-ubyte"]
+        found.append(pack.fingerprint)
+    assert found[0] != found[1]
 
 
 def test_idx_files_that_lie_are_refused(tmp_path: Path):
@@ -225,6 +246,42 @@ def test_the_default_data_need_no_download(tmp_path: Path):
     assert len(samples) == 1797
     assert modality.facts == {"channels": 1, "classes": [str(digit) for digit in range(10)]}
     assert max(sample["image"].max() for sample in samples) == 255
+
+
+def test_shapes_are_drawn_by_formula(tmp_path: Path):
+    """Pairs: the right half is the left one coloured, so it is dark where that is. Domains: the same shapes in other
+    colours, so that the mean of red and blue is exchanged; nothing differs from one machine to another."""
+
+    def no_download(*args, **kwargs):
+        raise AssertionError
+
+    for name, fill in (("pairs", shape_pairs), ("domains", shape_domains)):
+        (tmp_path / name).mkdir()
+        fill(tmp_path / name, no_download)
+
+    def samples(name: str, layout: str) -> list[dict[str, np.ndarray]]:
+        files = list_source(tmp_path / name, ImageModality.suffixes).files
+        assert len(files) == 400 * (1 + (layout == "unpaired"))
+        config = ImageConfig(resolution=64, channels=3, layout=layout)
+        modality = ImageModality(config, ImageModality(config).survey(files))
+        return [sample for file in files[::40] for sample in modality.read(file)]
+
+    pairs = samples("pairs", "side-by-side")
+    for pair in pairs:
+        outline, coloured = (pair[field].astype(int) for field in ("source", "target"))
+        assert (outline >= coloured - 1).all()
+        assert (coloured.max(axis=0) - coloured.min(axis=0)).max() > 150
+        assert (outline.max(axis=0) == outline.min(axis=0)).all()
+        border = outline[0] < 20
+        assert border.sum() > 50
+        assert (coloured[:, border] < 40).all()
+    by_domain: dict[str, list[np.ndarray]] = {"source": [], "target": []}
+    for sample in samples("domains", "unpaired"):
+        (field,) = sample
+        by_domain[field].append(sample[field].mean(axis=(1, 2)))
+    cold, warm = (np.mean(by_domain[field], axis=0) for field in ("source", "target"))
+    assert cold[2] > cold[0] + 20
+    assert warm[0] > warm[2] + 20
 
 
 # ---------------------------------------------------------------------------- refusals

@@ -183,7 +183,10 @@ def test_metrics_compare_with_the_partner_in_order():
     assert SSIM().compute(same, real, modality)[0].value == pytest.approx(1)
     assert PSNR().compute(same, real, modality)[0].value == 100
     with pytest.raises(BadData, match="in their order"):
-        L1().compute({"source": random[0][::-1], "target": random[1]}, real, modality)
+        L1().compute({"source": random[0][::-1], "target": random[1][::-1]}, real, modality)
+    (back,) = L1().compute({"source": random[0] // 2, "target": random[1]}, real, modality)  # direction ba
+    assert back.value == pytest.approx(np.abs(random[0] // 2 - random[0].astype(float)).mean() / 255)
+    assert set(back.details) == {"target"}
     unpaired = ImageModality(ImageConfig(resolution=16, channels=1, layout="unpaired"))
     with pytest.raises(BadData, match="wants pairs"):
         L1().compute(same, real, unpaired)
@@ -223,11 +226,15 @@ def trained(tmp_path: Path, architecture: str, stop_at: int = 0) -> Path:
         for number in range(4):
             Image.fromarray(rng.integers(0, 256, (32, 32), dtype=np.uint8)).save(data / side / f"{number}.png")
     sizes = {"generator_width": 2, "discriminator_width": 2, "layers": 1}
-    sizes |= {"blocks": 1, "pool": 5} if architecture == "cyclegan" else {}
+    sizes |= {
+        "cyclegan": {"blocks": 1, "pool": 5},
+        "cut": {"blocks": 1, "contrast_layers": [0, 2], "patches": 8, "head_width": 4},
+        "pix2pix": {},
+    }[architecture]
     values = {
         "plugin": "image",
         "architecture": architecture,
-        "modality": {"resolution": 32, "layout": "unpaired" if architecture == "cyclegan" else "folders"},
+        "modality": {"resolution": 32, "layout": "folders" if architecture == "pix2pix" else "unpaired"},
         "data": {"source": str(data)},
         "model": sizes,
         "loss": {"name": "hinge"},
@@ -240,7 +247,7 @@ def trained(tmp_path: Path, architecture: str, stop_at: int = 0) -> Path:
         return tmp_path / "run"
 
 
-@pytest.mark.parametrize("architecture", ["cyclegan", "pix2pix"])
+@pytest.mark.parametrize("architecture", ["cyclegan", "pix2pix", "cut"])
 def test_translate_keeps_names_and_sizes(tmp_path: Path, monkeypatch, capsys, architecture: str):
     monkeypatch.setenv("GAN_CACHE", str(tmp_path / "cache"))
     run = trained(tmp_path, architecture)
@@ -279,7 +286,8 @@ def test_translate_keeps_names_and_sizes(tmp_path: Path, monkeypatch, capsys, ar
     assert (model.translate(tmp_path / "in" / "small.png")["target"] != made["target"]).any()
 
 
-@pytest.mark.parametrize("architecture", ["cyclegan", "pix2pix"])
+@pytest.mark.rule("R7")
+@pytest.mark.parametrize("architecture", ["cyclegan", "pix2pix", "cut"])
 def test_resume_is_exact_while_the_pool_fills_and_after(tmp_path: Path, monkeypatch, architecture: str):
     """Twelve samples at once, and stopped after four, when the pool of five is not full, or after eight, when it is."""
     monkeypatch.setenv("GAN_CACHE", str(tmp_path / "cache"))

@@ -28,7 +28,10 @@ def check_arithmetic(kit: Kit) -> None:
             _check_penalty(kit.plugins.load(owned)())
     for owned in kit.offered("gan_metrics"):
         with kit.check("on known input", f"metric {owned.entry.name}"):
-            metric = kit.plugins.load(owned)()
+            try:
+                metric = kit.plugins.load(owned)()
+            except UsageError as error:
+                raise Skipped(f"it cannot be used here: {error}") from error
             if owned.entry.on_model:
                 _check_model_metric(kit, owned.entry, metric)
             elif owned.entry.on_features:

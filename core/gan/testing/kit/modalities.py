@@ -12,7 +12,7 @@ import numpy as np
 
 from gan.contracts import Field, Sample, Samples
 from gan.errors import BadData
-from gan.source import SourceFile, list_source
+from gan.source import Companion, SourceFile, list_source
 from gan.testing.kit import Failed, Kit, Noted
 
 FILES = 16
@@ -154,6 +154,8 @@ def read_samples(modality: Any, files: Sequence[SourceFile]) -> list[Sample]:
                 if index >= share:
                     break
                 samples.append({name: np.array(values) for name, values in sample.items()})
+        except Companion:
+            continue
         except BadData as error:
             bad.append(str(error))
     if not samples and bad:
@@ -240,6 +242,8 @@ def _check_bad_files(kit: Kit, subject: Subject) -> None:
             except BadData as error:
                 if not error.reason.strip():
                     raise Failed(f"the refusal of the {title} file {path.name} has no reason") from None
+                continue
+            except Companion:  # of the file of the same name with another ending
                 continue
             if not samples:
                 raise Failed(f"the {title} file {path.name} gives neither a sample nor BadData: it vanishes in silence")

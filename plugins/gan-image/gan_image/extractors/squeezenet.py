@@ -47,16 +47,33 @@ class SqueezeNet(nn.Module):
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Features ``(n, 512)`` and logits ``(n, 1000)``."""
-        x = _halved(torch.relu(self.conv1(x)))
-        for number in FIRES:
-            x = self.fires[str(number)](x)
-            if number in POOLED:
-                x = _halved(x)
+        x = self.layers(x)[-1]
         return x.mean((2, 3)), torch.relu(self.conv_final(x)).mean((2, 3))
+
+    def layers(self, x: Tensor) -> list[Tensor]:
+        """What the first convolution and each fire module gives."""
+        found = [torch.relu(self.conv1(x))]
+        for number in FIRES:
+            before = _halved(found[-1]) if number - 1 in (1, *POOLED) else found[-1]
+            found.append(self.fires[str(number)](before))
+        return found
 
 
 def _halved(x: Tensor) -> Tensor:
     return nn.functional.max_pool2d(x, 3, 2, ceil_mode=True)
+
+
+def published_state(arrays: dict[str, Tensor]) -> dict[str, Tensor]:
+    """The Caffe model's arrays under the names of `SqueezeNet`; Caffe numbers a fire module's layers by kernels."""
+    parts = {"conv1x1_1": "squeeze", "conv1x1_2": "expand1", "conv3x3_2": "expand3"}
+    state = {}
+    for name, tensor in arrays.items():
+        if name.startswith("fire"):
+            module, _, rest = name.partition("/")
+            layer, _, kind = rest.partition(".")
+            name = f"fires.{module.removeprefix('fire')}.{parts[layer]}.{kind}"
+        state[name] = tensor
+    return state
 
 
 class SqueezeNetExtractor(NetworkExtractor):
@@ -68,17 +85,9 @@ class SqueezeNetExtractor(NetworkExtractor):
     batch = 32
 
     def build(self, file: Path) -> nn.Module:
-        """Caffe numbers the layers of a fire module by their kernels."""
+        """The network and its published weights."""
         network = SqueezeNet()
-        parts = {"conv1x1_1": "squeeze", "conv1x1_2": "expand1", "conv3x3_2": "expand3"}
-        state = {}
-        for name, tensor in npz_state(file).items():
-            if name.startswith("fire"):
-                module, _, rest = name.partition("/")
-                layer, _, kind = rest.partition(".")
-                name = f"fires.{module.removeprefix('fire')}.{parts[layer]}.{kind}"
-            state[name] = tensor
-        network.load_state_dict(state)
+        network.load_state_dict(published_state(npz_state(file)))
         return network
 
     def prepare(self, batch: Tensor) -> Tensor:

@@ -1,0 +1,278 @@
+"""A training step of CycleGAN, pix2pix and CUT against a hand-written loop, interleaved in one process, CPU time.
+
+    python benchmarks/image/bare_loop.py
+
+Both sides train the networks of the recipes `cyclegan-64`, `pix2pix-64` and `cut-64` on the same random pictures, with
+torch's fused Adam, fp32, one thread. The hand-written loops are what one would write from the papers: players that do
+not learn are frozen, every network is called where the paper names it, past pictures are kept in a list. They report
+nothing and check no number. A ratio over 1 means that the trainer's step is the faster one. Neither side averages
+weights; what the recipe's average adds is measured by itself.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import platform
+import random
+import statistics
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import torch
+from gan.api import recipe as named_recipe
+from gan.contracts import Field
+from gan.data import Order
+from gan.device import choose
+from gan.plugins import Plugins
+from gan.resolve import build_game, look_up
+from gan.trainer import Trainer
+from torch import Tensor
+from torch.nn.functional import binary_cross_entropy_with_logits, cross_entropy, interpolate, l1_loss, mse_loss
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+from processor import cpu_name
+
+HERE = Path(__file__).parent
+PICTURE = Field((3, 64, 64), "uint8", 0, 255, "intensity")
+LARGER = 72
+"""Side to which pictures are enlarged before they are cut back to 64."""
+
+
+class Pictures:
+    """Random pictures in memory."""
+
+    pixels = np.random.default_rng(0).integers(0, 256, (512, 3, 64, 64), dtype=np.uint8)
+
+    def __len__(self) -> int:
+        return len(self.pixels)
+
+    def take(self, indices: np.ndarray) -> dict[str, np.ndarray]:
+        return {"source": self.pixels[indices], "target": self.pixels[indices[::-1]]}
+
+
+def prepared(pictures: dict[str, np.ndarray], *, together: bool) -> tuple[Tensor, Tensor]:
+    """-1 … 1, enlarged, cut back at random and mirrored at random; pairs alike."""
+    found = []
+    places: list[tuple[int, int, bool]] = []
+    for pixels in pictures.values():
+        large = interpolate(torch.from_numpy(pixels).float() / 127.5 - 1, (LARGER, LARGER), mode="bicubic").clamp(-1, 1)
+        if not (together and places):
+            places = [
+                (random.randrange(LARGER - 63), random.randrange(LARGER - 63), random.random() < 0.5) for _ in large
+            ]
+        cut = [picture[:, y : y + 64, x : x + 64] for picture, (y, x, _) in zip(large, places)]
+        found.append(torch.stack([picture.flip(2) if m else picture for picture, (_, _, m) in zip(cut, places)]))
+    return found[0], found[1]
+
+
+def adam(*networks: torch.nn.Module) -> torch.optim.Adam:
+    return torch.optim.Adam([p for n in networks for p in n.parameters()], 2e-4, (0.5, 0.999), fused=True)
+
+
+class PoolByHand:
+    """Fifty past pictures in a list."""
+
+    def __init__(self) -> None:
+        self.pictures: list[Tensor] = []
+
+    def show(self, fakes: Tensor) -> Tensor:
+        shown = []
+        for fake in fakes:
+            if len(self.pictures) < 50:
+                self.pictures.append(fake)
+                shown.append(fake)
+            elif random.random() < 0.5:
+                place = random.randrange(50)
+                shown.append(self.pictures[place])
+                self.pictures[place] = fake
+            else:
+                shown.append(fake)
+        return torch.stack(shown)
+
+
+def cyclegan_by_hand(model: torch.nn.Module) -> Callable[[dict[str, np.ndarray]], None]:
+    to_b, to_a, judge_b, judge_a = model.to_target, model.to_source, model.judge_target, model.judge_source
+    generators, judges = adam(to_b, to_a), adam(judge_b, judge_a)
+    pool_a, pool_b = PoolByHand(), PoolByHand()
+
+    def step(pictures: dict[str, np.ndarray]) -> None:
+        a, b = prepared(pictures, together=False)
+        judge_a.requires_grad_(False), judge_b.requires_grad_(False)
+        generators.zero_grad()
+        fake_b, fake_a = to_b(a), to_a(b)
+        scores_b, scores_a = judge_b(fake_b), judge_a(fake_a)
+        loss = mse_loss(scores_b, torch.ones_like(scores_b)) + mse_loss(scores_a, torch.ones_like(scores_a))
+        loss = loss + 10 * (l1_loss(to_a(fake_b), a) + l1_loss(to_b(fake_a), b))
+        loss = loss + 5 * (l1_loss(to_b(b), b) + l1_loss(to_a(a), a))
+        loss.backward()
+        generators.step()
+        judge_a.requires_grad_(True), judge_b.requires_grad_(True)
+        judges.zero_grad()
+        for judge, real, fake in (
+            (judge_b, b, pool_b.show(fake_b.detach())),
+            (judge_a, a, pool_a.show(fake_a.detach())),
+        ):
+            real_scores, fake_scores = judge(real), judge(fake)
+            loss = mse_loss(real_scores, torch.ones_like(real_scores))
+            (0.5 * (loss + mse_loss(fake_scores, torch.zeros_like(fake_scores)))).backward()
+        judges.step()
+
+    return step
+
+
+def pix2pix_by_hand(model: torch.nn.Module) -> Callable[[dict[str, np.ndarray]], None]:
+    generator, judge = model.generator, model.discriminator
+    paints, judges = adam(generator), adam(judge)
+    a = torch.zeros(0)
+
+    class ByTorch:
+        """The noise of the U-Net's dropout, drawn as torch's own would be."""
+
+        def rand(self, *shape: int) -> Tensor:
+            return torch.rand(len(a), *shape)
+
+    def step(pictures: dict[str, np.ndarray]) -> None:
+        nonlocal a
+        a, b = prepared(pictures, together=True)
+        fake = generator(a, ByTorch())
+        judge.requires_grad_(True)
+        judges.zero_grad()
+        real_scores, fake_scores = judge(torch.cat([a, b], 1)), judge(torch.cat([a, fake.detach()], 1))
+        loss = binary_cross_entropy_with_logits(real_scores, torch.ones_like(real_scores))
+        loss = loss + binary_cross_entropy_with_logits(fake_scores, torch.zeros_like(fake_scores))
+        (0.5 * loss).backward()
+        judges.step()
+        judge.requires_grad_(False)
+        paints.zero_grad()
+        scores = judge(torch.cat([a, fake], 1))
+        loss = binary_cross_entropy_with_logits(scores, torch.ones_like(scores))
+        (loss + model.config.l1_weight * l1_loss(fake, b)).backward()
+        paints.step()
+
+    return step
+
+
+def cut_by_hand(model: torch.nn.Module) -> Callable[[dict[str, np.ndarray]], None]:
+    generator, heads, judge = model.generator, model.heads, model.discriminator
+    paints, judges = adam(generator, heads), adam(judge)
+    layers, patches = model.config.contrast_layers, model.config.patches
+
+    def contrast(made: Tensor, given: Tensor) -> Tensor:
+        queries, keys = generator.features(made, layers), generator.features(given, layers)
+        total = torch.zeros(())
+        for head, query, key in zip(heads, queries, keys):
+            columns, fixed = query.flatten(2).transpose(1, 2), key.flatten(2).transpose(1, 2)
+            places = torch.randperm(columns.shape[1])[:patches]
+            found, wanted = head(columns[:, places]), head(fixed[:, places]).detach()
+            similar = found @ wanted.transpose(1, 2) / model.config.temperature
+            truth = torch.arange(similar.shape[1]).expand(similar.shape[:2])
+            total = total + cross_entropy(similar.flatten(0, 1), truth.flatten())
+        return total / len(layers)
+
+    def step(pictures: dict[str, np.ndarray]) -> None:
+        a, b = prepared(pictures, together=False)
+        fake, same = generator(torch.cat([a, b])).chunk(2)
+        judge.requires_grad_(True)
+        judges.zero_grad()
+        real_scores, fake_scores = judge(b), judge(fake.detach())
+        loss = mse_loss(real_scores, torch.ones_like(real_scores))
+        (0.5 * (loss + mse_loss(fake_scores, torch.zeros_like(fake_scores)))).backward()
+        judges.step()
+        judge.requires_grad_(False)
+        paints.zero_grad()
+        scores = judge(fake)
+        loss = mse_loss(scores, torch.ones_like(scores)) + contrast(fake, a) + contrast(same, b)
+        loss.backward()
+        paints.step()
+
+    return step
+
+
+BY_HAND = {"cyclegan": cyclegan_by_hand, "pix2pix": pix2pix_by_hand, "cut": cut_by_hand}
+
+
+class BareLoop:
+    """Steps by hand on the recipe's networks."""
+
+    def __init__(self, kind: str, model: torch.nn.Module, batch: int) -> None:
+        self.step = BY_HAND[kind](model)
+        self.order, self.data, self.position, self.batch = Order(len(Pictures.pixels), 0), Pictures(), 0, batch
+
+    def steps(self, count: int) -> None:
+        for _ in range(count):
+            self.step(self.data.take(self.order.indices(self.position, self.batch)))
+            self.position += self.batch
+
+
+class OurLoop:
+    """The trainer, taken some iterations at a time."""
+
+    def __init__(self, kind: str, plugins: Plugins, *settings: str) -> None:
+        settings = ("training.device=cpu", "training.precision=fp32", "training.samples=1000000", *settings)
+        parts = look_up(named_recipe("image", named=f"{kind}-64", settings=list(settings), plugins=plugins), plugins)
+        game = build_game(parts, {"source": PICTURE, "target": PICTURE})
+        self.batch = parts.recipe.training.batch
+        order, place = Order(len(Pictures.pixels), 0), choose("cpu", "fp32")
+        self.trainer = Trainer(
+            game.architecture, game.players, game.phases, Pictures(), order, parts.recipe.training, 0, place
+        )
+
+    def steps(self, count: int) -> None:
+        end = self.trainer.samples + count * self.batch
+        self.trainer.run(lambda tick: None, lambda: self.trainer.samples >= end)
+
+
+def timed(loop: BareLoop | OurLoop, count: int) -> float:
+    start = time.process_time()
+    loop.steps(count)
+    return (time.process_time() - start) / count
+
+
+def compared(kind: str, plugins: Plugins, rounds: int, steps: int) -> dict[str, object]:
+    ours, averaging = OurLoop(kind, plugins, "training.ema_half_life=0"), OurLoop(kind, plugins)
+    bare = BareLoop(kind, OurLoop(kind, plugins).trainer.architecture.train(), ours.batch)
+    loops = [bare, ours, averaging]
+    seconds: dict[object, list[float]] = {loop: [] for loop in loops}
+    for loop in loops:
+        timed(loop, 2)
+    for number in range(rounds):
+        for loop in loops[:: 1 if number % 2 else -1]:
+            seconds[loop].append(timed(loop, steps))
+    ratios = [by_hand / own for by_hand, own in zip(seconds[bare], seconds[ours])]
+    average = [with_it - own for with_it, own in zip(seconds[averaging], seconds[ours])]
+    return {
+        "speed_of_trainer_over_bare_loop": statistics.median(ratios),
+        "ratio_quartiles": statistics.quantiles(ratios, n=4),
+        "bare_ms_per_step": 1000 * statistics.median(seconds[bare]),
+        "trainer_ms_per_step": 1000 * statistics.median(seconds[ours]),
+        "average_adds_ms_per_step": 1000 * statistics.median(average),
+        "batch": ours.batch,
+    }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--rounds", type=int, default=12)
+    parser.add_argument("--steps", type=int, default=3)
+    parser.add_argument("--out", type=Path, default=HERE / "bare_loop.json")
+    arguments = parser.parse_args()
+    torch.set_num_threads(1)
+    plugins = Plugins.installed()
+    result = {
+        **{kind: compared(kind, plugins, arguments.rounds, arguments.steps) for kind in BY_HAND},
+        "rounds": arguments.rounds,
+        "steps_per_round": arguments.steps,
+        "cpu": cpu_name(),
+        "threads": 1,
+        "versions": {"python": platform.python_version(), "torch": torch.__version__},
+    }
+    arguments.out.write_text(json.dumps(result, indent=1) + "\n")
+    print(json.dumps(result, indent=1))
+
+
+if __name__ == "__main__":
+    main()

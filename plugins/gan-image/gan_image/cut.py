@@ -1,0 +1,215 @@
+"""CUT: Park, Efros, Zhang, Zhu, 2020, arXiv:2007.15651: one-way translation without pairs, by contrast of patches.
+
+One generator, one discriminator. A patch of the translation shall tell the patch of the source at its place from the
+other patches of the source: no second generator, no way back. FastCUT is the same without the identity term.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import partial
+
+import torch
+from gan.contracts import Field, Loss, Penalty, Request
+from gan.draws import Draws
+from gan.errors import UsageError
+from gan.game import Batch, Optimizer, Phase, Player, Turn
+from pydantic import BaseModel, ConfigDict
+from pydantic import Field as Setting
+from torch import Tensor, nn
+from torch.nn.functional import cross_entropy, normalize
+
+from gan_image.pixels import initialise, to_network, to_pixels
+from gan_image.translation import ResnetGenerator, jitter, patch_discriminator, translation_shape
+
+
+class CUTConfig(BaseModel):
+    """Networks and weights of the objective; the defaults are the paper's for 256 pixels.
+
+    FastCUT is ``contrast_weight: 10, identity_weight: 0, equivariance: true``.
+    """
+
+    model_config = ConfigDict(extra="forbid")
+
+    generator_width: int = Setting(64, ge=1, description="channels of the generator beside the picture")
+    blocks: int = Setting(9, ge=1, description="residual blocks of the generator: 9 for 256 pixels, 6 for 128")
+    discriminator_width: int = Setting(64, ge=1, description="channels after the discriminator's first layer")
+    layers: int = Setting(
+        3, ge=0, le=5, description="strided layers of the discriminator; 3 judge patches of 70 pixels"
+    )
+    adversarial_weight: float = Setting(
+        2.0, ge=0, description="of the generator's loss; 2 with least-squares is the paper's square without the half"
+    )
+    contrast_weight: float = Setting(1.0, ge=0, description="of the contrast between a source and its translation")
+    identity_weight: float = Setting(
+        1.0, ge=0, description="of the contrast between a target and what the generator makes of it; 0: FastCUT"
+    )
+    contrast_layers: tuple[int, ...] = Setting(
+        (0, 1, 2, 3, 7),
+        min_length=1,
+        description="where patches are compared: 0 the picture, 1 and 2 the strided convolutions, 2 + k the k-th block",
+    )
+    patches: int = Setting(256, ge=2, description="places compared in each layer, where it has as many")
+    head_width: int = Setting(256, ge=1, description="length of the vector that stands for a patch")
+    temperature: float = Setting(0.07, gt=0, description="of the contrast; smaller makes near patches count more")
+    equivariance: bool = Setting(
+        False, description="whether half of the sources are mirrored for the generator, and what it saw mirrored back"
+    )
+    jitter: float = Setting(30 / 256, ge=0, le=1, description="share by which pictures are enlarged, to be cut back")
+    flip: bool = Setting(True, description="whether pictures are mirrored at random")
+
+
+def patch_contrast(queries: Tensor, keys: Tensor, temperature: float) -> Tensor:
+    """``(N, S, D)`` unit vectors twice -> ``(N,)``: equation 3, mean over the S places.
+
+    How surely query s finds key s among all keys of its own picture: cross-entropy over their inner products divided by
+    the temperature. Without knowledge it is log S.
+    """
+    similar = queries @ keys.transpose(1, 2) / temperature  # (N, S, S): row s holds query s against every key
+    places = torch.arange(similar.shape[1], device=similar.device).expand(similar.shape[:2])
+    return cross_entropy(similar.transpose(1, 2), places, reduction="none").mean(1)
+
+
+class PatchHead(nn.Sequential):
+    """Two layers that turn what one place of a layer holds into a unit vector (section 3, H_l)."""
+
+    def __init__(self, channels: int, width: int) -> None:
+        super().__init__(nn.Linear(channels, width), nn.ReLU(), nn.Linear(width, width))
+
+    def forward(self, patches: Tensor) -> Tensor:
+        """``(N, S, channels)`` -> ``(N, S, width)`` of length 1."""
+        return normalize(super().forward(patches), dim=2)
+
+
+class CUT(nn.Module):
+    """Networks and game; keeps `gan.contracts.ConditionalOnInput`."""
+
+    Config = CUTConfig
+    generation_batch = 4
+
+    def __init__(self, config: CUTConfig, fields: Mapping[str, Field]) -> None:
+        super().__init__()
+        channels, _ = translation_shape(fields, "cut")
+        self.config = config
+        self.generator = ResnetGenerator(channels, config.generator_width, config.blocks)
+        last = len(self.generator.widths) - 1
+        if not all(0 <= layer <= last for layer in config.contrast_layers):
+            raise UsageError(f"model.contrast_layers are 0 … {last} with {config.blocks} blocks")
+        self.heads = nn.ModuleList(
+            PatchHead(self.generator.widths[layer], config.head_width) for layer in config.contrast_layers
+        )
+        self.discriminator = patch_discriminator(channels, config.discriminator_width, config.layers, "instance")
+        initialise(self)
+
+    def players(self) -> dict[str, Player]:
+        """The generator with the heads, and the discriminator; Adam(2e-4; 0.5, 0.999) for each, falling to 0 over the
+        second half."""
+        adam = Optimizer(lr=2e-4, betas=(0.5, 0.999), schedule="linear", decay_start=0.5)
+        return {
+            "generator": Player([self.generator, self.heads], adam, average=True),
+            "discriminator": Player(self.discriminator, adam),
+        }
+
+    def phases(self, loss: Loss, penalties: Mapping[str, Penalty]) -> list[Phase]:
+        """One phase: the discriminator's update, then the generator's on the same translations."""
+        turns = [
+            Turn("discriminator", partial(self._update_discriminator, loss)),
+            *(
+                Turn("discriminator", partial(self._regularise, name, penalty), every=penalty.every)
+                for name, penalty in penalties.items()
+            ),
+            Turn("generator", partial(self._update_generator, loss)),
+        ]
+        return [Phase("adversarial", turns)]
+
+    def _translated(self, batch: Batch) -> tuple[Tensor, Tensor]:
+        """Real and translated pictures as all turns of an iteration see them.
+
+        `shared` then holds too: ``made``, what the generator makes of the source and, for the identity term, of the
+        target behind it; ``mirrored``, whether it saw them mirrored; ``keys``, what its encoder sees of them.
+        """
+        shared, config = batch.shared, self.config
+        if "made" not in shared:
+            source, target = (
+                jitter([to_network(batch[name])], batch.draws, config.jitter, config.flip)[0]
+                for name in ("source", "target")
+            )
+            given = torch.cat([source, target]) if config.identity_weight else source
+            if config.equivariance:
+                turn = batch.draws.rand(1, 1, 1) < 0.5
+                shared["mirrored"] = turn.repeat(len(given) // len(turn), 1, 1, 1)
+                shared["made"] = self.generator(mirror(given, shared["mirrored"]))
+                with torch.no_grad():
+                    shared["keys"] = self.generator.features(given, config.contrast_layers)
+            else:  # instance normalisation keeps pictures apart, so one pass serves translation, identity and keys
+                shared["made"], keys = self.generator.seeing(given, config.contrast_layers)
+                shared["keys"] = [key.detach() for key in keys]
+            shared["target"] = target
+        return shared["target"], shared["made"][: len(shared["target"])]
+
+    def _update_discriminator(self, loss: Loss, batch: Batch) -> dict[str, Tensor]:
+        target, fake = self._translated(batch)
+        real_scores, fake_scores = self.discriminator(torch.cat([target, fake.detach()])).chunk(2)
+        return {"loss": loss.discriminator(real_scores, fake_scores).mean()}
+
+    def _regularise(self, name: str, penalty: Penalty, batch: Batch) -> dict[str, Tensor]:
+        target, fake = self._translated(batch)
+        value = penalty(self.discriminator, target, fake.detach(), batch.draws)
+        return {name: penalty.weight * value.mean()}
+
+    def _update_generator(self, loss: Loss, batch: Batch) -> dict[str, Tensor]:
+        target, fake = self._translated(batch)
+        fake_scores = self.discriminator(fake)
+        real_scores = self.discriminator(target).detach() if loss.needs_real else fake_scores.detach()
+        contrast = self._contrast(batch.shared, batch.draws)
+        terms = {
+            "loss": self.config.adversarial_weight * loss.generator(real_scores, fake_scores).mean(),
+            "contrast": self.config.contrast_weight * contrast[: batch.count].mean(),
+        }
+        if self.config.identity_weight:
+            terms["identity"] = self.config.identity_weight * contrast[batch.count :].mean()
+        return terms
+
+    def _contrast(self, shared: Mapping[str, Tensor | list[Tensor]], draws: Draws) -> Tensor:
+        """Equation 4 for each picture that was given, ``(N or 2 N,)``; the mean over the layers.
+
+        Keys are fixed points: the encoder and the heads learn by the queries only.
+        """
+        made, keys = shared["made"], shared["keys"]
+        assert isinstance(made, Tensor)
+        queries = self.generator.features(made, self.config.contrast_layers)
+        found = []
+        for head, query, key in zip(self.heads, queries, keys, strict=True):
+            if self.config.equivariance:
+                query = mirror(query, shared["mirrored"])
+            places = self._places(len(query), query.shape[2] * query.shape[3], draws)
+            with torch.no_grad():
+                key = head(_at(key, places))
+            found.append(patch_contrast(head(_at(query, places)), key, self.config.temperature))
+        return torch.stack(found).mean(0)
+
+    def _places(self, pictures: int, positions: int, draws: Draws) -> Tensor:
+        """``(pictures, S)`` different positions of each picture."""
+        orders = [draws.rand(positions).argsort(1) for _ in range(pictures // draws.count)]
+        return torch.cat(orders)[:, : self.config.patches]
+
+    def given_fields(self, options: None = None) -> tuple[str, ...]:
+        """What is translated."""
+        return ("source",)
+
+    def generate(self, count: int, rng: Draws, request: Request) -> dict[str, Tensor]:
+        """The given sources and their translations."""
+        assert request.given is not None
+        source = request.given["source"]
+        return {"source": source, "target": to_pixels(self.generator(to_network(source)))}
+
+
+def mirror(pictures: Tensor, which: Tensor) -> Tensor:
+    """``(N, C, H, W)`` and ``(N, 1, 1, 1)`` bool -> those pictures mirrored left to right."""
+    return torch.where(which, pictures.flip(3), pictures)
+
+
+def _at(layer: Tensor, places: Tensor) -> Tensor:
+    """``(N, C, H, W)`` at ``(N, S)`` positions -> ``(N, S, C)``."""
+    columns = layer.flatten(2)
+    return columns.gather(2, places[:, None].expand(-1, columns.shape[1], -1)).transpose(1, 2)
