@@ -60,9 +60,13 @@ def gan_metrics() -> Iterator[MetricEntry]:
         own = inception if name in ("fid", "kid", "inception-score") else ""
         yield MetricEntry(name=name, target=f"gan.metrics:{target}", summary=summary, on_features=True, defined_on=own)
     yield MetricEntry(
-        name="ppl", target="gan.metrics.path_length:PathLength", on_features=True, on_model=True,
+        name="ppl",
+        target="gan.metrics.path_length:PathLength",
         summary="how evenly samples change along paths through latent space; lower is better",
-    )  # fmt: skip
+        on_features=True,
+        on_model=True,
+        defined_on="lpips-vgg",
+    )
 
 
 @hookimpl

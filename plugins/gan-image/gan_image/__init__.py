@@ -183,7 +183,7 @@ def gan_extractors() -> Iterator[ExtractorEntry]:
     ):
         yield ExtractorEntry(
             name=name,
-            summary=f"Vectors whose squared distance is LPIPS 0.1 on {trunk}, for path-length[{name}]",
+            summary=f"Vectors whose squared distance is LPIPS 0.1 on {trunk}, for ppl[{name}]",
             target=f"gan_image.perceptual:{target}",
             modality="image",
             paper="Zhang et al.: The unreasonable effectiveness of deep features as a perceptual metric, 2018, "

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 import torch
+from gan.contracts import Features, Field
 from gan.errors import BadData, UsageError
+from gan.metrics.path_length import PathLength
 from gan.weights import file_sha256
 from gan_image import perceptual
+from gan_image.dcgan import DCGAN, DCGANConfig
 from gan_image.modality import ImageConfig, ImageModality
 from gan_image.perceptual import (
     SCALE,
@@ -102,6 +107,33 @@ def test_vectors_whose_squared_distance_it_is(alexnet: AlexNet):
         first, second = noise(), noise(seed=1)
         squares = np.square(distance.vectors(first) - distance.vectors(second)).sum(1)
         assert squares == pytest.approx(distance(first, second), rel=1e-4)
+
+
+def test_path_length_sees_steps_that_rounding_would_hide(alexnet: AlexNet):
+    """A DCGAN's path length in LPIPS: steps of 1e-4 in latent space change no byte of a picture, and still give what
+    steps of 1e-3 give, to some percent."""
+    torch.manual_seed(0)
+    fields = {"image": Field((3, 32, 32), "uint8", 0, 255, "intensity")}
+    model = DCGAN(DCGANConfig(latent=8, generator_width=4, discriminator_width=4), fields)
+    for module in model.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            module.momentum = 1.0
+    with torch.no_grad():
+        model.generator(torch.randn(64, 8, 1, 1))  # its statistics, without which every picture is grey
+        model.generator[-2].weight *= 20
+    model.eval()
+    seen = NetworkDistance(alexnet, [torch.rand(channels) for channels in CHANNELS[AlexNet]])
+    kind = SimpleNamespace(fields=fields)
+    samples = {"image": noise(100, 32)}
+    with torch.no_grad():
+        (fine,), (coarse,) = (
+            PathLength(epsilon).compute(
+                model, lambda made, _: Features(seen.vectors(made["image"])), samples, samples, kind
+            )
+            for epsilon in (1e-4, 1e-3)
+        )
+    assert 0 < fine.error < fine.value
+    assert fine.value == pytest.approx(coarse.value, rel=0.05)
 
 
 @pytest.mark.parametrize("packed", [False, True])
