@@ -3,14 +3,21 @@
 from __future__ import annotations
 
 import json
+import shutil
+import sys
+from types import ModuleType
 
 import pytest
 from gan import api
 from gan.checkpoint import Checkpoints
+from gan.contracts import ArchitectureEntry, RecipeEntry
 from gan.errors import UnknownName, UsageError
+from gan.game import Phase
+from gan.hookspecs import hookimpl
 from gan.plugins import Plugins
 from gan.report import Reporter
 from gan.testing import toy
+from gan.testing.mlp import MLP
 
 
 @pytest.fixture
@@ -170,3 +177,63 @@ def test_the_table_shows_what_others_published(plugins, tmp_path):
     assert "0.25 |" in card
     assert "Published: A paper." in card
     assert result.summary()["published"] == {"KID[raw]": 0.25}
+
+
+class Warmed(MLP):
+    """The toy architecture after a phase of its own that is a baseline."""
+
+    def phases(self, loss, penalties):
+        (game,) = super().phases(loss, penalties)
+        (turn, *_) = game.turns
+        return [Phase("warm", [turn], 1024, reference=True), Phase("middle", [turn], 256), game]
+
+
+@pytest.fixture
+def warmed(plugins, monkeypatch):
+    """The toy plugin with an architecture that has a baseline."""
+
+    @hookimpl
+    def gan_architectures():
+        yield ArchitectureEntry(name="warmed", summary="", target="warmed_plugin:Warmed", modality="points", paper="")
+
+    @hookimpl
+    def gan_recipes():
+        yield RecipeEntry(
+            name="warmed", summary="", target="gan.testing:recipes/ring.yaml", architecture="warmed", default=True
+        )
+
+    module = ModuleType("warmed_plugin")
+    module.gan_architectures, module.gan_recipes, module.Warmed = gan_architectures, gan_recipes, Warmed
+    monkeypatch.setitem(sys.modules, "warmed_plugin", module)
+    plugins.register("warmed", module)
+    return plugins
+
+
+def test_the_end_of_a_baseline_stands_beside_the_result(warmed, tmp_path):
+    """One measurement more than without, taken where the phase ends, by the weights of that moment; also when the run
+    was cut off before its end and goes on."""
+    values = {
+        "plugin": "warmed", "architecture": "warmed", "data": {"source": "ring"}, "loss": {"name": "non-saturating"},
+        "training": {
+            "samples": 512, "batch": 64, "tick": 256, "preview_ticks": 0, "checkpoint_ticks": 1, "keep_checkpoints": 99,
+        },
+        "evaluation": {"metrics": ["kid[raw]"], "samples": 64},
+    }  # fmt: skip
+    result = api.train(values, out=tmp_path / "run", plugins=warmed)
+    (baseline,) = result.references["warm"]
+    measured = [record for record in records(tmp_path / "run") if "metrics" in record]
+    assert [(record["samples"], record["reference"]) for record in measured] == [(1024, True)]
+    model = api.load(tmp_path / "run", plugins=warmed, checkpoint=1024)
+    (receipt,) = api.evaluate(tmp_path / "run", checkpoint="1024", count=64, plugins=warmed)
+    assert receipt.values[0].value == pytest.approx(baseline.value)
+    assert model.trained == 1024
+    card = (tmp_path / "run" / "README.md").read_text()
+    assert "| metric | generated | real | after warm | untrained |" in card
+    assert f"| {baseline.value:.4g} ±" in card
+
+    for later in sorted((tmp_path / "run" / "checkpoints").iterdir())[3:]:
+        shutil.rmtree(later)
+    (tmp_path / "run" / "evaluation" / "result.json").unlink()
+    again = api.resume_run(tmp_path / "run", plugins=warmed)
+    assert again.references == result.references
+    assert again.metrics == result.metrics

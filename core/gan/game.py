@@ -129,6 +129,9 @@ class Phase:
     """Length in real samples shown; None: what ``training.samples`` of the recipe says (one phase may do so)."""
     batch: int | None = None
     """Real samples in one update, over all processes; None: what ``training.batch`` of the recipe says."""
+    reference: bool = False
+    """Whether the phase ends with a baseline of the method (maximum likelihood before a text GAN's game): the recipe's
+    metrics are measured there, and stand in the table that the training ends with."""
 
 
 def adversarial_turns(

@@ -43,17 +43,23 @@ class Reporter:
 
 
 def metric_rows(summary: Mapping[str, Any]) -> tuple[list[str], list[list[str]]]:
-    """(header, rows) of a training's metrics: generated, real, untrained, and published where somebody published.
+    """(header, rows) of a training's metrics: generated, real, the method's baseline where it has one (the end of a
+    phase), untrained, and published where somebody published.
 
     `summary` is `gan.result.Result.summary`. A value's error stands behind ±; a metric that failed shows its reason.
     """
     published = summary.get("published") or {}
     before = {value["name"]: value["value"] for value in summary["untrained"]}
-    header = ["metric", "generated", "real", "untrained", *(["published"] if published else [])]
+    baselines = {
+        f"after {phase}": {value["name"]: value for value in values}
+        for phase, values in (summary.get("references") or {}).items()
+    }
+    header = ["metric", "generated", "real", *baselines, "untrained", *(["published"] if published else [])]
     rows = []
     for value in summary["metrics"]:
         name = value["name"]
-        row = [name, shown_value(value), shown(value["real"]), shown(before.get(name))]
+        beside = [shown_value(values[name]) if name in values else "" for values in baselines.values()]
+        row = [name, shown_value(value), shown(value["real"]), *beside, shown(before.get(name))]
         rows.append(row + ([shown(published.get(name))] if published else []))
     return header, rows
 

@@ -15,6 +15,7 @@ from gan.report import markdown_table
 if TYPE_CHECKING:
     from gan.data import Pack
     from gan.resolve import Parts
+    from gan.rundir import RunFolder
 
 
 @dataclass
@@ -35,6 +36,8 @@ class Result:
     """What was trained on, in words."""
     published: Mapping[str, float] = field(default_factory=dict)
     """What others report, by the value's name."""
+    references: Mapping[str, list[MetricValue]] = field(default_factory=dict)
+    """The same metrics at the end of phases that are baselines of the method (`gan.game.Phase.reference`)."""
 
     def summary(self) -> dict[str, Any]:
         """Plain values for tables and programs."""
@@ -48,6 +51,7 @@ class Result:
             "metrics": [asdict(value) for value in self.metrics],
             "untrained": [asdict(value) for value in self.untrained],
             "published": dict(self.published),
+            "references": {phase: [asdict(value) for value in values] for phase, values in self.references.items()},
             "artefacts": [str(path) for path in self.artefacts],
             "pictures": [str(path) for path in self.pictures],
         }
@@ -67,7 +71,20 @@ def result_from(summary: Mapping[str, Any]) -> Result:
         [Path(path) for path in summary["pictures"]],
         summary["data"],
         summary["published"],
+        {
+            phase: [value_from_json(value) for value in values]
+            for phase, values in summary.get("references", {}).items()
+        },
     )
+
+
+def references_of(run: RunFolder) -> dict[str, list[MetricValue]]:
+    """Phase -> what was measured at its end, of the phases that are baselines, from the run's records."""
+    return {
+        record["phase"]: [value_from_json(value) for value in record["metrics"].values()]
+        for record in run.read_metrics()
+        if record.get("reference")
+    }
 
 
 def model_card(result: Result, parts: Parts, pack: Pack) -> str:

@@ -66,6 +66,8 @@ class Tick:
     """Updates since the last tick that were not made because a gradient was not finite."""
     final: bool
     """Whether training ends here."""
+    reference: bool = False
+    """Whether a phase ends here that is a baseline of the method (`Phase.reference`)."""
 
 
 class Trainer:
@@ -236,9 +238,9 @@ class Trainer:
                     skipped = self._skipped_since()
                     terms = self.stats.collect()
                     rate = (progress.samples - shown_at_tick) / max(now - time_at_tick, 1e-9)
-                    on_tick(
-                        Tick(progress.samples, self.total, phase.name, terms, progress.seconds, rate, skipped, final)
-                    )
+                    baseline = ended and phase.reference and not final
+                    shown = (progress.samples, self.total, phase.name, terms, progress.seconds, rate, skipped)
+                    on_tick(Tick(*shown, final, baseline))
                     shown_at_tick, time_at_tick = progress.samples, time.monotonic()
             if stopping:
                 return

@@ -33,7 +33,7 @@ from gan.receipts import Receipt, value_from_json, write_receipts
 from gan.recovery import Recovery
 from gan.report import Reporter
 from gan.resolve import Parts, build_game, look_up, open_data
-from gan.result import Result, model_card, result_from
+from gan.result import Result, model_card, references_of, result_from
 from gan.rundir import RunFolder
 from gan.signals import StopSignals
 from gan.trainer import Tick, Trainer
@@ -340,7 +340,9 @@ class _Session:
 
     def _evaluate_on_the_way(self, tick: Tick, record: dict[str, Any]) -> None:
         """Append the record, with metrics where they are due; keep the best checkpoint; see whether it is enough."""
-        if not self.evaluator.due(self.run, tick.samples):
+        if tick.reference and self.evaluator.metrics:
+            record["reference"] = True
+        elif not self.evaluator.due(self.run, tick.samples):
             self.run.append_metrics(record)
             return
         values = _values(self.evaluator.receipts(self.run))
@@ -424,6 +426,7 @@ class _Session:
             pictures,
             f"{len(self.pack):,} samples of {len(self.pack.files):,} files of {self.recipe.data.source}",
             self.recipe.evaluation.published,
+            references_of(run),
         )
         write_text(run.card, model_card(result, self.parts, self.pack))
         sync_tree(run.samples)

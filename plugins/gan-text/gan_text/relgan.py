@@ -199,7 +199,10 @@ class RelGAN(nn.Module):
             loss, penalties, real=self.one_hot, fake=self.fake, critic=self.discriminator, critic_repeats=repeats
         )
         likelihood = Turn("generator", self.likelihood, rate=self.config.mle_rate)
-        return [Phase("mle", [likelihood], 1_500_000), Phase("adversarial", turns, 3_000 * repeats * 64)]
+        return [
+            Phase("mle", [likelihood], 1_500_000, reference=True),
+            Phase("adversarial", turns, 3_000 * repeats * 64),
+        ]
 
     def one_hot(self, batch: Batch) -> Tensor:
         """Real texts as the discriminator sees them, ``(N, T, V)``."""

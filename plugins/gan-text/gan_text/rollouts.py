@@ -12,6 +12,7 @@ says of the completions (Yu et al. 2017, equation 4). That is T·K generations a
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Literal
 
 import torch
 from torch import Tensor
@@ -30,9 +31,14 @@ class TokenTables:
     """
 
     def __init__(
-        self, embedding: Tensor, banks: list[tuple[Tensor, Tensor]], dtype: torch.dtype = torch.float32
+        self,
+        embedding: Tensor,
+        banks: list[tuple[Tensor, Tensor]],
+        dtype: torch.dtype = torch.float32,
+        pooling: Literal["max", "sum"] = "max",
     ) -> None:
         self.words = len(embedding)
+        self._pooling = pooling
         self._banks = []
         for weight, bias in banks:
             filters, _, width = weight.shape
@@ -42,14 +48,17 @@ class TokenTables:
             self._banks.append((width, table.view(width * self.words, filters), bias.detach()))
 
     def features(self, tokens: Tensor) -> Tensor:
-        """``(R, T)`` tokens -> ``(R, sum of n)``: each bank's response, ReLU, maximum over time."""
+        """``(R, T)`` tokens -> ``(R, sum of n)``: each bank's response, ReLU, maximum or sum over time."""
         found = []
         for width, table, bias in self._banks:
             windows = tokens.unfold(1, width, 1)  # (R, T - w + 1, w)
             offsets = torch.arange(width, device=tokens.device) * self.words
             sums = F.embedding_bag((windows + offsets).reshape(-1, width), table, mode="sum")
-            best = sums.view(len(tokens), -1, sums.shape[1]).amax(1)
-            found.append(F.relu(best.float() + bias))
+            responses = sums.view(len(tokens), -1, sums.shape[1])
+            if self._pooling == "max":
+                found.append(F.relu(responses.amax(1).float() + bias))
+            else:
+                found.append(F.relu(responses.float() + bias).sum(1))
         return torch.cat(found, 1)
 
 

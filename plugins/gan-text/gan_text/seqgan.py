@@ -38,13 +38,24 @@ PAPER_FILTERS = [
 class Discriminator(nn.Module):
     """Embedding, convolutions of many widths, maximum over time, a highway layer, two logits.
 
-    7,045,402 parameters at V=5000 with the paper's filters. Filters wider than T are left out.
+    7,045,402 parameters at V=5000 with the paper's filters. Filters wider than T are left out. With the sum over time
+    instead of the maximum every n-gram of a text counts: it learns from each of them, not from one a filter.
     """
 
-    def __init__(self, words: int, length: int, embedding: int, filters: list[tuple[int, int]], keep: float) -> None:
+    def __init__(
+        self,
+        words: int,
+        length: int,
+        embedding: int,
+        filters: list[tuple[int, int]],
+        keep: float,
+        pooling: Literal["max", "sum"] = "max",
+        reach: float = 1.0,
+    ) -> None:
         super().__init__()
         self.keep = keep
-        self.embedding = nn.Parameter(torch.empty(words, embedding).uniform_(-1, 1))
+        self.pooling: Literal["max", "sum"] = pooling
+        self.embedding = nn.Parameter(torch.empty(words, embedding).uniform_(-reach, reach))
         banks = [(width, number) for width, number in filters if width <= length]
         self.weights = nn.ParameterList([_truncated(number, embedding, width) for width, number in banks])
         self.biases = nn.ParameterList([torch.full((number,), 0.1) for _, number in banks])
@@ -60,7 +71,11 @@ class Discriminator(nn.Module):
     def forward(self, tokens: Tensor, dropout: Tensor | None = None) -> Tensor:
         """``(N, T)`` tokens -> ``(N,)`` scores; `dropout` is ``(N, features)`` uniforms, None: no dropout."""
         embedded = F.embedding(tokens.long(), self.embedding).transpose(1, 2)  # (N, E, T)
-        found = [F.relu(F.conv1d(embedded, w, b).amax(2)) for w, b in zip(self.weights, self.biases)]
+        responses = (F.conv1d(embedded, w, b) for w, b in zip(self.weights, self.biases))
+        if self.pooling == "max":
+            found = [F.relu(response.amax(2)) for response in responses]
+        else:
+            found = [F.relu(response).sum(2) for response in responses]
         return self.head(torch.cat(found, 1), dropout)
 
     def head(self, features: Tensor, dropout: Tensor | None = None) -> Tensor:
@@ -79,7 +94,7 @@ class Discriminator(nn.Module):
     def tables(self, dtype: torch.dtype) -> TokenTables:
         """The convolutions as tables, for many sequences at once."""
         banks = [(weight.detach(), bias.detach()) for weight, bias in zip(self.weights, self.biases)]
-        return TokenTables(self.embedding.detach(), banks, dtype)
+        return TokenTables(self.embedding.detach(), banks, dtype, self.pooling)
 
 
 def _truncated(*shape: int) -> nn.Parameter:
@@ -101,6 +116,14 @@ class SeqGAN(nn.Module):
         discriminator_embedding: int = Field(64, gt=0, description="Width of the discriminator's word vectors.")
         filters: list[tuple[int, int]] = Field(
             PAPER_FILTERS, min_length=1, description="(width in tokens, number of filters) of each convolution."
+        )
+        discriminator_reach: float = Field(
+            1.0,
+            gt=0,
+            description="First word vectors are uniform in [-reach, reach]; the paper: 1. Smaller ones learn sooner.",
+        )
+        pooling: Literal["max", "sum"] = Field(
+            "max", description="What is taken of a filter's responses over time; the paper: max."
         )
         keep: float = Field(0.75, gt=0, le=1, description="Share of the discriminator's features that dropout keeps.")
         decay: float = Field(
@@ -130,6 +153,12 @@ class SeqGAN(nn.Module):
         )
         sequences: int = Field(1, gt=0, description="Sequences in a generator's update, per real sample of the batch.")
         negatives: int = Field(10_000, gt=0, description="Generated sequences in one set for the discriminator.")
+        negatives_temperature: float = Field(
+            1.0,
+            gt=0,
+            description="Temperature at which negatives are drawn; the paper: 1. Above 1 they hold more of the "
+            "generator's unlikely choices, which the rewards then keep it from: better texts, less varied.",
+        )
         renew: int = Field(
             30_000,
             gt=0,
@@ -152,7 +181,13 @@ class SeqGAN(nn.Module):
         self.generator = LSTMGenerator(words, config.embedding, config.hidden, config.deviation)
         self.rollout = LSTMGenerator(words, config.embedding, config.hidden, config.deviation).requires_grad_(False)
         self.discriminator = Discriminator(
-            words, self.length, config.discriminator_embedding, config.filters, config.keep
+            words,
+            self.length,
+            config.discriminator_embedding,
+            config.filters,
+            config.keep,
+            config.pooling,
+            config.discriminator_reach,
         )
         self.negatives: Tensor
         self.noise: Tensor
@@ -169,6 +204,7 @@ class SeqGAN(nn.Module):
     def phases(self, loss: Loss, penalties: Mapping[str, Penalty]) -> list[Phase]:
         """Maximum likelihood, then the discriminator alone, then both."""
         interval = self.config.generator_interval
+        likelihood = Turn("generator", lambda batch: likelihood_terms(self.generator, batch, self.ends))
         judge = Turn("discriminator", lambda batch: self.classify(loss, batch))
         write = Turn(
             "generator",
@@ -179,9 +215,7 @@ class SeqGAN(nn.Module):
             after=self.follow,
         )
         return [
-            Phase(
-                "mle", [Turn("generator", lambda batch: likelihood_terms(self.generator, batch, self.ends))], 1_200_000
-            ),
+            Phase("mle", [likelihood], 1_200_000, reference=True),
             Phase("discriminator", [judge], 1_500_000),
             Phase("adversarial", [write, judge], 200 * 150_000),
         ]
@@ -210,7 +244,8 @@ class SeqGAN(nn.Module):
         if seen == 0 or seen // self.config.renew != (seen - share) // self.config.renew:
             source = torch.Generator().manual_seed(derive(int(self.noise), "negatives", seen))
             uniforms = torch.rand(len(self.negatives), self.length, generator=source).to(self.negatives.device)
-            self.negatives.copy_(self.generator.sample(uniforms, ends=self.ends))
+            drawn = self.generator.sample(uniforms, ends=self.ends, temperature=self.config.negatives_temperature)
+            self.negatives.copy_(drawn)
         first = seen + batch.draws.start
         rows = torch.arange(first, first + batch.count, device=self.negatives.device) % len(self.negatives)
         return self.negatives[rows]

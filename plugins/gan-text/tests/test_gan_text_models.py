@@ -158,6 +158,19 @@ def test_negatives_are_renewed_when_it_is_time_and_only_then():
     assert same == [True, False, True, False]  # … and its samples change at 16 and at 32
 
 
+def test_negatives_are_drawn_at_their_temperature():
+    """Near 0 the likeliest token alone; at 1 what the generator draws from the same numbers."""
+    made = small_models()[0]
+    batch = batch_of(torch.randint(1, 12, (8, 6)))
+    plain = made.negatives_for(batch)
+    made.config.negatives_temperature = 1e-3
+    cold = made.negatives_for(batch)
+    assert not torch.equal(cold, plain)
+    assert (cold == cold[:1]).all()
+    with torch.no_grad():
+        assert torch.equal(made.generator(cold[:1]).argmax(2), cold[:1])
+
+
 def test_the_reward_follows_the_loss():
     """exp(-L) of the non-saturating loss is the probability of being real; of Wasserstein's, -L is the score."""
     made = small_models()[0]

@@ -169,11 +169,15 @@ def test_the_sampler_inverts_the_distribution_function():
     assert sampler(torch.ones(1, 1), uniforms).tolist() == [[3, 3, 9, 9, 17, 17, 17]]
 
 
-def test_token_tables_are_the_convolutions(seqgan):
+@pytest.mark.parametrize("pooling", ["max", "sum"])
+def test_token_tables_are_the_convolutions(seqgan, pooling):
+    seqgan.discriminator.pooling = pooling
     tokens = torch.randint(WORDS, (33, LENGTH))
     embedded = F.embedding(tokens, seqgan.discriminator.embedding).transpose(1, 2)
     banks = zip(seqgan.discriminator.weights, seqgan.discriminator.biases, strict=True)
-    wanted = torch.cat([F.relu(F.conv1d(embedded, w, b).amax(2)) for w, b in banks], 1)
+    responses = [F.relu(F.conv1d(embedded, w, b)) for w, b in banks]
+    wanted = torch.cat([found.amax(2) if pooling == "max" else found.sum(2) for found in responses], 1)
+    torch.testing.assert_close(seqgan.discriminator(tokens), seqgan.discriminator.head(wanted))
     found = seqgan.discriminator.tables(torch.float32).features(tokens)
     torch.testing.assert_close(found, wanted, atol=1e-5, rtol=1e-5)
     half = seqgan.discriminator.tables(torch.bfloat16).features(tokens)

@@ -1,0 +1,173 @@
+"""Captions: maximum likelihood, SeqGAN, RelGAN and a small GPT beside Texygen's published table.
+
+    python benchmarks/text/coco.py [--only seqgan,relgan,gpt] [--out coco.json] [--work FOLDER]
+
+Data: the 10,000 captions of Texygen's training file, cut into words by NLTK's word tokenizer, which is the tokenisation
+that its published numbers replay with. The last 1,000 are held out: NLL-test is over them. Texygen's BLEU is against
+10,000 captions of a test file that is not at hand: BLEU stands here against the 1,000 held-out captions, and
+against all 10,000, nine tenths of which were trained on. Self-BLEU is over 2,000 texts. The row "real" is the 1,000
+held-out captions against the 9,000 others: what a perfect generator would score.
+
+SeqGAN's first phase is the baseline: the row "mle" is the end of it. Every row is also measured at other temperatures
+(Caccia et al. 2018: a text GAN that lies under its baseline's curve of quality against variety has gained nothing).
+
+Each architecture has its own run folder and its own part of the result: whatever is finished is not done again, and
+what was interrupted goes on.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import time
+from pathlib import Path
+
+import gan
+import torch
+from gan.api import resume_run
+from gan.report import Reporter
+from gan_text.bleu import bleu, corpora, self_bleu
+from machine import machine, shared_text
+from nltk.tokenize import NLTKWordTokenizer
+
+COUNT = 2000
+TEMPERATURES = (0.7, 0.85, 1.0, 1.15)
+PUBLISHED = {  # Texygen, docs/evaluation.md: BLEU-2 … 5 on the test captions, Self-BLEU-2 … 5
+    "mle": {"bleu": [0.731, 0.497, 0.305, 0.189], "self-bleu": [0.916, 0.769, 0.583, 0.408]},
+    "seqgan": {"bleu": [0.745, 0.498, 0.294, 0.180], "self-bleu": [0.950, 0.840, 0.670, 0.489]},
+    "leakgan": {"bleu": [0.746, 0.528, 0.355, 0.230], "self-bleu": [0.966, 0.913, 0.848, 0.780]},
+}
+SHARED = {
+    "plugin": "text",
+    "modality": {"tokens": "words", "split": "blanks", "length": 24, "vocabulary": 5000},
+    "evaluation": {"metrics": ["bleu", "self-bleu", "nll-test"], "samples": COUNT, "real_samples": 0, "artefacts": 16},
+}
+TRAINING = {
+    "batch": 64, "tick": 6400, "preview_ticks": 0, "checkpoint_ticks": 2, "keep_checkpoints": 100, "device": "cpu",
+}  # fmt: skip
+RECIPES = {
+    "seqgan": {
+        "architecture": "seqgan",
+        "loss": {"name": "non-saturating"},
+        "model": {
+            "rollouts": 4, "rollout_precision": "bf16", "generator_interval": 4, "policy_rate": 0.5, "negatives": 512,
+            "negatives_temperature": 1.3, "renew": 512, "filters": [[1, 32], [2, 64], [3, 64]], "pooling": "sum",
+            "discriminator_embedding": 32, "discriminator_reach": 0.17, "decay": 0.01,
+        },
+        "optimizers": {"discriminator": {"lr": 0.005}},
+        "phases": {
+            "mle": {"samples": 160_000},
+            "discriminator": {"samples": 25_600, "batch": 128},
+            "adversarial": {"samples": 25_600},
+        },
+    },
+    "relgan": {
+        "architecture": "relgan",
+        "loss": {"name": "relativistic-pairing"},
+        "model": {"head_width": 64, "representations": 16, "filters": 100},
+        "phases": {"mle": {"samples": 72_000}, "adversarial": {"samples": 19_200}},
+    },
+    "gpt": {
+        "architecture": "gpt",
+        "model": {"layers": 2, "heads": 4, "width": 128, "dropout": 0.2},
+        "optimizers": {"generator": {"lr": 2e-3, "warmup_samples": 3200}},
+        "samples": 72_000,
+    },
+}  # fmt: skip
+
+
+class Printer(Reporter):
+    """Prints ticks."""
+
+    def tick(self, tick):
+        terms = {name: round(value, 3) for name, value in tick.terms.items()}
+        print(tick.phase, tick.samples, terms, f"{tick.seconds:.0f} s", flush=True)
+
+
+def tokenised(folder):
+    """The captions as words between blanks; the file that training reads."""
+    split = NLTKWordTokenizer().tokenize
+    lines = (shared_text() / "image_coco_train.txt").read_text().splitlines()
+    file = folder / "captions.txt"
+    text = "\n".join(" ".join(split(line)) for line in lines) + "\n"
+    if not file.exists() or file.read_text() != text:
+        file.write_text(text)
+    return file
+
+
+def trained(name, captions, folder):
+    """(the run, CPU seconds of this process): made, gone on with, or found finished."""
+    run = folder / name
+    started = time.process_time()
+    if (run / "recipe.yaml").exists():
+        resume_run(run, reporter=Printer())
+    else:
+        recipe = {**SHARED, **RECIPES[name], "data": {"source": str(captions), "holdout": 0.1}}
+        training = dict(TRAINING)
+        if "samples" in recipe:
+            training["samples"] = recipe.pop("samples")
+        gan.train({**recipe, "training": training}, out=run, reporter=Printer())
+    return run, time.process_time() - started
+
+
+def measured(run, captions, temperature, checkpoint="newest"):
+    """One row: BLEU against the held-out captions and against all, Self-BLEU, NLL-test."""
+    more = {"options": {"temperature": temperature}, "checkpoint": checkpoint, "real_count": 0, "count": COUNT}
+    row = {"temperature": temperature}
+    for receipt in gan.evaluate(run, metrics=["bleu", "self-bleu", "nll-test"], **more):
+        values = [round(value.value, 4) for value in receipt.values]
+        row["bleu held-out" if receipt.metric == "bleu" else receipt.metric] = values
+    (row["nll-test"],) = row["nll-test"]
+    (receipt,) = gan.evaluate(run, captions, metrics=["bleu"], **more)
+    row["bleu all"] = [round(value.value, 4) for value in receipt.values]
+    return row
+
+
+def real_row(captions):
+    lines = [line.split() for line in captions.read_text().splitlines()]
+    held, rest = corpora(lines[9000:], lines[:9000])
+    return {
+        "bleu against the other 9,000": [round(float(v.mean()), 4) for v in bleu(held, rest).values()],
+        "self-bleu of 1,000": [round(float(v.mean()), 4) for v in self_bleu(held).values()],
+    }
+
+
+def end_of_mle(run):
+    """The checkpoint at the end of the baseline's phase."""
+    for line in (run / "metrics.jsonl").read_text().splitlines():
+        record = json.loads(line)
+        if record.get("reference"):
+            return str(record["samples"])
+    raise SystemExit(f"{run} has no record of its baseline's end")
+
+
+def main():
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--only", default=",".join(RECIPES))
+    parser.add_argument("--out", type=Path, default=Path(__file__).with_suffix(".json"))
+    parser.add_argument("--work", type=Path, required=True, help="run folders; kept, so that work goes on there")
+    options = parser.parse_args()
+    torch.set_num_threads(1)
+    options.work.mkdir(parents=True, exist_ok=True)
+    captions = tokenised(options.work)
+    result = json.loads(options.out.read_text()) if options.out.exists() else {"rows": {}}
+    result |= {"published": PUBLISHED, "real": real_row(captions), "machine": machine()}
+    for name in options.only.split(","):
+        if name in result["rows"]:
+            continue
+        run, seconds = trained(name, captions, options.work)
+        about = {"settings": RECIPES[name], "training_cpu_seconds": round(seconds)}
+        rows = {name: {**about, "sweep": [measured(run, captions, t) for t in TEMPERATURES]}}
+        if name == "seqgan":
+            end = end_of_mle(run)
+            rows["mle"] = {"sweep": [measured(run, captions, t, end) for t in TEMPERATURES]}
+        model = gan.load(run)
+        texts = model.generate(8, seed=0)
+        rows[name]["texts"] = model.modality.texts(texts)
+        result["rows"] |= rows
+        options.out.write_text(json.dumps(result, indent=1) + "\n")
+        print(json.dumps({key: row["sweep"] for key, row in rows.items()}), flush=True)
+
+
+if __name__ == "__main__":
+    main()
