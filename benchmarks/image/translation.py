@@ -9,7 +9,7 @@
 A tenth of the pairs, chosen by a hash of their names, is never trained on. L1 is the mean absolute difference of pixels
 in 0 … 1. Time is the process's CPU time of training on one thread. pix2pix is judged with dropout off; with dropout on,
 as its paper makes samples, stands beside it. A blurred source is the baseline of a translator that only softens edges.
-The partner of a shape in a cold colour is the shape in the opposite one, though no picture of the training has a partner.
+The partner of a shape in a cold colour is the shape in the opposite one; no picture of the training has a partner.
 
 The record is written anew at every tick, so that a run that is cut short leaves what it had reached. `--seconds` ends a
 run after so much CPU time, with its step sizes falling as for its whole length.
