@@ -43,7 +43,7 @@ def test_every_rule_has_a_test_or_no_subject():
     maker = load()
     tests = maker.marked()
     rules = {rule for chapter in maker.RULES.values() for rule in chapter}
-    assert maker.NOTHING_YET.keys() == rules - tests.keys()
+    assert maker.NOTHING_YET.keys() == rules - tests.keys(), rules - tests.keys()
 
 
 def test_what_is_not_applicable_does_not_exist():

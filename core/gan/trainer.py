@@ -339,8 +339,9 @@ class Trainer:
             average_gradients(seat.parameters, self.device.processes)
         gradients = [parameter.grad for parameter in seat.parameters if parameter.grad is not None]
         self._step(seat, gradients, losses, phase)
-        for parameter in seat.parameters:
-            parameter.grad = None
+        if self.device.place.type != "cpu":  # on the CPU to give memory back and take it again costs page faults
+            for parameter in seat.parameters:
+                parameter.grad = None
         if turn.after is not None and not self.together.starved:
             with torch.no_grad():
                 turn.after(batch if parts == 1 else self._batch(real, seed, share, shared[0], 0, 1))
