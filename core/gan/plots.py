@@ -121,7 +121,7 @@ def plot_sweep(curves: Mapping[tuple[str, str], Sequence[tuple[str, float, float
             axis.annotate(f"{option} {value}", (x, y), textcoords="offset points", xytext=(6, 4), fontsize="small")
         axis.set_xlabel(quality)
         axis.set_ylabel(variety)
-        axis.margins(0.15)
+        axis.margins(0.25, 0.15)
     return _save(figure, png)
 
 
