@@ -346,8 +346,9 @@ class Trainer:
         if self.device.processes > 1:
             average_gradients(gradients, self.device.processes)
         self._step(seat, gradients, losses, phase)
-        for parameter in seat.parameters:
-            parameter.grad = None
+        if self.device.place.type != "cpu":  # on the CPU to give memory back and take it again costs page faults
+            for parameter in seat.parameters:
+                parameter.grad = None
         if turn.after is not None:
             with torch.no_grad():
                 turn.after(batch if parts == 1 else self._batch(real, seed, share, shared[0], 0, 1))
