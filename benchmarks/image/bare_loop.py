@@ -3,10 +3,11 @@
     python benchmarks/image/bare_loop.py
 
 Both sides train the networks of the recipes `cyclegan-64`, `pix2pix-64` and `cut-64` on the same random pictures, with
-torch's fused Adam or AdamW, fp32, one thread. The hand-written loops are what one would write from the papers: players that do
-not learn are frozen, every network is called where the paper names it, past pictures are kept in a list. They report
-nothing and check no number. A ratio over 1 means that the trainer's step is the faster one. Neither side averages
-weights; what the recipe's average adds is measured by itself.
+torch's fused Adam or AdamW, fp32, one thread; CycleGAN and CUT with instance normalisation, so that it does not matter
+which pictures share a batch. The hand-written loops are what one would write from the papers: players that do not learn
+are frozen, every network is called where the paper names it, past pictures are kept in a list. They report nothing and
+check no number. A ratio over 1 means that the trainer's step is the faster one. Neither side averages weights; what the
+recipe's average adds is measured by itself.
 """
 
 from __future__ import annotations
