@@ -3,12 +3,16 @@
     python benchmarks/image/translation.py pix2pix     # emoji outlines to colour, the recipe pix2pix-64
     python benchmarks/image/translation.py cyclegan    # blob emoji to noto emoji, pairing thrown away, cyclegan-64
     python benchmarks/image/translation.py cut         # the same, cut-64
+    python benchmarks/image/translation.py cyclegan --shapes    # shapes in cold colours to warm ones, drawn by formula
+    python benchmarks/image/translation.py cut --shapes
 
 A tenth of the pairs, chosen by a hash of their names, is never trained on. L1 is the mean absolute difference of pixels
 in 0 … 1. Time is the process's CPU time of training on one thread. pix2pix is judged with dropout off; with dropout on,
-as its paper makes samples, stands beside it. The record is written anew at every tick, so that a run that is cut short
-leaves what it had reached. `--seconds` ends a run after so much CPU time, with its step sizes falling as for its whole
-length.
+as its paper makes samples, stands beside it. A blurred source is the baseline of a translator that only softens edges.
+The partner of a shape in a cold colour is the shape in the opposite one; no picture of the training has a partner.
+
+The record is written anew at every tick, so that a run that is cut short leaves what it had reached. `--seconds` ends a
+run after so much CPU time, with its step sizes falling as for its whole length.
 """
 
 from __future__ import annotations
@@ -36,9 +40,11 @@ from gan.report import Reporter
 from gan.resolve import build_game, look_up, open_data
 from gan.testing import shared_data
 from gan.trainer import Tick, Trainer
+from gan_image.datasets import drawn, hue, some_shapes
 from gan_image.metrics import l1, psnr, ssim
 from gan_image.modality import grid
 from PIL import Image
+from scipy.ndimage import gaussian_filter
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 from processor import cpu_name
@@ -55,6 +61,8 @@ OPTIONS: dict[str, dict[str, bool] | None] = {
     "cut": None,
 }
 SHOWN = 8
+BLURS = (0.5, 1.0, 1.5, 2.0, 3.0)
+"""Deviations of the Gaussian, in pixels."""
 Array = np.ndarray
 
 
@@ -69,6 +77,18 @@ def pairs(name: str) -> dict[str, tuple[Image.Image, Image.Image]]:
             if member.endswith(".png"):
                 picture = Image.open(io.BytesIO(archive.read(member))).convert("RGB")
                 found[Path(member).name] = (picture.crop((0, 0, 64, 64)), picture.crop((64, 0, 128, 64)))
+    return found
+
+
+def shapes(count: int) -> dict[str, tuple[Image.Image, Image.Image]]:
+    """Shapes that the data set does not hold, in a cold colour and in the opposite, warm one."""
+    rng = np.random.Generator(np.random.Philox(3))
+    found = {}
+    for number in range(count):
+        drawn_shapes = some_shapes(rng)
+        hues = [rng.uniform(0, 60) for _ in drawn_shapes]
+        cold, warm = (drawn(drawn_shapes, [hue(first + degrees) for degrees in hues]) for first in (180, 0))
+        found[f"{number:03}.png"] = (cold, warm)
     return found
 
 
@@ -106,9 +126,13 @@ def scores(found: Array, true: Array) -> dict[str, float]:
 
 
 def baselines(sources: Array, targets: Array, seen: Array) -> dict[str, dict[str, float]]:
-    """What translators that learn nothing of the source reach."""
+    """What reach translators that learn nothing of the source; of all blurs the best, chosen on the very pictures."""
     return {
         "untranslated": scores(sources, targets),
+        "blurred": min(
+            (scores(gaussian_filter(sources.astype(float), (0, 0, sigma, sigma)), targets) for sigma in BLURS),
+            key=lambda found: found["l1"],
+        ),
         "mean_colour": scores(np.broadcast_to(seen.mean((0, 2, 3))[None, :, None, None], targets.shape), targets),
         "mean_picture": scores(np.broadcast_to(seen.mean(0)[None], targets.shape), targets),
     }
@@ -117,6 +141,7 @@ def baselines(sources: Array, targets: Array, seen: Array) -> dict[str, dict[str
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("kind", choices=sorted(SETS))
+    parser.add_argument("--shapes", action="store_true", help="data drawn by formula in place of emoji")
     parser.add_argument("--set", action="append", default=[])
     parser.add_argument("--seconds", type=float, default=float("inf"), help="CPU time after which to stop")
     parser.add_argument("--out", type=Path, help="folder for the result and the pictures", default=HERE)
@@ -124,14 +149,24 @@ def main() -> None:
     kind = arguments.kind
     torch.set_num_threads(1)
     plugins = Plugins.installed()
-    found = pairs(SETS[kind])
-    sources, targets = (array([found[name][side] for name in found if unseen(name)]) for side in (0, 1))
-    seen = array([found[name][1] for name in found if not unseen(name)])
+    if arguments.shapes:
+        data, title = "shape-domains", f"{kind}-shapes"
+        found = shapes(64)
+        held_out = list(found)
+        seen = array([picture for _, picture in found.values()])
+    else:
+        data, title = SETS[kind], kind
+        found = pairs(data)
+        held_out = [name for name in found if unseen(name)]
+        seen = array([found[name][1] for name in found if not unseen(name)])
+    sources, targets = (array([found[name][side] for name in held_out]) for side in (0, 1))
     shown = np.linspace(0, len(sources) - 1, SHOWN).round().astype(int)  # over all names, not chosen by their look
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
-        write_training(kind, found, folder)
-        settings = [f"data.source={folder}", "data.holdout=0", "training.device=cpu", *arguments.set]
+        if not arguments.shapes:
+            write_training(kind, found, folder)
+        source = data if arguments.shapes else folder
+        settings = [f"data.source={source}", "data.holdout=0", "training.device=cpu", *arguments.set]
         parts = look_up(named_recipe("image", named=f"{kind}-64", settings=settings, plugins=plugins), plugins)
         pack = open_data(parts, plugins, Reporter())
         modality = parts.modality_class(parts.modality_config, pack.facts)
@@ -151,9 +186,9 @@ def main() -> None:
         def record(terms: dict[str, float]) -> None:
             samples = translated(OPTIONS[kind])
             result = {
-                "set": SETS[kind],
+                "set": data,
                 "unseen": len(sources),
-                "trained_on": len(seen),
+                "trained_on": len(pack),
                 "translated": scores(samples["target"], targets),
                 **baselines(sources, targets, seen),
                 "cpu_seconds": spent,
@@ -170,8 +205,8 @@ def main() -> None:
             if "reconstruction" in samples:
                 result["cycle_error"] = float(2 * l1(samples["reconstruction"] / 255.0, sources / 255.0).mean())
                 rows.insert(2, samples["reconstruction"][shown])
-            (arguments.out / f"{kind}.json").write_text(json.dumps(result, indent=1) + "\n")
-            grid(np.concatenate(rows), columns=SHOWN).save(arguments.out / f"{kind}.png")
+            (arguments.out / f"{title}.json").write_text(json.dumps(result, indent=1) + "\n")
+            grid(np.concatenate(rows), columns=SHOWN).save(arguments.out / f"{title}.png")
             told = {name: round(value, 4) for name, value in result["translated"].items()}
             cycle = f"  cycle {result['cycle_error']:.4f}" if "cycle_error" in result else ""
             rounded = {name: round(value, 3) for name, value in terms.items() if "/_" not in name}

@@ -33,7 +33,7 @@ def estimate(
     averaged = sum(size[n] for n, pl in players.items() if pl.average) if training.ema_half_life else 0
     return {
         "weights": sum(t.numel() * t.element_size() for t in architecture.state_dict().values()),
-        "gradients": max(size.values(), default=0),
+        "gradients": sum(size.values()) if device.place.type == "cpu" else max(size.values(), default=0),
         "optimisers": sum(size[name] * moments[player.optimizer.name] for name, player in players.items()),
         "averages": averaged,
         "activations": _activations(architecture, phases, fields, device) * training.batch // PROBE,

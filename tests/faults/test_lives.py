@@ -20,7 +20,7 @@ from gan.testing.faults import final_state, newest
 def half_done(runs):
     """A run that was killed after some checkpoints."""
     run = runs.new()
-    assert runs.start(run, mode="kill", at=runs.operations * 2 // 3).code == -9
+    assert runs.start(run, mode="kill", at=runs.kills * 2 // 3).code == -9
     return run
 
 
@@ -140,7 +140,7 @@ def test_other_data_are_refused_and_the_same_elsewhere_are_not(toy, tmp_path):
     arguments = ["run", "--recipe", toy.recipe, "--data", folder]
     run, whole = toy.new(), toy.new()
     assert toy.process.run([*arguments, "--out", whole], root=whole.parent).code == 0
-    life = toy.process.run([*arguments, "--out", run], root=run.parent, mode="kill", at=toy.operations * 2 // 3)
+    life = toy.process.run([*arguments, "--out", run], root=run.parent, mode="kill", at=toy.kills * 2 // 3)
     assert life.code == -9
     (folder / "4.csv").write_text("5,5\n")
     refused(toy.go_on(run), "data.files: 4 -> 5", "data.fingerprint")
@@ -302,7 +302,7 @@ def test_a_training_goes_back_once_and_is_the_same_when_it_is_killed_meanwhile(t
     assert re.search(r"Went back to samples-0000000(16|32) once", warning)
     expected = final_state(whole)
     killed = 0
-    for at in (130, 160, 190, 220):
+    for at in (toy.kills * part // 20 for part in (10, 12, 14, 17)):
         run = toy.new()
         life = start_with_few_skips(toy, run, patch, mode="kill", at=at)
         killed += life.code == -9

@@ -253,20 +253,16 @@ def jitter(pictures: list[Tensor], draws: Draws, share: float, flip: bool) -> li
     probability one half: the same for a row of all of them, so that pairs stay pairs."""
     side = pictures[0].shape[-1]
     larger = round(side * (1 + share))
-    rows = torch.arange(side, device=pictures[0].device).expand(draws.count, side)
-    columns = rows
     if larger > side:
-        rows = rows + draws.randint(larger - side + 1, 1)
-        columns = columns + draws.randint(larger - side + 1, 1)
-    if flip:
-        columns = torch.where(draws.rand(1) < 0.5, columns.flip(1), columns)
-    if not flip and larger == side:
-        return pictures
+        top, left = (draws.randint(larger - side + 1) for _ in range(2))
+    mirrored = draws.rand(1, 1, 1) < 0.5 if flip else None
     found = []
     for picture in pictures:
         if larger > side:
-            picture = F.interpolate(picture, (larger, larger), mode="bicubic", align_corners=False).clamp(-1, 1)
-        sample = torch.arange(len(picture), device=picture.device)[:, None, None, None]
-        channel = torch.arange(picture.shape[1], device=picture.device)[None, :, None, None]
-        found.append(picture[sample, channel, rows[:, None, :, None], columns[:, None, None, :]])
+            whole = F.interpolate(picture, (larger, larger), mode="bicubic", align_corners=False).clamp(-1, 1)
+            places = whole.unfold(2, side, 1).unfold(3, side, 1)  # (N, C, tops, lefts, S, S), a view
+            picture = places[torch.arange(len(picture), device=picture.device), :, top, left]
+        if mirrored is not None:
+            picture = torch.where(mirrored, picture.flip(3), picture)
+        found.append(picture)
     return found

@@ -218,7 +218,7 @@ class StopAt(Reporter):
             os.kill(os.getpid(), signal.SIGTERM)
 
 
-def trained(tmp_path: Path, architecture: str, stop_at: int = 0) -> Path:
+def trained(tmp_path: Path, architecture: str, stop_at: int = 0, **changes) -> Path:
     rng = np.random.default_rng(0)
     data = tmp_path / "data"
     for side in "ab":
@@ -240,6 +240,7 @@ def trained(tmp_path: Path, architecture: str, stop_at: int = 0) -> Path:
         "loss": {"name": "hinge"},
         "training": {"samples": 12, "batch": 2, "tick": 2, "checkpoint_ticks": 1, "ema_half_life": 4, "device": "cpu"},
         "evaluation": {"artefacts": 2, "samples": 2, "metrics": []},
+        **changes,
     }
     try:
         return gan.train(values, out=tmp_path / "run", reporter=StopAt(stop_at)).run
@@ -284,6 +285,18 @@ def test_translate_keeps_names_and_sizes(tmp_path: Path, monkeypatch, capsys, ar
     made = model.translate(noise(tmp_path / "noise.png"))
     assert made["target"].shape == (1, 1, 32, 32)
     assert (model.translate(tmp_path / "in" / "small.png")["target"] != made["target"]).any()
+
+
+@pytest.mark.parametrize("architecture", ["cyclegan", "pix2pix", "cut"])
+def test_loss_and_penalty_are_the_recipes_business(tmp_path: Path, monkeypatch, architecture: str):
+    """A relativistic loss, whose generator sees real scores, and a lazy penalty: nothing but the recipe names them."""
+    monkeypatch.setenv("GAN_CACHE", str(tmp_path / "cache"))
+    changes = {"loss": {"name": "relativistic-average"}, "penalties": [{"name": "r1", "weight": 1.0, "every": 2}]}
+    records = (trained(tmp_path / "run", architecture, **changes) / "metrics.jsonl").read_text().splitlines()
+    terms = json.loads(records[0])["terms"]
+    assert terms["discriminator/r1"] > 0
+    plain = (trained(tmp_path / "plain", architecture) / "metrics.jsonl").read_text().splitlines()
+    assert "discriminator/r1" not in json.loads(plain[0])["terms"]
 
 
 @pytest.mark.rule("R7")

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 from gan.errors import GanError
 
 if TYPE_CHECKING:
+    from gan.contracts import Samples
     from gan.plugins import Owned, PluginInfo, Plugins
 
 
@@ -47,6 +48,17 @@ class Outcome:
     """Of CPU time."""
 
 
+@dataclass(frozen=True)
+class Scene:
+    """What an architecture made beside real samples, for metrics that the default data do not suit."""
+
+    kind: str
+    """Name of the modality."""
+    modality: Any
+    real: Samples
+    generated: Samples
+
+
 @dataclass
 class Kit:
     """What the checks share."""
@@ -60,6 +72,8 @@ class Kit:
     folder: Path = field(default_factory=lambda: Path(tempfile.mkdtemp(prefix="gan-check-")))
     modalities: dict[str, Any] = field(default_factory=dict)
     """Name -> `gan.testing.kit.modalities.Subject` of what could be read."""
+    scenes: list[Scene] = field(default_factory=list)
+    """Of every architecture that could make something."""
 
     @property
     def info(self) -> PluginInfo:

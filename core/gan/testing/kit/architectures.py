@@ -25,7 +25,7 @@ from gan.model import check_samples
 from gan.recipe import with_settings
 from gan.report import Reporter
 from gan.resolve import Game, Parts, build_game, look_up, recipe_values
-from gan.testing.kit import Failed, Kit, Noted, Skipped
+from gan.testing.kit import Failed, Kit, Noted, Scene, Skipped
 from gan.testing.kit.modalities import check_sample, read_samples, read_subject, some_files, stacked
 from gan.trainer import Tick, Trainer
 
@@ -97,6 +97,7 @@ def check_architectures(kit: Kit) -> None:
             _check_parameters(kit, owned)
         with kit.check("generates", about):
             _check_generation(played)
+            kit.scenes.append(_scene(played, owned))
         with kit.check("latent space", about):
             _check_latents(played)
         with kit.check("trains with every loss", about):
@@ -249,6 +250,17 @@ def _check_generation(played: Played) -> None:
         check_samples(_made(architecture, played.rows, 0, 2, options()), fields, 2, "generate with default options")
     architecture.train()
     _made(architecture.eval(), played.rows, 0, 2)
+
+
+def _scene(played: Played, owned: Any) -> Scene:
+    """Samples as previews and metrics want them, and the real ones that they were made from or stand beside."""
+    architecture = _game(played).architecture.eval()
+    chosen = getattr(architecture, "preview_options", {})
+    options = architecture.Options(**chosen) if chosen else None
+    count = min(8, len(played.rows))
+    made = _made(architecture, played.rows, 0, count, options)
+    generated = {name: values.numpy() for name, values in made.items()}
+    return Scene(owned.entry.modality, played.modality, played.rows.take(np.arange(count)), generated)
 
 
 def _check_latents(played: Played) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -13,7 +14,7 @@ from gan.draws import StepDraws
 from gan.errors import BadData, UsageError
 from gan.extractors import Raw
 from gan.resolve import build_game
-from gan.testing.kit import Failed, Kit, Skipped
+from gan.testing.kit import Failed, Kit, Scene, Skipped
 from gan.testing.kit.architectures import play
 from gan.testing.kit.modalities import Subject, read_subject
 
@@ -37,16 +38,20 @@ def check_arithmetic(kit: Kit) -> None:
             elif owned.entry.on_features:
                 _check_feature_metric(metric)
             else:
-                subject = _subject(kit, owned.entry.modality)
-                try:
-                    _check_metric(metric, subject)
-                except (BadData, UsageError) as error:
-                    raise Skipped(f"the default data do not suit it: {error}") from error
+                _check_metric(metric, _scenes(kit, owned.entry.modality))
     for owned in kit.offered("gan_extractors"):
         with kit.check("on known input", f"extractor {owned.entry.name}"):
             if owned.entry.weights != "none":
                 raise Skipped(f"it needs {owned.entry.weights}")
             _check_extractor(kit.plugins.load(owned)(None, "cpu"), _subject(kit, owned.entry.modality))
+
+
+def _scenes(kit: Kit, kind: str | None) -> list[Scene]:
+    """The default data as both sets, then what the architectures made."""
+    subject = _subject(kit, kind)
+    samples = subject.stacked(32)
+    made = [scene for scene in kit.scenes if kind in (None, scene.kind)]
+    return [Scene(subject.name, subject.modality, samples, samples), *made]
 
 
 def _subject(kit: Kit, modality: str | None) -> Subject:
@@ -119,16 +124,26 @@ def _check_version(thing: Any) -> None:
         raise Failed("`version` is no text")
 
 
-def _check_metric(metric: Any, subject: Subject) -> None:
+def _check_metric(metric: Any, scenes: Sequence[Scene]) -> None:
+    """On the first of the scenes that it does not refuse."""
     _check_version(metric)
-    samples = subject.stacked(32)
-    kept = {name: values.copy() for name, values in samples.items()}
-    values = _check_values(metric.compute(samples, samples, subject.modality))
-    again = _check_values(metric.compute(samples, samples, subject.modality))
-    if [value.value for value in values] != [value.value for value in again]:
-        raise Failed("the same samples give another value")
-    if any(not np.array_equal(samples[name], kept[name]) for name in samples):
-        raise Failed("it changes the samples")
+    refusals = []
+    for scene in scenes:
+        sets = [scene.generated, scene.real]
+        kept = [{name: values.copy() for name, values in samples.items()} for samples in sets]
+        try:
+            values = _check_values(metric.compute(*sets, scene.modality))
+        except (BadData, UsageError) as error:
+            refusals.append(error)
+            continue
+        again = _check_values(metric.compute(*sets, scene.modality))
+        if [value.value for value in values] != [value.value for value in again]:
+            raise Failed("the same samples give another value")
+        for samples, before in zip(sets, kept, strict=True):
+            if any(not np.array_equal(samples[name], before[name]) for name in before):
+                raise Failed("it changes the samples")
+        return
+    raise Skipped(f"no data here suit it: {refusals[0]}")
 
 
 def _check_feature_metric(metric: Any) -> None:
