@@ -88,12 +88,15 @@ class Model:
         made: list[dict[str, Tensor]] = []
         accelerators = [self.device] if self.device.type == "cuda" else []
         with torch.no_grad(), torch.random.fork_rng(devices=accelerators):
-            ends = [net.latents(size, SeededDraws.of(seed, 0, size, self.device)) for seed in (first_seed, second_seed)]
+            begin, end = (
+                net.latents(1, SeededDraws.of(seed, 0, 1, self.device)).repeat_interleave(size, 0)
+                for seed in (first_seed, second_seed)
+            )
             places = torch.linspace(0, 1, count, device=self.device)
-            for start in range(0, count, size):
-                at = places[torch.arange(start, start + size).clamp(max=count - 1)]  # whole batches, as `generate` makes
+            for start in range(0, count, size):  # in whole batches, as `generate` makes them
+                at = places[torch.arange(start, start + size).clamp(max=count - 1)]
                 seed_torch(derive(first_seed, "generate", start), self.device)
-                rows = slerp(*(end[:1].expand(size, *end.shape[1:]) for end in ends), at)
+                rows = slerp(begin, end, at)
                 part = net.decode(rows, request)
                 check_samples(part, self.modality.fields, size, self.name)
                 made.append({name: tensor[: count - start] for name, tensor in part.items()})

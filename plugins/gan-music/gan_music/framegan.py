@@ -52,7 +52,7 @@ class FrameGANConfig(Section):
     )
     neuron: Literal["none", "deterministic", "stochastic"] = Field(
         "none",
-        description="Whether the critic sees probabilities or, by binary neurons, notes: those above one half, or drawn.",
+        description="Whether the critic sees probabilities or, by binary neurons, notes: above one half, or drawn.",
     )
     initial_density: float = Field(0.02, gt=0, lt=0.5, description="Share of the roll that sounds before training.")
     critic_repeats: int = Field(1, ge=1, description="Updates of the critic for one of the generator.")
@@ -334,5 +334,7 @@ class FrameGAN(nn.Module):
         empty = torch.zeros(0, device=latents.device)
         given = request.given["roll"][:, self.given] if self.given and request.given is not None else empty
         notes = self.compose(latents * options.truncation, given.float() * 2 - 1)
-        composed = binarise(torch.logit(notes, 1e-6) / 2, options.binarisation or self.config.binarisation, options.density, latents)
+        composed = binarise(
+            torch.logit(notes, 1e-6) / 2, options.binarisation or self.config.binarisation, options.density, latents
+        )
         return {"roll": self._together(given, composed)}
