@@ -40,6 +40,13 @@ def main(seconds: float = 600.0, folder: str | None = None) -> None:
     with tempfile.TemporaryDirectory() as own:
         model, budget = train(values, Path(folder or own, "run"), seconds, judge)
         after = table(model.generate(COUNT, 1)["roll"], music)
+        others = {
+            how: {
+                name: table(made.generate(COUNT // 4, 1, options={"binarisation": how})["roll"], music)
+                for name, made in (("untrained", fresh), ("generated", model))
+            }
+            for how in ("threshold", "bernoulli")
+        }
         model.modality.preview(model.generate(8, 1)).save(HERE / "learning.png")
     shares = way(after)
     record(
@@ -57,6 +64,10 @@ def main(seconds: float = 600.0, folder: str | None = None) -> None:
             "untrained": before,
             "generated": after,
             "data": data,
+            "by_other_binarisations": {
+                how: {name: {key: found[key] for key in JUDGED} for name, found in pair.items()}
+                for how, pair in others.items()
+            },
         },
     )
     print(shares)

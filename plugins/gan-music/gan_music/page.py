@@ -1,10 +1,8 @@
 """A page to listen to: ``python -m gan_music.page runs/music-musegan-0001/samples`` writes ``index.html`` into the
 folder.
 
-Every MIDI file of the folder gets a piano roll that moves in the recipe's tempo, a player (OGG beside the page) and a line of
-statistics. The page
-needs no
-network and no other file than those beside it.
+Every MIDI file of the folder gets a piano roll that moves in the recipe's tempo, a player (OGG beside the page) and a
+line of statistics. The page needs no network and no other file than those beside it.
 """
 
 from __future__ import annotations
