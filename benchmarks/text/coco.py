@@ -50,7 +50,7 @@ RECIPES = {
         "architecture": "seqgan",
         "loss": {"name": "non-saturating"},
         "model": {
-            "rollouts": 4, "rollout_precision": "bf16", "generator_interval": 4, "policy_rate": 0.5, "negatives": 512,
+            "rollouts": 4, "rollout_precision": "bf16", "generator_interval": 4, "policy_rate": 0.05, "negatives": 512,
             "negatives_temperature": 1.3, "renew": 512, "filters": [[1, 32], [2, 64], [3, 64]], "pooling": "sum",
             "discriminator_embedding": 32, "discriminator_reach": 0.17, "decay": 0.01,
         },

@@ -114,6 +114,20 @@ def plot_quality_diversity(points: Mapping[str, Mapping[str, tuple[float, float]
     return _save(figure, png)
 
 
+def plot_sweep(curves: Mapping[tuple[str, str], Sequence[tuple[str, float, float]]], option: str, png: Path) -> Path:
+    """A panel for each pair of values, quality to the right, variety up; ``(option's value, quality, variety)`` in
+    their order along a line."""
+    figure, axes = _panels(max(1, len(curves)), height=4.0, width=6.0, shared=False)
+    for axis, ((quality, variety), points) in zip(axes, curves.items(), strict=False):
+        axis.plot([x for _, x, _ in points], [y for _, _, y in points], "o-")
+        for value, x, y in points:
+            axis.annotate(f"{option} {value}", (x, y), textcoords="offset points", xytext=(6, 4), fontsize="small")
+        axis.set_xlabel(quality)
+        axis.set_ylabel(variety)
+        axis.margins(0.25, 0.15)
+    return _save(figure, png)
+
+
 def plot_class_shares(probabilities: Mapping[str, np.ndarray[Any, Any]], png: Path, most: int = 20) -> Path:
     """Share of the samples of each set ``(N, classes)`` that a classifier puts in each class.
 
