@@ -3,6 +3,7 @@
 * `gan.testing.toy` is a whole plugin: points in the plane and a small perceptron.
 * `check_plugin` holds a plugin to everything that it promises.
 * `install` writes a distribution into a folder, so that it is found when the folder is on the path.
+* `gan.testing.faults` kills, starves and cuts the power of a training; `gan.testing.bounded` limits a test's work.
 * `shared_data` finds the real data beside a checkout.
 
 Importing this package imports neither torch nor numpy.
