@@ -132,6 +132,7 @@ BROKEN = {  # (check, part of the reason, code that breaks it)
     "penalty without gradient": ("arithmetic", "no gradient", "class Penalty(R1):\n    def __call__(self, *a): return super().__call__(*a).detach()"),
     "penalty that is a mean": ("arithmetic", "not 5 finite values", "class Penalty(R1):\n    def __call__(self, *a): return super().__call__(*a).mean()"),
     "metric at random": ("on known input", "another value", "class Modes(RingModes):\n    def compute(self, g, r, m): return [MetricValue('x', float(np.random.rand()))]"),
+    "metric at random on what was made": ("on known input", "another value", "class Modes(RingModes):\n    def compute(self, g, r, m):\n        if g is r: raise BadData('wants made samples')\n        return [MetricValue('x', float(np.random.rand()))]"),
     "model metric at random": ("on known input", "same weights of mlp give another value", "class Modes(RingModes):\n    def compute(self, a, g, r, m): return [MetricValue('x', float(np.random.rand()))]\n@hookimpl\ndef gan_metrics(): return [MetricEntry(name='modes', summary='s', target='bad_plugin:Modes', modality='points', on_model=True)]"),
     "metric without a number": ("on known input", "not finite", "class Modes(RingModes):\n    def compute(self, g, r, m): return [MetricValue('x', float('nan'))]"),
 }  # fmt: skip

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import io
 import json
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from gan.files import make_dirs, write_bytes
 
 if TYPE_CHECKING:
     import numpy as np
@@ -203,6 +206,8 @@ def _panels(count: int, height: float = 2.4, width: float = 8.0, *, shared: bool
 
 
 def _save(figure: Figure, png: Path) -> Path:
-    png.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(png, dpi=120, format="png", metadata={"Software": None})
+    content = io.BytesIO()
+    figure.savefig(content, dpi=120, format="png", metadata={"Software": None})
+    make_dirs(png.parent)
+    write_bytes(png, content.getvalue())
     return png

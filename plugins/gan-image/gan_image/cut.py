@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy, normalize
 
 from gan_image.pixels import initialise, to_network, to_pixels
-from gan_image.translation import ResnetGenerator, jitter, patch_discriminator, translation_shape
+from gan_image.translation import Normalisation, ResnetGenerator, jitter, patch_discriminator, translation_shape
 
 
 class CUTConfig(BaseModel):
@@ -33,6 +33,11 @@ class CUTConfig(BaseModel):
 
     generator_width: int = Setting(64, ge=1, description="channels of the generator beside the picture")
     blocks: int = Setting(9, ge=1, description="residual blocks of the generator: 9 for 256 pixels, 6 for 128")
+    norm: Normalisation = Setting(
+        "instance",
+        description="normalisation of the generator: the paper's, which forgets a picture's mean colours, or batch, "
+        "which keeps them and wants larger batches",
+    )
     discriminator_width: int = Setting(64, ge=1, description="channels after the discriminator's first layer")
     layers: int = Setting(
         3, ge=0, le=5, description="strided layers of the discriminator; 3 judge patches of 70 pixels"
@@ -91,7 +96,7 @@ class CUT(nn.Module):
         super().__init__()
         channels, _ = translation_shape(fields, "cut")
         self.config = config
-        self.generator = ResnetGenerator(channels, config.generator_width, config.blocks)
+        self.generator = ResnetGenerator(channels, config.generator_width, config.blocks, config.norm)
         last = len(self.generator.widths) - 1
         if not all(0 <= layer <= last for layer in config.contrast_layers):
             raise UsageError(f"model.contrast_layers are 0 … {last} with {config.blocks} blocks")
@@ -141,7 +146,7 @@ class CUT(nn.Module):
                 shared["made"] = self.generator(mirror(given, shared["mirrored"]))
                 with torch.no_grad():
                     shared["keys"] = self.generator.features(given, config.contrast_layers)
-            else:  # instance normalisation keeps pictures apart, so one pass serves translation, identity and keys
+            else:  # one pass serves translation, identity and keys
                 shared["made"], keys = self.generator.seeing(given, config.contrast_layers)
                 shared["keys"] = [key.detach() for key in keys]
             shared["target"] = target

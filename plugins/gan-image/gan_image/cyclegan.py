@@ -19,7 +19,14 @@ from torch import Tensor, nn
 from torch.nn.functional import l1_loss
 
 from gan_image.pixels import initialise, to_network, to_pixels
-from gan_image.translation import ImagePool, ResnetGenerator, jitter, patch_discriminator, translation_shape
+from gan_image.translation import (
+    ImagePool,
+    Normalisation,
+    ResnetGenerator,
+    jitter,
+    patch_discriminator,
+    translation_shape,
+)
 
 
 class CycleGANConfig(BaseModel):
@@ -29,6 +36,11 @@ class CycleGANConfig(BaseModel):
 
     generator_width: int = Setting(64, ge=1, description="channels of a generator beside the picture")
     blocks: int = Setting(9, ge=1, description="residual blocks of a generator: 9 for 256 pixels, 6 for 128")
+    norm: Normalisation = Setting(
+        "instance",
+        description="normalisation of the generators: the paper's, which forgets a picture's mean colours, or batch, "
+        "which keeps them and wants larger batches",
+    )
     discriminator_width: int = Setting(64, ge=1, description="channels after a discriminator's first layer")
     layers: int = Setting(3, ge=0, le=5, description="strided layers of a discriminator; 3 judge patches of 70 pixels")
     adversarial_weight: float = Setting(
@@ -64,7 +76,7 @@ class CycleGAN(nn.Module):
         super().__init__()
         channels, side = translation_shape(fields, "cyclegan")
         self.config = config
-        make = partial(ResnetGenerator, channels, config.generator_width, config.blocks)
+        make = partial(ResnetGenerator, channels, config.generator_width, config.blocks, config.norm)
         judge = partial(patch_discriminator, channels, config.discriminator_width, config.layers, "instance")
         self.to_target, self.to_source = make(), make()
         self.judge_target, self.judge_source = judge(), judge()
@@ -124,8 +136,8 @@ class CycleGAN(nn.Module):
         return terms
 
     def _both(self, network: nn.Module, real: Tensor, same: Tensor) -> tuple[Tensor, Tensor | None]:
-        """The translation of `real` and, for the identity loss, of what is of the wanted kind already; in one go, since
-        instance normalisation keeps pictures apart."""
+        """The translation of `real` and, for the identity loss, of what is of the wanted kind already, in one go:
+        instance normalisation keeps pictures apart, batch normalisation takes the statistics of both kinds."""
         if not self.config.identity_weight:
             return network(real), None
         translated, unchanged = network(torch.cat([real, same])).chunk(2)
