@@ -56,7 +56,7 @@ RECIPES = {
         },
         "optimizers": {"discriminator": {"lr": 0.005}},
         "phases": {
-            "mle": {"samples": 160_000},
+            "mle": {"samples": 112_000},
             "discriminator": {"samples": 25_600, "batch": 128},
             "adversarial": {"samples": 25_600},
         },
@@ -65,7 +65,7 @@ RECIPES = {
         "architecture": "relgan",
         "loss": {"name": "relativistic-pairing"},
         "model": {"head_width": 64, "representations": 16, "filters": 100},
-        "phases": {"mle": {"samples": 72_000}, "adversarial": {"samples": 19_200}},
+        "phases": {"mle": {"samples": 48_000}, "adversarial": {"samples": 12_800}},
     },
     "gpt": {
         "architecture": "gpt",
