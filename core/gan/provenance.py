@@ -188,7 +188,7 @@ def machine() -> dict[str, Any]:
 
 
 def surroundings(*libraries: str) -> dict[str, Any]:
-    """What a measurement was made on: machine, threads of a computation, versions; `libraries` beside the usual ones."""
+    """What a measurement was made on: machine, threads, versions of the usual libraries and of those named."""
     import torch
 
     more = {name: metadata.version(name) for name in libraries}
