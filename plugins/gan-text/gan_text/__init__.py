@@ -138,7 +138,7 @@ def gan_recipes() -> Iterable[RecipeEntry]:
     for name, architecture, summary in (
         ("gpt-reference", "gpt", "A small GPT on Python's language reference, in minutes on a CPU"),
         ("seqgan-paper", "seqgan", "SeqGAN's oracle benchmark exactly as published"),
-        ("seqgan-fast", "seqgan", "A small SeqGAN on its oracle, for minutes of a CPU"),
+        ("seqgan-fast", "seqgan", "A SeqGAN of our own on its oracle, in minutes of a CPU, under the published figure"),
         ("mle", "mle", "The baseline on the oracle"),
         ("gpt-adversarial", "gpt-seqgan", "Adversarial fine-tuning of a small GPT on Python's language reference"),
         ("relgan", "relgan", "RelGAN on lines of words, as published for captions"),

@@ -11,6 +11,7 @@ import pytest
 from gan.errors import BadData, GanError, UsageError
 from gan.recipe import validated
 from gan.source import list_source
+from gan.testing.bounded import bounded
 from gan_text.modality import Text
 from gan_text.tokens import Characters, Numbers, Subwords, Words, pieces, restore
 from hypothesis import given, settings
@@ -162,16 +163,16 @@ def test_numbers_are_read_and_held_to_the_vocabulary(tmp_path):
 
 
 BOUNDED = """
-import resource, sys
+import sys
 from pathlib import Path
 from gan.source import list_source
+from gan.testing.bounded import bounded
 from gan_text.modality import Text
 tokens, items = sys.argv[2:]
 config = Text.Config(tokens=tokens, items=items, length=65_536)
 files = list_source(Path(sys.argv[1]), Text.suffixes).files
 modality = Text(config, Text(config).survey(files))
-count = sum(1 for _ in modality.read(files[0]))
-print(count, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024)
+print(sum(1 for _ in modality.read(files[0])))
 """
 
 
@@ -183,10 +184,7 @@ print(count, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024)
 )
 def test_a_line_of_33_megabytes_stays_below_a_gigabyte(tmp_path, tokens, items, count):
     (tmp_path / "a.txt").write_text("word " * 6_600_000)
-    command = [sys.executable, "-c", BOUNDED, str(tmp_path), tokens, items]
-    found = subprocess.run(command, check=True, capture_output=True, text=True).stdout.split()
-    assert int(found[0]) == count
-    assert int(found[1]) < 1000  # MB, Python and numpy included
+    assert int(bounded(BOUNDED, tmp_path, tokens, items, megabytes=1000, seconds=120)) == count
 
 
 @settings(max_examples=60, deadline=None)
@@ -303,3 +301,42 @@ def test_listing_and_reading_import_no_torch():
         "assert not {'torch', 'transformers'} & set(sys.modules)"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+CHINESE = "床前明月光\n疑是地上霜"
+
+
+def test_a_picture_takes_a_font_that_has_the_characters(monkeypatch):
+    """With a font that has a character the line is drawn in it; without one the picture says so and grows a line."""
+    from gan_text import page as module
+    from matplotlib import font_manager
+
+    mono = module._own_font()
+    sans = mono.replace("DejaVuSansMono", "DejaVuSans")
+    (character, *_) = sorted(c for c in module._drawn_by(sans) - module._drawn_by(mono) if c.isprintable())
+    monkeypatch.setattr(font_manager, "findSystemFonts", lambda: [sans])
+    module._font_for.cache_clear()
+    assert module._font_for(frozenset(character)) == sans
+    shown = module.page([f"a {character}"])
+    assert module._font_for(frozenset(CHINESE)) is None
+    plain, chinese = module.page(["a b\nc"]), module.page([CHINESE])
+    module._font_for.cache_clear()
+    assert shown.height < plain.height < chinese.height
+    ink = np.asarray(shown.convert("L"))[:, module.MARGIN + 36 + 2 * module.SIZE // 2 :]
+    assert (ink < 128).sum() > 10
+
+
+def test_a_page_shows_every_script(tmp_path, capsys, monkeypatch):
+    from gan_text import page as module
+
+    (tmp_path / "sample-0000.txt").write_text(CHINESE + " <b>", encoding="utf-8")
+    (tmp_path / "sample-0001.txt").write_bytes(b"\xff\xfe")
+    monkeypatch.setattr("sys.argv", ["page", str(tmp_path)])
+    assert module.main() == 0
+    content = (tmp_path / "index.html").read_text(encoding="utf-8")
+    assert f"<pre>{CHINESE} &lt;b&gt;</pre>" in content
+    assert "no UTF-8" in content
+    (tmp_path / "empty").mkdir()
+    monkeypatch.setattr("sys.argv", ["page", str(tmp_path / "empty")])
+    assert module.main() == 2
+    assert "gan generate" in capsys.readouterr().err
