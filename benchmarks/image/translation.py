@@ -5,6 +5,7 @@
     python benchmarks/image/translation.py cut         # the same, cut-64
     python benchmarks/image/translation.py cyclegan --shapes    # shapes in cold colours to warm ones, drawn by formula
     python benchmarks/image/translation.py cut --shapes
+    python benchmarks/image/translation.py pix2pix --data pairs_blob2noto_64.zip   # what pairs would teach
 
 A tenth of the pairs, chosen by a hash of their names, is never trained on. L1 is the mean absolute difference of pixels
 in 0 … 1. Time is the process's CPU time of training on one thread. pix2pix is judged with dropout off; with dropout on,
@@ -141,6 +142,7 @@ def baselines(sources: Array, targets: Array, seen: Array) -> dict[str, dict[str
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("kind", choices=sorted(SETS))
+    parser.add_argument("--data", choices=sorted(set(SETS.values())), help="another set of pairs")
     parser.add_argument("--shapes", action="store_true", help="data drawn by formula in place of emoji")
     parser.add_argument("--set", action="append", default=[])
     parser.add_argument("--seconds", type=float, default=float("inf"), help="CPU time after which to stop")
@@ -155,7 +157,8 @@ def main() -> None:
         held_out = list(found)
         seen = array([picture for _, picture in found.values()])
     else:
-        data, title = SETS[kind], kind
+        data = arguments.data or SETS[kind]
+        title = kind if data == SETS[kind] else f"{kind}-{data.split('_')[1]}"
         found = pairs(data)
         held_out = [name for name in found if unseen(name)]
         seen = array([found[name][1] for name in found if not unseen(name)])
