@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import json
+import math
 import os
 import subprocess
 import sys
@@ -118,6 +120,26 @@ def test_generate_writes_the_same_bytes_again(trained, tmp_path):
     assert third.read_bytes() == (tmp_path / "one" / "sample-0002.csv").read_bytes()
     gan(home, "generate", str(run), "--count", "1", "--seed", "8", "--out", str(tmp_path / "other"))
     assert (tmp_path / "other" / "sample-0000.csv").read_bytes() != (tmp_path / "one" / "sample-0000.csv").read_bytes()
+
+
+def test_generate_on_the_way_between_two_seeds(trained, tmp_path):
+    run, home, _ = trained
+
+    def points(folder):
+        return [
+            tuple(map(float, path.read_text().split(","))) for path in sorted((tmp_path / folder).glob("sample-*.csv"))
+        ]
+
+    gan(home, "generate", str(run), "--interpolate", "7", "8", "--count", "20", "--out", str(tmp_path / "way"))
+    way = points("way")
+    assert len(way) == 20
+    for seed, end in (("7", way[0]), ("8", way[-1])):
+        gan(home, "generate", str(run), "--count", "1", "--seed", seed, "--out", str(tmp_path / seed))
+        assert end == pytest.approx(points(seed)[0], abs=1e-3)
+    steps = [math.dist(one, other) for one, other in itertools.pairwise(way)]
+    assert 0 < max(steps) < sum(steps) / 3, "the way has no leap"
+    refused = gan(home, "generate", str(run), "--interpolate", "7", "8", "--first", "1", code=2)
+    assert "--first" in refused.stderr
 
 
 def test_generate_from_a_chosen_checkpoint(trained, tmp_path):

@@ -12,6 +12,7 @@ from gan.cli.data import data
 from gan.data import check_source, open_pack
 from gan.errors import BadData, UnknownName, UsageError
 from gan.testing import install
+from gan.testing.bounded import bounded
 from gan.testing.points import Points
 
 
@@ -149,3 +150,28 @@ def test_what_a_killed_packing_left_in_the_cache_is_swept(folder, tmp_path):
     open_pack(folder, Points, Points.Config(), "points", cache=tmp_path)
     assert not left.exists()
     assert living.exists()
+
+
+PACK = """
+import sys
+from pathlib import Path
+from gan.data import open_pack
+from gan.testing.points import Points
+for _ in range(2):
+    pack = open_pack(Path(sys.argv[1]), Points, Points.Config(), "points", cache=Path(sys.argv[2]))
+    print(len(pack), len(pack.skipped))
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.rule("D6")
+def test_200_000_files_stay_within_memory_and_time(tmp_path):
+    """A file in a thousand is bad. Listed, read, packed, and opened again; 700 MB hold torch and all the names."""
+    for number in range(200_000):
+        folder = tmp_path / "data" / f"{number // 1000:03}"
+        if number % 1000 == 0:
+            folder.mkdir(parents=True)
+        with open(f"{folder}/{number:06}.csv", "w") as file:
+            file.write("bad\n" if number % 1000 == 7 else f"{number % 5},1\n")
+    said = bounded(PACK, tmp_path / "data", tmp_path / "packs", megabytes=700, seconds=240)
+    assert said == "199800 200\n" * 2

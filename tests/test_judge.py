@@ -103,6 +103,41 @@ def test_seed_and_checkpoint_choose_the_samples(runs, plugins):
         generated(checkpoint="5")
 
 
+def test_a_sweep_measures_at_each_value_of_an_option(runs, capsys, tmp_path):
+    """Each column is what a measurement with that option says, and its receipts say the option."""
+    arguments = ["evaluate", runs / "one", "--metrics", "kid[raw],precision-recall[raw]", "--count", "60", "--quiet"]
+    out = tmp_path / "receipts.json"
+    said = gan(
+        capsys, *arguments, "--sweep", "truncation=0.1,1.0", "--out", out, "--plots", tmp_path / "pictures"
+    ).out.splitlines()
+    assert said[0].split() == ["metric", "truncation=0.1", "truncation=1.0", "real"]
+    row = next(line for line in said if line.startswith("KID"))
+    wanted = []
+    for value in ("0.1", "1.0"):
+        found = json.loads(gan(capsys, *arguments, "--option", f"truncation={value}", "--json").out)
+        wanted.append(next(v["value"] for receipt in found for v in receipt["values"] if "KID" in v["name"]))
+    assert wanted[0] != wanted[1]
+    assert [float(cell) for cell in (row.split()[1], row.split()[4])] == pytest.approx(
+        wanted, rel=1e-3
+    )  # value ± error
+    asked = [(receipt.metric, receipt.generated["options"]) for receipt in read_receipts(out)]
+    assert sorted({options["truncation"] for _, options in asked}) == ["0.1", "1.0"]
+    assert len(asked) == 4
+    assert (tmp_path / "pictures" / "sweep.png").stat().st_size > 5000
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["--sweep", "truncation=1.0"], "two values or more"),
+        (["--sweep", "temperature=0.5,1"], "temperature"),
+        (["--sweep", "truncation=1,2", "--option", "truncation=1"], "both set truncation"),
+    ],
+)
+def test_a_sweep_that_makes_no_sense(runs, capsys, arguments, words):
+    assert words in gan(capsys, "evaluate", runs / "one", *arguments, code=2).err
+
+
 def test_equal_counts_of_equal_data_are_the_same_real_samples(runs, plugins):
     one, two = (
         api.evaluate(runs / name, metrics=["kid[raw]"], count=30, plugins=plugins)[0] for name in ("one", "two")

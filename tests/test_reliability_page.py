@@ -37,3 +37,24 @@ def test_markers_and_outcomes_are_read(tmp_path):
         "tests/faults/test_x.py::test_a": {"passed": 1, "failed": 1},
         "tests/test_y.py::test_b": {"skipped": 1},
     }
+
+
+def test_every_rule_has_a_test_or_no_subject():
+    maker = load()
+    tests = maker.marked()
+    rules = {rule for chapter in maker.RULES.values() for rule in chapter}
+    assert maker.NOTHING_YET.keys() == rules - tests.keys(), rules - tests.keys()
+
+
+def test_what_is_not_applicable_does_not_exist():
+    """No modality reads sound files, no command serves a page, no picture method is augmented adaptively (R7's ADA)."""
+    from gan.cli import VERBS
+    from gan.plugins import Plugins
+
+    plugins = Plugins.installed()
+    suffixes = {s for owned in plugins.entries("gan_modalities") for s in plugins.load(owned).suffixes}
+    assert not suffixes & {".wav", ".flac", ".ogg", ".mp3"}
+    assert "ui" not in VERBS
+    source = [path.read_text(encoding="utf-8") for path in ROOT.glob("plugins/*/gan_*/**/*.py")]
+    assert source
+    assert not any("adaptive discriminator augmentation" in text.lower() for text in source)

@@ -7,7 +7,7 @@ import json
 import platform
 import signal
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -29,16 +29,20 @@ HERE = Path(__file__).parent
 
 
 class Budget(Reporter):
-    """Stops the training, which saves first, when its process has used so much CPU time."""
+    """Stops the training, which saves first, when its process has used so much CPU time.
 
-    def __init__(self, seconds: float) -> None:
+    `judge` looks at every checkpoint on the way; what that takes is not counted.
+    """
+
+    def __init__(self, seconds: float, judge: Callable[[Model, Budget], None] | None = None, used: float = 0.0) -> None:
         self.seconds = seconds
-        self.begin = 0.0
-        self.used = 0.0
+        self.judge = judge
+        self.used = used
         self.samples = 0
+        self.begin = time.process_time() - used
 
-    def started(self, *arguments: Any) -> None:
-        self.begin = time.process_time()
+    def started(self, run: Path, title: str, samples: int, total: int) -> None:
+        self.begin = time.process_time() - self.used
 
     def tick(self, tick: Tick) -> None:
         self.used = time.process_time() - self.begin
@@ -51,12 +55,27 @@ class Budget(Reporter):
         if self.used > self.seconds:
             signal.raise_signal(signal.SIGTERM)
 
+    def saved(self, path: Path, samples: int) -> None:
+        now = time.process_time()
+        if self.judge is not None and self.used < self.seconds:
+            self.judge(gan.load(path.parent.parent, device="cpu"), self)
+        self.begin += time.process_time() - now
 
-def train(values: Mapping[str, Any], run: Path, seconds: float) -> tuple[Model, Budget]:
-    """A recipe trained for `seconds` of CPU time."""
-    budget = Budget(seconds)
+
+def train(
+    values: Mapping[str, Any],
+    run: Path,
+    seconds: float,
+    judge: Callable[[Model, Budget], None] | None = None,
+    used: float = 0.0,
+) -> tuple[Model, Budget]:
+    """A recipe trained for `seconds` of CPU time; a run that is there already and used some of them goes on."""
+    budget = Budget(seconds, judge, used)
     with contextlib.suppress(Stopped):
-        gan.train(values, out=run, reporter=budget)
+        if (run / "recipe.yaml").exists():
+            gan.resume_run(run, reporter=budget)
+        else:
+            gan.train(values, out=run, reporter=budget)
     return gan.load(run, device="cpu"), budget
 
 

@@ -50,13 +50,13 @@ RECIPES = {
         "architecture": "seqgan",
         "loss": {"name": "non-saturating"},
         "model": {
-            "rollouts": 4, "rollout_precision": "bf16", "generator_interval": 4, "policy_rate": 0.5, "negatives": 512,
+            "rollouts": 4, "rollout_precision": "bf16", "generator_interval": 4, "policy_rate": 0.05, "negatives": 512,
             "negatives_temperature": 1.3, "renew": 512, "filters": [[1, 32], [2, 64], [3, 64]], "pooling": "sum",
             "discriminator_embedding": 32, "discriminator_reach": 0.17, "decay": 0.01,
         },
         "optimizers": {"discriminator": {"lr": 0.005}},
         "phases": {
-            "mle": {"samples": 160_000},
+            "mle": {"samples": 112_000},
             "discriminator": {"samples": 25_600, "batch": 128},
             "adversarial": {"samples": 25_600},
         },
@@ -65,7 +65,7 @@ RECIPES = {
         "architecture": "relgan",
         "loss": {"name": "relativistic-pairing"},
         "model": {"head_width": 64, "representations": 16, "filters": 100},
-        "phases": {"mle": {"samples": 72_000}, "adversarial": {"samples": 19_200}},
+        "phases": {"mle": {"samples": 48_000}, "adversarial": {"samples": 12_800}},
     },
     "gpt": {
         "architecture": "gpt",

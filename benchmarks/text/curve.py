@@ -3,6 +3,7 @@
     python benchmarks/text/curve.py RUN WEIGHTS.npz [--out FILE]
 
 Each checkpoint writes 2,000 sequences with its own random numbers; NLL-gen is over 2,000 fresh sequences of the oracle.
+The end of maximum likelihood and the last checkpoint are measured at other temperatures, too: quality against variety.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from machine import machine
 from safetensors.torch import load_file
 
 COUNT, LENGTH = 2000, 20
+TEMPERATURES = (0.7, 0.8, 0.85, 0.9, 1.0, 1.1, 1.2)
 
 
 def generator_of(checkpoint):
@@ -31,6 +33,19 @@ def generator_of(checkpoint):
     made = LSTMGenerator(words, embedding, len(weights["output_weight"]))
     made.load_state_dict(weights)
     return made.requires_grad_(False)
+
+
+def measured(generator, oracle, uniforms, temperature=1.0):
+    """NLL-oracle, its standard error, distinct-2 and Self-BLEU-2 of what a generator writes."""
+    tokens = generator.sample(uniforms, temperature=temperature)
+    own = nll_oracle(oracle, tokens)
+    corpus = Corpus.padded(tokens.numpy(), torch.full((COUNT,), LENGTH).numpy())
+    return {
+        "nll_oracle": round(float(own.mean()), 3),
+        "error": round(float(own.std() / COUNT**0.5), 3),
+        "distinct_2": round(distinct(corpus, (2,))[2], 3),
+        "self_bleu_2": round(float(self_bleu(corpus, (2,))[2].mean()), 3),
+    }
 
 
 def main():
@@ -47,31 +62,28 @@ def main():
     for line in (options.run / "metrics.jsonl").read_text().splitlines():
         record = json.loads(line)
         phases[record["samples"]] = record["phase"]
-    rows = []
+    rows, ends = [], {}
     for checkpoint in sorted((options.run / "checkpoints").glob("samples-*"))[-options.last :]:
         samples = int(checkpoint.name.removeprefix("samples-"))
         generator = generator_of(checkpoint)
-        uniforms = torch.rand(COUNT, LENGTH, generator=torch.Generator().manual_seed(samples))
+        seed = torch.Generator().manual_seed(samples)
+        row = measured(generator, oracle, torch.rand(COUNT, LENGTH, generator=seed))
         with torch.no_grad():
-            tokens = generator.sample(uniforms)
-            own = nll_oracle(oracle, tokens)
             foreign = torch.cat([generator.nll(part) for part in fresh.split(500)]).mean()
-        corpus = Corpus.padded(tokens.numpy(), torch.full((COUNT,), LENGTH).numpy())
-        rows.append(
-            {
-                "samples": samples,
-                "phase": phases.get(samples, ""),
-                "nll_oracle": round(float(own.mean()), 3),
-                "error": round(float(own.std() / COUNT**0.5), 3),
-                "nll_gen": round(float(foreign), 3),
-                "distinct_2": round(distinct(corpus, (2,))[2], 3),
-                "self_bleu_2": round(float(self_bleu(corpus, (2,))[2].mean()), 3),
-            }
-        )
+        row["nll_gen"] = round(float(foreign), 3)
+        rows.append({"samples": samples, "phase": phases.get(samples, ""), **row})
+        if rows[-1]["phase"] == "mle":
+            ends["mle"] = generator
+        ends["last"] = generator
         print(rows[-1], flush=True)
     real = Corpus.padded(fresh.numpy(), torch.full((COUNT,), LENGTH).numpy())
+    uniforms = torch.rand(COUNT, LENGTH, generator=torch.Generator().manual_seed(0))
     result = {
         "checkpoints": rows,
+        "temperatures": {
+            name: {str(t): measured(generator, oracle, uniforms, t) for t in TEMPERATURES}
+            for name, generator in ends.items()
+        },
         "oracle": {
             "nll_oracle": round(float(nll_oracle(oracle, fresh).mean()), 3),
             "distinct_2": round(distinct(real, (2,))[2], 3),

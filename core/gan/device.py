@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import random
+from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 
@@ -108,19 +109,24 @@ def seed_torch(seed: int, place: torch.device | None = None) -> None:
         torch.get_device_module(place).manual_seed(seed)
 
 
-def average_gradients(gradients: list[Tensor], processes: int) -> None:
-    """The mean over all processes, in one flat buffer a dtype."""
+def average_gradients(parameters: Sequence[Tensor], processes: int) -> None:
+    """The mean of each gradient over all processes, in one flat buffer a dtype.
+
+    A parameter without a gradient has none afterwards; it has its place in the buffer all the same, so that the buffers
+    of all processes are alike whatever became of one of them.
+    """
     by_dtype: dict[torch.dtype, list[Tensor]] = {}
-    for gradient in gradients:
-        by_dtype.setdefault(gradient.dtype, []).append(gradient)
+    for parameter in parameters:
+        by_dtype.setdefault(parameter.dtype, []).append(parameter)
     for group in by_dtype.values():
-        flat = torch.cat([gradient.flatten() for gradient in group])
+        flat = torch.cat([(torch.zeros_like(p) if p.grad is None else p.grad).flatten() for p in group])
         torch.distributed.all_reduce(flat)
         flat /= processes
         start = 0
-        for gradient in group:
-            gradient.copy_(flat[start : start + gradient.numel()].view_as(gradient))
-            start += gradient.numel()
+        for parameter in group:
+            if parameter.grad is not None:
+                parameter.grad.copy_(flat[start : start + parameter.numel()].view_as(parameter))
+            start += parameter.numel()
 
 
 def out_of_memory(error: BaseException) -> bool:

@@ -10,10 +10,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from gan.contracts import Architecture, ConditionalOnInput, Field, Modality, Request, Samples
+from gan.contracts import Architecture, ConditionalOnInput, Field, LatentSpace, Modality, Request, Samples
 from gan.device import seed_everything, seed_torch
 from gan.draws import SeededDraws, derive
 from gan.errors import BadData, GanError, UsageError
+from gan.latents import slerp
 from gan.source import list_source
 
 GENERATION_BATCH = 16
@@ -68,6 +69,37 @@ class Model:
         if not parts:
             return {name: np.empty((0, *spec.shape), spec.dtype) for name, spec in self.modality.fields.items()}
         return {name: torch.cat([part[name] for part in parts]).cpu().numpy() for name in parts[0]}
+
+    def interpolate(
+        self, first_seed: int, second_seed: int, count: int = 8, *, options: Mapping[str, Any] | None = None
+    ) -> Samples:
+        """``(count, *shape)`` by field: from sample 0 of one seed to sample 0 of another, at equal steps of the great
+        circle between their latents, both ends included. Raises `UsageError` where there is no latent space."""
+        net = self.architecture
+        request = Request(self._options(options or {}), None)
+        if not isinstance(net, LatentSpace):
+            raise UsageError(f"{self.name} has no latent space to interpolate in")
+        if self._given_fields(request.options):
+            raise UsageError(f"{self.name} makes samples from an input, not from latents alone")
+        if count < 2:
+            raise UsageError("an interpolation has at least two samples, its ends")
+        size = getattr(net, "generation_batch", GENERATION_BATCH)
+        made: list[dict[str, Tensor]] = []
+        accelerators = [self.device] if self.device.type == "cuda" else []
+        with torch.no_grad(), torch.random.fork_rng(devices=accelerators):
+            begin, end = (
+                net.latents(1, SeededDraws.of(seed, 0, 1, self.device)).repeat_interleave(size, 0)
+                for seed in (first_seed, second_seed)
+            )
+            places = torch.linspace(0, 1, count, device=self.device)
+            for start in range(0, count, size):  # in whole batches, as `generate` makes them
+                at = places[torch.arange(start, start + size).clamp(max=count - 1)]
+                seed_torch(derive(first_seed, "generate", start), self.device)
+                rows = slerp(begin, end, at)
+                part = net.decode(rows, request)
+                check_samples(part, self.modality.fields, size, self.name)
+                made.append({name: tensor[: count - start] for name, tensor in part.items()})
+        return {name: torch.cat([part[name] for part in made]).cpu().numpy() for name in made[0]}
 
     def translate(self, item: Any, seed: int = 0, *, options: Mapping[str, Any] | None = None) -> Samples:
         """The made fields of what is translated, accompanied or continued: ``(rows, *shape)``.

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import io
 import json
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from gan.files import make_dirs, write_bytes
 
 if TYPE_CHECKING:
     import numpy as np
@@ -111,6 +114,20 @@ def plot_quality_diversity(points: Mapping[str, Mapping[str, tuple[float, float]
     return _save(figure, png)
 
 
+def plot_sweep(curves: Mapping[tuple[str, str], Sequence[tuple[str, float, float]]], option: str, png: Path) -> Path:
+    """A panel for each pair of values, quality to the right, variety up; ``(option's value, quality, variety)`` in
+    their order along a line."""
+    figure, axes = _panels(max(1, len(curves)), height=4.0, width=6.0, shared=False)
+    for axis, ((quality, variety), points) in zip(axes, curves.items(), strict=False):
+        axis.plot([x for _, x, _ in points], [y for _, _, y in points], "o-")
+        for value, x, y in points:
+            axis.annotate(f"{option} {value}", (x, y), textcoords="offset points", xytext=(6, 4), fontsize="small")
+        axis.set_xlabel(quality)
+        axis.set_ylabel(variety)
+        axis.margins(0.25, 0.15)
+    return _save(figure, png)
+
+
 def plot_class_shares(probabilities: Mapping[str, np.ndarray[Any, Any]], png: Path, most: int = 20) -> Path:
     """Share of the samples of each set ``(N, classes)`` that a classifier puts in each class.
 
@@ -189,6 +206,8 @@ def _panels(count: int, height: float = 2.4, width: float = 8.0, *, shared: bool
 
 
 def _save(figure: Figure, png: Path) -> Path:
-    png.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(png, dpi=120, format="png", metadata={"Software": None})
+    content = io.BytesIO()
+    figure.savefig(content, dpi=120, format="png", metadata={"Software": None})
+    make_dirs(png.parent)
+    write_bytes(png, content.getvalue())
     return png

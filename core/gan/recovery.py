@@ -9,7 +9,7 @@
   until a part holds one sample. The gradient is that of the whole batch.
 
 Everything follows from the state of the checkpoint, so a run that is killed in between comes out the same. Several
-processes do not recover by themselves: one that went back alone would wait for the others for ever.
+processes go back together: `gan.together` sees to it that a failure of one is raised in all, at the same place.
 """
 
 from __future__ import annotations
@@ -70,14 +70,14 @@ class Recovery:
     def _roll_back(self, failure: NumericError) -> None:
         trainer = self._trainer
         failed_at = trainer.samples
-        if self._rolled_back or trainer.device.processes > 1:
+        if self._rolled_back:
             raise failure
         self._rolled_back = True
         checkpoint = self._back()
         if checkpoint is None or trainer.rollbacks:  # the checkpoint itself comes from a roll-back
             raise failure
         trainer.avoid(failed_at)
-        self._reporter.warn(
+        self._warn(
             f"{failure} Went back to {checkpoint.path.name} once, and on from there past the data at which it failed"
         )
 
@@ -85,7 +85,7 @@ class Recovery:
         trainer = self._trainer
         parts, failed_at = trainer.parts, trainer.samples
         where = f"memory ran out at {failed_at:,} samples ({reason[:120]})"
-        if trainer.device.processes > 1 or not trainer.can_split(2 * parts):
+        if not trainer.can_split(2 * parts):
             raise NumericError(f"{where}; lower training.batch or the size of the model")
         gc.collect()
         if trainer.device.place.type == "cuda":
@@ -93,16 +93,25 @@ class Recovery:
         if self._back() is None:
             raise NumericError(f"{where}; lower training.batch or the size of the model")
         trainer.split(2 * parts)
-        self._reporter.warn(
+        share = trainer.training.batch // trainer.device.processes
+        self._warn(
             f"{where}; going on from {trainer.samples:,} samples with each batch in {2 * parts} parts. "
-            f"Set training.micro_batch={trainer.training.batch // (2 * parts)} to begin like this"
+            f"Set training.micro_batch={share // (2 * parts)} to begin like this"
         )
 
     def _back(self) -> Checkpoint | None:
+        first = self._trainer.device.rank == 0
         self._checkpoints.wait()
+        self._trainer.together.meet()  # what the first process was writing is there for all
         checkpoint = self._checkpoints.newest()
         if checkpoint is not None:
             checkpoint.load(self._trainer.owners())
-            self._run.rewind_metrics(self._trainer.samples)
-            self._rewound()
+            if first:
+                self._run.rewind_metrics(self._trainer.samples)
+                self._rewound()
+        self._trainer.together.meet()
         return checkpoint
+
+    def _warn(self, text: str) -> None:
+        if self._trainer.device.rank == 0:
+            self._reporter.warn(text)

@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, Protocol
 
 import numpy as np
@@ -26,9 +27,7 @@ from gan.game import Batch, Phase, Player, Turn
 from gan.recipe import Training
 from gan.seat import Seat, Skips
 from gan.stats import Stats
-
-AGREE_EVERY = 16
-"""Iterations between two questions of several processes whether to stop."""
+from gan.together import ASK_EVERY, Together
 
 
 class RealSamples(Protocol):
@@ -105,6 +104,7 @@ class Trainer:
             for module in self.architecture.children():
                 module.compile()
         self.stats = Stats()
+        self.together = Together(device)
         self._progress = _Progress()
         self._skipped = torch.zeros((), device=device.place)
         if training.micro_batch is not None:
@@ -222,38 +222,29 @@ class Trainer:
                 progress.iteration = 0
             phase, length = self.phases[progress.phase], self._lengths[progress.phase]
             self._iterate(phase, length)
-            stopping = self._agreed(stop() or self._out_of_time(started + time.monotonic() - clock))
             ended = progress.position >= length
             crossed = progress.samples // self._tick > progress.last_tick
+            late = self._out_of_time(started + time.monotonic() - clock)
+            now = crossed or ended or progress.iteration % ASK_EVERY == 0
+            stopping, late = self.together.stopping(stop() or late, late, now=now)
             if crossed or stopping or ended:
                 if crossed:
                     progress.last_tick = progress.samples // self._tick
                 self.device.synchronize()
-                now = time.monotonic()
-                progress.seconds = started + now - clock
-                out_of_time = self._out_of_time(progress.seconds)
-                final = self.finished or (stopping and out_of_time)
+                moment = time.monotonic()
+                progress.seconds = started + moment - clock
+                final = self.finished or (stopping and late)
                 if crossed or ended or final:
                     self._check_skips()
                     skipped = self._skipped_since()
                     terms = self.stats.collect()
-                    rate = (progress.samples - shown_at_tick) / max(now - time_at_tick, 1e-9)
+                    rate = (progress.samples - shown_at_tick) / max(moment - time_at_tick, 1e-9)
                     baseline = ended and phase.reference and not final
                     shown = (progress.samples, self.total, phase.name, terms, progress.seconds, rate, skipped)
-                    on_tick(Tick(*shown, final, baseline))
+                    self.together.tell(partial(on_tick, Tick(*shown, final, baseline)))
                     shown_at_tick, time_at_tick = progress.samples, time.monotonic()
             if stopping:
                 return
-
-    def _agreed(self, wish: bool) -> bool:
-        """Whether to stop: every process must decide alike, so several ask each other, and not in every iteration."""
-        if self.device.processes == 1:
-            return wish
-        if self._progress.iteration % AGREE_EVERY:
-            return False
-        wishes = torch.tensor(float(wish), device=self.device.place)
-        torch.distributed.all_reduce(wishes)
-        return bool(wishes.item())
 
     def _out_of_time(self, seconds: float) -> bool:
         minutes = self.training.minutes
@@ -333,25 +324,45 @@ class Trainer:
         parts, weight = len(shared), turn.every if turn.lazy else 1
         for parameter in seat.parameters:
             parameter.grad = None
-        losses = []
-        for part in range(parts):
-            batch = self._batch(real, seed, share, shared[part], part, parts)
-            total = self._objective(turn, phase, batch)
-            losses.append(total.detach())
-            scaled = total * (weight / parts) if weight > 1 or parts > 1 else total
-            if seat.scaler is not None:
-                scaled = seat.scaler.scale(scaled)
-            scaled.backward(inputs=seat.parameters)  # type: ignore[no-untyped-call]
-        gradients = [parameter.grad for parameter in seat.parameters if parameter.grad is not None]
+        losses: list[Tensor] = []
+        if not self.together.starved:
+            try:
+                for part in range(parts):
+                    batch = self._batch(real, seed, share, shared[part], part, parts)
+                    losses.append(self._backward(seat, turn, phase, batch, weight / parts))
+            except (MemoryError, RuntimeError) as error:
+                if not self.together.starve(error):
+                    raise
+        if self.together.starved:  # past the exception, whose frames held tensors
+            self._give_nothing(seat)
         if self.device.processes > 1:
-            average_gradients(gradients, self.device.processes)
+            average_gradients(seat.parameters, self.device.processes)
+        gradients = [parameter.grad for parameter in seat.parameters if parameter.grad is not None]
         self._step(seat, gradients, losses, phase)
         if self.device.place.type != "cpu":  # on the CPU to give memory back and take it again costs page faults
             for parameter in seat.parameters:
                 parameter.grad = None
-        if turn.after is not None:
+        if turn.after is not None and not self.together.starved:
             with torch.no_grad():
                 turn.after(batch if parts == 1 else self._batch(real, seed, share, shared[0], 0, 1))
+
+    def _backward(self, seat: Seat, turn: Turn, phase: Phase, batch: Batch, weight: float) -> Tensor:
+        """Add the gradients of `weight` times the objective; the objective's value."""
+        total = self._objective(turn, phase, batch)
+        scaled = total * weight if weight != 1 else total
+        if seat.scaler is not None:
+            scaled = seat.scaler.scale(scaled)
+        scaled.backward(inputs=seat.parameters)  # type: ignore[no-untyped-call]
+        return total.detach()
+
+    def _give_nothing(self, seat: Seat) -> None:
+        """Gradients that nobody steps with, where others wait for this process's."""
+        for parameter in seat.parameters:
+            parameter.grad = None
+        for parameter in seat.parameters:
+            parameter.grad = torch.full_like(parameter, torch.nan)
+        if seat.scaler is not None:
+            seat.scaler.scale(torch.zeros((), device=self.device.place))  # it must have been asked before it steps
 
     def _objective(self, turn: Turn, phase: Phase, batch: Batch) -> Tensor:
         """The sum that is minimised; its terms are reported."""
@@ -409,6 +420,7 @@ class Trainer:
             most = int(seat.most_skips.item())
             seat.most_skips.copy_(seat.skips)
             if most > self.training.max_skips:
+                self.together.look_for_starved()
                 progress = self._progress
                 raise NumericError(
                     f"phase '{self.phases[progress.phase].name}', player '{seat.name}', at "

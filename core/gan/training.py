@@ -227,7 +227,7 @@ class _Session:
         if self.device.rank == 0:
             run.sweep()
             self.checkpoints.sweep()
-        self._meet()
+        self.trainer.together.meet()
         newest = self.checkpoints.newest()
         if newest is not None:
             self._compare(newest, force)
@@ -249,7 +249,7 @@ class _Session:
                     manifest, samples=newest.samples, distributions=self.parts.distributions
                 )
                 write_json(run.manifest, resumed)
-        self._meet()
+        self.trainer.together.meet()
 
     def _compare(self, checkpoint: Checkpoint, force: bool) -> None:
         found = provenance.differences(checkpoint.about, self.about(), ignore=HARMLESS)
@@ -262,11 +262,6 @@ class _Session:
                 "Put it back as it was, or go on all the same with --force"
             )
         self.reporter.warn(f"going on although something changed: {shown}")
-
-    def _meet(self) -> None:
-        """Where several processes train, all wait here for each other."""
-        if self.device.processes > 1:
-            torch.distributed.barrier()
 
     def follow(self) -> Result:
         """The part of a process that is not the first: train, write nothing."""

@@ -11,7 +11,7 @@ import pytest
 import yaml
 from gan.files import ASIDE
 from gan.testing import install
-from gan.testing.faults import FaultyProcess, final_state
+from gan.testing.faults import FaultyProcess, PowerCut, final_state
 
 ROOT = Path(__file__).parents[2]
 TRAINING = {"samples": 48, "batch": 8, "tick": 8, "checkpoint_ticks": 2, "keep_checkpoints": 2, "preview_ticks": 3}
@@ -57,8 +57,19 @@ RECIPES = {
         "phases": {"mle": {"samples": 8}, "discriminator": {"samples": 8}, "adversarial": {"samples": 16}},
         "training": SHORT,
     },
+    "cyclegan": {
+        "plugin": "image",
+        "architecture": "cyclegan",
+        "modality": {"resolution": 16, "channels": 1, "layout": "unpaired"},
+        "model": {"generator_width": 2, "discriminator_width": 2, "layers": 1, "blocks": 1, "pool": 20},
+        "loss": "least-squares",
+        "data": {"source": "pictures"},
+        "training": {**SHORT, "ema_half_life": 50},
+    },
 }  # fmt: skip
-"""Two checkpoints are kept of the toy's four and of the others' three, so that pruning is under the faults too."""
+SWEPT = ("toy", "dcgan", "musegan", "seqgan")
+"""Recipes whose every call is put under faults. Two checkpoints are kept of the toy's four and of the others' three, so
+that pruning is under them too. CycleGAN is there for its pools of past pictures."""
 
 
 def write_midi(folder: Path) -> None:
@@ -83,7 +94,19 @@ def write_text(folder: Path) -> None:
     (folder / "lines.txt").write_text("\n".join(lines) + "\n")
 
 
-DATA = {"midi": write_midi, "text": write_text}
+def write_pictures(folder: Path) -> None:
+    """Eight pictures of noise of each of two kinds."""
+    import numpy as np
+    from PIL import Image
+
+    rng = np.random.default_rng(0)
+    for kind in "ab":
+        (folder / kind).mkdir()
+        for number in range(8):
+            Image.fromarray(rng.integers(0, 256, (16, 16), dtype=np.uint8)).save(folder / kind / f"{number}.png")
+
+
+DATA = {"midi": write_midi, "text": write_text, "pictures": write_pictures}
 
 
 @dataclass
@@ -95,12 +118,22 @@ class Runs:
     work: Path
     reference: dict[str, bytes]
     """What a run that nobody disturbed ends with."""
-    operations: int
-    """Calls that such a run makes in its folder."""
+    letters: str = ""
+    """The kinds of the calls that such a run makes in its folder, one letter each (see ``faults.c``)."""
     seconds: float = 0.0
     """How long it takes."""
     resumed: int = 0
     """How many lives went on from a checkpoint past the first."""
+
+    @property
+    def operations(self) -> int:
+        """Calls that an undisturbed run makes in its folder."""
+        return len(self.letters)
+
+    @property
+    def kills(self) -> int:
+        """Those of them that change the folder: all but the syncs."""
+        return self.operations - self.letters.count("S")
 
     def new(self) -> Path:
         """A path for a run in a new, empty folder."""
@@ -134,20 +167,27 @@ class Runs:
         shutil.rmtree(run.parent)
 
 
-def available() -> list[str]:
-    return [
-        name
-        for name, recipe in RECIPES.items()
-        if name == "toy" or (ROOT / "plugins" / f"gan-{recipe['plugin']}").is_dir()
-    ]
+def available(names=tuple(RECIPES)) -> list[str]:
+    """Those of the recipes whose plugin lies beside the core."""
+    return [n for n in names if n == "toy" or (ROOT / "plugins" / f"gan-{RECIPES[n]['plugin']}").is_dir()]
+
+
+TOY = """
+import os
+from gan.testing.toy import *
+if patch := os.environ.get("GAN_FAULT_PATCH"):  # for processes that no FaultyProcess starts
+    import gan_faults_patches
+    getattr(gan_faults_patches, patch)()
+"""
 
 
 @pytest.fixture(scope="session")
 def process(tmp_path_factory):
     work = tmp_path_factory.mktemp("faults")
-    install(work / "site", "toy", {"gan_toy.py": "from gan.testing.toy import *\n"})
+    install(work / "site", "toy", {"gan_toy.py": TOY})
     (work / "site" / "gan_faults_patches.py").write_text((Path(__file__).parent / "patches.py").read_text())
-    with FaultyProcess(work, {"GAN_CACHE": str(work / "cache")}, [work / "site"]) as running:
+    nowhere = str(work / "nowhere")  # no git is found, which would be asked twice in every life
+    with FaultyProcess(work, {"GAN_CACHE": str(work / "cache"), "PATH": nowhere}, [work / "site"]) as running:
         yield running
 
 
@@ -168,14 +208,17 @@ def all_runs(process):
                 DATA[source](work / source)
                 values["data"] = {"source": str(work / source)}
             recipe.write_text(yaml.safe_dump(values))
-            runs = Runs(process, recipe, work, {}, 0)
+            runs = Runs(process, recipe, work, {})
             first = runs.new()  # the first run also packs the data
             assert (life := runs.start(first)).code == 0, life.errors
             again = runs.new()
             life = runs.start(again, mode="log", log=work / "log")
             assert life.code == 0, life.errors
             runs.log_root = again.parent
-            runs.operations, runs.seconds = life.operations, life.seconds
+            events = PowerCut(work / "log", again.parent).events
+            runs.letters = "".join(event[1] for event in events if event[1] != "N")
+            runs.seconds = life.seconds
+            assert len(runs.letters) == life.operations
             runs.reference = final_state(first)
             runs.checkpoints = sorted(path.name for path in (first / "checkpoints").iterdir())
             runs.check_equal(again, life)
@@ -185,8 +228,14 @@ def all_runs(process):
     return runs_of
 
 
-@pytest.fixture(params=available())
+@pytest.fixture(params=available(SWEPT))
 def runs(request, all_runs):
+    """Every recipe of `SWEPT` in turn."""
+    return all_runs(request.param)
+
+
+@pytest.fixture(params=available())
+def any_runs(request, all_runs):
     """Every recipe in turn."""
     return all_runs(request.param)
 

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import os
 import signal
+import time
+from functools import partial
 
 import torch
+from gan.checkpoint import Checkpoints
 from gan.trainer import Trainer
 
 
@@ -103,6 +106,38 @@ def no_memory():
     _before_objective(act)
 
 
+def little_memory_on_one():
+    """The second process has room for two samples, from its first step on."""
+
+    def act(trainer, turn, batch, total):
+        if trainer.device.rank == 1 and batch.count > 2:
+            raise torch.OutOfMemoryError("tried to allocate 2.00 GiB")
+        return total
+
+    _before_objective(act)
+
+
+def no_memory_on_one():
+    """The second process has room for no sample from 24 samples on."""
+
+    def act(trainer, turn, batch, total):
+        if trainer.device.rank == 1 and trainer.samples >= 24:
+            raise torch.OutOfMemoryError("tried to allocate 2.00 GiB")
+        return total
+
+    _before_objective(act)
+
+
+def bad_on_one_until_rolled_back():
+    """From 24 samples on every gradient of the second process is infinite, until the training went back."""
+
+    def act(trainer, turn, batch, total):
+        bad = trainer.device.rank == 1 and trainer.samples >= 24 and not trainer.rollbacks
+        return total * float("inf") if bad else total
+
+    _before_objective(act)
+
+
 def failing_objective():
     """A plugin's mistake at 24 samples."""
     from gan.testing.mlp import MLP
@@ -164,3 +199,32 @@ def small_files():
     import resource
 
     resource.setrlimit(resource.RLIMIT_FSIZE, (3000, resource.RLIM_INFINITY))
+
+
+def lagging_writer():
+    """A checkpoint is written only after the training went on: what the copy shares with it would be of later."""
+    original = Checkpoints._attempt
+
+    def attempt(self, *arguments):
+        time.sleep(0.05)
+        original(self, *arguments)
+
+    Checkpoints._attempt = attempt
+
+
+def _stop_when_saved(samples):
+    """SIGTERM from the thread that writes, when it has written the checkpoint of so many samples."""
+    original = Checkpoints.__init__
+
+    def init(self, folder, keep=3, *, warn=None, saved=None):
+        def stop(path):
+            saved(path)
+            if path.name == f"samples-{samples:09d}":
+                os.kill(os.getpid(), signal.SIGTERM)
+
+        original(self, folder, keep, warn=warn, saved=stop if saved else None)
+
+    Checkpoints.__init__ = init
+
+
+stop_when_0_is_saved, stop_when_8_are_saved, stop_when_16_are_saved = (partial(_stop_when_saved, n) for n in (0, 8, 16))

@@ -20,7 +20,7 @@ from gan.testing.faults import final_state, newest
 def half_done(runs):
     """A run that was killed after some checkpoints."""
     run = runs.new()
-    assert runs.start(run, mode="kill", at=runs.operations * 2 // 3).code == -9
+    assert runs.start(run, mode="kill", at=runs.kills * 2 // 3).code == -9
     return run
 
 
@@ -140,7 +140,7 @@ def test_other_data_are_refused_and_the_same_elsewhere_are_not(toy, tmp_path):
     arguments = ["run", "--recipe", toy.recipe, "--data", folder]
     run, whole = toy.new(), toy.new()
     assert toy.process.run([*arguments, "--out", whole], root=whole.parent).code == 0
-    life = toy.process.run([*arguments, "--out", run], root=run.parent, mode="kill", at=toy.operations * 2 // 3)
+    life = toy.process.run([*arguments, "--out", run], root=run.parent, mode="kill", at=toy.kills * 2 // 3)
     assert life.code == -9
     (folder / "4.csv").write_text("5,5\n")
     refused(toy.go_on(run), "data.files: 4 -> 5", "data.fingerprint")
@@ -210,7 +210,27 @@ def test_looking_more_often_changes_no_weight(toy):
             assert found[name] == toy.reference[name], name
 
 
-@pytest.mark.rule("V3")
+@pytest.mark.rule("V2")
+def test_the_record_is_there_from_the_start_and_closed_at_the_end(toy):
+    """Killed, it says that nothing ended; resumed and finished, when, why and from where."""
+    run = half_done(toy)
+    record = json.loads((run / "manifest.json").read_text())
+    assert (record["ended"], record["exit"], record["resumed"]) == (None, None, [])
+    assert record["command"][-1] != ""
+    for part in ("versions", "machine", "determinism", "recipe", "seed", "device"):
+        assert record[part] not in (None, {}, ""), part
+    assert len(record["data"]["fingerprint"]) == 64
+    life = toy.go_on(run)
+    closed = json.loads((run / "manifest.json").read_text())
+    assert closed["exit"] == "finished"
+    assert closed["samples"] == 48
+    assert record["started"] == closed["started"] <= closed["ended"]
+    (resumed,) = closed["resumed"]
+    assert resumed["samples"] == life.started_from
+    toy.check_equal(run, life)
+
+
+@pytest.mark.rule("V3", "V1")
 def test_a_run_is_done_again_from_its_recipe(runs):
     first, again = runs.new(), runs.new()
     assert runs.start(first).code == 0
@@ -302,7 +322,7 @@ def test_a_training_goes_back_once_and_is_the_same_when_it_is_killed_meanwhile(t
     assert re.search(r"Went back to samples-0000000(16|32) once", warning)
     expected = final_state(whole)
     killed = 0
-    for at in (130, 160, 190, 220):
+    for at in (toy.kills * part // 20 for part in (10, 12, 14, 17)):
         run = toy.new()
         life = start_with_few_skips(toy, run, patch, mode="kill", at=at)
         killed += life.code == -9
@@ -327,6 +347,41 @@ def test_numbers_that_fail_for_ever_stop_with_5_and_a_name(toy):
     life = toy.go_on(run)  # the fault is gone: from the last finite one to the end
     assert life.code == 0, life.errors
     assert life.started_from == 32
+
+
+FP16 = ("--set", "training.precision=fp16")
+
+
+@pytest.mark.rule("N3", "R6")
+def test_the_scale_of_half_precision_is_restored(toy):
+    """The scale of the loss was halved by the one step that was not made; a killed and resumed run ends with it too."""
+    patch = "gan_faults_patches:one_bad_loss"
+    arguments = ["run", "--recipe", toy.recipe, *FP16, "--out"]
+    whole, run = toy.new(), toy.new()
+    life = toy.process.run([*arguments, whole], root=whole.parent, patch=patch)
+    assert life.code == 0, life.errors
+    life = toy.process.run([*arguments, run], root=run.parent, mode="kill", at=toy.kills * 3 // 4, patch=patch)
+    assert life.code == -9
+    life = toy.go_on(run)
+    assert life.code == 0, life.errors
+    assert life.started_from >= 32
+    scales = []
+    for folder in (whole, run):
+        newest = max((folder / "checkpoints").iterdir())
+        scales.append(json.loads((newest / "scaler-generator.json").read_text()))
+        assert json.loads((newest / "scaler-discriminator.json").read_text())["scale"] == 2 * scales[-1]["scale"]
+    assert scales[0] == scales[1]
+    one, other = final_state(run), final_state(whole)
+    assert [name for name in other if one.get(name) != other[name]] == []
+
+
+@pytest.mark.rule("N3")
+def test_a_scale_that_is_halved_for_ever_stops_with_5(toy):
+    run = toy.new()
+    arguments = ["run", "--recipe", toy.recipe, "--out", run, *SKIPS, *FP16]
+    life = toy.process.run(arguments, root=run.parent, patch="gan_faults_patches:always_bad")
+    assert life.code == 5, (life.code, life.errors)
+    assert "player 'discriminator'" in life.errors.splitlines()[-1]
 
 
 @pytest.mark.rule("D5")

@@ -10,7 +10,9 @@ import time
 from pathlib import Path
 
 import pytest
+import torch
 from gan.testing.faults import final_state, newest
+from safetensors.torch import load
 
 LAUNCHER = [
     sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "--local-addr", "127.0.0.1",
@@ -30,6 +32,69 @@ def children(parent: int) -> dict[int, dict[str, str]]:
         except OSError:
             continue
     return found
+
+
+def together(toy, out, *more, patch=""):
+    """`gan run` of the toy's recipe in two processes; what was said in all."""
+    environment = {
+        **os.environ,
+        "PYTHONPATH": str(toy.process.work / "site"),
+        "GAN_CACHE": str(toy.process.work / "cache"),
+        "OMP_NUM_THREADS": "1",
+        "GAN_FAULT_PATCH": patch,
+    }
+    launcher = [*LAUNCHER]
+    launcher[launcher.index("--max-restarts") + 1] = "0"
+    command = [*launcher, "run", "--recipe", str(toy.recipe), "--out", str(out), *more]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120)
+    return done.returncode, done.stdout + done.stderr
+
+
+@pytest.mark.slow
+@pytest.mark.rule("D5")
+@pytest.mark.parametrize("tick", [8, 80])
+def test_memory_that_runs_out_in_one_process_halves_the_parts_of_both(toy, tmp_path, tick):
+    """Asked at a tick, and every 16 iterations. The toy has no statistics of the batch: from the first step on it is
+    the very training that was planned with these parts."""
+    length = ("--set", f"training.tick={tick}", "--samples", "320")
+    code, said = together(toy, tmp_path / "run", *length, patch="little_memory_on_one")
+    assert code == 0, said
+    assert said.count("memory ran out at") == 1
+    assert "training.micro_batch=2" in said
+    code, said = together(toy, tmp_path / "planned", *length, "--set", "training.micro_batch=2")
+    assert code == 0, said
+    one, other = final_state(tmp_path / "run"), final_state(tmp_path / "planned")
+    for name in ("architecture.safetensors", "average-generator.safetensors", "metrics.jsonl"):
+        assert one[name] == other[name], name
+
+
+@pytest.mark.slow
+@pytest.mark.rule("D5")
+def test_memory_that_one_process_lacks_altogether_stops_both_with_the_last_checkpoint(toy, tmp_path):
+    code, said = together(toy, tmp_path / "run", patch="no_memory_on_one")
+    assert code != 0
+    assert said.count("memory ran out at 32 samples") >= 1
+    assert "training.batch" in said
+    assert newest(tmp_path / "run") == 16
+
+
+@pytest.mark.slow
+@pytest.mark.rule("N1", "N2")
+@pytest.mark.parametrize("patch", ["bad_on_one_until_rolled_back", "bad_weights"])
+def test_two_processes_go_back_together(toy, tmp_path, patch):
+    """Infinite gradients of one process, and weights that the first one finds infinite when it saves; both go back, and
+    the end is that of one process alone that went back, up to rounding."""
+    code, said = together(toy, tmp_path / "two", "--set", "training.max_skips=1", patch=patch)
+    assert code == 0, said
+    assert said.count("Went back to samples-0000000") == 1
+    alone = toy.new()
+    arguments = ["run", "--recipe", toy.recipe, "--out", alone, "--set", "training.max_skips=1"]
+    on_one = patch.replace("_on_one", "")
+    life = toy.process.run(arguments, root=alone.parent, patch=f"gan_faults_patches:{on_one}")
+    assert life.code == 0, life.errors
+    one, other = (load(final_state(run)["architecture.safetensors"]) for run in (tmp_path / "two", alone))
+    for name, tensor in one.items():
+        torch.testing.assert_close(tensor, other[name], rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.slow

@@ -12,7 +12,9 @@ from gan.cli import installed
 from gan.errors import UsageError
 
 if TYPE_CHECKING:
+    from gan.judge import Judgement
     from gan.receipts import Receipt
+    from gan.sweep import Sweep
 
 
 @click.command(
@@ -26,6 +28,7 @@ if TYPE_CHECKING:
 @click.option("--seed", type=click.IntRange(min=0), help="Of the samples; the run's own evaluation's if not given.")
 @click.option("--checkpoint", default="newest", show_default=True, metavar="WHICH", help="newest, best, or samples.")
 @click.option("--option", "options", multiple=True, metavar="KEY=VALUE", help="Of the architecture; may be repeated.")
+@click.option("--sweep", "swept", metavar="KEY=V,V,…", help="Measure at each of these values of one option.")
 @click.option("--modality", metavar="NAME", help="The kind of data, where files leave a choice.")
 @click.option("--set", "settings", multiple=True, metavar="KEY=VALUE", help="Of the kind of data, without a run.")
 @click.option("--device", default="auto", show_default=True, metavar="NAME", help="auto, cpu, cuda, mps …")
@@ -45,6 +48,7 @@ def evaluate(
     seed: int | None,
     checkpoint: str,
     options: tuple[str, ...],
+    swept: str | None,
     modality: str | None,
     settings: tuple[str, ...],
     device: str,
@@ -60,6 +64,7 @@ def evaluate(
     gan evaluate RUN                                the metrics that its training ended with
     gan evaluate RUN --metrics kid[squeezenet]      others; `gan plugins show NAME` lists them
     gan evaluate DIR --against DATA                 a folder against a folder
+    gan evaluate RUN --sweep temperature=0.7,1.0    quality against variety, at each value of an option
     gan evaluate --receipt RUN/evaluation/receipts.json    compute it again: does it agree?
 
     A metric on features is named with its extractor, and so is its value: FID[lenet5]. A plain FID is the one of the
@@ -78,18 +83,30 @@ def evaluate(
     question = Question(
         target, against, _split(metrics), count, real_count, seed, checkpoint, _pairs(options), modality, settings
     )
-    judgement = judge(question, plugins, device=device, reporter=reporter)
-    receipts = judgement.receipts
+    answer: Judgement | Sweep
+    table: list[list[str]] | None = None
+    if swept is None:
+        answer = judge(question, plugins, device=device, reporter=reporter)
+    else:
+        from gan.sweep import sweep
+
+        ((option, values),) = _pairs([swept]).items()
+        answer = found_at = sweep(question, option, _split([values]), plugins, device=device, reporter=reporter)
+        table = found_at.table()
+    receipts = answer.receipts
     file = out or receipts_file(target)
     if file is not None:
         keep(receipts, file)
-    pictures = judgement.draw(plots) if plots is not None else []
+    pictures = answer.draw(plots) if plots is not None else []
     if as_json:
         from gan.files import dump_json
 
         click.echo(dump_json([found.to_json() for found in receipts], indent=2))
     else:
-        _show(receipts)
+        if table is None:
+            _show(receipts)
+        else:
+            _columns(table)
         for path in [*([file] if file is not None else []), *pictures]:
             click.echo(f"{'receipts' if path == file else 'picture '}  {path}")
         if file is None and not quiet:

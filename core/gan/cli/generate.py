@@ -28,6 +28,13 @@ from gan.errors import UsageError, nearest
     type=click.Path(path_type=Path),
     help="A file, folder or archive to work from: the music to accompany, the pictures to translate.",
 )
+@click.option(
+    "--interpolate",
+    nargs=2,
+    type=click.IntRange(min=0),
+    metavar="A B",
+    help="--count samples on the way from the first one of seed A to that of seed B.",
+)
 @click.option("--checkpoint", default="newest", show_default=True, metavar="WHICH", help="newest, best, or samples.")
 @click.option("--device", default="auto", show_default=True, metavar="NAME", help="auto, cpu, cuda, mps …")
 @click.option("--quiet", is_flag=True, help="Do not name the files.")
@@ -41,6 +48,7 @@ def generate(
     first: int,
     out: Path | None,
     input_path: Path | None,
+    interpolate: tuple[int, int] | None,
     checkpoint: str,
     device: str,
     quiet: bool,
@@ -56,9 +64,16 @@ def generate(
 
     model = load(run_folder, device=device, plugins=plugins, checkpoint=checkpoint)
     ways, writing = split_options(model, flags(ctx.args))
-    given = None if input_path is None else given_samples(model, input_path, count, first, ways)
-    samples = model.generate(count, seed, first=first, options=ways, given=given)
-    folder = out or run_folder / "samples" / f"seed-{seed}"
+    name = f"seed-{seed}"
+    if interpolate is not None:
+        if input_path is not None or first:
+            raise UsageError("--interpolate goes from one latent to another; leave --input and --first out")
+        samples = model.interpolate(*interpolate, count, options=ways)
+        name = f"seed-{interpolate[0]}-to-{interpolate[1]}"
+    else:
+        given = None if input_path is None else given_samples(model, input_path, count, first, ways)
+        samples = model.generate(count, seed, first=first, options=ways, given=given)
+    folder = out or run_folder / "samples" / name
     paths = model.write(samples, folder, first=first, options=writing)
     preview = folder / "preview.png"
     model.modality.preview(samples).save(preview)

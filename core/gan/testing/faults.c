@@ -92,6 +92,7 @@ static void keep_content(int fd) {
 
 /* Count one operation; 0: go on, else the errno that it fails with. Called with the lock held. */
 static int strike(char operation, const char *path, const char *other) {
+    if (mode == KILL && operation == 'S') return 0;  /* the next call finds the same folder: one kill does for both */
     count++;
     write_log(operation, path, other);
     if (mode == KILL && count == wanted && operation != 'W') kill(getpid(), SIGKILL);

@@ -59,6 +59,7 @@ def test_fields_are_what_read_gives(tmp_path: Path):
         assert sample["image"].dtype == np.uint8
 
 
+@pytest.mark.rule("I10")
 def test_crop_keeps_the_middle_square(tmp_path: Path):
     """Red sides, a green middle as wide as the height: only green is left."""
     picture = Image.new("RGB", (40, 20), (255, 0, 0))
@@ -67,6 +68,7 @@ def test_crop_keeps_the_middle_square(tmp_path: Path):
     assert (read(tmp_path / "a.png")["image"] == np.array([0, 255, 0])[:, None, None]).all()
 
 
+@pytest.mark.rule("I10")
 def test_stretch_keeps_everything(tmp_path: Path):
     """Left half black, right half white: halves stay halves."""
     picture = Image.new("L", (40, 10), 0)
@@ -77,6 +79,7 @@ def test_stretch_keeps_everything(tmp_path: Path):
     assert (image[:, 5:] >= 235).all()
 
 
+@pytest.mark.rule("I10")
 def test_pad_never_enlarges(tmp_path: Path):
     """4x2 white on 8x8: two rows and four columns of white in the middle, the background around them."""
     Image.new("L", (4, 2), 255).save(tmp_path / "a.png")
@@ -92,6 +95,7 @@ def test_transparent_pixels_show_the_background(tmp_path: Path):
     assert (read(tmp_path / "a.png", channels=4)["image"][3] == 0).all()
 
 
+@pytest.mark.rule("I10")
 def test_16_bit_grey_is_divided_by_257(tmp_path: Path):
     values = np.full((8, 8), 257 * 100, np.uint16)
     values[0, 0] = 65535
@@ -108,6 +112,7 @@ def test_every_promised_format_is_read(tmp_path: Path, ending: str):
     assert abs(image - np.array([40, 80, 120])[:, None, None]).max() <= 8
 
 
+@pytest.mark.rule("I10")
 @pytest.mark.parametrize("mode", ["1", "L", "LA", "P", "RGB", "RGBA"])
 def test_modes_are_converted(tmp_path: Path, mode: str):
     Image.new("L", (8, 8), 255).convert(mode).save(tmp_path / "a.png")
@@ -138,6 +143,7 @@ def test_mirror_doubles_the_data(tmp_path: Path):
 # ---------------------------------------------------------------------------- survey, labels, IDX
 
 
+@pytest.mark.rule("I10")
 def test_auto_channels_follow_the_pictures(tmp_path: Path):
     Image.new("L", (8, 8)).save(tmp_path / "a.png")
     modality = ImageModality(ImageConfig(resolution=8))

@@ -64,6 +64,9 @@ def checked(score: Score) -> Score:
         raise BadData("holds no notes")
     if notes > MAX_NOTES:
         raise BadData(f"{notes:,} notes, more than the {MAX_NOTES:,} that are read")
+    for _, above, below in score.meters:
+        if not (above > 0 and below > 0):
+            raise BadData("has a time signature that is none (its beats or their length are zero)")
     if any(part.notes.min() < 0 for part in score.parts if len(part.notes)):
         raise BadData("its times overflow")
     if score.end > MAX_QUARTERS * score.division:
@@ -75,7 +78,7 @@ def checked(score: Score) -> Score:
 
 def read_midi(data: bytes) -> Score:
     """A Standard MIDI File of format 0 or 1. Raises `BadData`."""
-    _check_chunks(data)
+    data = _check_chunks(data)
     import symusic
 
     try:
@@ -97,8 +100,11 @@ def read_midi(data: bytes) -> Score:
     return checked(score)
 
 
-def _check_chunks(data: bytes) -> None:
-    """Refuse what a parser would misread or lose, from the chunk headers alone."""
+def _check_chunks(data: bytes) -> bytes:
+    """Refuse what a parser would misread or lose, from the chunk headers alone; the file as it is to be parsed.
+
+    A header that promises fewer tracks than there are is put right: the parser would leave out the others.
+    """
     if len(data) > MAX_BYTES:
         raise BadData(f"{len(data):,} bytes, more than the {MAX_BYTES:,} that are read")
     start = data.find(b"MThd", 0, 128) if data[:4] == b"RIFF" else 0
@@ -129,6 +135,9 @@ def _check_chunks(data: bytes) -> None:
         here += 8 + size
     if found < promised:
         raise BadData(f"promises {promised} tracks and holds {found}")
+    if found > MAX_TRACKS:
+        raise BadData(f"holds {found:,} tracks, more than the {MAX_TRACKS:,} that are read")
+    return data if found == promised else data[:10] + struct.pack(">H", found) + data[12:]
 
 
 def _seconds(end: int, tempos: list[tuple[int, float]], division: int) -> float:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import shutil
 
 import numpy as np
 import pytest
@@ -30,6 +31,34 @@ def test_the_simple_synthesiser_plays_the_pitch(tmp_path, monkeypatch, caplog):
     assert np.fft.rfftfreq(rate // 2, 1 / rate)[spectrum.argmax()] == pytest.approx(440, abs=3)
     assert np.abs(sound[: rate // 2]).mean() > 20 * np.abs(sound[int(1.5 * rate) :]).mean()
     assert np.abs(sound).max() == pytest.approx(0.8, abs=0.01)
+
+
+@pytest.mark.skipif(
+    shutil.which("fluidsynth") is None or audio.soundfont() is None,
+    reason="FluidSynth or a SoundFont is not installed (Debian: fluidsynth timgm6mb-soundfont)",
+)
+def test_fluidsynth_plays_the_pitch_and_the_instrument(tmp_path, monkeypatch):
+    """A4 from 0 to 1 s: its energy lies at multiples of 440 Hz, and a piano's fades where a string's stays."""
+    soundfile = pytest.importorskip("soundfile")
+    monkeypatch.setattr(audio, "simple", lambda midi: pytest.fail("the simple synthesiser played"))
+    faded = {}
+    for name, program in (("piano", 0), ("strings", 48)):
+        music = Music(MusicConfig(tempo=120, programs={"piano": program}))
+        music.write({"roll": phrase()}, tmp_path / name, MusicOptions(render="wav"))
+        sound, rate = soundfile.read(tmp_path / f"{name}.wav")
+        assert rate == audio.RATE
+        assert sound.shape[1] == 2
+        mono = sound[:rate].mean(axis=1)
+        spectrum = np.abs(np.fft.rfft(mono)) ** 2
+        frequency = np.fft.rfftfreq(rate, 1 / rate)
+        harmonic = np.abs(frequency / 440 - np.maximum((frequency / 440).round(), 1)) < 0.03
+        assert spectrum[harmonic].sum() > 0.9 * spectrum.sum(), name
+        faded[name] = np.abs(mono[rate * 8 // 10 : rate * 9 // 10]).mean() / np.abs(mono[: rate // 10]).mean()
+        again = tmp_path / f"{name}.wav"
+        first = again.read_bytes()
+        music.write({"roll": phrase()}, tmp_path / name, MusicOptions(render="wav"))
+        assert again.read_bytes() == first
+    assert faded["strings"] > 2 * faded["piano"]
 
 
 @pytest.mark.parametrize("kind", ["ogg", "mp3"])

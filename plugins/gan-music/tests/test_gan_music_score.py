@@ -95,6 +95,7 @@ def test_same_notes_as_pretty_midi_in_real_files(name):
 
 
 @pytest.mark.shared
+@pytest.mark.rule("I3", "I4")
 def test_edge_cases_give_phrases_or_a_reason():
     """Each of the 66 files; those of which pretty_midi reads notes give them here too, unless the file itself lies."""
     path = shared("midi_edge_cases.zip")
@@ -122,6 +123,7 @@ def test_edge_cases_give_phrases_or_a_reason():
                 assert not as_pretty_midi(archive.read(name)), name
 
 
+@pytest.mark.rule("I3", "I4", "I5")
 @pytest.mark.parametrize(
     ("data", "reason"),
     [
@@ -145,6 +147,7 @@ def test_hostile_files_are_refused_with_a_reason(data, reason):
         read_midi(data)
 
 
+@pytest.mark.rule("I3")
 def test_endless_lengths_do_not_hang():
     body = b"\xff" * 4096
     data = b"MThd" + struct.pack(">IHHH", 6, 0, 1, 480) + b"MTrk" + struct.pack(">I", len(body)) + body

@@ -182,15 +182,20 @@ class GPT(nn.Module):
         options = options_of(request)
         prompt = prompt_tokens(options, self.field)
         length = text_length(options, self.field, prompt, longer=True)
-        uniforms = rng.rand(length)
-        tokens = torch.zeros(count, max(length, self.length), dtype=torch.int64, device=rng.device)
-        tokens[:, : len(prompt)] = torch.tensor(prompt, dtype=torch.int64, device=rng.device)
+        tokens = self.write(rng.rand(length), length, prompt, options)
+        lengths = lengths_of(tokens) if self.ends else torch.full((count,), length, device=rng.device)
+        return {"tokens": tokens.to(getattr(torch, self.field.dtype)), "length": lengths.to(torch.int32)}
+
+    def write(self, uniforms: Tensor, length: int, prompt: list[int], options: SamplingOptions) -> Tensor:
+        """``(N, length)`` uniforms in [0, 1) -> ``(N, max(length, T))`` int64 tokens, 0 after their end."""
+        count, place = len(uniforms), uniforms.device
+        tokens = torch.zeros(count, max(length, self.length), dtype=torch.int64, device=place)
+        tokens[:, : len(prompt)] = torch.tensor(prompt, dtype=torch.int64, device=place)
         made = len(prompt)
         while made < length:
             made += self._continue(tokens, made, length, uniforms, options)
-        lengths = lengths_of(tokens) if self.ends else torch.full((count,), length, device=rng.device)
-        tokens = tokens * (torch.arange(tokens.shape[1], device=rng.device) < lengths[:, None])
-        return {"tokens": tokens.to(getattr(torch, self.field.dtype)), "length": lengths.to(torch.int32)}
+        lengths = lengths_of(tokens) if self.ends else torch.full((count,), length, device=place)
+        return tokens * (torch.arange(tokens.shape[1], device=place) < lengths[:, None])
 
     def _continue(self, tokens: Tensor, made: int, length: int, uniforms: Tensor, options: SamplingOptions) -> int:
         """Write tokens after the first `made` until the text or the context is full; how many."""

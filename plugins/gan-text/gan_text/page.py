@@ -1,11 +1,21 @@
-"""A page of text as a picture."""
+"""Texts to look at: a picture of them, and a page that shows every script.
+
+``python -m gan_text.page runs/text-gpt-0001/samples`` writes ``index.html`` into the folder. A picture can only show
+what a font on this machine draws: where DejaVu, which matplotlib brings along, lacks a line's characters, an installed
+font that has them is taken, and where there is none the picture says so.
+"""
 
 from __future__ import annotations
 
+import html
+import sys
 import textwrap
 from collections.abc import Sequence
+from functools import lru_cache
 from pathlib import Path
 
+from gan.errors import BadData, GanError, UsageError
+from gan.source import list_source
 from PIL import Image, ImageDraw, ImageFont
 
 WIDTH = 960
@@ -15,24 +25,63 @@ COLUMNS = 96
 LINES = 6
 """Most lines that one text gets."""
 PAPER, INK, GREY = (253, 252, 248), (32, 32, 36), (150, 150, 158)
+NO_FONT = "(no font here draws some of these characters: python -m gan_text.page FOLDER makes a page that shows them)"
+STYLE = (
+    "body{font:17px/1.6 sans-serif;max-width:44em;margin:2em auto;padding:0 1em}"
+    "pre{white-space:pre-wrap;font:inherit;margin:.2em 0 1.5em}small{color:#777}"
+)
 
 
 def page(texts: Sequence[str]) -> Image.Image:
     """Each text after its number, wrapped, at most `LINES` lines of it."""
-    font = _font()
+    own = _own_font()
     blocks = [_wrapped(text) for text in texts]
+    lost = {character for block in blocks for line in block for character in line} - _drawn_by(own)
+    other = _font_for(frozenset(lost)) if lost else None
+    if lost and other is None:
+        blocks.append([NO_FONT])
     step = SIZE + 6
     height = 2 * MARGIN + sum(step * len(block) + step // 2 for block in blocks)
     picture = Image.new("RGB", (WIDTH, max(height, 3 * MARGIN)), PAPER)
     draw = ImageDraw.Draw(picture)
+    plain = ImageFont.truetype(own, SIZE)
     top = MARGIN
     for number, block in enumerate(blocks, 1):
-        draw.text((MARGIN, top), f"{number:>2}", GREY, font)
+        if block[0] != NO_FONT:
+            draw.text((MARGIN, top), f"{number:>2}", GREY, plain)
         for line in block:
+            font = ImageFont.truetype(other, SIZE) if other is not None and lost & set(line) else plain
             draw.text((MARGIN + 36, top), line, INK, font)
             top += step
         top += step // 2
     return picture
+
+
+def write_page(folder: Path) -> Path:
+    """Write ``index.html`` with the texts of a folder's .txt files beside their names.
+
+    Raises `UsageError` where there are none. The page needs no other file and no network.
+    """
+    from gan_text.modality import decoded
+
+    files = [file for file in list_source(folder, (".txt",)).files if file.member is None and "/" not in file.name]
+    if not files:
+        raise UsageError(f"{folder} holds no .txt files; make some with: gan generate RUN --out {folder}")
+    parts = []
+    for file in files:
+        try:
+            text = decoded(file)
+        except BadData as error:
+            text = f"({error.reason})"
+        parts.append(f"<small>{html.escape(file.name)}</small><pre>{html.escape(text)}</pre>")
+    title = html.escape(folder.resolve().parent.name)
+    target = folder / "index.html"
+    target.write_text(
+        f"<!doctype html><html><meta charset=utf-8><title>{title}</title><style>{STYLE}</style>"
+        f"<h1>{title}</h1><p>Written by a neural network.</p>{''.join(parts)}</html>\n",
+        encoding="utf-8",
+    )
+    return target
 
 
 def _wrapped(text: str) -> list[str]:
@@ -48,9 +97,52 @@ def _wrapped(text: str) -> list[str]:
     return shown_lines or ["(empty)"]
 
 
-def _font() -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
+def _own_font() -> str:
     """DejaVu Sans Mono, which matplotlib brings along."""
     import matplotlib
 
-    path = Path(matplotlib.get_data_path()) / "fonts" / "ttf" / "DejaVuSansMono.ttf"
-    return ImageFont.truetype(str(path), SIZE) if path.is_file() else ImageFont.load_default(SIZE)
+    return str(Path(matplotlib.get_data_path()) / "fonts" / "ttf" / "DejaVuSansMono.ttf")
+
+
+@lru_cache(maxsize=256)
+def _drawn_by(path: str) -> frozenset[str]:
+    """The characters that a font has a glyph for; none where it cannot be read."""
+    from fontTools.ttLib import TTFont, TTLibError
+
+    try:
+        with TTFont(path, fontNumber=0, lazy=True) as font:
+            return frozenset(map(chr, font.getBestCmap() or ()))
+    except (TTLibError, OSError, KeyError, AssertionError):
+        return frozenset()
+
+
+@lru_cache(maxsize=8)
+def _font_for(characters: frozenset[str]) -> str | None:
+    """The installed font that draws most of `characters`, and at least half of them; None where there is none."""
+    from matplotlib.font_manager import findSystemFonts
+
+    best, most = None, (len(characters) - 1) // 2
+    for path in sorted(findSystemFonts()):
+        drawn = len(characters & _drawn_by(path))
+        if drawn > most:
+            best, most = path, drawn
+        if most == len(characters):
+            break
+    return best
+
+
+def main() -> int:
+    """The command above; a mistake is told in one line."""
+    if len(sys.argv) != 2:
+        print("usage: python -m gan_text.page FOLDER", file=sys.stderr)
+        return 2
+    try:
+        print(write_page(Path(sys.argv[1])))
+    except GanError as error:
+        print(error, file=sys.stderr)
+        return 2
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

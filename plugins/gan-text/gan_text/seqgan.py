@@ -12,14 +12,14 @@ difference of the two logits, so that cross-entropy is half the non-saturating l
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from gan.contracts import Field as SampleField
 from gan.contracts import Loss, Penalty, Request
 from gan.draws import Draws, derive
 from gan.game import Batch, Optimizer, Phase, Player, Turn
-from pydantic import Field
+from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -103,6 +103,58 @@ def _truncated(*shape: int) -> nn.Parameter:
     return weight
 
 
+class AdversaryConfig(BaseModel):
+    """Settings of the discriminator and of the rewards; the defaults are the paper's but for `baseline`."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    discriminator_embedding: int = Field(64, gt=0, description="Width of the discriminator's word vectors.")
+    filters: list[tuple[int, int]] = Field(
+        PAPER_FILTERS, min_length=1, description="(width in tokens, number of filters) of each convolution."
+    )
+    discriminator_reach: float = Field(
+        1.0,
+        gt=0,
+        description="First word vectors are uniform in [-reach, reach]; the paper: 1. Smaller ones learn sooner.",
+    )
+    pooling: Literal["max", "sum"] = Field(
+        "max", description="What is taken of a filter's responses over time; the paper: max."
+    )
+    keep: float = Field(0.75, gt=0, le=1, description="Share of the discriminator's features that dropout keeps.")
+    decay: float = Field(
+        0.2, ge=0, description="Weight of half the squared norm of the discriminator's last layer; 0: off."
+    )
+    baseline: bool = Field(True, description="Whether the mean reward of a position is taken away; the paper does not.")
+    reward: Literal["probability", "score"] = Field(
+        "probability",
+        description="exp(-L) or -L of the generator's loss L; of the non-saturating loss exp(-L) is P(real).",
+    )
+    policy_rate: float = Field(
+        1.0, gt=0, description="Step size of the policy gradient, in units of the optimiser's lr."
+    )
+    likelihood: float = Field(
+        0.0,
+        ge=0,
+        description="Weight of the real texts' nats a token beside the policy gradient; 0: off, as published.",
+    )
+    sequences: int = Field(1, gt=0, description="Sequences in a generator's update, per real sample of the batch.")
+    negatives: int = Field(10_000, gt=0, description="Generated sequences in one set for the discriminator.")
+    negatives_temperature: float = Field(
+        1.0,
+        gt=0,
+        description="Temperature at which negatives are drawn; the paper: 1. Above 1 they hold more of the "
+        "generator's unlikely choices, which the rewards then keep it from: better texts, less varied.",
+    )
+    renew: int = Field(
+        30_000,
+        gt=0,
+        description="Real samples shown between two sets of negatives (three epochs of the paper's data).",
+    )
+    generator_interval: int = Field(
+        4_688, gt=0, description="Discriminator updates from one generator update to the next."
+    )
+
+
 class SeqGAN(nn.Module):
     """Three phases: ``mle``, ``discriminator``, ``adversarial``.
 
@@ -110,62 +162,17 @@ class SeqGAN(nn.Module):
     each; 200 rounds of one generator update and five sets of negatives with three epochs each.
     """
 
-    class Config(GeneratorConfig):
+    class Config(AdversaryConfig, GeneratorConfig):
         """Settings of SeqGAN; the defaults are the paper's but for `baseline`."""
 
-        discriminator_embedding: int = Field(64, gt=0, description="Width of the discriminator's word vectors.")
-        filters: list[tuple[int, int]] = Field(
-            PAPER_FILTERS, min_length=1, description="(width in tokens, number of filters) of each convolution."
+        rollouts: int = Field(
+            16, ge=0, description="Completions of each prefix; 0: none, the finished text's reward is every token's."
         )
-        discriminator_reach: float = Field(
-            1.0,
-            gt=0,
-            description="First word vectors are uniform in [-reach, reach]; the paper: 1. Smaller ones learn sooner.",
-        )
-        pooling: Literal["max", "sum"] = Field(
-            "max", description="What is taken of a filter's responses over time; the paper: max."
-        )
-        keep: float = Field(0.75, gt=0, le=1, description="Share of the discriminator's features that dropout keeps.")
-        decay: float = Field(
-            0.2, ge=0, description="Weight of half the squared norm of the discriminator's last layer; 0: off."
-        )
-        rollouts: int = Field(16, gt=0, description="Completions of each prefix.")
         rollout_rate: float = Field(
             0.8, ge=0, le=1, description="Share of the rollout policy's weights that stays at an update."
         )
         rollout_precision: Literal["fp32", "bf16"] = Field(
             "fp32", description="Arithmetic of the discriminator while it judges rollouts."
-        )
-        baseline: bool = Field(
-            True, description="Whether the mean reward of a position is taken away; the paper does not."
-        )
-        reward: Literal["probability", "score"] = Field(
-            "probability",
-            description="exp(-L) or -L of the generator's loss L; of the non-saturating loss exp(-L) is P(real).",
-        )
-        policy_rate: float = Field(
-            1.0, gt=0, description="Step size of the policy gradient, in units of the optimiser's lr."
-        )
-        likelihood: float = Field(
-            0.0,
-            ge=0,
-            description="Weight of the real texts' nats a token beside the policy gradient; 0: off, as published.",
-        )
-        sequences: int = Field(1, gt=0, description="Sequences in a generator's update, per real sample of the batch.")
-        negatives: int = Field(10_000, gt=0, description="Generated sequences in one set for the discriminator.")
-        negatives_temperature: float = Field(
-            1.0,
-            gt=0,
-            description="Temperature at which negatives are drawn; the paper: 1. Above 1 they hold more of the "
-            "generator's unlikely choices, which the rewards then keep it from: better texts, less varied.",
-        )
-        renew: int = Field(
-            30_000,
-            gt=0,
-            description="Real samples shown between two sets of negatives (three epochs of the paper's data).",
-        )
-        generator_interval: int = Field(
-            4_688, gt=0, description="Discriminator updates from one generator update to the next."
         )
 
     Options = SamplingOptions
@@ -178,8 +185,7 @@ class SeqGAN(nn.Module):
         self.length = self.field.shape[0]
         self.ends = ends_early(fields)
         words = vocabulary_size(fields)
-        self.generator = LSTMGenerator(words, config.embedding, config.hidden, config.deviation)
-        self.rollout = LSTMGenerator(words, config.embedding, config.hidden, config.deviation).requires_grad_(False)
+        self.generator, self.rollout = self.networks(config, fields)
         self.discriminator = Discriminator(
             words,
             self.length,
@@ -193,6 +199,11 @@ class SeqGAN(nn.Module):
         self.noise: Tensor
         self.register_buffer("negatives", torch.zeros(config.negatives, self.length, dtype=torch.int32))
         self.register_buffer("noise", torch.randint(1 << 62, ()))  # the same on every process, differs with the seed
+
+    def networks(self, config: Any, fields: Mapping[str, SampleField]) -> tuple[Any, Any]:
+        """The generator and the rollout policy, which is not trained but follows it."""
+        size = (vocabulary_size(fields), config.embedding, config.hidden, config.deviation)
+        return LSTMGenerator(*size), LSTMGenerator(*size).requires_grad_(False)
 
     def players(self) -> dict[str, Player]:
         """Adam with step 0.01 and clipping at 5 for the generator, 1e-4 for the discriminator (the authors' code)."""
@@ -255,7 +266,7 @@ class SeqGAN(nn.Module):
     def reinforce(self, loss: Loss, batch: Batch) -> dict[str, Tensor]:
         """REINFORCE (equation 8): minus the sum over sequences and positions of reward times log-probability."""
         config, length = self.config, self.length
-        if batch.position == 0:
+        if batch.position == 0 and config.rollouts:
             self.rollout.load_state_dict(self.generator.state_dict())
         per_row = length + config.rollouts * (length * (length - 1) // 2)
         uniforms = batch.draws.rand(config.sequences, per_row).flatten(0, 1)
@@ -278,10 +289,8 @@ class SeqGAN(nn.Module):
     def rewards(self, loss: Loss, tokens: Tensor, uniforms: Tensor, real: Tensor | None = None) -> Tensor:
         """``(N, T)`` tokens -> ``(N, T)``: what the discriminator says of each prefix, averaged over its completions.
 
-        The last column is its opinion of the sequences themselves.
+        The last column is its opinion of the sequences themselves; without rollouts all columns are.
         """
-        dtype = torch.bfloat16 if self.config.rollout_precision == "bf16" else torch.float32
-        tables = self.discriminator.tables(dtype)
         real_scores = None if real is None else self.discriminator(real)
 
         def value(scores: Tensor, rows: Tensor) -> Tensor:
@@ -289,18 +298,25 @@ class SeqGAN(nn.Module):
             gain = -loss.generator(other, scores)
             return gain.exp() if self.config.reward == "probability" else gain
 
+        last = value(self.discriminator(tokens), torch.arange(len(tokens), device=tokens.device))
+        if not self.config.rollouts:
+            return last[:, None].expand(-1, tokens.shape[1])
+        dtype = torch.bfloat16 if self.config.rollout_precision == "bf16" else torch.float32
+        tables = self.discriminator.tables(dtype)
+
         def judge(sequences: Tensor, rows: Tensor) -> Tensor:
             with torch.autocast(tokens.device.type, torch.bfloat16, enabled=dtype == torch.bfloat16):
                 scores = self.discriminator.head(tables.features(sequences))
             return value(scores.float(), rows)
 
-        last = value(self.discriminator(tokens), torch.arange(len(tokens), device=tokens.device))
         inner = rollout_values(self.rollout, tokens, uniforms, judge, rollouts=self.config.rollouts, ends=self.ends)
         return torch.cat([inner, last[:, None]], 1)
 
     @torch.no_grad()
     def follow(self, batch: Batch) -> None:
         """The rollout policy moves towards the generator; the word vectors are copied (the authors' rollout.py)."""
+        if not self.config.rollouts:
+            return
         generator = dict(self.generator.named_parameters())
         for name, weight in self.rollout.named_parameters():
             if name == "embedding":

@@ -11,6 +11,7 @@ import pytest
 from gan.errors import BadData, GanError, UsageError
 from gan.recipe import validated
 from gan.source import list_source
+from gan.testing.bounded import bounded
 from gan_text.modality import Text
 from gan_text.tokens import Characters, Numbers, Subwords, Words, pieces, restore
 from hypothesis import given, settings
@@ -73,6 +74,7 @@ def test_long_lines_are_cut_and_short_files_named(tmp_path):
     assert "6 tokens, fewer than the 9" in reasons["a.txt"]
 
 
+@pytest.mark.rule("I7")
 @pytest.mark.parametrize(
     ("content", "reason"),
     [
@@ -82,6 +84,10 @@ def test_long_lines_are_cut_and_short_files_named(tmp_path):
         (b"fine\nabc\xff\n", "byte 0xff at 8"),
         (b"\xc0\xaf", "is no UTF-8"),  # overlong
         (b"\xed\xa0\x80", "is no UTF-8"),  # a surrogate
+        (b"\xed\xa0\xbd\xed\xb8\x80", "is no UTF-8"),  # a character as two surrogates
+        (b"\xf4\x90\x80\x80", "is no UTF-8"),  # past the last character
+        (b"\xe2\x82", "is no UTF-8"),  # cut in a character
+        ("wide".encode("utf-16"), "is no UTF-8"),
         (b"a\0b", "zero byte at 1"),
     ],
 )
@@ -94,6 +100,7 @@ def test_files_that_are_no_text_are_named(tmp_path, content, reason):
         assert reason in reasons["bad.txt"]
 
 
+@pytest.mark.rule("I7")
 @pytest.mark.parametrize(
     ("line", "reason"),
     [
@@ -112,6 +119,37 @@ def test_records_that_are_none_are_named_by_line(tmp_path, line, reason):
     assert reason in reasons["a.jsonl"]
 
 
+@pytest.mark.rule("I7")
+@pytest.mark.parametrize(
+    "text",
+    [
+        "x",
+        "abc \u202edef\u202c \u2067ghi\u2069",  # right to left, and isolated
+        "\u0645\u0631\u062d\u0628\u0627 hello",
+        "e\u0301\u0301\u0301" * 40,  # marks over marks
+        "\U0001f469\u200d\U0001f680 \ufdd0 \U0010ffff",  # joined, no characters, the last of all
+        "a\u2028b\u0085c\x0bd\x1ce",  # what Python takes for line ends
+    ],
+)
+def test_odd_text_is_read_whole_and_drawn(tmp_path, text):
+    """One sample that spells what the file holds, in every kind of token that spells; and its page can be drawn."""
+    (tmp_path / "odd.txt").write_text(text + "\n", encoding="utf-8")
+    for tokens in ("characters", "bpe", "words"):
+        modality, samples, reasons = opened(tmp_path, tokens=tokens, length=512, split="blanks")
+        assert reasons == {}
+        (sample,) = samples
+        if tokens != "words":
+            assert modality.text(sample) == text
+        assert modality.preview({name: value[None] for name, value in sample.items()}).size[0] > 0
+
+
+@pytest.mark.rule("I7", "I8")
+def test_blank_lines_among_text_cost_no_samples(tmp_path):
+    (tmp_path / "a.txt").write_text("\n" * 300_000 + "one\n" + " \n" * 300_000 + "two\n")
+    modality, samples, _ = opened(tmp_path, tokens="characters", length=8)
+    assert texts(modality, samples) == ["one", "two"]
+
+
 def test_numbers_are_read_and_held_to_the_vocabulary(tmp_path):
     (tmp_path / "a.txt").write_text("0 7 9\n1 2 3\n")
     modality, samples, reasons = opened(tmp_path, tokens="numbers", vocabulary=10, length=3)
@@ -125,30 +163,28 @@ def test_numbers_are_read_and_held_to_the_vocabulary(tmp_path):
 
 
 BOUNDED = """
-import resource, sys
+import sys
 from pathlib import Path
 from gan.source import list_source
+from gan.testing.bounded import bounded
 from gan_text.modality import Text
 tokens, items = sys.argv[2:]
 config = Text.Config(tokens=tokens, items=items, length=65_536)
 files = list_source(Path(sys.argv[1]), Text.suffixes).files
 modality = Text(config, Text(config).survey(files))
-count = sum(1 for _ in modality.read(files[0]))
-print(count, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024)
+print(sum(1 for _ in modality.read(files[0])))
 """
 
 
 @pytest.mark.slow
+@pytest.mark.rule("D6", "I7")
 @pytest.mark.parametrize(
     ("tokens", "items", "count"),
     [("characters", "lines", 1), ("words", "lines", 1), ("bpe", "lines", 1), ("characters", "running", 504)],
 )
 def test_a_line_of_33_megabytes_stays_below_a_gigabyte(tmp_path, tokens, items, count):
     (tmp_path / "a.txt").write_text("word " * 6_600_000)
-    command = [sys.executable, "-c", BOUNDED, str(tmp_path), tokens, items]
-    found = subprocess.run(command, check=True, capture_output=True, text=True).stdout.split()
-    assert int(found[0]) == count
-    assert int(found[1]) < 1000  # MB, Python and numpy included
+    assert int(bounded(BOUNDED, tmp_path, tokens, items, megabytes=1000, seconds=120)) == count
 
 
 @settings(max_examples=60, deadline=None)
@@ -259,9 +295,48 @@ def test_listing_and_reading_import_no_torch():
     code = (
         "import sys, gan_text\n"
         "hooks = [name for name in dir(gan_text) if name.startswith('gan_')]\n"
-        "assert len(hooks) == 5 and all(list(getattr(gan_text, name)()) for name in hooks)\n"
+        "assert len(hooks) == 6 and all(list(getattr(gan_text, name)()) for name in hooks)\n"
         "assert not {'torch', 'transformers', 'numpy', 'tokenizers'} & set(sys.modules)\n"
         "import gan_text.modality, gan_text.metrics\n"
         "assert not {'torch', 'transformers'} & set(sys.modules)"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+CHINESE = "床前明月光\n疑是地上霜"
+
+
+def test_a_picture_takes_a_font_that_has_the_characters(monkeypatch):
+    """With a font that has a character the line is drawn in it; without one the picture says so and grows a line."""
+    from gan_text import page as module
+    from matplotlib import font_manager
+
+    mono = module._own_font()
+    sans = mono.replace("DejaVuSansMono", "DejaVuSans")
+    (character, *_) = sorted(c for c in module._drawn_by(sans) - module._drawn_by(mono) if c.isprintable())
+    monkeypatch.setattr(font_manager, "findSystemFonts", lambda: [sans])
+    module._font_for.cache_clear()
+    assert module._font_for(frozenset(character)) == sans
+    shown = module.page([f"a {character}"])
+    assert module._font_for(frozenset(CHINESE)) is None
+    plain, chinese = module.page(["a b\nc"]), module.page([CHINESE])
+    module._font_for.cache_clear()
+    assert shown.height < plain.height < chinese.height
+    ink = np.asarray(shown.convert("L"))[:, module.MARGIN + 36 + 2 * module.SIZE // 2 :]
+    assert (ink < 128).sum() > 10
+
+
+def test_a_page_shows_every_script(tmp_path, capsys, monkeypatch):
+    from gan_text import page as module
+
+    (tmp_path / "sample-0000.txt").write_text(CHINESE + " <b>", encoding="utf-8")
+    (tmp_path / "sample-0001.txt").write_bytes(b"\xff\xfe")
+    monkeypatch.setattr("sys.argv", ["page", str(tmp_path)])
+    assert module.main() == 0
+    content = (tmp_path / "index.html").read_text(encoding="utf-8")
+    assert f"<pre>{CHINESE} &lt;b&gt;</pre>" in content
+    assert "no UTF-8" in content
+    (tmp_path / "empty").mkdir()
+    monkeypatch.setattr("sys.argv", ["page", str(tmp_path / "empty")])
+    assert module.main() == 2
+    assert "gan generate" in capsys.readouterr().err

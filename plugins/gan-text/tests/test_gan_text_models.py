@@ -13,6 +13,7 @@ from gan.game import Batch
 from gan.losses import NonSaturating, RelativisticPairing, Wasserstein
 from gan_text.fields import token_fields
 from gan_text.gpt import GPT
+from gan_text.gpt_seqgan import GPTSeqGAN
 from gan_text.lstm import LSTMGenerator, lengths_of, sequence_mask
 from gan_text.mle import MLE
 from gan_text.oracle import draw_oracle, load_oracle, nll_oracle, oracle_from, oracle_samples
@@ -169,6 +170,40 @@ def test_negatives_are_drawn_at_their_temperature():
     assert (cold == cold[:1]).all()
     with torch.no_grad():
         assert torch.equal(made.generator(cold[:1]).argmax(2), cold[:1])
+
+
+def test_a_transformer_plays_the_same_game():
+    """Every token has its finished text's reward, less the batch's mean; the gradient is that of reward times
+    log-probability, beside the likelihood of real texts."""
+    torch.manual_seed(0)
+    config = GPTSeqGAN.Config(layers=1, heads=2, width=16, filters=[(1, 4), (3, 4)], negatives=8, likelihood=3.0)
+    made = GPTSeqGAN(config, SMALL)
+    batch = batch_of(torch.randint(1, 12, (7, 6)), torch.tensor([1, 2, 3, 4, 5, 6, 6]))
+    terms = made.reinforce(NonSaturating(), batch)
+    tokens = made.generator.sample(StepDraws(0, 7, 0, 7, CPU).rand(1, 6).flatten(0, 1), ends=True)
+    lengths = lengths_of(tokens)
+    assert len(set(lengths.tolist())) > 1  # texts that end early are among them
+    mask = sequence_mask(lengths, 6)
+    final = torch.sigmoid(made.discriminator(tokens)).detach()[:, None].expand(-1, 6)
+    advantage = final - (final * mask).sum(0) / mask.sum(0).clamp(min=1)
+    log = made.generator.gpt.logits(tokens).log_softmax(2).gather(2, tokens[..., None])[..., 0]
+    torch.testing.assert_close(terms["loss"], -(log * advantage * mask).sum())
+    nats, count = made.nll(batch.fields)
+    torch.testing.assert_close(terms["nll"], 3 * nats.sum() / count.sum())
+    (terms["loss"] + terms["nll"]).backward()
+    assert all(weight.grad is not None for weight in made.generator.parameters())
+
+
+def test_a_writer_is_the_gpt_that_generates():
+    """Its samples are those of `GPT.generate` from the same numbers; dropout is off while it draws."""
+    torch.manual_seed(0)
+    config = GPTSeqGAN.Config(layers=1, heads=2, width=16, dropout=0.5, filters=[(1, 4)], negatives=8)
+    made = GPTSeqGAN(config, SMALL).train()
+    drawn = made.generator.sample(SeededDraws.of(3, 0, 5, CPU).rand(6), ends=True)
+    assert made.generator.gpt.training
+    with torch.no_grad():
+        again = made.eval().generate(5, SeededDraws.of(3, 0, 5, CPU), Request())
+    assert torch.equal(drawn, again["tokens"].long())
 
 
 def test_the_reward_follows_the_loss():

@@ -27,6 +27,20 @@ TINY = {
         {"mle": 32, "adversarial": 64},
         "relativistic-pairing",
     ),
+    "gpt-seqgan": (
+        {
+            "layers": 1,
+            "heads": 1,
+            "width": 8,
+            "dropout": 0.2,
+            "filters": [[1, 3]],
+            "negatives": 24,
+            "renew": 16,
+            "generator_interval": 3,
+        },
+        {"mle": 32, "discriminator": 40, "adversarial": 80},
+        "non-saturating",
+    ),
     "mle": ({"embedding": 4, "hidden": 4}, {}, "non-saturating"),
     "gpt": ({"layers": 1, "heads": 1, "width": 8, "dropout": 0.2}, {}, "non-saturating"),
 }
@@ -73,7 +87,7 @@ def test_a_run_that_was_stopped_anywhere_ends_the_same(name, oracle_data, tmp_pa
     run = tmp_path / "run"
     gan.train(recipe(name, oracle_data), out=run)
     end, wanted = weights(run)
-    assert any("negatives" in key for key in wanted) == (name == "seqgan")
+    assert any("negatives" in key for key in wanted) == (name in ("seqgan", "gpt-seqgan"))
     checkpoints = sorted((run / "checkpoints").glob("samples-*"))
     start = 0
     for phase in (TINY[name][1] or {"only": 64}).values():

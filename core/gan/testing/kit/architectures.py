@@ -206,8 +206,8 @@ def _check_parameters(kit: Kit, owned: Any) -> None:
 
 
 def _given(architecture: Any, rows: Rows, count: int) -> dict[str, Tensor] | None:
-    if not isinstance(architecture, ConditionalOnInput):
-        return None
+    if not isinstance(architecture, ConditionalOnInput) or not architecture.given_fields():
+        return None  # one that may take an input need not, as its settings stand
     taken = rows.take(np.arange(count) % len(rows))
     return {name: torch.from_numpy(np.ascontiguousarray(taken[name])) for name in architecture.given_fields()}
 
@@ -409,7 +409,7 @@ def _check_save_and_load(kit: Kit, played: Played) -> None:
     if len(result.artefacts) != 2 or not all(path.stat().st_size for path in result.artefacts):
         raise Failed(f"the training wrote {len(result.artefacts)} artefacts of 2")
     model = load(out, device="cpu", plugins=kit.plugins)
-    if isinstance(model.architecture, ConditionalOnInput):
+    if isinstance(model.architecture, ConditionalOnInput) and model.given_fields():
         taken = played.rows.take(np.arange(3) % len(played.rows))
         given = {name: taken[name] for name in model.architecture.given_fields()}
         other = load(out, device="cpu", plugins=kit.plugins)

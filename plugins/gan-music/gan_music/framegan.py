@@ -1,0 +1,340 @@
+"""A MuseGAN whose layers run over time only: at each step one frame, the pitches of all tracks as channels.
+
+Latents, phrases and game are MuseGAN's (Dong et al. 2018, arXiv:1709.06298, section 4: the composer's one latent
+vector, or the hybrid's shared and own ones; accompaniment of given tracks by an encoder whose features stand beside the
+generator's, section 4.3). The layers are another design, made for two cores instead of a GPU:
+
+    convolutions over bars, beats and steps, whose channels are (track, pitch) at the ends: products of matrices
+    the frame at a step is a sum of outputs at every time scale (Karras et al. 2020, section 4.1: skip generator), so
+      that a held note is one number of a coarse scale and not a row of fine ones that agree
+    a low-pass filter behind that sum, against notes of a single step
+    a gate a track and bar is multiplied with the probability of its notes, so that a bar is as easily empty as full
+    the critic sees, beside its convolutions, how loud each track's loudest note of each bar is
+
+Keys are not interchangeable for it: pitches are channels, so normalise the key of the data or transpose them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Literal
+
+import torch
+from gan.contracts import Field as DataField
+from gan.contracts import Loss, Penalty, Request
+from gan.draws import Draws
+from gan.errors import UsageError
+from gan.game import Batch, Optimizer, Phase, Player, adversarial_turns
+from gan.recipe import Section
+from pydantic import Field
+from torch import Tensor, nn
+from torch.nn.functional import leaky_relu, pad, relu
+
+from gan_music.musegan import MuseGANOptions, in_phrases
+from gan_music.neurons import binarise
+
+
+class FrameGANConfig(Section):
+    """The size of the networks and how the game is played."""
+
+    latent: int = Field(64, ge=2, description="Length of the latent vector.")
+    width: int = Field(256, ge=16, multiple_of=4, description="Channels at the scale of bars and beats.")
+    critic_width: int | None = Field(
+        None, ge=16, multiple_of=4, description="The critic's channels at those scales; none: `width`."
+    )
+    beats: int | None = Field(
+        None, ge=1, description="Beats of a bar; none: four when the steps allow it, else three, else one."
+    )
+    given: list[int] = Field([], description="Tracks that are given and accompanied (0 is the first); none: all new.")
+    gate: bool = Field(True, description="Whether a gate a track and bar decides if it is played.")
+    smooth: bool = Field(
+        True, description="Whether the sum of all scales passes a low-pass filter over three steps, against fragments."
+    )
+    neuron: Literal["none", "deterministic", "stochastic"] = Field(
+        "none",
+        description="Whether the critic sees probabilities or, by binary neurons, notes: above one half, or drawn.",
+    )
+    initial_density: float = Field(0.02, gt=0, lt=0.5, description="Share of the roll that sounds before training.")
+    critic_repeats: int = Field(1, ge=1, description="Updates of the critic for one of the generator.")
+    binarisation: Literal["threshold", "bernoulli"] = Field(
+        "threshold", description="A note sounds where its probability exceeds one half, or is drawn with it."
+    )
+
+
+class Scales:
+    """Lengths of a phrase in bars, beats, parts of a beat and steps, and the factors between them."""
+
+    def __init__(self, shape: tuple[int, ...], beats: int | None) -> None:
+        self.tracks, self.bars, self.steps, self.pitches = shape
+        self.beats = beats or next(n for n in (4, 3, 1) if self.steps % n == 0)
+        if self.steps % self.beats:
+            raise UsageError(f"model.beats {self.beats} does not divide the {self.steps} steps of a bar")
+        beat = self.steps // self.beats
+        self.coarse = next(n for n in range(1, beat + 1) if beat % n == 0 and n * n >= beat)
+        self.fine = beat // self.coarse
+
+
+class Over(nn.Module):
+    """A convolution over three neighbours in time, on ``(N, time, channel)``; silence lies before and after."""
+
+    def __init__(self, inside: int, outside: int) -> None:
+        super().__init__()
+        self.linear = nn.Linear(inside, 3 * outside, bias=False)
+        self.bias = nn.Parameter(torch.zeros(outside))
+
+    def forward(self, cells: Tensor) -> Tensor:
+        """``(N, time, inside) -> (N, time, outside)``."""
+        before, here, after = self.linear(cells).chunk(3, 2)
+        out: Tensor = here + self.bias + pad(before[:, :-1], (0, 0, 1, 0)) + pad(after[:, 1:], (0, 0, 0, 1))
+        return out
+
+
+class Norm(nn.BatchNorm1d):
+    """Batch normalisation of ``(N, time, channel)``, then ReLU."""
+
+    def forward(self, cells: Tensor) -> Tensor:
+        """The same shape."""
+        return relu(super().forward(cells.flatten(0, 1)).view(cells.shape))
+
+
+class Finer(nn.Module):
+    """Each moment becomes `times` moments; then a convolution over neighbours."""
+
+    def __init__(self, inside: int, outside: int, times: int) -> None:
+        super().__init__()
+        self.times = times
+        self.split = nn.Linear(inside, times * outside, bias=False)
+        self.norm1 = Norm(outside)
+        self.over = Over(outside, outside)
+        self.norm2 = Norm(outside)
+
+    def forward(self, cells: Tensor) -> Tensor:
+        """``(N, time, inside) -> (N, time·times, outside)``."""
+        split = self.norm1(self.split(cells).view(len(cells), cells.shape[1] * self.times, -1))
+        out: Tensor = self.norm2(self.over(split))
+        return out
+
+
+class Coarser(nn.Module):
+    """`times` moments become one; nothing that mixes samples, for the penalty's sake."""
+
+    def __init__(self, inside: int, outside: int, times: int) -> None:
+        super().__init__()
+        self.times = times
+        self.linear = nn.Linear(times * inside, outside)
+
+    def forward(self, cells: Tensor) -> Tensor:
+        """``(N, time, inside) -> (N, time/times, outside)``."""
+        return leaky_relu(self.linear(cells.reshape(len(cells), cells.shape[1] // self.times, -1)), 0.2)
+
+
+class Listener(nn.Module):
+    """Frames -> features at every scale, finest first; the critic's trunk and the accompanist's ear."""
+
+    def __init__(self, scales: Scales, channels: int, width: int) -> None:
+        super().__init__()
+        self.part = Coarser(channels, width, scales.fine)
+        self.over = Over(width, width // 2)
+        self.beat = Coarser(width // 2, width, scales.coarse)
+        self.bar = Coarser(width, width, scales.beats)
+
+    def forward(self, frames: Tensor) -> list[Tensor]:
+        """``(N, step, channel)`` -> parts of a beat, beats, bars: ``(N, time, …)``."""
+        part = leaky_relu(self.over(self.part(frames)), 0.2)
+        beat = self.beat(part)
+        return [part, beat, self.bar(beat)]
+
+
+class Generator(nn.Module):
+    """``(N, latent)`` -> the probability of each note, ``(N, composed tracks, bar, step, pitch)``."""
+
+    def __init__(self, scales: Scales, config: FrameGANConfig, composed: int, given: int) -> None:
+        super().__init__()
+        self.scales, self.composed, self.smooth = scales, composed, config.smooth
+        width, frame = config.width, composed * scales.pitches
+        self.ear = Listener(scales, given * scales.pitches, width) if given else None
+        bar, beat, part = (width, width, width // 2) if given else (0, 0, 0)
+        self.first = nn.Linear(config.latent, scales.bars * width, bias=False)
+        self.norm = Norm(width)
+        self.bar = Finer(width + bar, width, 1)
+        self.beat = Finer(width + beat, width, scales.beats)
+        self.part = Finer(width + part, width // 2, scales.coarse)
+        self.step = Finer(width // 2, width // 4, scales.fine)
+        sizes = (width, width, width // 2, width // 4)
+        self.outputs = nn.ModuleList(nn.Linear(size, frame, bias=index == 0) for index, size in enumerate(sizes))
+        self.gate = nn.Linear(width, composed) if config.gate else None
+
+    def forward(self, latents: Tensor, given: Tensor | None = None) -> Tensor:
+        """``(N, latent)`` and ``(N, step, channel)`` frames of what is given."""
+        scales, count = self.scales, len(latents)
+        cells = self.norm(self.first(latents).view(count, scales.bars, -1))
+        heard = [] if self.ear is None or given is None else self.ear(given)
+        logits: Tensor | None = None
+        played: Tensor | None = None
+        for layer, output in zip((self.bar, self.beat, self.part, self.step), self.outputs):
+            if heard:
+                cells = torch.cat([cells, _coarse(heard.pop(), cells.shape[1])], 2)
+            cells = layer(cells)
+            if played is None and self.gate is not None:
+                played = torch.sigmoid(self.gate(cells)).transpose(1, 2)[..., None, None]  # (N, track, bar, 1, 1)
+            frame = output(cells)
+            logits = frame if logits is None else _finer(logits, layer.times) + frame
+        assert logits is not None
+        if self.smooth:
+            logits = smoothed(logits)
+        notes = torch.sigmoid(logits).view(count, scales.bars, scales.steps, self.composed, scales.pitches)
+        notes = notes.permute(0, 3, 1, 2, 4)
+        return notes if played is None else notes * played
+
+
+def smoothed(logits: Tensor) -> Tensor:
+    """``(N, time, channel)``: a quarter of both neighbours in time and half of itself; at the ends itself again.
+
+    A filter like those between the layers of StyleGAN3 (Karras et al. 2021): what changes from each step to the next
+    vanishes, so that a note is not broken into single steps.
+    """
+    before = torch.cat([logits[:, :1], logits[:, :-1]], 1)
+    after = torch.cat([logits[:, 1:], logits[:, -1:]], 1)
+    return (before + after) / 4 + logits / 2
+
+
+def _coarse(features: Tensor, length: int) -> Tensor:
+    """Mean of neighbours in time, so that `length` moments are left."""
+    return features.unflatten(1, (length, -1)).mean(2)
+
+
+def _finer(cells: Tensor, times: int) -> Tensor:
+    """Each moment `times` times, ``(N, time, channel)``."""
+    return cells.unsqueeze(2).expand(-1, -1, times, -1).flatten(1, 2)
+
+
+class Critic(nn.Module):
+    """``(N, track, bar, step, pitch)`` in -1 … 1 -> ``(N,)`` raw scores."""
+
+    def __init__(self, scales: Scales, width: int) -> None:
+        super().__init__()
+        self.listener = Listener(scales, scales.tracks * scales.pitches, width)
+        self.bars = nn.Linear(width + scales.tracks, width)
+        self.phrase = nn.Linear(scales.bars * width, width)
+        self.score = nn.Linear(width, 1)
+
+    def forward(self, roll: Tensor) -> Tensor:
+        """``(N, track, bar, step, pitch) -> (N,)``."""
+        loudest = roll.amax((3, 4)).transpose(1, 2)  # (N, bar, track)
+        bars = torch.cat([self.listener(frames_of(roll))[-1], loudest], 2)
+        features = leaky_relu(self.phrase(leaky_relu(self.bars(bars), 0.2).flatten(1)), 0.2)
+        score: Tensor = self.score(features)
+        return score.squeeze(1)
+
+
+def frames_of(roll: Tensor) -> Tensor:
+    """``(N, track, bar, step, pitch)`` in -1 … 1 -> ``(N, bar·step, track·pitch)``, 0 silent and 4 sounding: silence,
+    which is nearly everywhere, says nothing, and the few notes have the size of other features."""
+    return 2 * (roll.permute(0, 2, 3, 1, 4).flatten(3).flatten(1, 2) + 1)
+
+
+class FrameGAN(nn.Module):
+    """The game of the generator and the critic."""
+
+    Config = FrameGANConfig
+    Options = MuseGANOptions
+
+    def __init__(self, config: FrameGANConfig, fields: Mapping[str, DataField]) -> None:
+        super().__init__()
+        self.config = config
+        self.scales = scales = Scales(fields["roll"].shape, config.beats)
+        given = sorted(set(config.given))
+        if len(given) != len(config.given) or not all(0 <= track < scales.tracks for track in given):
+            raise UsageError(f"model.given names different tracks from 0 to {scales.tracks - 1}")
+        if len(given) == scales.tracks:
+            raise UsageError("model.given names every track: none is left to compose")
+        self.given = given
+        others = [track for track in range(scales.tracks) if track not in given]
+        order = [*given, *others]
+        self.places = [order.index(track) for track in range(scales.tracks)]
+        self.generator = Generator(scales, config, len(others), len(given))
+        self.critic = Critic(scales, config.critic_width or config.width)
+        self._begin(config)
+
+    def _begin(self, config: FrameGANConfig) -> None:
+        for module in self.modules():
+            if isinstance(module, nn.Linear):
+                nn.init.kaiming_normal_(module.weight, a=0.2)
+                if module.bias is not None:
+                    nn.init.zeros_(module.bias)
+        for output in self.generator.outputs:
+            nn.init.normal_(output.weight, std=0.5 / output.in_features**0.5)
+        density = config.initial_density
+        if self.generator.gate is not None:
+            nn.init.normal_(self.generator.gate.weight, std=0.5 / self.generator.gate.in_features**0.5)
+            nn.init.constant_(self.generator.gate.bias, 2.0)  # all bars are played
+            density /= torch.sigmoid(torch.tensor(2.0)).item()
+        nn.init.constant_(self.generator.outputs[0].bias, torch.logit(torch.tensor(density)).item())
+
+    def given_fields(self, options: Any = None) -> tuple[str, ...]:
+        """The rolls whose given tracks are accompanied; nothing when all tracks are new."""
+        return ("roll",) if self.given else ()
+
+    def players(self) -> dict[str, Player]:
+        """A generator (its weights are averaged) and a critic."""
+        adam = Optimizer(lr=1e-3, betas=(0.0, 0.99))
+        return {
+            "generator": Player(self.generator, adam, average=True),
+            "discriminator": Player(self.critic, adam),
+        }
+
+    def phases(self, loss: Loss, penalties: Mapping[str, Penalty]) -> list[Phase]:
+        """One adversarial phase; a fake phrase has the given tracks of the real one."""
+
+        def fake(batch: Batch) -> Tensor:
+            given = batch["roll"][:, self.given].float() * 2 - 1
+            notes = self.compose(self.latents(batch.count, batch.draws), given)
+            if self.config.neuron != "none":
+                drawn = self.config.neuron == "stochastic"
+                fires = notes > (batch.draws.rand(*notes.shape[1:]) if drawn else 0.5)
+                notes = notes + (fires.to(notes.dtype) - notes).detach()
+            return self._together(given, 2 * notes - 1)
+
+        turns = adversarial_turns(
+            loss,
+            penalties,
+            real=lambda batch: batch["roll"].float() * 2 - 1,
+            fake=fake,
+            critic=self.critic,
+            critic_repeats=self.config.critic_repeats,
+        )
+        return [Phase("adversarial", turns)]
+
+    def compose(self, latents: Tensor, given: Tensor) -> Tensor:
+        """``(N, latent)`` and ``(N, given, bar, step, pitch)`` in -1 … 1 -> the probability of the other
+        tracks' notes."""
+        out: Tensor = self.generator(latents, frames_of(given) if self.given else None)
+        return out
+
+    def _together(self, given: Tensor, composed: Tensor) -> Tensor:
+        return torch.cat([given, composed], 1)[:, self.places] if self.given else composed
+
+    def latents(self, count: int, rng: Draws) -> Tensor:
+        """``(count, latent)``."""
+        return rng.truncated_normal(self.config.latent)
+
+    def generate(self, count: int, rng: Draws, request: Request) -> dict[str, Tensor]:
+        """``roll (count, track, bar, step, pitch)`` bool, with the given tracks as they are."""
+        if not self.given:
+            return in_phrases(self, self.scales.bars, count, rng, request)
+        return self.decode(self.latents(count, rng), request)
+
+    def decode(self, latents: Tensor, request: Request) -> dict[str, Tensor]:
+        """The phrases of given latents; drawing notes uses numbers that the latent itself seeds."""
+        options = request.options if isinstance(request.options, MuseGANOptions) else MuseGANOptions()
+        if self.given and options.bars not in (None, self.scales.bars):
+            raise UsageError(f"an accompaniment has the {self.scales.bars} bars of what is given; leave --bars out")
+        if self.given and request.given is None:
+            raise UsageError("an accompaniment needs a phrase with the tracks to accompany")
+        empty = torch.zeros(0, device=latents.device)
+        given = request.given["roll"][:, self.given] if self.given and request.given is not None else empty
+        notes = self.compose(latents * options.truncation, given.float() * 2 - 1)
+        composed = binarise(
+            torch.logit(notes, 1e-6) / 2, options.binarisation or self.config.binarisation, options.density, latents
+        )
+        return {"roll": self._together(given, composed)}

@@ -1,0 +1,144 @@
+"""FrameGAN: MuseGAN's game with layers over time, gates and binary neurons."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from gan.contracts import ConditionalOnInput, Field, Request
+from gan.draws import SeededDraws, StepDraws
+from gan.errors import UsageError
+from gan.game import Batch
+from gan.losses import NonSaturating
+from gan.penalties import R1
+from gan_music.framegan import FrameGAN, FrameGANConfig, Over, frames_of, smoothed
+from torch.nn.functional import conv1d
+
+CPU = torch.device("cpu")
+SHAPE = (3, 2, 24, 12)
+
+
+def model(**settings) -> FrameGAN:
+    torch.manual_seed(0)
+    return FrameGAN(FrameGANConfig(width=16, latent=8, **settings), {"roll": Field((SHAPE), "bool", 0, 1, "note on")})
+
+
+def draws(count: int) -> SeededDraws:
+    return SeededDraws.of(0, 0, count, CPU)
+
+
+@pytest.mark.parametrize("neuron", ["none", "deterministic", "stochastic"])
+@pytest.mark.parametrize("given", [[], [1], [2, 0]])
+def test_every_turn_teaches_all_of_its_player(given, neuron):
+    net = model(given=given, neuron=neuron, initial_density=0.3)
+    players = net.players()
+    torch.manual_seed(1)
+    batch = Batch({"roll": torch.rand(4, *SHAPE) < 0.1}, StepDraws(1, 4, 0, 4, CPU), 0, 0.0)
+    for turn in net.phases(NonSaturating(), {"r1": R1()})[0].turns:
+        net.zero_grad()
+        terms = turn.objective(batch)
+        sum(value for name, value in terms.items() if not name.startswith("_")).backward()
+        for name, parameter in players[turn.player].named_parameters():
+            assert parameter.grad is not None, (turn.player, name)
+            assert parameter.grad.isfinite().all()
+            assert parameter.grad.abs().max() > 0, (turn.player, name)
+
+
+def test_binary_neurons_show_the_critic_only_notes():
+    for neuron, binary in (("none", False), ("deterministic", True), ("stochastic", True)):
+        net, seen = model(neuron=neuron, initial_density=0.3), []
+        net.critic.register_forward_pre_hook(lambda _, given, seen=seen: seen.append(given[0]))
+        batch = Batch({"roll": torch.zeros(4, *SHAPE, dtype=torch.bool)}, StepDraws(1, 4, 0, 4, CPU), 0, 0.0)
+        net.phases(NonSaturating(), {})[0].turns[0].objective(batch)
+        fake = seen[1]
+        assert torch.allclose(fake.abs(), torch.ones(()), atol=1e-6) == binary, neuron
+
+
+def test_convolution_over_time_is_a_convolution():
+    over = Over(5, 7)
+    cells = torch.randn(2, 9, 5)
+    weight = over.linear.weight.unflatten(0, (3, 7)).permute(1, 2, 0)  # (out, in, before · here · after)
+    wanted = conv1d(cells.mT, weight, over.bias, padding=1).mT
+    assert torch.allclose(over(cells), wanted, atol=1e-6)
+
+
+def test_frames_have_the_pitches_of_all_tracks():
+    roll = -torch.ones(1, *SHAPE)
+    roll[0, 2, 1, 3, 7] = 1
+    frames = frames_of(roll)
+    assert frames.shape == (1, 48, 36)
+    assert frames.nonzero().tolist() == [[0, 24 + 3, 2 * 12 + 7]]
+
+
+def test_a_closed_gate_empties_its_track():
+    net = model(initial_density=0.4).eval()
+    latents = net.latents(8, draws(8))
+    with torch.no_grad():
+        net.generator.gate.weight.zero_()
+        net.generator.gate.bias.copy_(torch.tensor([9.0, -9.0, 9.0]))
+        notes = net.compose(latents, torch.zeros(0))
+    assert notes[:, 1].max() < 0.001
+    assert notes[:, [0, 2]].max() > 0.3
+
+
+def test_what_the_coarsest_scale_says_holds_for_the_bar():
+    net = model(smooth=False).eval()
+    with torch.no_grad():
+        for output in net.generator.outputs[1:]:
+            output.weight.zero_(), output.bias.zero_() if output.bias is not None else None
+        notes = net.compose(net.latents(4, draws(4)), torch.zeros(0))
+    assert torch.equal(notes, notes[:, :, :, :1].expand_as(notes))  # every step is the first one
+    assert not torch.equal(notes[:, :, 0], notes[:, :, 1])
+
+
+def test_the_filter_stops_what_alternates_and_keeps_what_stays():
+    alternating = torch.tensor([1.0, -1.0]).repeat(6)[None, :, None]
+    assert smoothed(alternating)[:, 1:-1].abs().max() == 0
+    held = torch.full((1, 5, 2), 3.0)
+    assert torch.equal(smoothed(held), held)
+    impulse = torch.zeros(1, 5, 1)
+    impulse[0, 2] = 4
+    assert smoothed(impulse)[0, :, 0].tolist() == [0, 1, 2, 1, 0]
+
+
+@pytest.mark.parametrize("gate", [True, False])
+def test_training_begins_at_the_wanted_density(gate):
+    net = model(initial_density=0.05, gate=gate)
+    notes = net.compose(net.latents(64, draws(64)), torch.zeros(0))
+    assert notes.mean().item() == pytest.approx(0.05, rel=0.3)
+
+
+def test_the_critic_judges_each_phrase_by_itself():
+    critic = model().critic
+    roll = torch.randn(3, *SHAPE).clamp(-1, 1)
+    assert torch.allclose(critic(roll), torch.cat([critic(row[None]) for row in roll]), atol=1e-5)
+
+
+def test_given_tracks_are_kept_and_heard():
+    net = model(given=[2, 0], initial_density=0.4).eval()
+    assert isinstance(net, ConditionalOnInput)
+    assert net.given_fields() == ("roll",)
+    roll = torch.rand(4, *SHAPE) < 0.2
+    made = net.generate(4, draws(4), Request(given={"roll": roll}))["roll"]
+    assert torch.equal(made[:, [0, 2]], roll[:, [0, 2]])
+    hidden = roll.clone()
+    hidden[:, 1] = ~hidden[:, 1]
+    assert torch.equal(made, net.generate(4, draws(4), Request(given={"roll": hidden}))["roll"])
+    latents, heard = net.latents(4, draws(4)), roll[:, [0, 2]].float() * 2 - 1
+    assert (net.compose(latents, heard) - net.compose(latents, heard.flip(0))).abs().mean() > 0.001
+    with pytest.raises(UsageError, match="tracks to accompany"):
+        net.generate(1, draws(1), Request())
+
+
+def test_composer_needs_nothing_given_and_joins_phrases():
+    net = model(initial_density=0.4).eval()
+    assert net.given_fields() == ()
+    made = net.generate(2, draws(2), Request(options=net.Options(bars=6)))["roll"]
+    assert made.shape == (2, 3, 6, 24, 12)
+    with pytest.raises(UsageError, match="no multiple"):
+        net.generate(2, draws(2), Request(options=net.Options(bars=5)))
+
+
+@pytest.mark.parametrize("given", [[3], [0, 0], [0, 1, 2]])
+def test_given_tracks_must_exist_and_leave_one(given):
+    with pytest.raises(UsageError, match=r"model\.given"):
+        model(given=given)
