@@ -28,6 +28,7 @@ import tempfile
 import time
 import zipfile
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -182,12 +183,12 @@ def main() -> None:
         recipe = recipes.dump(parts.recipe).replace(temporary, "pairs")
         spent = 0.0
 
-        def translated(options: dict[str, bool] | None) -> dict[str, Array]:
+        def translated(given: dict[str, Array], options: dict[str, Any] | None) -> dict[str, Array]:
             with trainer.sampling():
-                return model.generate(len(sources), 0, given={"source": sources}, options=options)
+                return model.generate(len(sources), 0, given=given, options=options)
 
         def record(terms: dict[str, float]) -> None:
-            samples = translated(OPTIONS[kind])
+            samples = translated({"source": sources}, OPTIONS[kind])
             result = {
                 "set": data,
                 "unseen": len(sources),
@@ -204,14 +205,18 @@ def main() -> None:
             }
             rows = [samples["source"][shown], samples["target"][shown], targets[shown]]
             if kind == "pix2pix":
-                result["translated_with_dropout"] = scores(translated(None)["target"], targets)
+                result["translated_with_dropout"] = scores(translated({"source": sources}, None)["target"], targets)
             if "reconstruction" in samples:
+                back = translated({"target": targets}, {"direction": "ba"})
+                result["translated_back"] = scores(back["source"], sources)
                 result["cycle_error"] = float(2 * l1(samples["reconstruction"] / 255.0, sources / 255.0).mean())
                 rows.insert(2, samples["reconstruction"][shown])
             (arguments.out / f"{title}.json").write_text(json.dumps(result, indent=1) + "\n")
             grid(np.concatenate(rows), columns=SHOWN).save(arguments.out / f"{title}.png")
             told = {name: round(value, 4) for name, value in result["translated"].items()}
-            cycle = f"  cycle {result['cycle_error']:.4f}" if "cycle_error" in result else ""
+            cycle = ""
+            if "cycle_error" in result:
+                cycle = f"  back {result['translated_back']['l1']:.4f}  cycle {result['cycle_error']:.4f}"
             rounded = {name: round(value, 3) for name, value in terms.items() if "/_" not in name}
             print(f"{spent:6.0f} s  {trainer.samples:9,}  {told}{cycle}  {rounded}", flush=True)
 
