@@ -22,8 +22,6 @@ import argparse
 import hashlib
 import io
 import json
-import platform
-import sys
 import tempfile
 import time
 import zipfile
@@ -38,18 +36,16 @@ from gan.data import Order
 from gan.device import choose
 from gan.model import Model
 from gan.plugins import Plugins
+from gan.provenance import surroundings
 from gan.report import Reporter
 from gan.resolve import build_game, look_up, open_data
-from gan.testing import shared_data
+from gan.testing import real_file
 from gan.trainer import Tick, Trainer
 from gan_image.datasets import drawn, hue, some_shapes
 from gan_image.metrics import l1, psnr, ssim
 from gan_image.modality import grid
 from PIL import Image
 from scipy.ndimage import gaussian_filter
-
-sys.path.insert(0, str(Path(__file__).parents[1]))
-from processor import cpu_name
 
 HERE = Path(__file__).parent
 SETS = {
@@ -70,11 +66,8 @@ Array = np.ndarray
 
 def pairs(name: str) -> dict[str, tuple[Image.Image, Image.Image]]:
     """File name -> (left, right) of a set of the shared data."""
-    packed = shared_data("image", name)
-    if packed is None:
-        raise SystemExit("the pairs of ../shared/data are not here")
     found = {}
-    with zipfile.ZipFile(packed) as archive:
+    with zipfile.ZipFile(real_file("image", name)) as archive:
         for member in sorted(archive.namelist()):
             if member.endswith(".png"):
                 picture = Image.open(io.BytesIO(archive.read(member))).convert("RGB")
@@ -199,9 +192,7 @@ def main() -> None:
                 "real_samples_shown": trainer.samples,
                 "parameters": trainer.parameter_counts(),
                 "recipe": recipe,
-                "cpu": cpu_name(),
-                "threads": 1,
-                "versions": {"python": platform.python_version(), "torch": torch.__version__, "numpy": np.__version__},
+                "machine": surroundings(),
             }
             rows = [samples["source"][shown], samples["target"][shown], targets[shown]]
             if kind == "pix2pix":
