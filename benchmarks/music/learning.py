@@ -56,7 +56,7 @@ def main(seconds: float = 600.0, recipe: str = "pop909", folder: str | None = No
     record(
         name,
         {
-            "what": f"{values['architecture']} on {recipe}, statistics of {COUNT} phrases made as the recipe makes them",
+            "what": f"{values['architecture']} on {recipe}, {COUNT} phrases made as the recipe makes them",
             "cpu_seconds": round(budget.used),
             "samples_shown": budget.samples,
             "training_phrases": len(kept),
@@ -78,4 +78,4 @@ def main(seconds: float = 600.0, recipe: str = "pop909", folder: str | None = No
 
 
 if __name__ == "__main__":
-    main(*map(float, sys.argv[1:2]), *sys.argv[2:3])
+    main(*map(float, sys.argv[1:2]), *sys.argv[2:4])
