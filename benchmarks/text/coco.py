@@ -140,12 +140,12 @@ def real_row(captions):
 
 
 def end_of_mle(run):
-    """The checkpoint at the end of the baseline's phase."""
-    for line in (run / "metrics.jsonl").read_text().splitlines():
-        record = json.loads(line)
-        if record.get("reference"):
-            return str(record["samples"])
-    raise SystemExit(f"{run} has no record of its baseline's end")
+    """A checkpoint with the baseline's generator: the first one after its phase, as the discriminator's phase, which is
+    longer than the checkpoints lie apart, leaves the generator as it is."""
+    records = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+    (end,) = [record["samples"] for record in records if record.get("reference")]
+    known = sorted(int(path.name.removeprefix("samples-")) for path in (run / "checkpoints").glob("samples-*"))
+    return str(next(samples for samples in known if samples >= end))
 
 
 def main():
