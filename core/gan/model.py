@@ -14,6 +14,7 @@ from gan.contracts import Architecture, ConditionalOnInput, Field, LatentSpace, 
 from gan.device import seed_everything, seed_torch
 from gan.draws import SeededDraws, derive
 from gan.errors import BadData, GanError, UsageError
+from gan.latents import slerp
 from gan.source import list_source
 
 GENERATION_BATCH = 16
@@ -74,8 +75,6 @@ class Model:
     ) -> Samples:
         """``(count, *shape)`` by field: from sample 0 of one seed to sample 0 of another, at equal steps of the great
         circle between their latents, both ends included. Raises `UsageError` where there is no latent space."""
-        from gan.metrics.path_length import slerp
-
         net = self.architecture
         request = Request(self._options(options or {}), None)
         if not isinstance(net, LatentSpace):

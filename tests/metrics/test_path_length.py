@@ -10,7 +10,8 @@ import pytest
 import torch
 from gan.contracts import Features, Field
 from gan.errors import BadData, UsageError
-from gan.metrics.path_length import PathLength, path_lengths, slerp
+from gan.latents import slerp
+from gan.metrics.path_length import PathLength, path_lengths
 from torch import nn
 
 POINTS = SimpleNamespace(fields={"points": Field((2,), "float32", -4, 4, "position")})

@@ -12,12 +12,12 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
-import torch
 from torch import Tensor
 
 from gan.contracts import ConditionalOnInput, Features, LatentSpace, MetricValue, Modality, Request, SmoothLatentSpace
 from gan.draws import SeededDraws, derive
 from gan.errors import BadData, UsageError
+from gan.latents import slerp
 
 if TYPE_CHECKING:
     from gan.contracts import Samples
@@ -28,23 +28,6 @@ BATCH = 16
 """Paths that are walked at once."""
 FEWEST = 100
 """Paths below which a percentile means nothing."""
-
-
-def slerp(first: Tensor, second: Tensor, at: Tensor) -> Tensor:
-    """Latents ``(n, …)`` a share `at` ``(n,)`` of the way from `first` to `second` along a great circle (Shoemake
-    1985), with lengths between theirs; on a straight line where the two point the same way or one is 0."""
-    a, b = first.flatten(1), second.flatten(1)
-    length_a, length_b = a.norm(dim=1, keepdim=True), b.norm(dim=1, keepdim=True)
-    share = at.to(a.dtype)[:, None]
-    tiny = torch.finfo(a.dtype).tiny
-    unit_a, unit_b = a / length_a.clamp_min(tiny), b / length_b.clamp_min(tiny)
-    angle = (unit_a * unit_b).sum(1, keepdim=True).clamp(-1, 1).acos()
-    sine = angle.sin()
-    turned = ((1 - share) * angle).sin() * unit_a + (share * angle).sin() * unit_b
-    length = torch.lerp(length_a, length_b, share)
-    straight = torch.lerp(a, b, share)
-    turns = (sine > 1e-6) & (length_a > 0) & (length_b > 0)
-    return torch.where(turns, length * turned / sine.clamp_min(1e-6), straight).view_as(first)
 
 
 def path_lengths(render: Callable[[Tensor], Array], first: Tensor, second: Tensor, at: Tensor, epsilon: float) -> Array:

@@ -3,6 +3,7 @@
 * `gan.testing.toy` is a whole plugin: points in the plane and a small perceptron.
 * `check_plugin` holds a plugin to everything that it promises.
 * `install` writes a distribution into a folder, so that it is found when the folder is on the path.
+* `gan.testing.faults` kills, starves and cuts the power of a training; `gan.testing.bounded` limits a test's work.
 * `shared_data` finds the real data beside a checkout.
 
 Importing this package imports neither torch nor numpy.
@@ -19,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from gan.testing.checking import check_plugin
 
-__all__ = ["check_plugin", "install", "shared_data"]
+__all__ = ["check_plugin", "install", "real_file", "shared_data"]
 
 
 def __getattr__(name: str) -> Any:
@@ -43,6 +44,14 @@ def shared_data(*parts: str) -> Path | None:
         if path.exists():
             return path
     return None
+
+
+def real_file(*parts: str) -> Path:
+    """`shared_data` for a script that cannot do without: ends it with a line that says what is missing."""
+    found = shared_data(*parts)
+    if found is None:
+        raise SystemExit(f"{'/'.join(parts)} is not on this machine (../shared/data)")
+    return found
 
 
 def install(
