@@ -46,6 +46,16 @@ def test_the_record_says_what_is_needed_to_do_it_again(tmp_path):
 
 
 @pytest.mark.rule("V3", "R15")
+def test_surroundings_name_no_host_and_the_libraries_that_are_asked_for():
+    import platform
+
+    found = provenance.surroundings("pytest")
+    assert found["threads"] >= 1
+    assert found["versions"]["pytest"] == pytest.__version__
+    assert found["versions"]["torch"]
+    assert platform.node() not in json.dumps(found)
+
+
 def test_changed_versions_are_named(monkeypatch):
     started = record()
     assert provenance.changes(started, {"gan-toy": "1.0"}) == []

@@ -14,10 +14,8 @@ from __future__ import annotations
 
 import argparse
 import json
-import platform
 import random
 import statistics
-import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -29,13 +27,11 @@ from gan.contracts import Field
 from gan.data import Order
 from gan.device import choose
 from gan.plugins import Plugins
+from gan.provenance import surroundings
 from gan.resolve import build_game, look_up
 from gan.trainer import Trainer
 from torch import Tensor
 from torch.nn.functional import binary_cross_entropy_with_logits, cross_entropy, interpolate, l1_loss, mse_loss
-
-sys.path.insert(0, str(Path(__file__).parents[1]))
-from processor import cpu_name
 
 HERE = Path(__file__).parent
 PICTURE = Field((3, 64, 64), "uint8", 0, 255, "intensity")
@@ -269,9 +265,7 @@ def main() -> None:
         **{kind: compared(kind, plugins, arguments.rounds, arguments.steps) for kind in BY_HAND},
         "rounds": arguments.rounds,
         "steps_per_round": arguments.steps,
-        "cpu": cpu_name(),
-        "threads": 1,
-        "versions": {"python": platform.python_version(), "torch": torch.__version__},
+        "machine": surroundings(),
     }
     arguments.out.write_text(json.dumps(result, indent=1) + "\n")
     print(json.dumps(result, indent=1))

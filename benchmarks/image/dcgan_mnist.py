@@ -12,8 +12,6 @@ from __future__ import annotations
 import argparse
 import gzip
 import json
-import platform
-import sys
 import tempfile
 import time
 from pathlib import Path
@@ -27,23 +25,19 @@ from gan.device import choose
 from gan.evaluation import find_metrics, measure
 from gan.model import Model
 from gan.plugins import Plugins
+from gan.provenance import surroundings
 from gan.report import Reporter
 from gan.resolve import build_game, look_up, open_data
-from gan.testing import shared_data
+from gan.testing import real_file
 from gan.trainer import Trainer
 from gan_image.datasets import write_idx
-
-sys.path.insert(0, str(Path(__file__).parents[1]))
-from processor import cpu_name
 
 HERE = Path(__file__).parent
 
 
 def digits(folder: Path) -> tuple[Path, np.ndarray, np.ndarray]:
     """(folder with the first 20,000 as an IDX file, these, the last 10,000)."""
-    packed = shared_data("image", "mnist", "train-images-idx3-ubyte.gz")
-    if packed is None:
-        raise SystemExit("the digits of ../shared/data are not here")
+    packed = real_file("image", "mnist", "train-images-idx3-ubyte.gz")
     pixels = np.frombuffer(gzip.decompress(packed.read_bytes()), np.uint8, offset=16).reshape(-1, 28, 28)
     for name, part in (("train", pixels[:20_000]), ("rest", pixels[20_000:30_000])):
         (folder / name).mkdir()
@@ -109,9 +103,7 @@ def main() -> None:
             "real_samples_shown": trainer.samples,
             "parameters": trainer.parameter_counts(),
             "recipe": recipes.dump(parts.recipe).replace(str(folder), "digits"),
-            "cpu": cpu_name(),
-            "threads": 1,
-            "versions": {"python": platform.python_version(), "torch": torch.__version__, "numpy": np.__version__},
+            "machine": surroundings(),
         }
         if arguments.grid:
             modality.preview({"image": samples["image"][:64]}).save(arguments.grid)

@@ -5,6 +5,7 @@
     python benchmarks/image/translation.py cut         # the same, cut-64
     python benchmarks/image/translation.py cyclegan --shapes    # shapes in cold colours to warm ones, drawn by formula
     python benchmarks/image/translation.py cut --shapes
+    python benchmarks/image/translation.py pix2pix --data pairs_blob2noto_64.zip   # what pairs would teach
 
 A tenth of the pairs, chosen by a hash of their names, is never trained on. L1 is the mean absolute difference of pixels
 in 0 … 1. Time is the process's CPU time of training on one thread. pix2pix is judged with dropout off; with dropout on,
@@ -21,12 +22,11 @@ import argparse
 import hashlib
 import io
 import json
-import platform
-import sys
 import tempfile
 import time
 import zipfile
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -36,18 +36,16 @@ from gan.data import Order
 from gan.device import choose
 from gan.model import Model
 from gan.plugins import Plugins
+from gan.provenance import surroundings
 from gan.report import Reporter
 from gan.resolve import build_game, look_up, open_data
-from gan.testing import shared_data
+from gan.testing import real_file
 from gan.trainer import Tick, Trainer
 from gan_image.datasets import drawn, hue, some_shapes
 from gan_image.metrics import l1, psnr, ssim
 from gan_image.modality import grid
 from PIL import Image
 from scipy.ndimage import gaussian_filter
-
-sys.path.insert(0, str(Path(__file__).parents[1]))
-from processor import cpu_name
 
 HERE = Path(__file__).parent
 SETS = {
@@ -68,11 +66,8 @@ Array = np.ndarray
 
 def pairs(name: str) -> dict[str, tuple[Image.Image, Image.Image]]:
     """File name -> (left, right) of a set of the shared data."""
-    packed = shared_data("image", name)
-    if packed is None:
-        raise SystemExit("the pairs of ../shared/data are not here")
     found = {}
-    with zipfile.ZipFile(packed) as archive:
+    with zipfile.ZipFile(real_file("image", name)) as archive:
         for member in sorted(archive.namelist()):
             if member.endswith(".png"):
                 picture = Image.open(io.BytesIO(archive.read(member))).convert("RGB")
@@ -141,6 +136,7 @@ def baselines(sources: Array, targets: Array, seen: Array) -> dict[str, dict[str
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("kind", choices=sorted(SETS))
+    parser.add_argument("--data", choices=sorted(set(SETS.values())), help="another set of pairs")
     parser.add_argument("--shapes", action="store_true", help="data drawn by formula in place of emoji")
     parser.add_argument("--set", action="append", default=[])
     parser.add_argument("--seconds", type=float, default=float("inf"), help="CPU time after which to stop")
@@ -155,7 +151,8 @@ def main() -> None:
         held_out = list(found)
         seen = array([picture for _, picture in found.values()])
     else:
-        data, title = SETS[kind], kind
+        data = arguments.data or SETS[kind]
+        title = kind if data == SETS[kind] else f"{kind}-{data.split('_')[1]}"
         found = pairs(data)
         held_out = [name for name in found if unseen(name)]
         seen = array([found[name][1] for name in found if not unseen(name)])
@@ -179,12 +176,12 @@ def main() -> None:
         recipe = recipes.dump(parts.recipe).replace(temporary, "pairs")
         spent = 0.0
 
-        def translated(options: dict[str, bool] | None) -> dict[str, Array]:
+        def translated(given: dict[str, Array], options: dict[str, Any] | None) -> dict[str, Array]:
             with trainer.sampling():
-                return model.generate(len(sources), 0, given={"source": sources}, options=options)
+                return model.generate(len(sources), 0, given=given, options=options)
 
         def record(terms: dict[str, float]) -> None:
-            samples = translated(OPTIONS[kind])
+            samples = translated({"source": sources}, OPTIONS[kind])
             result = {
                 "set": data,
                 "unseen": len(sources),
@@ -195,20 +192,22 @@ def main() -> None:
                 "real_samples_shown": trainer.samples,
                 "parameters": trainer.parameter_counts(),
                 "recipe": recipe,
-                "cpu": cpu_name(),
-                "threads": 1,
-                "versions": {"python": platform.python_version(), "torch": torch.__version__, "numpy": np.__version__},
+                "machine": surroundings(),
             }
             rows = [samples["source"][shown], samples["target"][shown], targets[shown]]
             if kind == "pix2pix":
-                result["translated_with_dropout"] = scores(translated(None)["target"], targets)
+                result["translated_with_dropout"] = scores(translated({"source": sources}, None)["target"], targets)
             if "reconstruction" in samples:
+                back = translated({"target": targets}, {"direction": "ba"})
+                result["translated_back"] = scores(back["source"], sources)
                 result["cycle_error"] = float(2 * l1(samples["reconstruction"] / 255.0, sources / 255.0).mean())
                 rows.insert(2, samples["reconstruction"][shown])
             (arguments.out / f"{title}.json").write_text(json.dumps(result, indent=1) + "\n")
             grid(np.concatenate(rows), columns=SHOWN).save(arguments.out / f"{title}.png")
             told = {name: round(value, 4) for name, value in result["translated"].items()}
-            cycle = f"  cycle {result['cycle_error']:.4f}" if "cycle_error" in result else ""
+            cycle = ""
+            if "cycle_error" in result:
+                cycle = f"  back {result['translated_back']['l1']:.4f}  cycle {result['cycle_error']:.4f}"
             rounded = {name: round(value, 3) for name, value in terms.items() if "/_" not in name}
             print(f"{spent:6.0f} s  {trainer.samples:9,}  {told}{cycle}  {rounded}", flush=True)
 

@@ -16,7 +16,7 @@ import torch
 
 sys.path.insert(0, str(Path(__file__).parent))
 from gan.metrics import Moments, frechet_distance, inception_score, precision_recall_density_coverage, squared_mmd
-from machine import machine
+from gan.provenance import surroundings
 from references import make_importable, versions
 
 
@@ -62,7 +62,7 @@ def main() -> None:
             {"metric": m, "reference": r, "ours": x, "theirs": y, "relative difference": abs(x - y) / abs(y)}
             for m, r, x, y in rows
         ],
-        "machine": machine("prdc", "scikit-learn") | versions(),
+        "machine": surroundings("prdc", "scikit-learn") | versions(),
     }
     Path(__file__).with_suffix(".json").write_text(json.dumps(result, indent=2, ensure_ascii=False) + "\n")
     for row in result["rows"]:

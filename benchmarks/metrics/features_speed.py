@@ -16,8 +16,8 @@ import numpy as np
 import torch
 
 sys.path.insert(0, str(Path(__file__).parent))
+from gan.provenance import surroundings
 from gan_image.extractors.inception import InceptionExtractor, InceptionV3
-from machine import machine
 from references import inception, versions
 
 BATCH, ROUNDS = 16, 7
@@ -71,7 +71,7 @@ def main() -> None:
         "ratio, lowest and highest": [round(min(ratios), 3), round(max(ratios), 3)],
         "largest feature difference, relative to the largest feature": float(difference),
         "largest difference of a probability": float(probability_difference),
-        "machine": machine() | versions(),
+        "machine": surroundings() | versions(),
     }
     Path(__file__).with_suffix(".json").write_text(json.dumps(result, indent=2) + "\n")
     print(json.dumps(result, indent=2))

@@ -8,14 +8,10 @@ from __future__ import annotations
 import gzip
 import json
 import os
-import sys
 from pathlib import Path
 
 import numpy as np
 import torch
-from scipy.ndimage import gaussian_filter
-
-sys.path.insert(0, str(Path(__file__).parent))
 from gan.contracts import Features
 from gan.metrics import (
     FrechetDistance,
@@ -24,8 +20,9 @@ from gan.metrics import (
     precision_recall_density_coverage,
     vendi_score,
 )
-from gan.testing import shared_data
-from machine import machine
+from gan.provenance import surroundings
+from gan.testing import real_file
+from scipy.ndimage import gaussian_filter
 
 COUNT, REAL = 10_000, 15_000
 FEW = 3000
@@ -33,10 +30,7 @@ FEW = 3000
 
 
 def read(name: str, header: int) -> np.ndarray:
-    path = shared_data("image", "mnist", name)
-    if path is None:
-        sys.exit("the MNIST digits are not beside the checkout (../shared/data)")
-    return np.frombuffer(gzip.decompress(path.read_bytes()), np.uint8)[header:]
+    return np.frombuffer(gzip.decompress(real_file("image", "mnist", name).read_bytes()), np.uint8)[header:]
 
 
 def noisy(images: np.ndarray, sigma: float) -> np.ndarray:
@@ -50,7 +44,7 @@ def blurred(images: np.ndarray, sigma: float) -> np.ndarray:
 
 def main() -> None:
     torch.set_num_threads(1)
-    os.environ.setdefault("GAN_WEIGHTS", str(shared_data("weights")))
+    os.environ.setdefault("GAN_WEIGHTS", str(real_file("weights")))
     from gan_image.extractors.lenet5 import LeNet5Extractor
 
     extractor = LeNet5Extractor()
@@ -104,7 +98,7 @@ def main() -> None:
                 for s in (0.1, 0.5, 0.9)
             },
         },
-        "machine": machine() | {"extractor": f"lenet5, sha256 {extractor.sha256}"},
+        "machine": surroundings() | {"extractor": f"lenet5, sha256 {extractor.sha256}"},
     }
     assert len(clean_labels) == COUNT
     Path(__file__).with_suffix(".json").write_text(json.dumps(result, indent=2) + "\n")

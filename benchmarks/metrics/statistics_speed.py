@@ -7,15 +7,12 @@ from __future__ import annotations
 
 import json
 import resource
-import sys
 import time
 from pathlib import Path
 
 import numpy as np
-
-sys.path.insert(0, str(Path(__file__).parent))
 from gan.metrics import Moments, frechet_distance
-from machine import machine
+from gan.provenance import surroundings
 
 DIMENSIONS, ROWS, BATCH = 2048, 50_000, 50
 
@@ -64,7 +61,7 @@ def main() -> None:
         "CPU seconds of a distance, first and further": [round(s, 2) for s in [seconds, *seconds_again]],
         "CPU seconds of a distance, one set of rank 39": round(time.process_time() - start, 2),
         "distance": distance,
-        "machine": machine(),
+        "machine": surroundings(),
     }
     Path(__file__).with_suffix(".json").write_text(json.dumps(result, indent=2) + "\n")
     print(json.dumps(result, indent=2))

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import json
-import platform
 import signal
 import time
 from collections.abc import Callable, Mapping
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -19,9 +17,10 @@ from gan.data import Pack
 from gan.errors import Stopped
 from gan.model import Model, build
 from gan.plugins import Plugins
+from gan.provenance import surroundings
 from gan.report import Reporter
 from gan.resolve import look_up, open_data
-from gan.testing import shared_data
+from gan.testing import real_file
 from gan.trainer import Tick
 from gan_music.metrics import statistics
 
@@ -108,30 +107,14 @@ def table(roll: np.ndarray, music: Any) -> dict[str, float]:
 def recipe_from(path: Path, **data: Any) -> dict[str, Any]:
     """A recipe file whose data are those beside the checkout."""
     values = recipes.read_values(path)
-    source = shared_data("music", values["data"]["source"])
-    if source is None:
-        raise SystemExit(f"{values['data']['source']} is not on this machine (../shared/data/music)")
+    source = real_file("music", values["data"]["source"])
     values["data"] = {**values["data"], "source": str(source), **data}
     return values
 
 
-def machine() -> dict[str, Any]:
-    """Where it was measured; no names of hosts or folders."""
-    names = [
-        line.split(":", 1)[1].strip()
-        for line in Path("/proc/cpuinfo").read_text().splitlines()
-        if line.startswith("model name")
-    ]
-    packages = ("gan-core", "gan-music", "torch", "numpy", "symusic", "music21")
-    return {
-        "cpu": names[0] if names else platform.machine(),
-        "cores": len(names),
-        "python": platform.python_version(),
-        "versions": {name: version(name) for name in packages},
-    }
-
-
 def record(name: str, result: Mapping[str, Any]) -> None:
     """Write ``name.json`` beside the scripts."""
-    text = json.dumps({**result, "machine": machine(), "date": time.strftime("%Y-%m-%d")}, indent=1)
+    text = json.dumps(
+        {**result, "machine": surroundings("symusic", "music21"), "date": time.strftime("%Y-%m-%d")}, indent=1
+    )
     HERE.joinpath(f"{name}.json").write_text(text + "\n")

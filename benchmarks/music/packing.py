@@ -13,7 +13,7 @@ from pathlib import Path
 import pretty_midi
 from common import record
 from gan.data import open_pack
-from gan.testing import shared_data
+from gan.testing import real_file
 from gan_music.modality import Music, MusicConfig
 from gan_music.score import read_midi
 
@@ -23,9 +23,7 @@ FILES = 900
 def main() -> None:
     result = {}
     for name, tracks in (("nottingham.zip", "lead-sheet"), ("pop909.zip", "pop909")):
-        path = shared_data("music", name)
-        if path is None:
-            raise SystemExit(f"{name} is not on this machine (../shared/data/music)")
+        path = real_file("music", name)
         with tempfile.TemporaryDirectory() as folder:
             with zipfile.ZipFile(path) as archive:
                 contents = [archive.read(member) for member in archive.namelist()]

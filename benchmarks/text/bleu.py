@@ -15,8 +15,8 @@ import time
 from pathlib import Path
 
 import numpy as np
+from gan.provenance import surroundings
 from gan_text.bleu import Corpus, bleu, self_bleu
-from machine import machine
 from nltk.translate.bleu_score import SmoothingFunction, sentence_bleu
 
 
@@ -62,7 +62,7 @@ def main():
         "nltk_bleu_cpu_seconds_extrapolated": round(nltk_seconds),
         "ratio": round(nltk_seconds / bleu_seconds),
         "largest_difference": worst,
-        "machine": machine(),
+        "machine": surroundings(),
     }
     print(json.dumps(result, indent=1))
     if options.out:

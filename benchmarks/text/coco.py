@@ -25,9 +25,10 @@ from pathlib import Path
 import gan
 import torch
 from gan.api import resume_run
+from gan.provenance import surroundings
 from gan.report import Reporter
+from gan.testing import real_file
 from gan_text.bleu import bleu, corpora, self_bleu
-from machine import machine, shared_text
 from nltk.tokenize import NLTKWordTokenizer
 
 COUNT = 2000
@@ -87,7 +88,7 @@ class Printer(Reporter):
 def tokenised(folder):
     """The captions as words between blanks; the file that training reads."""
     split = NLTKWordTokenizer().tokenize
-    lines = (shared_text() / "image_coco_train.txt").read_text().splitlines()
+    lines = real_file("text", "image_coco_train.txt").read_text().splitlines()
     file = folder / "captions.txt"
     text = "\n".join(" ".join(split(line)) for line in lines) + "\n"
     if not file.exists() or file.read_text() != text:
@@ -151,7 +152,7 @@ def main():
     options.work.mkdir(parents=True, exist_ok=True)
     captions = tokenised(options.work)
     result = json.loads(options.out.read_text()) if options.out.exists() else {"rows": {}}
-    result |= {"published": PUBLISHED, "real": real_row(captions), "machine": machine()}
+    result |= {"published": PUBLISHED, "real": real_row(captions), "machine": surroundings()}
     for name in options.only.split(","):
         if name in result["rows"]:
             continue

@@ -13,10 +13,10 @@ import json
 from pathlib import Path
 
 import torch
+from gan.provenance import surroundings
 from gan_text.bleu import Corpus, distinct, self_bleu
 from gan_text.lstm import LSTMGenerator
 from gan_text.oracle import load_oracle, nll_oracle, oracle_samples
-from machine import machine
 from safetensors.torch import load_file
 
 COUNT, LENGTH = 2000, 20
@@ -89,7 +89,7 @@ def main():
             "distinct_2": round(distinct(real, (2,))[2], 3),
             "self_bleu_2": round(float(self_bleu(real, (2,))[2].mean()), 3),
         },
-        "machine": machine(),
+        "machine": surroundings(),
     }
     if options.out:
         options.out.write_text(json.dumps(result, indent=1) + "\n")

@@ -18,9 +18,9 @@ from pathlib import Path
 import numpy as np
 import torch
 from curve import generator_of
+from gan.provenance import surroundings
 from gan_text.oracle import load_oracle, nll_oracle, oracle_samples
 from gan_text.seqgan import Discriminator
-from machine import machine
 from torch.nn.functional import softplus
 
 FILTERS = [(1, 32), (2, 64), (3, 64)]
@@ -80,7 +80,7 @@ def main():
         )
         print(rows[-1], flush=True)
     if options.out:
-        options.out.write_text(json.dumps({"discriminators": rows, "machine": machine()}, indent=1) + "\n")
+        options.out.write_text(json.dumps({"discriminators": rows, "machine": surroundings()}, indent=1) + "\n")
 
 
 if __name__ == "__main__":

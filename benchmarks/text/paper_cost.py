@@ -20,10 +20,10 @@ import torch
 from gan.draws import StepDraws
 from gan.game import Batch
 from gan.losses import NonSaturating
+from gan.provenance import surroundings
 from gan_text.fields import token_fields
 from gan_text.oracle import load_oracle, oracle_samples
 from gan_text.seqgan import SeqGAN
-from machine import machine
 
 UPDATES = {"mle": 18_750, "discriminator": 46_875, "round": 4_688}
 SETS = {"discriminator": 50, "round": 5}
@@ -86,7 +86,7 @@ def main():
     result = {
         "cpu_seconds": {name: round(value, 4) for name, value in seconds.items()},
         "cpu_hours": hours | {"all": round(sum(phase_seconds.values()) / 3600, 1)},
-        "machine": machine(),
+        "machine": surroundings(),
     }
     print(json.dumps(result, indent=1))
     if options.out:

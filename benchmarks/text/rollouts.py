@@ -19,9 +19,9 @@ import torch
 from gan.draws import StepDraws
 from gan.game import Batch
 from gan.losses import NonSaturating
+from gan.provenance import surroundings
 from gan_text.fields import token_fields
 from gan_text.seqgan import SeqGAN
-from machine import machine
 
 WORDS, LENGTH, ROLLOUTS, BATCH = 5000, 20, 16, 64
 
@@ -135,7 +135,7 @@ def main():
         "cpu_seconds": {name: [round(r[name], 2) for r in rounds] for name in rounds[0]},
         "speed_up": {name: [round(r["naive"] / r[name], 1) for r in rounds] for name in rounds[0] if name != "naive"},
         "naive_prefixes_timed": timed or "all",
-        "machine": machine(),
+        "machine": surroundings(),
     }
     print(json.dumps(result, indent=1))
     if options.out:

@@ -18,8 +18,9 @@ from pathlib import Path
 
 import gan
 import torch
+from gan.provenance import surroundings
 from gan.report import Reporter
-from machine import machine, shared_text
+from gan.testing import real_file
 
 RECIPE = {
     "plugin": "text",
@@ -45,7 +46,7 @@ def main():
     parser.add_argument("--work", type=Path, default=Path(tempfile.mkdtemp()))
     options = parser.parse_args()
     torch.set_num_threads(1)
-    text = (shared_text() / "tinyshakespeare_train.txt").read_text()
+    text = real_file("text", "tinyshakespeare_train.txt").read_text()
     cut = len(text) * 9 // 10
     (options.work / "train.txt").write_text(text[:cut])
     started = time.process_time()
@@ -76,7 +77,7 @@ def main():
         "training_cpu_seconds": round(cpu, 1),
         "parameters": sum(p.numel() for p in model.architecture.parameters()),
         "samples": samples,
-        "machine": machine(),
+        "machine": surroundings(),
     }
     print(json.dumps(result, indent=1))
     if options.out:

@@ -11,9 +11,7 @@ from __future__ import annotations
 
 import argparse
 import json
-import platform
 import statistics
-import sys
 import time
 from pathlib import Path
 
@@ -24,14 +22,12 @@ from gan.data import Order
 from gan.device import choose
 from gan.game import Optimizer, Phase, Player, Turn
 from gan.losses import NonSaturating
+from gan.provenance import surroundings
 from gan.recipe import Training
 from gan.trainer import Trainer
 from gan_image.dcgan import DCGAN, DCGANConfig
 from torch import nn
 from torch.nn.functional import softplus
-
-sys.path.insert(0, str(Path(__file__).parents[1]))
-from processor import cpu_name
 
 HERE = Path(__file__).parent
 BATCH = 64
@@ -145,9 +141,7 @@ def main() -> None:
         "trainer_own_ms_per_step": 1000 * statistics.median(timed(empty, 50) for _ in range(7)),
         "rounds": arguments.rounds,
         "steps_per_round": arguments.steps,
-        "cpu": cpu_name(),
-        "threads": 1,
-        "versions": {"python": platform.python_version(), "torch": torch.__version__},
+        "machine": surroundings(),
     }
     arguments.out.write_text(json.dumps(result, indent=1) + "\n")
     print(json.dumps(result, indent=1))

@@ -187,6 +187,14 @@ def machine() -> dict[str, Any]:
     }
 
 
+def surroundings(*libraries: str) -> dict[str, Any]:
+    """What a measurement was made on: machine, threads, versions of the usual libraries and of those named."""
+    import torch
+
+    more = {name: metadata.version(name) for name in libraries}
+    return {**machine(), "threads": torch.get_num_threads(), "versions": versions(more)}
+
+
 def determinism() -> dict[str, Any]:
     """The switches that decide whether the same seed gives the same bits."""
     import torch

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from gan.testing.checking import check_plugin
 
-__all__ = ["check_plugin", "install", "shared_data"]
+__all__ = ["check_plugin", "install", "real_file", "shared_data"]
 
 
 def __getattr__(name: str) -> Any:
@@ -44,6 +44,14 @@ def shared_data(*parts: str) -> Path | None:
         if path.exists():
             return path
     return None
+
+
+def real_file(*parts: str) -> Path:
+    """`shared_data` for a script that cannot do without: ends it with a line that says what is missing."""
+    found = shared_data(*parts)
+    if found is None:
+        raise SystemExit(f"{'/'.join(parts)} is not on this machine (../shared/data)")
+    return found
 
 
 def install(
