@@ -56,6 +56,23 @@ def test_used_and_dropped_files_are_told_with_reasons(gan, folder):
     assert "1 files with other endings" in output
 
 
+def test_what_the_files_hold_is_counted(gan, folder, monkeypatch):
+    """Lines on the right and on the left of zero; files that are dropped are not counted."""
+
+    def sides(self, file):
+        lines = file.data().decode().split()
+        return {side: n for side in ("1", "5") if (n := sum(line.startswith(side) for line in lines))}
+
+    monkeypatch.setattr(Points, "inventory", sides)
+    (folder / "c.csv").write_text("5,1\n5,2\n")
+    found = check_source(folder, Points, Points.Config())
+    assert list(found.inventory.items()) == [("5", (2, 3)), ("1", (1, 1))]
+    output, _ = gan("check", folder)
+    assert "holds    5: 3 in 2 files" in output
+    listed, _ = gan("check", folder, "--json")
+    assert json.loads(listed)["inventory"] == {"5": [2, 3], "1": [1, 1]}
+
+
 @pytest.mark.rule("I9")
 def test_the_check_says_what_a_training_then_uses(gan, folder, tmp_path):
     output, error = gan("check", folder, "--json")

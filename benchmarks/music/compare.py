@@ -25,6 +25,8 @@ from gan_music.features import PhraseFeatures
 from gan_music.metrics import chroma, tonal_distance
 
 COUNT = 1000
+FRAMES_A_SECOND = 400
+"""Phrases that FrameGAN is shown in a CPU second on the machine of the recorded result."""
 SHOWN = (
     "empty-bars",
     "pitches",
@@ -46,6 +48,8 @@ ROWS: dict[str, tuple[str, dict[str, Any]]] = {
     "temporal hybrid": ("temporal", {}),
     "transformer": ("transformer", {}),
     "accompaniment": ("accompaniment", {}),
+    "framegan": ("frames", {}),
+    "framegan accompaniment": ("frames", {"given": [0]}),
 }
 
 
@@ -58,6 +62,8 @@ def values_of(row: str, seconds: float) -> dict[str, Any]:
     values["training"] = {**values["training"], "tick": 256, "preview_ticks": 0, "checkpoint_ticks": 1000}
     if named == "binary":  # two thirds of the time for the first stage, at the rate measured for it
         values["phases"] = {"pretraining": {"samples": int(seconds * 100)}, "binary": {"samples": 1_000_000}}
+    elif named == "frames":  # its step size falls to the end, so its length is what was measured for such a time
+        values["training"].update(samples=int(seconds * FRAMES_A_SECOND), checkpoint_ticks=100)
     else:
         values["training"]["samples"] = 1_000_000
     return values
@@ -101,7 +107,7 @@ def main(seconds: float = 60.0, *names: str) -> None:
     for row in names or ROWS:
         with tempfile.TemporaryDirectory() as folder:
             model, budget = train(values_of(row, seconds), Path(folder, "run"), seconds)
-            given = held.take(np.resize(np.arange(len(held)), COUNT)) if row == "accompaniment" else None
+            given = held.take(np.resize(np.arange(len(held)), COUNT)) if "accompaniment" in row else None
             rolls = model.generate(COUNT, 1, given=given)["roll"]
         found: dict[str, Any] = {
             "table": table(rolls, music),

@@ -207,6 +207,12 @@ class Modality(ABC):
         """
         return {}
 
+    def inventory(self, file: SourceFile) -> dict[str, int]:
+        """What a file holds, in words -> how often (instruments -> their notes), for the report of ``gan data check``;
+        nothing where that tells no more than the samples. Raises as `read` does.
+        """
+        return {}
+
     @property
     @abstractmethod
     def fields(self) -> dict[str, Field]:

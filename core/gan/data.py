@@ -409,6 +409,8 @@ class Check:
     """Name -> reason."""
     other: int
     """Files with other endings."""
+    inventory: dict[str, tuple[int, int]] = field(default_factory=dict)
+    """What `Modality.inventory` found -> (files that hold it, how often in all), what most files hold first."""
 
     @property
     def samples(self) -> int:
@@ -424,16 +426,21 @@ def check_source(source: Path, modality_class: type[Modality], config: Any, prog
         return check
     modality = modality_class(config, modality_class(config).survey(listing.files))
     fields = modality.fields
+    held: dict[str, tuple[int, int]] = {}
     for done, (file, samples, reason) in enumerate(_read_all(modality, listing.files), 1):
         if reason is not None:
             check.skipped[file.name] = reason
         else:
+            for name, count in modality.inventory(file).items():
+                files, total = held.get(name, (0, 0))
+                held[name] = (files + 1, total + count)
             for sample in samples:
                 for name, spec in fields.items():
                     _row(sample, name, spec, file)
             check.used[file.name] = len(samples)
         if progress:
             progress(done, len(listing.files))
+    check.inventory.update(sorted(held.items(), key=lambda item: (-item[1][0], -item[1][1], item[0])))
     return check
 
 

@@ -85,6 +85,8 @@ def _show(found: Check, modality: str) -> None:
     click.echo(f"as {modality} data:")
     if found.used:
         click.echo(f"  used     {len(found.used):,} files with {found.samples:,} samples")
+    for held, (files, count) in list(found.inventory.items())[:SHOWN]:
+        click.echo(f"  holds    {_printable(held)}: {count:,} in {files:,} files")
     click.echo(f"  dropped  {len(found.skipped):,} files")
     for name in list(found.skipped)[:SHOWN]:
         click.echo(f"    {_printable(name)}: {_printable(found.skipped[name])}")

@@ -7,7 +7,6 @@ generator's, section 4.3). The layers are another design, made for two cores ins
     convolutions over bars, beats and steps, whose channels are (track, pitch) at the ends: products of matrices
     the frame at a step is a sum of outputs at every time scale (Karras et al. 2020, section 4.1: skip generator), so
       that a held note is one number of a coarse scale and not a row of fine ones that agree
-    a low-pass filter behind that sum, against notes of a single step
     a gate a track and bar is multiplied with the probability of its notes, so that a bar is as easily empty as full
     the critic sees, beside its convolutions, how loud each track's loudest note of each bar is
 
@@ -31,7 +30,7 @@ from torch import Tensor, nn
 from torch.nn.functional import leaky_relu, pad, relu
 
 from gan_music.musegan import MuseGANOptions, in_phrases
-from gan_music.neurons import binarise
+from gan_music.neurons import HOW, binarise
 
 
 class FrameGANConfig(Section):
@@ -47,18 +46,13 @@ class FrameGANConfig(Section):
     )
     given: list[int] = Field([], description="Tracks that are given and accompanied (0 is the first); none: all new.")
     gate: bool = Field(True, description="Whether a gate a track and bar decides if it is played.")
-    smooth: bool = Field(
-        True, description="Whether the sum of all scales passes a low-pass filter over three steps, against fragments."
-    )
     neuron: Literal["none", "deterministic", "stochastic"] = Field(
         "none",
         description="Whether the critic sees probabilities or, by binary neurons, notes: above one half, or drawn.",
     )
     initial_density: float = Field(0.02, gt=0, lt=0.5, description="Share of the roll that sounds before training.")
     critic_repeats: int = Field(1, ge=1, description="Updates of the critic for one of the generator.")
-    binarisation: Literal["threshold", "bernoulli"] = Field(
-        "threshold", description="A note sounds where its probability exceeds one half, or is drawn with it."
-    )
+    binarisation: Literal["threshold", "bernoulli", "hysteresis"] = Field("hysteresis", description=HOW)
 
 
 class Scales:
@@ -150,7 +144,7 @@ class Generator(nn.Module):
 
     def __init__(self, scales: Scales, config: FrameGANConfig, composed: int, given: int) -> None:
         super().__init__()
-        self.scales, self.composed, self.smooth = scales, composed, config.smooth
+        self.scales, self.composed = scales, composed
         width, frame = config.width, composed * scales.pitches
         self.ear = Listener(scales, given * scales.pitches, width) if given else None
         bar, beat, part = (width, width, width // 2) if given else (0, 0, 0)
@@ -180,22 +174,9 @@ class Generator(nn.Module):
             frame = output(cells)
             logits = frame if logits is None else _finer(logits, layer.times) + frame
         assert logits is not None
-        if self.smooth:
-            logits = smoothed(logits)
         notes = torch.sigmoid(logits).view(count, scales.bars, scales.steps, self.composed, scales.pitches)
         notes = notes.permute(0, 3, 1, 2, 4)
         return notes if played is None else notes * played
-
-
-def smoothed(logits: Tensor) -> Tensor:
-    """``(N, time, channel)``: a quarter of both neighbours in time and half of itself; at the ends itself again.
-
-    A filter like those between the layers of StyleGAN3 (Karras et al. 2021): what changes from each step to the next
-    vanishes, so that a note is not broken into single steps.
-    """
-    before = torch.cat([logits[:, :1], logits[:, :-1]], 1)
-    after = torch.cat([logits[:, 1:], logits[:, -1:]], 1)
-    return (before + after) / 4 + logits / 2
 
 
 def _coarse(features: Tensor, length: int) -> Tensor:

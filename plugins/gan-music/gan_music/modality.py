@@ -172,6 +172,19 @@ class Music(contracts.Modality):
         for piece in read_score(file):
             yield from self.phrases(piece)
 
+    def inventory(self, file: SourceFile) -> dict[str, int]:
+        """Instruments by their General MIDI names, and the track that they go to -> their notes."""
+        import pretty_midi
+
+        found: dict[str, int] = {}
+        for piece in read_score(file):
+            for part, track in zip(piece.parts, assign(piece.parts, self.tracks)):
+                name = "drums" if part.drums else pretty_midi.program_to_instrument_name(part.program).lower()
+                goes = "left out" if track is None else f"track {self.tracks[track].name}"
+                key = f"notes of {name} ({goes})" if part.drums else f"notes of {name}, program {part.program} ({goes})"
+                found[key] = found.get(key, 0) + len(part.notes)
+        return {key: count for key, count in found.items() if count}
+
     def phrases(self, score: Score) -> Iterator[Sample]:
         """The phrases of a piece. Raises `BadData` when there are none."""
         config = self.config

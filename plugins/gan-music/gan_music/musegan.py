@@ -32,7 +32,7 @@ from pydantic import BaseModel, Field
 from torch import Tensor, nn
 from torch.nn.functional import leaky_relu, relu
 
-from gan_music.neurons import binarise
+from gan_music.neurons import HOW, binarise
 
 
 class MuseGANConfig(Section):
@@ -57,9 +57,7 @@ class MuseGANConfig(Section):
     )
     initial_density: float = Field(0.02, gt=0, lt=0.5, description="Share of the roll that sounds before training.")
     critic_repeats: int = Field(5, ge=1, description="Updates of the critic for one of the generator.")
-    binarisation: Literal["threshold", "bernoulli"] = Field(
-        "threshold", description="A note sounds where its probability exceeds one half, or is drawn with it."
-    )
+    binarisation: Literal["threshold", "bernoulli", "hysteresis"] = Field("threshold", description=HOW)
 
 
 class MuseGANOptions(BaseModel):
@@ -67,8 +65,8 @@ class MuseGANOptions(BaseModel):
 
     model_config = {"extra": "forbid"}
 
-    binarisation: Literal["threshold", "bernoulli"] | None = Field(
-        None, description="threshold or bernoulli; none: the recipe's."
+    binarisation: Literal["threshold", "bernoulli", "hysteresis"] | None = Field(
+        None, description="threshold, bernoulli or hysteresis; none: the recipe's."
     )
     density: float | None = Field(
         None,

@@ -5,13 +5,19 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+HOW = (
+    "threshold: a note sounds where its probability exceeds one half. bernoulli: it is drawn with it. hysteresis: a "
+    "note lasts as long as its probability exceeds 0.2, and is played if it exceeds 0.8 meanwhile."
+)
+HIGH, LOW = 0.8, 0.2
+
 
 def binarise(logits: Tensor, how: str, density: float | None, latents: Tensor) -> Tensor:
     """``(N, …)`` values before the tanh -> bool of the same shape.
 
     ``threshold``: true above 0. ``bernoulli``: true with probability (tanh + 1) / 2, from numbers that the row's
-    latent seeds,
-    so that a latent always gives the same phrase. `density`: the likeliest share of each row's cells instead.
+    latent seeds, so that a latent always gives the same phrase. ``hysteresis``: see `held`. `density`: the likeliest
+    share of each row's cells instead.
     """
     if density is not None:
         flat = logits.flatten(1)
@@ -21,9 +27,25 @@ def binarise(logits: Tensor, how: str, density: float | None, latents: Tensor) -
     if how == "threshold":
         return logits > 0
     probability = torch.sigmoid(2 * logits)
+    if how == "hysteresis":
+        return held(probability > HIGH, probability > LOW)
     return torch.stack(
         [torch.rand(p.shape, generator=seeded(z)).to(p.device) < p for p, z in zip(probability, latents)]
     )
+
+
+def held(surely: Tensor, perhaps: Tensor) -> Tensor:
+    """``(N, track, bar, step, pitch)`` bool: the notes of `perhaps`, over bar lines, that are `surely` there at some
+    step. Two thresholds keep a note whole whose probability wavers, and leave out what is nowhere probable (the
+    hysteresis of Canny 1986, along time)."""
+    sure, perhaps_line = surely.flatten(2, 3), perhaps.flatten(2, 3)
+    found = sure & perhaps_line
+    steps = range(1, found.shape[2])
+    for step in steps:
+        found[:, :, step] |= perhaps_line[:, :, step] & found[:, :, step - 1]
+    for step in reversed(steps):
+        found[:, :, step - 1] |= perhaps_line[:, :, step - 1] & found[:, :, step]
+    return found.view_as(surely)
 
 
 def seeded(latent: Tensor) -> torch.Generator:

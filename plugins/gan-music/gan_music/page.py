@@ -1,9 +1,8 @@
 """A page to listen to: ``python -m gan_music.page runs/music-musegan-0001/samples`` writes ``index.html`` into the
 folder.
 
-Every MIDI file of the folder gets a piano roll, a player (OGG beside the page) and a line of statistics. The page
-needs no
-network and no other file than those beside it.
+Every MIDI file of the folder gets a piano roll that moves in the recipe's tempo, a player (OGG beside the page) and a
+line of statistics. The page needs no network and no other file than those beside it.
 """
 
 from __future__ import annotations
@@ -21,7 +20,8 @@ from gan.source import list_source
 
 from gan_music.audio import render
 from gan_music.metrics import statistics
-from gan_music.modality import Music, MusicConfig
+from gan_music.modality import Music, MusicConfig, quarters
+from gan_music.picture import animate
 
 STYLE = (
     "body{font:16px/1.5 sans-serif;max-width:70em;margin:2em auto;padding:0 1em}"
@@ -49,7 +49,9 @@ def write_page(folder: Path, config: MusicConfig | None = None) -> Path:
             parts.append(_figure(file.name, sound.name, "", error.reason))
             continue
         picture = io.BytesIO()
-        music.preview({"roll": roll[None]}).save(picture, "PNG")
+        frames = animate(roll, music.tracks, round(roll.shape[1] * quarters(music.meter)))
+        beat = round(60_000 / music.config.tempo)  # milliseconds
+        frames[0].save(picture, "GIF", save_all=True, append_images=frames[1:], duration=beat, loop=0)
         parts.append(_figure(file.name, sound.name, base64.b64encode(picture.getvalue()).decode(), _facts(roll, music)))
     page = folder / "index.html"
     title = html.escape(folder.resolve().parent.name)
@@ -62,7 +64,7 @@ def write_page(folder: Path, config: MusicConfig | None = None) -> Path:
 
 
 def _figure(name: str, sound: str, picture: str, text: str) -> str:
-    image = f'<img alt="piano roll" src="data:image/png;base64,{picture}">' if picture else ""
+    image = f'<img alt="piano roll" src="data:image/gif;base64,{picture}">' if picture else ""
     shown = html.escape(name)
     return (
         f'<figure>{image}<audio controls preload=none src="{html.escape(sound)}"></audio>'

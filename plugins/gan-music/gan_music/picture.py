@@ -45,6 +45,24 @@ def draw(batch: np.ndarray[Any, Any], tracks: Sequence[Track], columns: int = 2)
     return sheet
 
 
+def animate(roll: np.ndarray[Any, Any], tracks: Sequence[Track], beats: int) -> list[Image.Image]:
+    """``roll (track, bar, step, pitch)`` -> a picture for each of `beats` beats of the phrase, in which what has not
+    sounded yet is pale and a line stands where it sounds."""
+    whole = draw(roll[None], tracks, 1)
+    top, left, right = 30, 12, whole.width - 12
+    pale = Image.blend(whole, Image.new("RGB", whole.size, "white"), 0.75)
+    frames = []
+    for beat in range(beats):
+        here = left + (right - left) * beat // beats
+        until = left + (right - left) * (beat + 1) // beats
+        frame = pale.copy()
+        frame.paste(whole.crop((0, 0, whole.width, top)), (0, 0))
+        frame.paste(whole.crop((left, top, until, whole.height)), (left, top))
+        ImageDraw.Draw(frame).line((here, top, here, whole.height - 12), fill="black")
+        frames.append(frame)
+    return frames
+
+
 def _range(batch: np.ndarray[Any, Any], tracks: Sequence[Track]) -> tuple[int, int]:
     """The rows to show: from the lowest to after the highest that a pitched track uses."""
     pitched = [index for index, track in enumerate(tracks) if not track.drums]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import io
 import logging
 import shutil
 
@@ -10,6 +12,7 @@ import pytest
 from gan_music import audio
 from gan_music.features import PhraseFeatures
 from gan_music.modality import Music, MusicConfig, MusicOptions
+from PIL import Image
 
 
 def phrase() -> np.ndarray:
@@ -111,8 +114,16 @@ def test_a_page_with_players(tmp_path):
         music.write({"roll": roll}, folder / f"sample-{n}")
     text = page.write_page(folder).read_text()
     assert text.count("<audio") == 2
-    assert text.count("data:image/png") == 2
+    assert text.count("data:image/gif") == 2
     assert "4.0 notes a bar" in text
+    moving = Image.open(io.BytesIO(base64.b64decode(text.split("base64,")[1].split('"')[0])))
+    assert moving.n_frames == 16  # beats
+    assert moving.info["duration"] == 600  # at 100 beats a minute
+    dark = []
+    for frame in (0, 15):
+        moving.seek(frame)
+        dark.append((np.asarray(moving.convert("L"))[30:] < 180).sum())
+    assert dark[1] > 4 * dark[0] > 0  # what has sounded by the end, and in the first beat
     assert (folder / "sample-1.ogg").stat().st_size > 1000
     assert page.main([str(tmp_path / "nothing")]) == 3
     assert page.main([]) == 2

@@ -10,7 +10,7 @@ from gan.errors import UsageError
 from gan.game import Batch
 from gan.losses import NonSaturating
 from gan.penalties import R1
-from gan_music.framegan import FrameGAN, FrameGANConfig, Over, frames_of, smoothed
+from gan_music.framegan import FrameGAN, FrameGANConfig, Over, frames_of
 from torch.nn.functional import conv1d
 
 CPU = torch.device("cpu")
@@ -81,23 +81,13 @@ def test_a_closed_gate_empties_its_track():
 
 
 def test_what_the_coarsest_scale_says_holds_for_the_bar():
-    net = model(smooth=False).eval()
+    net = model().eval()
     with torch.no_grad():
         for output in net.generator.outputs[1:]:
             output.weight.zero_(), output.bias.zero_() if output.bias is not None else None
         notes = net.compose(net.latents(4, draws(4)), torch.zeros(0))
     assert torch.equal(notes, notes[:, :, :, :1].expand_as(notes))  # every step is the first one
     assert not torch.equal(notes[:, :, 0], notes[:, :, 1])
-
-
-def test_the_filter_stops_what_alternates_and_keeps_what_stays():
-    alternating = torch.tensor([1.0, -1.0]).repeat(6)[None, :, None]
-    assert smoothed(alternating)[:, 1:-1].abs().max() == 0
-    held = torch.full((1, 5, 2), 3.0)
-    assert torch.equal(smoothed(held), held)
-    impulse = torch.zeros(1, 5, 1)
-    impulse[0, 2] = 4
-    assert smoothed(impulse)[0, :, 0].tolist() == [0, 1, 2, 1, 0]
 
 
 @pytest.mark.parametrize("gate", [True, False])

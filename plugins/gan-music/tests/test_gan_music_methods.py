@@ -14,7 +14,7 @@ from gan.penalties import GradientPenalty
 from gan_music.accompaniment import Accompaniment, AccompanimentConfig
 from gan_music.bmusegan import BMuseGAN, BMuseGANConfig
 from gan_music.musictransformer import Events, MusicTransformer, TransformerConfig, TransformerOptions, choose
-from gan_music.neurons import binary
+from gan_music.neurons import binarise, binary
 from gan_music.temporal import BarGenerator, PhraseGenerator, TemporalConfig, TemporalMuseGAN, halvings
 from torch import nn
 
@@ -153,6 +153,20 @@ def test_the_phrase_critic_keeps_bars_apart():
 
 
 # binary neurons
+
+
+def test_hysteresis_keeps_a_note_whole_and_drops_what_is_nowhere_sure():
+    """By hand, one track, two bars of four steps, two pitches: a wavering note over the bar line stays one note from
+    0.3 to 0.3, a second one that never exceeds 0.8 is left out, and silence parts notes."""
+    probability = torch.tensor(
+        [
+            [0.1, 0.3, 0.7, 0.3, 0.9, 0.3, 0.1, 0.85],
+            [0.7, 0.7, 0.1, 0.3, 0.1, 0.9, 0.9, 0.15],
+        ]
+    )
+    logits = torch.logit(probability).T.reshape(1, 1, 2, 4, 2) / 2
+    found = binarise(logits, "hysteresis", None, torch.zeros(1, 1))
+    assert found.flatten(0, 3).T.int().tolist() == [[0, 1, 1, 1, 1, 1, 0, 1], [0, 0, 0, 0, 0, 1, 1, 0]]
 
 
 def test_binary_neurons():

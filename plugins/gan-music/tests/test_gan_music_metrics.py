@@ -136,3 +136,16 @@ def test_silence_is_measured_without_warnings(recwarn):
     assert values["empty-bars/bass"] == 1
     assert "scale-consistency" not in values
     assert not recwarn.list
+
+
+def test_pitch_classes_are_those_of_pretty_midi(tmp_path):
+    """pretty_midi weighs the pitch classes of a file by duration; so does the chroma of its roll."""
+    import pretty_midi
+
+    music = Music(MusicConfig(tracks="chorale", steps_per_beat=4, lowest=35, pitches=48))
+    phrase = np.random.default_rng(3).random(music.fields["roll"].shape) < 0.05
+    path = music.write({"roll": phrase}, tmp_path / "a")
+    theirs = pretty_midi.PrettyMIDI(str(path)).get_pitch_class_histogram(use_duration=True, normalize=True)
+    ours = metrics.chroma(phrase[None], 16, 35).sum(axis=(0, 1, 2))
+    np.testing.assert_allclose(ours / ours.sum(), theirs, atol=1e-9)
+    assert metrics.pitch_class_entropy(ours) == pytest.approx(-(theirs * np.log2(theirs)).sum())

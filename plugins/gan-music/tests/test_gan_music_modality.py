@@ -7,6 +7,7 @@ from pathlib import Path
 
 import mido
 import numpy as np
+import pretty_midi
 import pytest
 from gan.errors import BadData, UsageError
 from gan.source import list_source
@@ -75,6 +76,21 @@ def test_families_others_and_drums():
     piano = {(1, 0, step, 36) for step in range(12)}
     strings = {(4, 0, step, 38) for step in range(12, 24)}
     assert found == piano | strings | {(0, 0, 0, 12), (0, 0, 47, 14)}
+
+
+def test_inventory_counts_the_notes_of_instruments_and_says_where_they_go(tmp_path):
+    piece = pretty_midi.PrettyMIDI()
+    for program, drums, count in ((0, False, 3), (0, False, 2), (60, False, 4), (0, True, 5)):
+        instrument = pretty_midi.Instrument(program, drums)
+        instrument.notes += [pretty_midi.Note(90, 60, at / 2, at / 2 + 0.25) for at in range(count)]
+        piece.instruments.append(instrument)
+    piece.write(str(tmp_path / "a.mid"))
+    music = Music(MusicConfig(tracks={"keys": ["0-7"], "beat": ["drums"]}))
+    assert music.inventory(list_source(tmp_path, Music.suffixes).files[0]) == {
+        "notes of acoustic grand piano, program 0 (track keys)": 5,
+        "notes of french horn, program 60 (left out)": 4,
+        "notes of drums (track beat)": 5,
+    }
 
 
 def test_tracks_by_name_and_number():

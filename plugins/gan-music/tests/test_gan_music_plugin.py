@@ -45,3 +45,17 @@ def test_listing_imports_nothing_heavy():
     )
     found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert found.stdout.strip() == "[]"
+
+
+def test_published_values_are_named_as_the_statistics_are():
+    import numpy as np
+    from gan.resolve import recipe_values
+    from gan_music.metrics import MusicStatistics
+    from gan_music.modality import Music, MusicConfig
+
+    values = recipe_values(Plugins.installed(), "music", named="paper")
+    music = Music(MusicConfig(**values["modality"]))
+    rolls = np.random.default_rng(0).random((2, *music.fields["roll"].shape)) < 0.05
+    measured = {value.name for value in MusicStatistics().compute({"roll": rolls}, {"roll": rolls}, music)}
+    assert set(values["evaluation"]["published"]) <= measured
+    assert len(values["evaluation"]["published"]) == 5 + 4 + 4 + 1 + 6
