@@ -215,7 +215,7 @@ def test_the_end_of_a_baseline_stands_beside_the_result(warmed, tmp_path):
     values = {
         "plugin": "warmed", "architecture": "warmed", "data": {"source": "ring"}, "loss": {"name": "non-saturating"},
         "training": {
-            "samples": 512, "batch": 64, "tick": 256, "preview_ticks": 0, "checkpoint_ticks": 1, "keep_checkpoints": 99,
+            "samples": 512, "batch": 64, "tick": 256, "preview_ticks": 0, "checkpoint_ticks": 3, "keep_checkpoints": 99,
         },
         "evaluation": {"metrics": ["kid[raw]"], "samples": 64},
     }  # fmt: skip

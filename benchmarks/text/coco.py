@@ -25,6 +25,8 @@ from pathlib import Path
 import gan
 import torch
 from gan.api import resume_run
+from gan.judge import Question, judge
+from gan.plugins import Plugins
 from gan.provenance import surroundings
 from gan.report import Reporter
 from gan.testing import real_file
@@ -57,7 +59,7 @@ RECIPES = {
         },
         "optimizers": {"discriminator": {"lr": 0.005}},
         "phases": {
-            "mle": {"samples": 112_000},
+            "mle": {"samples": 96_000},
             "discriminator": {"samples": 25_600, "batch": 128},
             "adversarial": {"samples": 25_600},
         },
@@ -66,7 +68,7 @@ RECIPES = {
         "architecture": "relgan",
         "loss": {"name": "relativistic-pairing"},
         "model": {"head_width": 64, "representations": 16, "filters": 100},
-        "phases": {"mle": {"samples": 48_000}, "adversarial": {"samples": 12_800}},
+        "phases": {"mle": {"samples": 32_000}, "adversarial": {"samples": 9_600}},
     },
     "gpt": {
         "architecture": "gpt",
@@ -113,14 +115,19 @@ def trained(name, captions, folder):
 
 def measured(run, captions, temperature, checkpoint="newest"):
     """One row: BLEU against the held-out captions and against all, Self-BLEU, NLL-test."""
-    more = {"options": {"temperature": temperature}, "checkpoint": checkpoint, "real_count": 0, "count": COUNT}
+    question = Question(
+        str(run), metrics=["bleu", "self-bleu", "nll-test"], count=COUNT, real_count=0, checkpoint=checkpoint,
+        options={"temperature": temperature},
+    )  # fmt: skip
+    judgement = judge(question, Plugins.installed(), device="cpu")
     row = {"temperature": temperature}
-    for receipt in gan.evaluate(run, metrics=["bleu", "self-bleu", "nll-test"], **more):
+    for receipt in judgement.receipts:
         values = [round(value.value, 4) for value in receipt.values]
         row["bleu held-out" if receipt.metric == "bleu" else receipt.metric] = values
     (row["nll-test"],) = row["nll-test"]
-    (receipt,) = gan.evaluate(run, captions, metrics=["bleu"], **more)
-    row["bleu all"] = [round(value.value, 4) for value in receipt.values]
+    texts = [text.split() for text in judgement.modality.texts(judgement.generated)]
+    found = bleu(*corpora(texts, [line.split() for line in captions.read_text().splitlines()]))
+    row["bleu all"] = [round(float(values.mean()), 4) for values in found.values()]
     return row
 
 
@@ -134,12 +141,12 @@ def real_row(captions):
 
 
 def end_of_mle(run):
-    """The checkpoint at the end of the baseline's phase."""
-    for line in (run / "metrics.jsonl").read_text().splitlines():
-        record = json.loads(line)
-        if record.get("reference"):
-            return str(record["samples"])
-    raise SystemExit(f"{run} has no record of its baseline's end")
+    """A checkpoint with the baseline's generator: the first one after its phase, as the discriminator's phase, which is
+    longer than the checkpoints lie apart, leaves the generator as it is."""
+    records = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+    (end,) = [record["samples"] for record in records if record.get("reference")]
+    known = sorted(int(path.name.removeprefix("samples-")) for path in (run / "checkpoints").glob("samples-*"))
+    return str(next(samples for samples in known if samples >= end))
 
 
 def main():

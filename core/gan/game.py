@@ -131,7 +131,7 @@ class Phase:
     """Real samples in one update, over all processes; None: what ``training.batch`` of the recipe says."""
     reference: bool = False
     """Whether the phase ends with a baseline of the method (maximum likelihood before a text GAN's game): the recipe's
-    metrics are measured there, and stand in the table that the training ends with."""
+    metrics are measured there, and stand in the table that the training ends with; a checkpoint is saved."""
 
 
 def adversarial_turns(

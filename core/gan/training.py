@@ -330,7 +330,7 @@ class _Session:
             self.reporter.warn(warning)
         if training.preview_ticks and (number % training.preview_ticks == 0 or tick.final):
             self._preview()
-        if number % training.checkpoint_ticks == 0 or tick.final:
+        if number % training.checkpoint_ticks == 0 or tick.final or tick.reference:
             self._save()
 
     def _evaluate_on_the_way(self, tick: Tick, record: dict[str, Any]) -> None:
