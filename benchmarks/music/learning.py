@@ -1,5 +1,7 @@
-"""Does it learn? A GAN on POP909 for ten minutes of CPU time: statistics before, on the way, after, and of phrases
-held out.
+"""Does it learn? A GAN for ten minutes of CPU time: statistics before, on the way, after, and of phrases held out.
+
+``learning.py [SECONDS [RECIPE [FOLDER]]]``: ``pop909`` (the default) or ``freedoom``, the recipe files beside this one.
+A run in FOLDER stays there; started again, it goes on after its newest checkpoint.
 
 How far a statistic went: (after - before) / (data - before); 1 is the data's value, more than 1 too far. Phrases before
 and after are made in the same way, the recipe's own: what `gan generate` does when nothing else is said.
@@ -15,19 +17,22 @@ import numpy as np
 from common import HERE, Budget, Model, real, recipe_from, record, table, train, untrained
 
 COUNT = 1000
-JUDGED = ("scale-consistency", "empty-bars", "qualified-notes", "polyphony")
+JUDGED = ("scale-consistency", "empty-bars", "qualified-notes", "polyphony", "drum-pattern")
 
 
-def main(seconds: float = 600.0, folder: str | None = None) -> None:
-    values = recipe_from(HERE / "pop909.yaml")
+def main(seconds: float = 600.0, recipe: str = "pop909", folder: str | None = None) -> None:
+    values = recipe_from(HERE / f"{recipe}.yaml")
+    name = "learning" if recipe == "pop909" else f"learning-{recipe}"
     kept, held = real(values)
     fresh = untrained(values)
     music = fresh.modality
     data = table(held.take(np.arange(min(COUNT, len(held))))["roll"], music)
     before = table(fresh.generate(COUNT, 1)["roll"], music)
 
+    judged = [name for name in JUDGED if name in data]
+
     def way(found: dict[str, float]) -> dict[str, float]:
-        return {name: round((found[name] - before[name]) / (data[name] - before[name]), 3) for name in JUDGED}
+        return {name: round((found[name] - before[name]) / (data[name] - before[name]), 3) for name in judged}
 
     curve: list[dict[str, float]] = []
 
@@ -46,12 +51,12 @@ def main(seconds: float = 600.0, folder: str | None = None) -> None:
             }
             for how in ("threshold", "bernoulli")
         }
-        model.modality.preview(model.generate(8, 1)).save(HERE / "learning.png")
+        model.modality.preview(model.generate(8, 1)).save(HERE / f"{name}.png")
     shares = way(after)
     record(
-        "learning",
+        name,
         {
-            "what": f"{values['architecture']} on POP909, statistics of {COUNT} phrases made as the recipe makes them",
+            "what": f"{values['architecture']} on {recipe}, {COUNT} phrases made as the recipe makes them",
             "cpu_seconds": round(budget.used),
             "samples_shown": budget.samples,
             "training_phrases": len(kept),
@@ -64,7 +69,7 @@ def main(seconds: float = 600.0, folder: str | None = None) -> None:
             "generated": after,
             "data": data,
             "by_other_binarisations": {
-                how: {name: {key: found[key] for key in JUDGED} for name, found in pair.items()}
+                how: {name: {key: found[key] for key in judged} for name, found in pair.items()}
                 for how, pair in others.items()
             },
         },
@@ -73,4 +78,4 @@ def main(seconds: float = 600.0, folder: str | None = None) -> None:
 
 
 if __name__ == "__main__":
-    main(*map(float, sys.argv[1:2]), *sys.argv[2:3])
+    main(*map(float, sys.argv[1:2]), *sys.argv[2:4])

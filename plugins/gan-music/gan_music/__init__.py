@@ -160,6 +160,12 @@ def gan_recipes() -> Iterator[RecipeEntry]:
         architecture="framegan",
     )
     yield RecipeEntry(
+        name="accompany",
+        summary="Alto, tenor and bass to a given soprano by FrameGAN: in five CPU minutes they follow it",
+        target="gan_music:recipes/accompany.yaml",
+        architecture="framegan",
+    )
+    yield RecipeEntry(
         name="temporal",
         summary="Bar by bar, the hybrid model, on Bach's chorales",
         target="gan_music:recipes/temporal.yaml",
