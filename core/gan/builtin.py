@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from gan.contracts import ExtractorEntry, LossEntry, MetricEntry, PenaltyEntry
 from gan.hookspecs import hookimpl
 
+_INCEPTION = "inception-v3-2015"
 _GOODFELLOW = "Goodfellow et al., Generative Adversarial Nets, 2014, arXiv:1406.2661"
 _RELATIVISTIC = "Jolicoeur-Martineau, The Relativistic Discriminator, 2018, arXiv:1807.00734"
 _MESCHEDER = "Mescheder et al., Which Training Methods for GANs do actually Converge?, 2018, arXiv:1801.04406"
@@ -46,18 +47,16 @@ def gan_penalties() -> Iterator[PenaltyEntry]:
 @hookimpl
 def gan_metrics() -> Iterator[MetricEntry]:
     """The metrics of `gan.metrics`: all on features, so each is named with an extractor, ``fid[lenet5]``."""
-    inception = "inception-v3-2015"
-    for name, target, summary in (
-        ("fid", "FrechetDistance", "Fréchet distance between Gaussians fitted to features; lower is better"),
-        ("kid", "KernelDistance", "unbiased squared MMD with a cubic kernel, with its error; lower is better"),
-        ("precision-recall", "PrecisionRecall", "share of samples that look real; share of real data that is reached"),
-        ("density-coverage", "DensityCoverage", "as precision and recall, less moved by outliers"),
-        ("inception-score", "InceptionScore", "sure of each sample, unsure of the set; needs a classifier"),
-        ("memorisation", "Memorisation", "whether samples repeat single training samples"),
-        ("1-nna", "NearestNeighbourTest", "whether nearest neighbours tell generated from real; one half is best"),
-        ("diversity", "Diversity", "how much samples differ from each other"),
+    for name, target, own, summary in (
+        ("fid", "FrechetDistance", _INCEPTION, "Fréchet distance of Gaussians fitted to features; lower is better"),
+        ("kid", "KernelDistance", _INCEPTION, "unbiased squared MMD with a cubic kernel; lower is better"),
+        ("precision-recall", "PrecisionRecall", "", "share of samples that look real; of real data that is reached"),
+        ("density-coverage", "DensityCoverage", "", "as precision and recall, less moved by outliers"),
+        ("inception-score", "InceptionScore", _INCEPTION, "sure of each sample, unsure of the set; needs a classifier"),
+        ("memorisation", "Memorisation", "", "whether samples repeat single training samples"),
+        ("1-nna", "NearestNeighbourTest", "", "whether nearest neighbours tell generated from real; one half is best"),
+        ("diversity", "Diversity", "", "how much samples differ from each other"),
     ):
-        own = inception if name in ("fid", "kid", "inception-score") else ""
         yield MetricEntry(name=name, target=f"gan.metrics:{target}", summary=summary, on_features=True, defined_on=own)
     yield MetricEntry(
         name="ppl",
