@@ -6,6 +6,7 @@
     python benchmarks/image/translation.py cyclegan --shapes    # shapes in cold colours to warm ones, drawn by formula
     python benchmarks/image/translation.py cut --shapes
     python benchmarks/image/translation.py pix2pix --data pairs_blob2noto_64.zip   # what pairs would teach
+    python benchmarks/image/translation.py pix2pix --tenth 1    # unseen pairs on which no setting was chosen
 
 A tenth of the pairs, chosen by a hash of their names, is never trained on. L1 is the mean absolute difference of pixels
 in 0 … 1. Time is the process's CPU time of training on one thread. pix2pix is judged with dropout off; with dropout on,
@@ -87,16 +88,14 @@ def shapes(count: int) -> dict[str, tuple[Image.Image, Image.Image]]:
     return found
 
 
-def unseen(name: str) -> bool:
-    """Whether a tenth of all names holds this one."""
-    return hashlib.sha256(name.encode()).digest()[0] < 26
+def unseen(name: str, tenth: int) -> bool:
+    """Whether the tenth number `tenth`, 0 … 8, of all names holds this one."""
+    return hashlib.sha256(name.encode()).digest()[0] // 26 == tenth
 
 
 def write_training(kind: str, found: dict[str, tuple[Image.Image, Image.Image]], folder: Path) -> None:
-    """The training pairs side by side, or as two folders under names that tell nothing of the partner."""
+    """Pairs side by side, or as two folders under names that tell nothing of the partner."""
     for name, (left, right) in found.items():
-        if unseen(name):
-            continue
         if kind == "pix2pix":
             both = Image.new("RGB", (128, 64))
             both.paste(left, (0, 0))
@@ -138,6 +137,7 @@ def main() -> None:
     parser.add_argument("kind", choices=sorted(SETS))
     parser.add_argument("--data", choices=sorted(set(SETS.values())), help="another set of pairs")
     parser.add_argument("--shapes", action="store_true", help="data drawn by formula in place of emoji")
+    parser.add_argument("--tenth", type=int, default=0, choices=range(9), help="which tenth of the pairs is unseen")
     parser.add_argument("--set", action="append", default=[])
     parser.add_argument("--seconds", type=float, default=float("inf"), help="CPU time after which to stop")
     parser.add_argument("--out", type=Path, help="folder for the result and the pictures", default=HERE)
@@ -154,14 +154,16 @@ def main() -> None:
         data = arguments.data or SETS[kind]
         title = kind if data == SETS[kind] else f"{kind}-{data.split('_')[1]}"
         found = pairs(data)
-        held_out = [name for name in found if unseen(name)]
-        seen = array([found[name][1] for name in found if not unseen(name)])
+        if arguments.tenth:
+            title += f"-tenth-{arguments.tenth}"
+        held_out = [name for name in found if unseen(name, arguments.tenth)]
+        seen = array([found[name][1] for name in found if not unseen(name, arguments.tenth)])
     sources, targets = (array([found[name][side] for name in held_out]) for side in (0, 1))
     shown = np.linspace(0, len(sources) - 1, SHOWN).round().astype(int)  # over all names, not chosen by their look
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
         if not arguments.shapes:
-            write_training(kind, found, folder)
+            write_training(kind, {name: pair for name, pair in found.items() if name not in held_out}, folder)
         source = data if arguments.shapes else folder
         settings = [f"data.source={source}", "data.holdout=0", "training.device=cpu", *arguments.set]
         parts = look_up(named_recipe("image", named=f"{kind}-64", settings=settings, plugins=plugins), plugins)
