@@ -108,7 +108,7 @@ def _run(
         }
         searched = [str(path)] if path is not None else []
         environment = {**os.environ, "PYTHONPATH": os.pathsep.join([*searched, *filter(None, sys.path)])}
-        environment.setdefault("OMP_NUM_THREADS", "2")
+        environment.setdefault("OMP_NUM_THREADS", "1")  # networks as small as these only wait for more threads
         with open(Path(folder, "output"), "w+", encoding="utf-8", errors="replace") as output:
             process = subprocess.Popen(
                 [sys.executable, "-m", "gan.testing.checking", json.dumps(request)],
