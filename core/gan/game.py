@@ -6,7 +6,7 @@ one player, the pool in buffers), SeqGAN (three phases, the objective is REINFOR
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from gan.contracts import Critic, Loss, Penalty
 from gan.draws import Draws
+from gan.errors import GanError
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -132,6 +133,14 @@ class Phase:
     reference: bool = False
     """Whether the phase ends with a baseline of the method (maximum likelihood before a text GAN's game): the recipe's
     metrics are measured there, and stand in the table that the training ends with; a checkpoint is saved."""
+
+
+def phase_lengths(phases: Sequence[Phase], samples: int) -> list[int]:
+    """Length of every phase in real samples; `samples` is that of the phase that states none."""
+    open_phases = [phase.name for phase in phases if phase.samples is None]
+    if len(open_phases) > 1:
+        raise GanError(f"phases {', '.join(open_phases)} state no length; only one may leave it to training.samples")
+    return [samples if phase.samples is None else phase.samples for phase in phases]
 
 
 def adversarial_turns(

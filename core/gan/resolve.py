@@ -18,13 +18,12 @@ from gan.datasets import prepare_dataset
 from gan.device import Device
 from gan.errors import BadData, PluginError, UnknownName, UsageError, nearest
 from gan.files import cache_folder
-from gan.game import Optimizer, Phase, Player
+from gan.game import Optimizer, Phase, Player, phase_lengths
 from gan.model import build
 from gan.plugins import Owned, Plugins
 from gan.recipe import Recipe, validated
 from gan.report import Reporter
 from gan.source import list_source
-from gan.trainer import phase_lengths
 
 
 @dataclass

@@ -23,7 +23,7 @@ from gan.contracts import Samples
 from gan.device import Device, average_gradients, out_of_memory, seed_everything
 from gan.draws import StepDraws, derive
 from gan.errors import GanError, NumericError, UsageError
-from gan.game import Batch, Phase, Player, Turn
+from gan.game import Batch, Phase, Player, Turn, phase_lengths
 from gan.recipe import Training
 from gan.seat import Seat, Skips
 from gan.stats import Stats
@@ -482,14 +482,6 @@ class _Progress:
         """Take over a saved place."""
         for name in vars(self):
             setattr(self, name, state[name])
-
-
-def phase_lengths(phases: Sequence[Phase], samples: int) -> list[int]:
-    """Length of every phase in real samples; `samples` is that of the phase that states none."""
-    open_phases = [phase.name for phase in phases if phase.samples is None]
-    if len(open_phases) > 1:
-        raise GanError(f"phases {', '.join(open_phases)} state no length; only one may leave it to training.samples")
-    return [samples if phase.samples is None else phase.samples for phase in phases]
 
 
 def _turns_of(phases: Sequence[Phase], player: str) -> list[Turn]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -51,7 +52,7 @@ def ssim(first: Pictures, second: Pictures) -> Pictures:
     return value.mean(axis=(1, 2, 3))
 
 
-class AgainstPartner:
+class AgainstPartner(ABC):
     """The mean over all pictures of a comparison of the translation with its true partner.
 
     Subclasses give `name`, which side is `better`, and `between`.
@@ -61,9 +62,9 @@ class AgainstPartner:
     name: str
     better: Literal["lower", "higher"]
 
+    @abstractmethod
     def between(self, first: NDArray[np.uint8], second: NDArray[np.uint8]) -> Pictures:
         """``(N, C, H, W)`` uint8 twice -> ``(N,)``."""
-        raise NotImplementedError
 
     def compute(self, generated: Samples, real: Samples, modality: Modality) -> Sequence[MetricValue]:
         """One value; the details hold that of the untranslated picture. Wants pairs; the field that both sets
