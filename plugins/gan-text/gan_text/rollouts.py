@@ -6,7 +6,8 @@ says of the completions (Yu et al. 2017, equation 4). That is T·K generations a
 * the recurrent state of every prefix is computed once and serves its K rollouts;
 * the first token of the K rollouts of a prefix is drawn from one softmax;
 * tokens are drawn by `SoftmaxSampler`, a block of rows from its first to its last token while it lies in the cache;
-* the discriminator's convolutions over embeddings become sums of rows of tables (`TokenTables`).
+* the discriminator's convolutions over embeddings become sums of rows of tables (`TokenTables`);
+* windows that lie wholly in a prefix are read once for its K completions, and once for all longer prefixes.
 """
 
 from __future__ import annotations
@@ -37,29 +38,39 @@ class TokenTables:
         dtype: torch.dtype = torch.float32,
         pooling: Literal["max", "sum"] = "max",
     ) -> None:
-        self.words = len(embedding)
         self._pooling = pooling
         self._banks = []
         for weight, bias in banks:
             filters, _, width = weight.shape
-            table = torch.empty(width, self.words, filters, dtype=dtype, device=embedding.device)
-            for k in range(width):
-                table[k] = (embedding @ weight[:, :, k].T).to(dtype)
-            self._banks.append((width, table.view(width * self.words, filters), bias.detach()))
+            table = (embedding @ weight.permute(1, 2, 0).flatten(1)).to(dtype)  # (V, w n)
+            self._banks.append((width, table.view(-1, filters), bias.detach()))
 
-    def features(self, tokens: Tensor) -> Tensor:
-        """``(R, T)`` tokens -> ``(R, sum of n)``: each bank's response, ReLU, maximum or sum over time."""
-        found = []
-        for width, table, bias in self._banks:
-            windows = tokens.unfold(1, width, 1)  # (R, T - w + 1, w)
-            offsets = torch.arange(width, device=tokens.device) * self.words
-            sums = F.embedding_bag((windows + offsets).reshape(-1, width), table, mode="sum")
-            responses = sums.view(len(tokens), -1, sums.shape[1])
+    def features(self, tokens: Tensor, start: int = 0, known: Tensor | None = None) -> Tensor:
+        """``(R, T)`` tokens -> ``(R, sum of n)``: each bank's response, ReLU, maximum or sum over time.
+
+        Only windows that end at position `start`, counted from 0, or later are read; `known` holds the features of
+        the windows before.
+        """
+        sizes = [len(bias) for _, _, bias in self._banks]
+        found = tokens.new_zeros(len(tokens), sum(sizes), dtype=torch.float32) if known is None else known.clone()
+        for (width, table, bias), part in zip(self._banks, found.split(sizes, 1)):
+            late = tokens[:, max(0, start + 1 - width) :]
+            if late.shape[1] < width:
+                continue
+            rows = late.unfold(1, width, 1) * width + torch.arange(width, device=tokens.device)  # (R, windows, w)
+            responses = F.embedding_bag(rows.flatten(0, 1), table, mode="sum").view(*rows.shape[:2], -1)
             if self._pooling == "max":
-                found.append(F.relu(responses.amax(1).float() + bias))
+                torch.maximum(part, responses.amax(1) + bias, out=part)  # no feature is below 0: the ReLU
             else:
-                found.append(F.relu(responses.float() + bias).sum(1))
-        return torch.cat(found, 1)
+                part += F.relu(responses + bias).sum(1)
+        return found
+
+    def prefix_features(self, tokens: Tensor) -> list[Tensor]:
+        """``(N, T)`` tokens -> T - 1 of ``(N, sum of n)``: the features of the first token, of the first two …"""
+        found: list[Tensor] = []
+        for t in range(tokens.shape[1] - 1):
+            found.append(self.features(tokens[:, : t + 1], t, found[-1] if found else None))
+        return found
 
 
 @torch.no_grad()
@@ -79,16 +90,16 @@ def rollout_values(
     policy: LSTMGenerator,
     tokens: Tensor,
     uniforms: Tensor,
-    judge: Callable[[Tensor, Tensor], Tensor],
+    judge: Callable[[Tensor, Tensor, int], Tensor],
     *,
     rollouts: int,
     ends: bool = False,
-    block: int = 512,
+    block: int = 1024,
 ) -> Tensor:
     """The mean value of each prefix's completions, ``(N, T - 1)``: column t - 1 belongs to the prefix y_1…y_t.
 
-    `tokens` is ``(N, T)``; `uniforms` ``(N, K · T (T - 1) / 2)`` in [0, 1); ``judge(sequences (R, T), rows (R,))``
-    gives a value ``(R,)`` for each completed sequence, `rows` being the sequence of `tokens` that it completes.
+    `tokens` is ``(N, T)``; `uniforms` ``(N, K · T (T - 1) / 2)`` in [0, 1); ``judge(sequences (R, T), rows (R,), t)``
+    gives a value ``(R,)`` for each completed sequence, whose first t tokens are those of ``tokens[rows]``.
     With `ends`, only 0 follows a 0. Blocks of `block` completions are sampled and judged while they lie in the cache.
     """
     count, length = tokens.shape
@@ -116,6 +127,6 @@ def rollout_values(
                 if ends:
                     drawn = drawn * (completed[:, s - 1] != 0)
                 completed[:, s] = drawn
-            judged = judge(completed, rows.repeat_interleave(rollouts))
+            judged = judge(completed, rows.repeat_interleave(rollouts), t)
             values[rows, t - 1] = judged.view(-1, rollouts).mean(1)
     return values

@@ -14,6 +14,7 @@ from torch import Tensor
 
 BLOCK_BYTES = 2 << 20
 """Size of the logits of one block of rows."""
+LOG2_E = math.log2(math.e)
 SAFE_LOGIT = 60.0
 """Below this bound exp() and its sum stay finite in float32, so that no row maximum has to be taken away first."""
 
@@ -32,15 +33,16 @@ class SoftmaxSampler:
         self.groups = -(-words // self.group)
         padded = self.group * self.groups
         self._weight = weight.new_zeros(width, padded, dtype=torch.float32)
-        self._weight[:, :words] = weight.detach() / temperature
+        scale = LOG2_E / temperature  # 2^x is several times faster on a CPU than e^x
+        self._weight[:, :words] = weight.detach() * scale
         self._bias = weight.new_full((padded,), -math.inf, dtype=torch.float32)  # words that do not exist
-        self._bias[:words] = bias.detach() / temperature
+        self._bias[:words] = bias.detach() * scale
         self._rows = max(16, BLOCK_BYTES // (4 * padded))
         self._buffer = weight.new_empty(self._rows, padded, dtype=torch.float32)
         bound = math.inf
         if reach is not None:
             bound = float((reach * self._weight[:, :words].abs().sum(0) + self._bias[:words].abs()).max())
-        self._bounded = bound < SAFE_LOGIT
+        self._bounded = bound < SAFE_LOGIT * LOG2_E
 
     @torch.no_grad()
     def __call__(self, hidden: Tensor, uniforms: Tensor) -> Tensor:
@@ -57,7 +59,7 @@ class SoftmaxSampler:
         torch.addmm(self._bias, hidden, self._weight, out=mass)
         if not self._bounded:
             mass -= mass.amax(1, keepdim=True)
-        mass.exp_()
+        mass.exp2_()
         grouped = mass.view(rows, self.groups, self.group)
         coarse = grouped.sum(2).cumsum(1)  # (R, G)
         target = _below(uniforms * coarse[:, -1:], coarse[:, -1:])

@@ -303,10 +303,12 @@ class SeqGAN(nn.Module):
             return last[:, None].expand(-1, tokens.shape[1])
         dtype = torch.bfloat16 if self.config.rollout_precision == "bf16" else torch.float32
         tables = self.discriminator.tables(dtype)
+        prefixes = tables.prefix_features(tokens)
 
-        def judge(sequences: Tensor, rows: Tensor) -> Tensor:
+        def judge(sequences: Tensor, rows: Tensor, t: int) -> Tensor:
+            features = tables.features(sequences, t, prefixes[t - 1][rows])
             with torch.autocast(tokens.device.type, torch.bfloat16, enabled=dtype == torch.bfloat16):
-                scores = self.discriminator.head(tables.features(sequences))
+                scores = self.discriminator.head(features)
             return value(scores.float(), rows)
 
         inner = rollout_values(self.rollout, tokens, uniforms, judge, rollouts=self.config.rollouts, ends=self.ends)

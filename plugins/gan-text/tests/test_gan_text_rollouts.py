@@ -98,7 +98,7 @@ def test_completions_keep_their_prefix_and_their_sentence(seqgan):
     tokens = seqgan.generator.sample(torch.rand(5, LENGTH))
     seen = []
 
-    def judge(sequences, rows):
+    def judge(sequences, rows, t):
         seen.append((sequences.clone(), rows.clone()))
         return sequences[:, 0] * 100.0 + rows
 
@@ -119,7 +119,7 @@ def test_completions_are_drawn_from_the_policy(seqgan):
     tokens = seqgan.generator.sample(torch.rand(1, LENGTH))
     rollouts, last = 20_000, []
 
-    def judge(sequences, rows):
+    def judge(sequences, rows, t):
         last.append(sequences[:, -1])
         return torch.zeros(len(sequences))
 
@@ -167,6 +167,40 @@ def test_the_sampler_inverts_the_distribution_function():
     sampler = SoftmaxSampler(weight, bias)
     uniforms = torch.tensor([[0.0, 0.2, 0.2501, 0.7, 0.7501, 0.9, 1 - 2**-24]])
     assert sampler(torch.ones(1, 1), uniforms).tolist() == [[3, 3, 9, 9, 17, 17, 17]]
+
+
+@pytest.mark.parametrize("pooling", ["max", "sum"])
+def test_windows_of_a_prefix_are_read_once(seqgan, pooling):
+    """Features of each prefix, joined with those of later windows, are the whole sequence's: none twice, none left out.
+
+    The last window's response is the first that a prefix of T - 1 tokens lacks, so that every t counts.
+    """
+    seqgan.discriminator.pooling = pooling
+    tables = seqgan.discriminator.tables(torch.float32)
+    tokens = torch.randint(WORDS, (33, LENGTH))
+    whole, prefixes = tables.features(tokens), tables.prefix_features(tokens)
+    assert len(prefixes) == LENGTH - 1
+    for t, prefix in enumerate(prefixes, 1):
+        torch.testing.assert_close(prefix, tables.features(tokens[:, :t]), atol=1e-5, rtol=1e-5)
+        before = prefix.clone()
+        torch.testing.assert_close(tables.features(tokens, t, prefix), whole, atol=1e-5, rtol=1e-5)
+        assert torch.equal(prefix, before)
+
+
+@pytest.mark.parametrize("pooling", ["max", "sum"])
+def test_rewards_with_shared_windows_are_those_of_whole_completions(seqgan, pooling):
+    """The same random numbers, each completion judged alone by the discriminator's convolutions."""
+    seqgan.discriminator.pooling = pooling
+    tokens = seqgan.generator.sample(torch.rand(9, LENGTH))
+    draws = torch.rand(9, ROLLOUTS * LENGTH * (LENGTH - 1) // 2, generator=torch.Generator().manual_seed(5))
+
+    def judge(sequences, rows, t):
+        assert torch.equal(sequences[:, :t], tokens[rows, :t])
+        return torch.sigmoid(seqgan.discriminator(sequences))
+
+    wanted = rollout_values(seqgan.rollout, tokens, draws, judge, rollouts=ROLLOUTS, block=2 * ROLLOUTS)
+    assert wanted.std() > 0.01
+    torch.testing.assert_close(fast_rewards(seqgan, tokens, 5)[:, :-1], wanted, atol=1e-5, rtol=0)
 
 
 @pytest.mark.parametrize("pooling", ["max", "sum"])
@@ -231,7 +265,7 @@ def test_texts_that_end_stay_ended():
     assert ended.any()
     assert (tokens[ended] == 0).all()
 
-    def judge(sequences, rows):
+    def judge(sequences, rows, t):
         assert (sequences[(sequences == 0).cummax(1).values] == 0).all()
         return torch.zeros(len(sequences))
 
