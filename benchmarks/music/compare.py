@@ -98,7 +98,7 @@ def main(seconds: float = 60.0, *names: str) -> None:
     }
     old = HERE / "compare.json"
     if names and old.exists():
-        result = recipes.read_values(old)
+        result = {**recipes.read_values(old), "cpu_seconds_each": seconds}
     music = untrained(first).modality
     held_rolls = rows_of(held)
     result["data"] = {"table": table(held_rolls, music), "frechet": frechet(rows_of(kept), held_rolls, music)}
