@@ -193,8 +193,8 @@ class Modality(ABC):
     metrics: ClassVar[tuple[str, ...]] = ()
     """Names of the metrics that a training ends with, unless the recipe names others."""
     trade_offs: ClassVar[tuple[tuple[str, str], ...]] = (("precision", "recall"), ("density", "coverage"))
-    """Names of values that only mean something together, quality before variety: what a sweep draws against each
-    other. Values on features are named without their extractor."""
+    """Names of values that only mean something together, quality before variety: what sweeps and comparisons
+    draw against each other. Values on features are named without their extractor."""
 
     def __init__(self, config: BaseModel, facts: Mapping[str, Any] | None = None) -> None:
         self.config: Any = config
