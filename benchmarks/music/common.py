@@ -92,7 +92,7 @@ def real(values: Mapping[str, Any]) -> tuple[Pack, Pack]:
     """(training, held out) phrases of a recipe's data."""
     plugins = Plugins.installed()
     pack = open_data(look_up(values, plugins), plugins, Reporter())
-    return pack.split(values["data"].get("holdout", 0.0))
+    return pack.split(values["data"].get("holdout", 0.0), balance=values["data"].get("balance", False))
 
 
 def table(roll: np.ndarray, music: Any) -> dict[str, float]:

@@ -17,6 +17,7 @@ from pathlib import Path
 import numpy as np
 from common import HERE, Budget, Model, real, record, table, train, untrained
 from gan import recipe as recipes
+from gan.data import Pack
 from gan.testing import real_file
 
 COUNT = 1000
@@ -42,8 +43,9 @@ def main(seconds: float = 3600.0, folder: str | None = None) -> None:
 def compared(values: dict, run: Path, seconds: float) -> None:
     kept, held = real(values)
     fresh = untrained(values)
-    rows = held.take(np.arange(min(COUNT, len(held))))["roll"]
+    rows, trained_on = (rows_of(part) for part in (held, kept))
     truth, before = table(rows, fresh.modality), table(fresh.generate(COUNT, 1)["roll"], fresh.modality)
+    floor = table(trained_on, fresh.modality)
     print(json.dumps({"training": len(kept), "held out": len(held), "data": truth}), flush=True)
     curve: list[dict[str, float]] = []
 
@@ -64,6 +66,7 @@ def compared(values: dict, run: Path, seconds: float) -> None:
                 "training_phrases": len(kept),
                 "held_out_phrases": len(held),
                 "distance_from_data": distances(found, truth),
+                "distance_of_training_phrases_from_data": distances(floor, truth),
                 "distance_of_the_papers_hybrid_from_its_data": PAPERS,
                 "on_the_way": curve,
                 "data": truth,
@@ -75,6 +78,12 @@ def compared(values: dict, run: Path, seconds: float) -> None:
 
     model, budget = train(values, run, seconds, judge)
     save(model, budget)
+
+
+def rows_of(pack: Pack) -> np.ndarray:
+    """Phrases of a pack in a fixed order, so that every folder has its share."""
+    chosen = np.random.default_rng(0).permutation(len(pack))[:COUNT]
+    return pack.take(chosen)["roll"]
 
 
 def distances(found: dict[str, float], truth: dict[str, float]) -> dict[str, float]:
