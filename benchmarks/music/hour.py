@@ -15,12 +15,10 @@ import tempfile
 from pathlib import Path
 
 import numpy as np
-from common import HERE, Budget, Model, real, record, table, train, untrained
+from common import COUNT, HERE, Budget, Model, real, record, rows_of, table, train, untrained
 from gan import recipe as recipes
-from gan.data import Pack
 from gan.testing import real_file
 
-COUNT = 1000
 SOURCES = ("pop909.zip", "freedoom_multitrack.zip")
 PAPERS = {"empty-bars": 0.0926, "pitch-classes": 1.5875, "qualified-notes": 0.4115, "drum-pattern": 0.173,
           "tonal-distance": 0.2133}  # fmt: skip
@@ -78,12 +76,6 @@ def compared(values: dict, run: Path, seconds: float) -> None:
 
     model, budget = train(values, run, seconds, judge)
     save(model, budget)
-
-
-def rows_of(pack: Pack) -> np.ndarray:
-    """Phrases of a pack in a fixed order, so that every folder has its share."""
-    chosen = np.random.default_rng(0).permutation(len(pack))[:COUNT]
-    return pack.take(chosen)["roll"]
 
 
 def distances(found: dict[str, float], truth: dict[str, float]) -> dict[str, float]:
