@@ -93,10 +93,10 @@ class Clock(Reporter):
     def __init__(self, file):
         self.file = file
         self.before = float(file.read_text()) if file.exists() else 0.0
-        self.started = time.process_time()
+        self.began = time.process_time()
 
     def tick(self, tick):
-        self.file.write_text(str(self.before + time.process_time() - self.started))
+        self.file.write_text(str(self.before + time.process_time() - self.began))
         terms = {name: round(value, 3) for name, value in tick.terms.items()}
         print(tick.phase, tick.samples, terms, f"{tick.seconds:.0f} s", flush=True)
 
