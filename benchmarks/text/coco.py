@@ -20,16 +20,15 @@ from __future__ import annotations
 
 import argparse
 import json
-import time
 from pathlib import Path
 
 import gan
 import torch
+from clock import Clock
 from gan.api import resume_run
 from gan.judge import Question, judge
 from gan.plugins import Plugins
 from gan.provenance import surroundings
-from gan.report import Reporter
 from gan.testing import real_file
 from gan_text.bleu import bleu, corpora, self_bleu
 from nltk.tokenize import NLTKWordTokenizer
@@ -85,20 +84,6 @@ RECIPES = {
 
 
 BASELINES = {"seqgan": "mle", "relgan": "relgan-mle"}  # rows of the end of their first phase
-
-
-class Clock(Reporter):
-    """Prints ticks, and keeps the CPU seconds of a training, over all processes that worked on it, in a file."""
-
-    def __init__(self, file):
-        self.file = file
-        self.before = float(file.read_text()) if file.exists() else 0.0
-        self.began = time.process_time()
-
-    def tick(self, tick):
-        self.file.write_text(str(self.before + time.process_time() - self.began))
-        terms = {name: round(value, 3) for name, value in tick.terms.items()}
-        print(tick.phase, tick.samples, terms, f"{tick.seconds:.0f} s", flush=True)
 
 
 def tokenised(folder):

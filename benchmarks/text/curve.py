@@ -40,25 +40,19 @@ def measured(tokens, oracle):
     }
 
 
-def main():
-    parser = argparse.ArgumentParser()
-    parser.add_argument("run", type=Path)
-    parser.add_argument("weights", type=Path)
-    parser.add_argument("--last", type=int, default=0, help="only so many checkpoints; 0: all")
-    parser.add_argument("--out", type=Path)
-    options = parser.parse_args()
-    torch.set_num_threads(1)
-    oracle = load_oracle(options.weights)
+def curve(run, weights, last=0):
+    """Rows of the last so many checkpoints (0: all), their temperatures, the oracle's own row."""
+    oracle = load_oracle(weights)
     fresh = torch.from_numpy(oracle_samples(oracle, COUNT, LENGTH, 99))
     phases = {}
-    for line in (options.run / "metrics.jsonl").read_text().splitlines():
+    for line in (run / "metrics.jsonl").read_text().splitlines():
         record = json.loads(line)
         phases[record["samples"]] = record["phase"]
     lengths = torch.full((COUNT,), LENGTH)
     rows, ends = [], {}
-    for checkpoint in sorted((options.run / "checkpoints").glob("samples-*"))[-options.last :]:
+    for checkpoint in sorted((run / "checkpoints").glob("samples-*"))[-last:]:
         samples = int(checkpoint.name.removeprefix("samples-"))
-        model = gan.load(options.run, checkpoint=samples)
+        model = gan.load(run, checkpoint=samples)
         row = measured(texts_of(model, samples), oracle)
         with torch.no_grad():
             parts = zip(fresh.split(500), lengths.split(500))
@@ -69,7 +63,7 @@ def main():
             ends["mle"] = model
         ends["last"] = model
         print(rows[-1], flush=True)
-    result = {
+    return {
         "checkpoints": rows,
         "temperatures": {
             name: {str(t): measured(texts_of(model, 0, t), oracle) for t in TEMPERATURES}
@@ -78,6 +72,17 @@ def main():
         "oracle": measured(fresh, oracle),
         "machine": surroundings(),
     }
+
+
+def main():
+    parser = argparse.ArgumentParser()
+    parser.add_argument("run", type=Path)
+    parser.add_argument("weights", type=Path)
+    parser.add_argument("--last", type=int, default=0, help="only so many checkpoints; 0: all")
+    parser.add_argument("--out", type=Path)
+    options = parser.parse_args()
+    torch.set_num_threads(1)
+    result = curve(options.run, options.weights, options.last)
     if options.out:
         options.out.write_text(json.dumps(result, indent=1) + "\n")
 
