@@ -179,7 +179,7 @@ def _judge_run(question: Question, folder: Path, plugins: Plugins, device: str, 
     rows: Rows
     if question.against is None:
         pack = open_data(parts, plugins, reporter)
-        _, rows = pack.split(parts.recipe.data.holdout)
+        _, rows = pack.split(parts.recipe.data.holdout, balance=parts.recipe.data.balance)
         origin = {"source": parts.recipe.data.source, "fingerprint": pack.fingerprint}
     else:  # read as the run reads: its vocabulary and its classes, not those that the other data would have
         path = _data_of(question.against, kind.name, plugins)
@@ -221,7 +221,7 @@ def _judge_files(question: Question, target: Path, plugins: Plugins, device: str
         name, modality_class, config = parts.modality.entry.name, parts.modality_class, parts.modality_config
         owner = parts.modality.info
         pack = open_data(parts, plugins, reporter)
-        _, rows = pack.split(parts.recipe.data.holdout)
+        _, rows = pack.split(parts.recipe.data.holdout, balance=parts.recipe.data.balance)
     else:
         owned = _modality(question, target, plugins)
         name, owner, modality_class = owned.entry.name, owned.info, plugins.load(owned)

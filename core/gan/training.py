@@ -159,7 +159,7 @@ class _Session:
         self.modality = parts.modality_class(parts.modality_config, pack.facts)
         game = build_game(parts, self.modality.fields, total)
         self.recipe = parts.recipe
-        self.train_rows, self.real_rows = pack.split(self.recipe.data.holdout)
+        self.train_rows, self.real_rows = pack.split(self.recipe.data.holdout, balance=self.recipe.data.balance)
         training = self.recipe.training
         if len(self.train_rows) < training.batch:
             raise BadData(

@@ -31,6 +31,7 @@ from torch.nn.functional import leaky_relu, pad, relu
 
 from gan_music.musegan import MuseGANOptions, in_phrases
 from gan_music.neurons import HOW, binarise
+from gan_music.tracks import given_places
 
 
 class FrameGANConfig(Section):
@@ -44,8 +45,16 @@ class FrameGANConfig(Section):
     beats: int | None = Field(
         None, ge=1, description="Beats of a bar; none: four when the steps allow it, else three, else one."
     )
-    given: list[int] = Field([], description="Tracks that are given and accompanied (0 is the first); none: all new.")
+    given: list[int | str] = Field(
+        [], description="Tracks that are given and accompanied, by name or place (0 is the first); none: all new."
+    )
     gate: bool = Field(True, description="Whether a gate a track and bar decides if it is played.")
+    minibatch_std: int = Field(
+        0,
+        ge=0,
+        description="Phrases of a batch whose standard deviation the critic sees, by track and of its features (Karras "
+        "et al. 2018, section 3); 0: it judges each phrase alone.",
+    )
     neuron: Literal["none", "deterministic", "stochastic"] = Field(
         "none",
         description="Whether the critic sees probabilities or, by binary neurons, notes: above one half, or drawn.",
@@ -189,13 +198,23 @@ def _finer(cells: Tensor, times: int) -> Tensor:
     return cells.unsqueeze(2).expand(-1, -1, times, -1).flatten(1, 2)
 
 
+def spread(features: Tensor, group: int) -> Tensor:
+    """Standard deviation over groups of phrases, of the same shape ``(N, …)``: each phrase has its group's. Groups
+    have the largest size up to `group` that divides N (Karras et al. 2018, arXiv:1710.10196, section 3)."""
+    size = next(n for n in range(min(group, len(features)), 0, -1) if len(features) % n == 0)
+    grouped = features.unflatten(0, (size, -1))
+    deviation = (grouped.var(0, correction=0) + 1e-8).sqrt()
+    return deviation.expand(size, *deviation.shape).flatten(0, 1)
+
+
 class Critic(nn.Module):
     """``(N, track, bar, step, pitch)`` in -1 … 1 -> ``(N,)`` raw scores."""
 
-    def __init__(self, scales: Scales, width: int) -> None:
+    def __init__(self, scales: Scales, width: int, group: int = 0) -> None:
         super().__init__()
+        self.group = group
         self.listener = Listener(scales, scales.tracks * scales.pitches, width)
-        self.bars = nn.Linear(width + scales.tracks, width)
+        self.bars = nn.Linear(width + scales.tracks * (2 if group else 1) + (1 if group else 0), width)
         self.phrase = nn.Linear(scales.bars * width, width)
         self.score = nn.Linear(width, 1)
 
@@ -203,6 +222,10 @@ class Critic(nn.Module):
         """``(N, track, bar, step, pitch) -> (N,)``."""
         loudest = roll.amax((3, 4)).transpose(1, 2)  # (N, bar, track)
         bars = torch.cat([self.listener(frames_of(roll))[-1], loudest], 2)
+        if self.group:
+            deviation = spread(bars, self.group)
+            of_tracks, of_features = deviation[..., -loudest.shape[2] :], deviation[..., : -loudest.shape[2]]
+            bars = torch.cat([bars, of_tracks, of_features.mean(2, keepdim=True)], 2)
         features = leaky_relu(self.phrase(leaky_relu(self.bars(bars), 0.2).flatten(1)), 0.2)
         score: Tensor = self.score(features)
         return score.squeeze(1)
@@ -224,17 +247,12 @@ class FrameGAN(nn.Module):
         super().__init__()
         self.config = config
         self.scales = scales = Scales(fields["roll"].shape, config.beats)
-        given = sorted(set(config.given))
-        if len(given) != len(config.given) or not all(0 <= track < scales.tracks for track in given):
-            raise UsageError(f"model.given names different tracks from 0 to {scales.tracks - 1}")
-        if len(given) == scales.tracks:
-            raise UsageError("model.given names every track: none is left to compose")
-        self.given = given
+        self.given = given = given_places(config.given, fields["roll"].names, scales.tracks)
         others = [track for track in range(scales.tracks) if track not in given]
         order = [*given, *others]
         self.places = [order.index(track) for track in range(scales.tracks)]
         self.generator = Generator(scales, config, len(others), len(given))
-        self.critic = Critic(scales, config.critic_width or config.width)
+        self.critic = Critic(scales, config.critic_width or config.width, config.minibatch_std)
         self._begin(config)
 
     def _begin(self, config: FrameGANConfig) -> None:
@@ -255,6 +273,10 @@ class FrameGAN(nn.Module):
     def given_fields(self, options: Any = None) -> tuple[str, ...]:
         """The rolls whose given tracks are accompanied; nothing when all tracks are new."""
         return ("roll",) if self.given else ()
+
+    def given_places(self, options: Any = None) -> dict[str, list[int]]:
+        """Which tracks of the roll are given."""
+        return {"roll": self.given} if self.given else {}
 
     def players(self) -> dict[str, Player]:
         """A generator (its weights are averaged) and a critic."""

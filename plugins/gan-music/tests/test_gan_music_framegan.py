@@ -10,7 +10,7 @@ from gan.errors import UsageError
 from gan.game import Batch
 from gan.losses import NonSaturating
 from gan.penalties import R1
-from gan_music.framegan import FrameGAN, FrameGANConfig, Over, frames_of
+from gan_music.framegan import FrameGAN, FrameGANConfig, Over, frames_of, spread
 from torch.nn.functional import conv1d
 
 CPU = torch.device("cpu")
@@ -28,8 +28,9 @@ def draws(count: int) -> SeededDraws:
 
 @pytest.mark.parametrize("neuron", ["none", "deterministic", "stochastic"])
 @pytest.mark.parametrize("given", [[], [1], [2, 0]])
-def test_every_turn_teaches_all_of_its_player(given, neuron):
-    net = model(given=given, neuron=neuron, initial_density=0.3)
+@pytest.mark.parametrize("group", [0, 4])
+def test_every_turn_teaches_all_of_its_player(given, neuron, group):
+    net = model(given=given, neuron=neuron, initial_density=0.3, minibatch_std=group)
     players = net.players()
     torch.manual_seed(1)
     batch = Batch({"roll": torch.rand(4, *SHAPE) < 0.1}, StepDraws(1, 4, 0, 4, CPU), 0, 0.0)
@@ -101,6 +102,31 @@ def test_the_critic_judges_each_phrase_by_itself():
     critic = model().critic
     roll = torch.randn(3, *SHAPE).clamp(-1, 1)
     assert torch.allclose(critic(roll), torch.cat([critic(row[None]) for row in roll]), atol=1e-5)
+
+
+def test_deviation_is_that_of_its_group():
+    """Groups of three: phrases 0, 2, 4 and 1, 3, 5, numpy's population deviation; five phrases make one group of
+    five or, with at most four, five of one, which do not deviate."""
+    features = torch.randn(6, 2, 3)
+    found = spread(features, 3)
+    for first in (0, 1):
+        wanted = features[first::2].numpy().std(0)
+        for row in found[first::2]:
+            assert row.numpy() == pytest.approx(wanted, abs=1e-5)
+    assert spread(features[:5], 5)[3].numpy() == pytest.approx(features[:5].numpy().std(0), abs=1e-5)
+    assert spread(features[:5], 4).max() < 1e-3
+
+
+def test_a_critic_of_groups_sees_that_a_track_never_plays():
+    """Both batches hold only real phrases; in one of them no phrase has the third track. What differs for the silent
+    phrase is its company alone. The layer that reads it has a weight for each track and one for the features."""
+    alone, grouped = model().critic, model(minibatch_std=4).critic
+    assert grouped.bars.weight.numel() - alone.bars.weight.numel() == 16 * (3 + 1)
+    silent = -torch.ones(4, *SHAPE)
+    mixed = silent.clone()
+    mixed[2:, 2, :, 3, 5] = 1
+    assert torch.allclose(alone(silent)[0], alone(mixed)[0], atol=1e-5)
+    assert (grouped(silent)[0] - grouped(mixed)[0]).abs() > 0.001
 
 
 def test_given_tracks_are_kept_and_heard():
