@@ -213,5 +213,5 @@ class Accompaniment(nn.Module):
             raise UsageError("an accompaniment needs a phrase with the tracks to accompany")
         given = request.given["roll"][:, self.given]
         logits = self.generator(latents * options.truncation, given.float() * 2 - 1)
-        composed = binarise(logits, options.binarisation or self.config.binarisation, options.density, latents)
+        composed = binarise(logits, options.binarisation or self.config.binarisation, options.sounding, latents)
         return {"roll": self._together(given, composed)}

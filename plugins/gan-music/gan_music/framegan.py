@@ -31,6 +31,7 @@ from torch.nn.functional import leaky_relu, pad, relu
 
 from gan_music.musegan import MuseGANOptions, in_phrases
 from gan_music.neurons import HOW, binarise
+from gan_music.told import WIDTH, Told, conditions_of, told_of, values_of
 from gan_music.tracks import given_places
 
 
@@ -151,13 +152,16 @@ class Listener(nn.Module):
 class Generator(nn.Module):
     """``(N, latent)`` -> the probability of each note, ``(N, composed tracks, bar, step, pitch)``."""
 
-    def __init__(self, scales: Scales, config: FrameGANConfig, composed: int, given: int) -> None:
+    def __init__(
+        self, scales: Scales, config: FrameGANConfig, composed: int, given: int, conditions: Mapping[str, DataField]
+    ) -> None:
         super().__init__()
         self.scales, self.composed = scales, composed
         width, frame = config.width, composed * scales.pitches
         self.ear = Listener(scales, given * scales.pitches, width) if given else None
         bar, beat, part = (width, width, width // 2) if given else (0, 0, 0)
-        self.first = nn.Linear(config.latent, scales.bars * width, bias=False)
+        self.told = Told(conditions, WIDTH) if conditions else None
+        self.first = nn.Linear(config.latent + (WIDTH if conditions else 0), scales.bars * width, bias=False)
         self.norm = Norm(width)
         self.bar = Finer(width + bar, width, 1)
         self.beat = Finer(width + beat, width, scales.beats)
@@ -167,9 +171,11 @@ class Generator(nn.Module):
         self.outputs = nn.ModuleList(nn.Linear(size, frame, bias=index == 0) for index, size in enumerate(sizes))
         self.gate = nn.Linear(width, composed) if config.gate else None
 
-    def forward(self, latents: Tensor, given: Tensor | None = None) -> Tensor:
-        """``(N, latent)`` and ``(N, step, channel)`` frames of what is given."""
+    def forward(self, latents: Tensor, given: Tensor | None = None, told: Tensor | None = None) -> Tensor:
+        """``(N, latent)``, ``(N, step, channel)`` frames of what is given, ``(N, attributes)`` that are asked for."""
         scales, count = self.scales, len(latents)
+        if self.told is not None:
+            latents = torch.cat([latents, self.told(told)], 1)
         cells = self.norm(self.first(latents).view(count, scales.bars, -1))
         heard = [] if self.ear is None or given is None else self.ear(given)
         logits: Tensor | None = None
@@ -210,16 +216,20 @@ def spread(features: Tensor, group: int) -> Tensor:
 class Critic(nn.Module):
     """``(N, track, bar, step, pitch)`` in -1 … 1 -> ``(N,)`` raw scores."""
 
-    def __init__(self, scales: Scales, width: int, group: int = 0) -> None:
+    def __init__(
+        self, scales: Scales, width: int, group: int = 0, conditions: Mapping[str, DataField] | None = None
+    ) -> None:
         super().__init__()
         self.group = group
         self.listener = Listener(scales, scales.tracks * scales.pitches, width)
         self.bars = nn.Linear(width + scales.tracks * (2 if group else 1) + (1 if group else 0), width)
         self.phrase = nn.Linear(scales.bars * width, width)
         self.score = nn.Linear(width, 1)
+        self.told = Told(conditions, width) if conditions else None
 
-    def forward(self, roll: Tensor) -> Tensor:
-        """``(N, track, bar, step, pitch) -> (N,)``."""
+    def forward(self, roll: Tensor, told: Tensor | None = None) -> Tensor:
+        """``(N, track, bar, step, pitch) -> (N,)``; with ``(N, attributes)`` that the phrase should have, their
+        projection on the features as well (Miyato and Koyama 2018, arXiv:1802.05637)."""
         loudest = roll.amax((3, 4)).transpose(1, 2)  # (N, bar, track)
         bars = torch.cat([self.listener(frames_of(roll))[-1], loudest], 2)
         if self.group:
@@ -227,8 +237,10 @@ class Critic(nn.Module):
             of_tracks, of_features = deviation[..., -loudest.shape[2] :], deviation[..., : -loudest.shape[2]]
             bars = torch.cat([bars, of_tracks, of_features.mean(2, keepdim=True)], 2)
         features = leaky_relu(self.phrase(leaky_relu(self.bars(bars), 0.2).flatten(1)), 0.2)
-        score: Tensor = self.score(features)
-        return score.squeeze(1)
+        score: Tensor = self.score(features).squeeze(1)
+        if self.told is None:
+            return score
+        return score + (self.told(told) * features).sum(1) / features.shape[1] ** 0.5
 
 
 def frames_of(roll: Tensor) -> Tensor:
@@ -251,8 +263,10 @@ class FrameGAN(nn.Module):
         others = [track for track in range(scales.tracks) if track not in given]
         order = [*given, *others]
         self.places = [order.index(track) for track in range(scales.tracks)]
-        self.generator = Generator(scales, config, len(others), len(given))
-        self.critic = Critic(scales, config.critic_width or config.width, config.minibatch_std)
+        conditions = conditions_of(fields)
+        self.conditions = tuple(conditions)
+        self.generator = Generator(scales, config, len(others), len(given), conditions)
+        self.critic = Critic(scales, config.critic_width or config.width, config.minibatch_std, conditions)
         self._begin(config)
 
     def _begin(self, config: FrameGANConfig) -> None:
@@ -271,8 +285,8 @@ class FrameGAN(nn.Module):
         nn.init.constant_(self.generator.outputs[0].bias, torch.logit(torch.tensor(density)).item())
 
     def given_fields(self, options: Any = None) -> tuple[str, ...]:
-        """The rolls whose given tracks are accompanied; nothing when all tracks are new."""
-        return ("roll",) if self.given else ()
+        """The rolls whose given tracks are accompanied, unless all tracks are new; the attributes."""
+        return (*(("roll",) if self.given else ()), *self.conditions)
 
     def given_places(self, options: Any = None) -> dict[str, list[int]]:
         """Which tracks of the roll are given."""
@@ -291,7 +305,8 @@ class FrameGAN(nn.Module):
 
         def fake(batch: Batch) -> Tensor:
             given = batch["roll"][:, self.given].float() * 2 - 1
-            notes = self.compose(self.latents(batch.count, batch.draws), given)
+            told = values_of(self.conditions, batch.fields)
+            notes = self.compose(self.latents(batch.count, batch.draws), given, told)
             if self.config.neuron != "none":
                 drawn = self.config.neuron == "stochastic"
                 fires = notes > (batch.draws.rand(*notes.shape[1:]) if drawn else 0.5)
@@ -304,14 +319,15 @@ class FrameGAN(nn.Module):
             real=lambda batch: batch["roll"].float() * 2 - 1,
             fake=fake,
             critic=self.critic,
+            conditions=told_of(self.conditions),
             critic_repeats=self.config.critic_repeats,
         )
         return [Phase("adversarial", turns)]
 
-    def compose(self, latents: Tensor, given: Tensor) -> Tensor:
-        """``(N, latent)`` and ``(N, given, bar, step, pitch)`` in -1 … 1 -> the probability of the other
-        tracks' notes."""
-        out: Tensor = self.generator(latents, frames_of(given) if self.given else None)
+    def compose(self, latents: Tensor, given: Tensor, told: Tensor | None = None) -> Tensor:
+        """``(N, latent)``, ``(N, given, bar, step, pitch)`` in -1 … 1 and ``(N, attributes)`` -> the probability of the
+        other tracks' notes."""
+        out: Tensor = self.generator(latents, frames_of(given) if self.given else None, told)
         return out
 
     def _together(self, given: Tensor, composed: Tensor) -> Tensor:
@@ -336,8 +352,9 @@ class FrameGAN(nn.Module):
             raise UsageError("an accompaniment needs a phrase with the tracks to accompany")
         empty = torch.zeros(0, device=latents.device)
         given = request.given["roll"][:, self.given] if self.given and request.given is not None else empty
-        notes = self.compose(latents * options.truncation, given.float() * 2 - 1)
+        told = values_of(self.conditions, request.given)
+        notes = self.compose(latents * options.truncation, given.float() * 2 - 1, told)
         composed = binarise(
-            torch.logit(notes, 1e-6) / 2, options.binarisation or self.config.binarisation, options.density, latents
+            torch.logit(notes, 1e-6) / 2, options.binarisation or self.config.binarisation, options.sounding, latents
         )
         return {"roll": self._together(given, composed)}

@@ -75,12 +75,16 @@ class StopAfter(Reporter):
     [
         ("musegan", {"composition": "hybrid", "critic_repeats": 2, "binarisation": "bernoulli"}),
         ("bmusegan", {"critic_repeats": 2, "refiner_width": 2, "neuron": "stochastic", "pretraining_samples": 32}),
+        ("framegan", {"attributes": ["density", "register"]}),
+        ("framegan", {"attributes": ["density"], "given": ["soprano"]}),
     ],
 )
 def test_stopped_and_gone_on_is_never_stopped(midi_folder, tmp_path, architecture, model):
     """Four ticks at once, and two, an end of the process, and two more: the same weights, averages, optimisers,
     metrics, samples."""
+    attributes = model.pop("attributes", []) if "attributes" in model else []
     values = recipe(midi_folder, architecture, **model)
+    values["modality"] = {**MODALITY, "attributes": attributes}
     if architecture == "bmusegan":
         values["phases"] = {"binary": {"samples": 32}}
     gan.train(values, out=tmp_path / "whole")

@@ -1,0 +1,59 @@
+"""How networks hear what a phrase should be: numbers as Fourier features, then a linear layer."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+
+import torch
+from gan.contracts import Field
+from gan.errors import UsageError
+from gan.game import Batch
+from torch import Tensor, nn
+
+OCTAVES = 6
+"""Waves of each number: sin and cos of 2^k π c, k = 0 … 5 (Tancik et al. 2020, arXiv:2006.10739, with fixed
+frequencies)."""
+WIDTH = 32
+"""Numbers that a generator is told a phrase's attributes in, beside its latent vector."""
+
+
+def conditions_of(fields: Mapping[str, Field]) -> dict[str, Field]:
+    """The attributes that phrases of these data have."""
+    return {name: spec for name, spec in fields.items() if spec.condition}
+
+
+def values_of(conditions: Sequence[str], given: Mapping[str, Tensor] | None) -> Tensor | None:
+    """``(N, attributes)`` float32 of a batch or a request; None where there are no attributes."""
+    if not conditions:
+        return None
+    lacking = [name for name in conditions if given is None or name not in given]
+    if lacking or given is None:
+        raise UsageError(f"the model must be told the {', '.join(lacking)} of each phrase")
+    return torch.stack([given[name].float() for name in conditions], 1)
+
+
+def told_of(conditions: Sequence[str]) -> Callable[[Batch], Tensor] | None:
+    """What the critic is told of the phrases of a batch; None where there are no attributes."""
+    if not conditions:
+        return None
+    return lambda batch: torch.stack([batch[name].float() for name in conditions], 1)
+
+
+class Told(nn.Module):
+    """``(N, attributes) -> (N, width)``."""
+
+    low: Tensor
+    high: Tensor
+
+    def __init__(self, conditions: Mapping[str, Field], width: int) -> None:
+        super().__init__()
+        self.register_buffer("low", torch.tensor([spec.low for spec in conditions.values()]))
+        self.register_buffer("high", torch.tensor([spec.high for spec in conditions.values()]))
+        self.linear = nn.Linear(2 * OCTAVES * len(conditions), width)
+
+    def forward(self, values: Tensor) -> Tensor:
+        """Of values in the data's units."""
+        place = ((values - self.low) / (self.high - self.low).clamp_min(1e-6)).clamp(0, 1)
+        angles = torch.pi * place[..., None] * 2.0 ** torch.arange(OCTAVES, device=values.device)
+        out: Tensor = self.linear(torch.cat([angles.sin(), angles.cos()], 2).flatten(1))
+        return out
