@@ -359,7 +359,8 @@ class ConditionalOnInput(Protocol):
 
 @runtime_checkable
 class GivenInPart(ConditionalOnInput, Protocol):
-    """Of some given fields only a part is given, and the rest of them is made (the tracks that accompany another)."""
+    """Of some given fields only a part is given, and the rest of them is made (the tracks that accompany another).
+    Where the user chooses the part, the option of the architecture that says which is called `given`."""
 
     def given_places(self, options: Any = None) -> Mapping[str, Sequence[int]]:
         """Field -> the places along its first axis that are given. `generate` returns these as they were given."""

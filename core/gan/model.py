@@ -252,6 +252,8 @@ class Model:
 
         wanted = self._options(options or {})
         fields = self.input_fields(wanted)
+        if not fields and "given" in getattr(type(wanted), "model_fields", ()):
+            raise UsageError(f"{self.name} is given nothing as it is asked; where it can be, say what with --given")
         if not fields:
             raise UsageError(
                 f"{self.name} makes samples from nothing but a seed and takes no input; leave it out, or use a run "
@@ -330,13 +332,14 @@ class Model:
 
     def _check_given(self, given: Samples | None, count: int, options: Any) -> None:
         needs = self._given_fields(options)
-        if given is None and needs:
-            wanted = ", ".join(needs)
+        lacking = [name for name in self.input_fields(options) if name not in (given or {})]
+        if lacking:
+            wanted = ", ".join(lacking)
             raise UsageError(f"{self.name} makes samples from an input: {wanted} must be given (--input FILE)")
         if given is not None and not needs:
             raise UsageError(f"{self.name} takes no input")
         for name in needs:
-            if given is not None and (name not in given or len(given[name]) != count):
+            if given is not None and len(given[name]) != count:
                 raise UsageError(f"{self.name}: field '{name}' of the input must have {count} rows")
 
     def _rows(self, given: Samples, start: int, size: int) -> dict[str, Tensor]:

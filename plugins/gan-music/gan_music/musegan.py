@@ -33,7 +33,7 @@ from torch import Tensor, nn
 from torch.nn.functional import leaky_relu, relu
 
 from gan_music.neurons import HOW, binarise
-from gan_music.told import WIDTH, Told, conditions_of, told_of, values_of
+from gan_music.told import WIDTH, Told, begun, conditions_of, told_of, values_of
 
 
 class MuseGANConfig(Section):
@@ -291,7 +291,7 @@ class Critic(nn.Module):
             Down(width // 16, width // 8, (1, shape.beats, 1)),
         )
         bars = 2 if shape.bars > 1 else 1
-        self.phrase = Down(3 * width // 4, width, (bars, 1, 1), (1, 1, 1))
+        self.phrase = Down(3 * width // 4 + (tracks if conditions else 0), width, (bars, 1, 1), (1, 1, 1))
         self.score = nn.Linear(width * (shape.bars - bars + 1), 1)
         self.told = Told(conditions, self.score.in_features) if conditions else None
 
@@ -308,6 +308,8 @@ class Critic(nn.Module):
             ],
             4,
         )  # (N, bar, 1, 1, 3/4 width)
+        if self.told is not None:
+            bars = torch.cat([bars, begun(roll)[:, :, None, None, :]], 4)
         features = self.phrase(bars).flatten(1)
         score: Tensor = self.score(features).squeeze(1)
         if self.told is None:

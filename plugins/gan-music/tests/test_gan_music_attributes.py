@@ -17,7 +17,7 @@ from gan_music.framegan import FrameGAN, FrameGANConfig
 from gan_music.metrics import MusicStatistics
 from gan_music.modality import Music, MusicConfig
 from gan_music.musegan import MuseGAN, MuseGANConfig
-from gan_music.told import Told
+from gan_music.told import Told, begun
 
 CPU = torch.device("cpu")
 SHAPE = (3, 2, 24, 12)
@@ -99,6 +99,15 @@ def test_told_hears_the_place_in_the_range_of_the_data():
     assert waves[0, 1].tolist() == [0.0] * 6 + [1.0] * 6
     edge = np.pi * 2.0 ** np.arange(6)
     assert torch.allclose(waves[1, 0], torch.tensor([*np.sin(edge), *np.cos(edge)]).float(), atol=1e-4)
+
+
+def test_the_critic_counts_what_begins():
+    """A note over the bar line is one, one that is struck again after a rest two, an uncertain one a part."""
+    roll = -torch.ones(1, 2, 2, 4, 3)
+    roll[0, 1, 0, 2:, 1] = roll[0, 1, 1, :2, 1] = 1
+    roll[0, 1, 1, 3, 1] = 1
+    roll[0, 0, 0, 0, 2] = 0
+    assert (8 * begun(roll)).tolist() == [[[0.5, 1.0], [0.0, 1.0]]]
 
 
 def models():
