@@ -40,8 +40,16 @@ def told_of(conditions: Sequence[str]) -> Callable[[Batch], Tensor] | None:
 
 
 def begun(roll: Tensor) -> Tensor:
-    """``(N, track, bar, step, pitch)`` in -1 … 1 -> ``(N, bar, track)``: how many notes begin, over 8, with
-    probabilities as parts of notes. A critic that is told a density must count, which convolutions learn badly."""
+    """``(N, track, bar, step, pitch)`` in -1 … 1 -> ``(N, bar, track)``: how many notes begin, over 8.
+
+    A critic that is told a density must count, which convolutions learn badly. Notes above one half count, so that many
+    improbable ones do not pass for a few; gradients are those of the sum of all rises (a straight-through estimate).
+    """
+    soft, hard = _rises(roll), _rises(torch.where(roll > 0, 1.0, -1.0))
+    return soft + (hard - soft).detach()
+
+
+def _rises(roll: Tensor) -> Tensor:
     line = roll.flatten(2, 3)
     rises = torch.diff(line, dim=2, prepend=-torch.ones_like(line[:, :, :1])).relu()
     return (rises / 16).unflatten(2, roll.shape[2:4]).sum((3, 4)).transpose(1, 2)
