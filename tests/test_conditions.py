@@ -213,7 +213,6 @@ def test_trained_told_and_asked(plugins, tmp_path, monkeypatch, capsys):
     way = model.interpolate(1, 2, 5, asked={"side": "east"})
     assert way["side"].tolist() == [1] * 5
 
-    monkeypatch.setattr("gan.cli.installed", lambda ctx: found)
     for module in ("generate", "options"):
         monkeypatch.setattr(f"gan.cli.{module}.installed", lambda ctx: found)
 
