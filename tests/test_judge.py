@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from gan import api
 from gan.cli import main
+from gan.comparison import paired
 from gan.errors import BadData, UsageError
 from gan.judge import Question, judge, keep
 from gan.measuring import real_samples, weights_sha256
@@ -345,6 +346,23 @@ def test_quality_against_diversity(runs, plugins, capsys, tmp_path):
         keep(api.evaluate(runs / name, metrics=["precision-recall[raw]"], count=60, plugins=plugins), files[-1])
     gan(capsys, "compare", *files, "--plots", tmp_path)
     assert (tmp_path / "quality-diversity.png").is_file()
+
+
+def test_a_modality_says_what_is_drawn_against_each_other(runs, capsys, tmp_path, monkeypatch):
+    """The runs have ring-modes' two values, which are a pair of this modality only."""
+    drawn = tmp_path / "with" / "quality-diversity.png"
+    said = gan(capsys, "compare", runs / "one", runs / "two", "--plots", drawn.parent)
+    assert f"picture  {drawn}" in said.out
+    assert drawn.is_file()
+    monkeypatch.setattr(verbs, "installed", lambda ctx: Plugins())
+    gan(capsys, "compare", runs / "one", runs / "two", "--plots", tmp_path / "without")
+    assert [path.name for path in (tmp_path / "without").iterdir()] == ["metrics.png"]
+
+
+def test_values_are_paired_on_the_same_extractor():
+    names = ["precision[a]", "recall[b]", "recall[a]", "density", "bleu-3", "self-bleu-3"]
+    pairs = [("precision", "recall"), ("density", "coverage"), ("bleu-3", "self-bleu-3")]
+    assert paired(names, pairs) == [("precision[a]", "recall[a]"), ("bleu-3", "self-bleu-3")]
 
 
 def test_nothing_to_compare(runs, capsys, tmp_path):

@@ -25,6 +25,8 @@ from gan.trainer import Tick
 from gan_music.metrics import statistics
 
 HERE = Path(__file__).parent
+COUNT = 1000
+"""Phrases that a table is made of."""
 
 
 class Budget(Reporter):
@@ -92,7 +94,13 @@ def real(values: Mapping[str, Any]) -> tuple[Pack, Pack]:
     """(training, held out) phrases of a recipe's data."""
     plugins = Plugins.installed()
     pack = open_data(look_up(values, plugins), plugins, Reporter())
-    return pack.split(values["data"].get("holdout", 0.0))
+    return pack.split(values["data"].get("holdout", 0.0), balance=values["data"].get("balance", False))
+
+
+def rows_of(pack: Pack) -> np.ndarray:
+    """Phrases of a pack in a fixed order, so that every folder has its share."""
+    chosen = np.random.default_rng(0).permutation(len(pack))[:COUNT]
+    return pack.take(chosen)["roll"]
 
 
 def table(roll: np.ndarray, music: Any) -> dict[str, float]:

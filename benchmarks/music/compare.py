@@ -14,9 +14,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from common import HERE, record, table, train, untrained
+from common import COUNT, HERE, record, rows_of, table, train, untrained
 from gan import recipe as recipes
-from gan.data import Pack
 from gan.metrics import FrechetDistance
 from gan.plugins import Plugins
 from gan.report import Reporter
@@ -24,7 +23,6 @@ from gan.resolve import look_up, open_data, recipe_values
 from gan_music.features import PhraseFeatures
 from gan_music.metrics import chroma, tonal_distance
 
-COUNT = 1000
 FRAMES_A_SECOND = 400
 """Phrases that FrameGAN is shown in a CPU second on the machine of the recorded result."""
 SHOWN = (
@@ -98,7 +96,7 @@ def main(seconds: float = 60.0, *names: str) -> None:
     }
     old = HERE / "compare.json"
     if names and old.exists():
-        result = recipes.read_values(old)
+        result = {**recipes.read_values(old), "cpu_seconds_each": seconds}
     music = untrained(first).modality
     held_rolls = rows_of(held)
     result["data"] = {"table": table(held_rolls, music), "frechet": frechet(rows_of(kept), held_rolls, music)}
@@ -124,11 +122,6 @@ def main(seconds: float = 60.0, *names: str) -> None:
         result.pop("machine", None)
         record("compare", result)
         print(row, found["frechet"], {name: found["table"].get(name) for name in SHOWN}, flush=True)
-
-
-def rows_of(pack: Pack) -> np.ndarray:
-    chosen = np.random.default_rng(0).permutation(len(pack))[:COUNT]
-    return pack.take(chosen)["roll"]
 
 
 if __name__ == "__main__":

@@ -15,11 +15,10 @@ import tempfile
 from pathlib import Path
 
 import numpy as np
-from common import HERE, Budget, Model, real, record, table, train, untrained
+from common import COUNT, HERE, Budget, Model, real, record, rows_of, table, train, untrained
 from gan import recipe as recipes
 from gan.testing import real_file
 
-COUNT = 1000
 SOURCES = ("pop909.zip", "freedoom_multitrack.zip")
 PAPERS = {"empty-bars": 0.0926, "pitch-classes": 1.5875, "qualified-notes": 0.4115, "drum-pattern": 0.173,
           "tonal-distance": 0.2133}  # fmt: skip
@@ -42,8 +41,9 @@ def main(seconds: float = 3600.0, folder: str | None = None) -> None:
 def compared(values: dict, run: Path, seconds: float) -> None:
     kept, held = real(values)
     fresh = untrained(values)
-    rows = held.take(np.arange(min(COUNT, len(held))))["roll"]
+    rows, trained_on = (rows_of(part) for part in (held, kept))
     truth, before = table(rows, fresh.modality), table(fresh.generate(COUNT, 1)["roll"], fresh.modality)
+    floor = table(trained_on, fresh.modality)
     print(json.dumps({"training": len(kept), "held out": len(held), "data": truth}), flush=True)
     curve: list[dict[str, float]] = []
 
@@ -64,6 +64,7 @@ def compared(values: dict, run: Path, seconds: float) -> None:
                 "training_phrases": len(kept),
                 "held_out_phrases": len(held),
                 "distance_from_data": distances(found, truth),
+                "distance_of_training_phrases_from_data": distances(floor, truth),
                 "distance_of_the_papers_hybrid_from_its_data": PAPERS,
                 "on_the_way": curve,
                 "data": truth,

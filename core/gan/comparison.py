@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from gan.contracts import MetricValue
+from gan.contracts import MetricValue, Modality
 from gan.errors import UsageError
 from gan.receipts import Receipt, read_receipts
 from gan.report import shown, shown_value
@@ -26,6 +26,8 @@ class Comparison:
     """What forbids the comparison."""
     remarks: list[str] = field(default_factory=list)
     """What differs without forbidding it."""
+    modality: str = ""
+    """The kind of data, of the first receipt."""
 
     @classmethod
     def of(cls, targets: Sequence[Path]) -> Comparison:
@@ -42,6 +44,7 @@ class Comparison:
             having = [[r for r in reversed(receipts) if r.metric_name == metric] for receipts in found]
             chosen = _alike(having)
             comparison._take(metric, chosen)
+            comparison.modality = comparison.modality or next(r.modality["name"] for r in chosen if r)
         if not metrics:
             raise UsageError("none of these has a receipt; measure with gan evaluate RUN")
         return comparison
@@ -100,22 +103,33 @@ class Comparison:
             "remarks": self.remarks,
         }
 
-    def draw(self, folder: Path) -> list[Path]:
-        """``metrics.png``, and ``quality-diversity.png`` where precision and recall, or density and coverage, stand."""
+    def draw(self, folder: Path, trade_offs: Sequence[tuple[str, str]] = Modality.trade_offs) -> list[Path]:
+        """``metrics.png``, and ``quality-diversity.png`` where both values of one of the `trade_offs` stand."""
         from gan.plots import plot_bars, plot_quality_diversity
 
         pictures = [plot_bars(self.names, self.values, folder / "metrics.png")]
-        points: dict[str, dict[str, tuple[float, float]]] = {}
-        for quality, diversity in (("precision", "recall"), ("density", "coverage")):
-            for name in self.values:
-                word, _, extractor = name.partition("[")
-                other = f"{diversity}[{extractor}" if extractor else diversity
-                if word == quality and other in self.values:
-                    pairs = zip(self.names, self.values[name], self.values[other], strict=True)
-                    points[f"{name}, {other}"] = {r: (q.value, d.value) for r, q, d in pairs if q and d}
+        points = {}
+        for quality, diversity in paired(self.values, trade_offs):
+            rows = zip(self.names, self.values[quality], self.values[diversity], strict=True)
+            points[quality, diversity] = {run: (q.value, d.value) for run, q, d in rows if q and d}
         if points:
             pictures.append(plot_quality_diversity(points, folder / "quality-diversity.png"))
         return pictures
+
+
+def paired(names: Collection[str], trade_offs: Sequence[tuple[str, str]]) -> list[tuple[str, str]]:
+    """Which of the values called `names` are to be drawn against each other, quality before diversity.
+
+    `trade_offs` are a modality's (`gan.contracts.Modality.trade_offs`), values on features named without extractor.
+    """
+    found = []
+    for quality, diversity in trade_offs:
+        for name in names:
+            metric, bracket, extractor = name.partition("[")
+            other = diversity + bracket + extractor
+            if metric == quality and other in names:
+                found.append((name, other))
+    return found
 
 
 def _cost(value: MetricValue) -> float:

@@ -175,6 +175,26 @@ class Field:
     """Whether a generator that is asked to may make `longer_axis` longer than `shape` says (a longer text)."""
     longer_axis: int = 0
     """The axis of `shape` that `longer` speaks of (the bars of a piano roll)."""
+    names: tuple[str, ...] = ()
+    """What the places along the first axis are called, where they have names (the tracks of a piano roll); of a number
+    without axes, what 0, 1 … mean (classes)."""
+    condition: bool = False
+    """Whether it is a number that describes the sample (a class, a density) and may be asked for. An architecture that
+    takes it names it among its `ConditionalOnInput.given_fields` and need not return it; `low` and `high` of the fields
+    that it is built with are then those of the training data. ``gan generate`` offers ``--name``; what is not asked for
+    is drawn from the values of the data, which the run keeps."""
+
+
+@dataclass(frozen=True)
+class Given:
+    """Which part of the samples a user gives, and what he chose when he gave it."""
+
+    fields: tuple[str, ...]
+    """The fields that are given (`ConditionalOnInput.given_fields`)."""
+    places: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
+    """Of fields that are given in part, the places along the first axis (`GivenInPart.given_places`)."""
+    options: Any = None
+    """An instance of the modality's `GivenOptions`, or None for its defaults."""
 
 
 class Modality(ABC):
@@ -192,9 +212,11 @@ class Modality(ABC):
     core and need no mention."""
     metrics: ClassVar[tuple[str, ...]] = ()
     """Names of the metrics that a training ends with, unless the recipe names others."""
+    conditions: ClassVar[Mapping[str, str]] = {}
+    """Conditions that `fields` may have -> the setting that brings them (``modality.labels=true``), for messages."""
     trade_offs: ClassVar[tuple[tuple[str, str], ...]] = (("precision", "recall"), ("density", "coverage"))
-    """Names of values that only mean something together, quality before variety: what a sweep draws against each
-    other. Values on features are named without their extractor."""
+    """Names of values that only mean something together, quality before variety: what sweeps and comparisons
+    draw against each other. Values on features are named without their extractor."""
 
     def __init__(self, config: BaseModel, facts: Mapping[str, Any] | None = None) -> None:
         self.config: Any = config
@@ -230,28 +252,65 @@ class Modality(ABC):
         another one's sample raises `gan.source.Companion`. Called from several threads.
         """
 
-    def read_given(self, file: SourceFile, fields: Sequence[str]) -> Iterator[Sample]:
-        """What a user gives to be translated or continued: samples that hold `fields` only. Raises as `read` does."""
+    def read_condition(self, name: str, text: str) -> float:
+        """The value of the condition `name` that a user wrote: a number, or one of the field's names (here). Raises
+        `ValueError` with a reason."""
+        names = self.fields[name].names
+        if text in names:
+            return float(names.index(text))
+        try:
+            return float(text)
+        except ValueError:
+            known = f" (known: {', '.join(names)})" if names else ""
+            raise ValueError(f"'{text}' is no number{known}") from None
+
+    def read_given(self, file: SourceFile, given: Given) -> Iterator[Sample]:
+        """What a user gives to be translated, accompanied or continued: the whole of `file` as samples, in its order,
+        that hold the given fields only. Raises as `read` does, and `UsageError` for choices that do not fit the file.
+        """
         for sample in self.read(file):
-            yield {name: sample[name] for name in fields}
+            yield {name: sample[name] for name in given.fields}
 
     @abstractmethod
     def write(self, sample: Sample, stem: Path, options: BaseModel | None = None) -> Path:
         """Write one sample as the artefact ``stem`` + a suffix, and return its path. The same sample gives the same
         bytes. `options` is an instance of `Options`, or None for its defaults."""
 
-    def write_like(self, sample: Sample, stem: Path, like: SourceFile, options: BaseModel | None = None) -> Path:
-        """Write what was made from the file `like`, keeping what belongs to that file (the size of a picture). `sample`
-        may hold the made fields only."""
-        return self.write(sample, stem, options)
+    def write_like(
+        self, samples: Sequence[Sample], stem: Path, like: SourceFile, given: Given, options: BaseModel | None = None
+    ) -> list[Path]:
+        """Write what was made from the file `like`, keeping what belongs to that file (the size of a picture, the
+        tempo of a piece). `samples` are in the order in which `read_given` gave theirs, and hold what was made only:
+        of fields given in part, all of it. Here: a file for each, numbered where there are several."""
+        if len(samples) == 1:
+            return [self.write(samples[0], stem, options)]
+        return [
+            self.write(sample, stem.with_name(f"{stem.name}-{index:04d}"), options)
+            for index, sample in enumerate(samples)
+        ]
 
     Options: ClassVar[type[BaseModel] | None] = None
     """What a user may choose when files are written (tempo, instruments, a file format); the command line offers each
-    field of this model as ``--field`` of ``gan generate``."""
+    field of this model as ``--field`` of ``gan generate`` and ``gan translate``."""
+    GivenOptions: ClassVar[type[BaseModel] | None] = None
+    """What a user may choose when he gives a file to work from (which of its tracks); offered in the same way."""
+    whole_input: ClassVar[str] = ""
+    """The flag of ``gan generate`` that names a file to work from as a whole, in the words of this kind of data
+    (``accompany``); none: only ``--input``, which takes samples from the front."""
 
     @abstractmethod
     def preview(self, samples: Samples) -> Image.Image:
         """A picture of many samples: a grid of images, piano rolls, spectrograms, a page of text."""
+
+    def show(self, file: SourceFile, link: str, folder: Path) -> str:
+        """HTML that shows or plays one artefact on a page in `folder`, beside whose files what it needs (a rendered
+        sound) may be written under names that begin like the artefact's. `link` leads from the page to `file`.
+
+        As it stands, pictures, sounds, films and texts are shown as browsers show them. Raises `BadData`.
+        """
+        from gan.page import shown_by_type
+
+        return shown_by_type(file, link)
 
 
 @dataclass(frozen=True)
@@ -262,7 +321,7 @@ class Request:
     """An instance of the architecture's `Options`, or None for its defaults."""
     given: Mapping[str, Tensor] | None = None
     """Fields of the samples that are given, ``count`` rows each: the input of a translation, the tracks to accompany,
-    the tokens to continue. Only for architectures that keep `ConditionalOnInput`."""
+    the tokens to continue, and conditions. Only for architectures that keep `ConditionalOnInput`."""
 
 
 @runtime_checkable
@@ -302,10 +361,19 @@ class Architecture(Protocol):
 
 @runtime_checkable
 class ConditionalOnInput(Protocol):
-    """Samples are made from given fields: translation, accompaniment, continuation."""
+    """Samples are made from given fields: translation, accompaniment, continuation, a class (`Field.condition`)."""
 
     def given_fields(self, options: Any = None) -> tuple[str, ...]:
         """The fields that `Request.given` must hold where `options` (None: the defaults) are asked for."""
+
+
+@runtime_checkable
+class GivenInPart(ConditionalOnInput, Protocol):
+    """Of some given fields only a part is given, and the rest of them is made (the tracks that accompany another).
+    Where the user chooses the part, the option of the architecture that says which is called `given`."""
+
+    def given_places(self, options: Any = None) -> Mapping[str, Sequence[int]]:
+        """Field -> the places along its first axis that are given. `generate` returns these as they were given."""
 
 
 @runtime_checkable

@@ -96,18 +96,26 @@ class Pack:
             taken[name] = rows.reshape(len(indices), *spec.shape)
         return taken
 
+    def column(self, name: str) -> np.ndarray[Any, Any]:
+        """One field of all samples of this view, ``(n, *shape)``; for small ones."""
+        spec = self.fields[name]
+        rows = slice(None) if self.rows is None else self.rows[spec.group]
+        return self.arrays[name][rows].reshape(-1, *spec.shape)
+
     def file_of_row(self, group: str | None = None) -> np.ndarray[Any, Any]:
         """Index into `files` of every sample of a group (None: the first one), int32."""
         number = 0 if group is None else list(self.counts).index(group)
         rows: np.ndarray[Any, Any] = np.load(self.folder / f"file_of_row-{number}.npy", allow_pickle=False)
         return rows
 
-    def split(self, holdout: float) -> tuple[Pack, Pack]:
+    def split(self, holdout: float, *, balance: bool = False) -> tuple[Pack, Pack]:
         """(training, held out): whole files, chosen by a hash of their names, about `holdout` of them.
 
         One file stays whole in one of the two, so that phrases of one song are not in both. A group of a single file
-        has its last rows held out.
+        has its last rows held out. With `balance` both show every folder equally often, as `balanced` says.
         """
+        if balance:
+            return self._balanced_parts(holdout)
         if holdout <= 0:
             return self, self
         kept, out = {}, {}
@@ -117,6 +125,45 @@ class Pack:
             if not len(kept[group]) or not len(out[group]):
                 raise BadData(f"{count} samples are too few to hold {holdout:g} of them out")
         return replace(self, rows=kept), replace(self, rows=out)
+
+    def balanced(self) -> Pack:
+        """A view in which all folders directly inside the source have equally many samples: those of the smaller ones
+        stand there several times. An archive inside the source is a folder; files beside them are one. Of unpaired
+        fields each group is balanced by itself.
+
+        Raises `BadData` where there are no two folders to balance.
+        """
+        rows = {}
+        for group, count in self.counts.items():
+            shown = np.arange(count) if self.rows is None else self.rows[group]
+            of_row = self._folder_of_row(group)[shown]
+            parts = [shown[of_row == folder] for folder in np.unique(of_row)]
+            rows[group] = np.concatenate([np.resize(part, max(map(len, parts))) for part in parts])
+        if len(self._folders_shown()) < 2:
+            raise BadData("data.balance needs a source with at least two folders or archives in it")
+        return replace(self, rows=rows)
+
+    def _folder_of_row(self, group: str) -> np.ndarray[Any, Any]:
+        """Name of the folder directly inside the source that each row of a group comes from; ``""``: none."""
+        folders = np.array([name.partition("/")[0] if "/" in name else "" for name in self.files])
+        found: np.ndarray[Any, Any] = folders[self.file_of_row(group)]
+        return found
+
+    def _folders_shown(self) -> set[str]:
+        """The folders of this view's samples."""
+        found: set[str] = set()
+        for group in self.counts:
+            of_row = self._folder_of_row(group)
+            found.update((of_row if self.rows is None else of_row[self.rows[group]]).tolist())
+        return found
+
+    def _balanced_parts(self, holdout: float) -> tuple[Pack, Pack]:
+        kept, held = self.split(holdout)
+        for part, what in ((kept, "left for training"), (held, "held out")):
+            missing = sorted(self._folders_shown() - part._folders_shown())
+            if missing:
+                raise BadData(f"data.balance: no file of folder '{missing[0]}' is {what}; change data.holdout")
+        return kept.balanced(), held.balanced()
 
     def _held(self, group: str, holdout: float) -> np.ndarray[Any, Any]:
         """Whether each row of a group is held out."""
@@ -223,7 +270,9 @@ def open_pack(
 def load_pack(folder: Path) -> Pack:
     """A pack on the disk."""
     about = json.loads((folder / "pack.json").read_text())
-    fields = {name: Field(**{**spec, "shape": tuple(spec["shape"])}) for name, spec in about["fields"].items()}
+    fields = {
+        name: Field(**{part: _tupled(value) for part, value in spec.items()}) for name, spec in about["fields"].items()
+    }
     counts = about["counts"]
     arrays: dict[str, np.ndarray[Any, Any]] = {}
     marks = {}
@@ -260,6 +309,10 @@ def _mark(path: Path) -> tuple[int, int, int]:
 def _described(spec: Field) -> dict[str, Any]:
     """Only what every field has: a modality may extend `Field` with what JSON cannot hold."""
     return {part.name: getattr(spec, part.name) for part in dataclasses.fields(Field)}
+
+
+def _tupled(value: Any) -> Any:
+    return tuple(value) if isinstance(value, list) else value  # JSON knows lists only
 
 
 def _stored(spec: Field) -> tuple[int, np.dtype[Any]]:

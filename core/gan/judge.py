@@ -39,11 +39,9 @@ from gan.plugins import Plugins
 from gan.receipts import Receipt, agreement, read_receipts, write_receipts
 from gan.report import Reporter
 from gan.resolve import look_up, open_data
-from gan.rundir import RunFolder
+from gan.rundir import PREVIEW, RunFolder
 from gan.source import Companion, SourceFile, list_source
 
-PREVIEW = "preview.png"
-"""The picture beside artefacts, which is none of them."""
 RECEIPTS = "receipts.json"
 SHOWN, PAIRED = 36, 16
 """Samples of either set in a picture, and in one of nearest neighbours."""
@@ -181,7 +179,7 @@ def _judge_run(question: Question, folder: Path, plugins: Plugins, device: str, 
     rows: Rows
     if question.against is None:
         pack = open_data(parts, plugins, reporter)
-        _, rows = pack.split(parts.recipe.data.holdout)
+        _, rows = pack.split(parts.recipe.data.holdout, balance=parts.recipe.data.balance)
         origin = {"source": parts.recipe.data.source, "fingerprint": pack.fingerprint}
     else:  # read as the run reads: its vocabulary and its classes, not those that the other data would have
         path = _data_of(question.against, kind.name, plugins)
@@ -203,7 +201,7 @@ def _judge_run(question: Question, folder: Path, plugins: Plugins, device: str, 
             "options": dict(question.options),
         },
     )
-    real = _real(rows, question, count, origin, paired=bool(model.given_fields()))
+    real = _real(rows, question, count, origin, paired=bool(model.input_fields()))
     reporter.note(f"measuring against {size(real.samples):,} real samples")
     receipts = receipts_of(
         found, generated, real, kind, distributions=parts.distributions, device=choose(device, "fp32").name,
@@ -223,7 +221,7 @@ def _judge_files(question: Question, target: Path, plugins: Plugins, device: str
         name, modality_class, config = parts.modality.entry.name, parts.modality_class, parts.modality_config
         owner = parts.modality.info
         pack = open_data(parts, plugins, reporter)
-        _, rows = pack.split(parts.recipe.data.holdout)
+        _, rows = pack.split(parts.recipe.data.holdout, balance=parts.recipe.data.balance)
     else:
         owned = _modality(question, target, plugins)
         name, owner, modality_class = owned.entry.name, owned.info, plugins.load(owned)

@@ -99,17 +99,15 @@ def plot_bars(runs: Sequence[str], values: Mapping[str, Sequence[MetricValue | N
     return _save(figure, png)
 
 
-def plot_quality_diversity(points: Mapping[str, Mapping[str, tuple[float, float]]], png: Path) -> Path:
-    """A panel for each pair of values ``"precision, recall"``, a point a run; quality is to the right, diversity up."""
+def plot_quality_diversity(points: Mapping[tuple[str, str], Mapping[str, tuple[float, float]]], png: Path) -> Path:
+    """A panel for each ``("precision", "recall")``, a point a run; quality to the right, diversity up."""
     figure, axes = _panels(max(1, len(points)), height=4.5, width=6.0, shared=False)
-    for axis, (title, runs) in zip(axes, points.items(), strict=False):
-        quality, _, diversity = title.partition(", ")
+    for axis, ((quality, diversity), runs) in zip(axes, points.items(), strict=False):
         for run, (x, y) in runs.items():
             axis.plot([x], [y], "o", label=run)
         axis.set_xlabel(quality)
         axis.set_ylabel(diversity)
-        axis.set_xlim(0, max(1.02, *(1.05 * x for x, _ in runs.values())))
-        axis.set_ylim(0, 1.02)
+        axis.margins(0.25, 0.15)
         axis.legend(fontsize="small", frameon=False, loc="best")
     return _save(figure, png)
 

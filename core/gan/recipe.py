@@ -44,6 +44,11 @@ class Data(Section):
         None, description="Folder, file or zip archive, or the name of a data set; none: the modality's default."
     )
     holdout: float = Field(0.0, ge=0, lt=1, description="Share of the files that is kept from training for evaluation.")
+    balance: bool = Field(
+        False,
+        description="Show every folder or archive directly inside the source equally often, by repeating the samples "
+        "of the smaller ones; for collections of different sizes.",
+    )
 
 
 class Training(Section):

@@ -4,9 +4,10 @@ runs/music-musegan-0001/
   recipe.yaml      fully resolved; its presence makes the folder a run folder
   manifest.json    versions, data fingerprint, seed, device, command line, exit reason
   modality.json    what the modality learned of the training data (class names, a vocabulary)
+  conditions.json  values of the data's conditions (`gan.conditions`), where they have some
   metrics.jsonl    one line a tick
   checkpoints/samples-000200000/  best/samples-000150000/
-  previews/  samples/  evaluation/  README.md
+  previews/  samples/  evaluation/  page/index.html  README.md
 """
 
 from __future__ import annotations
@@ -28,6 +29,9 @@ if sys.platform == "win32":
     import msvcrt
 else:
     import fcntl
+
+PREVIEW = "preview.png"
+"""The picture beside artefacts, which is none of them."""
 
 
 class RunFolder:
@@ -89,6 +93,11 @@ class RunFolder:
         return self.path / "modality.json"
 
     @property
+    def conditions(self) -> Path:
+        """What `gan.conditions` keeps of the data, JSON; only where samples have conditions."""
+        return self.path / "conditions.json"
+
+    @property
     def metrics(self) -> Path:
         """One JSON object a line, one line a tick."""
         return self.path / "metrics.jsonl"
@@ -117,6 +126,16 @@ class RunFolder:
     def evaluation(self) -> Path:
         """Metrics and their receipts."""
         return self.path / "evaluation"
+
+    @property
+    def result(self) -> Path:
+        """A `gan.result.Result.summary`, JSON; there when the training has ended."""
+        return self.evaluation / "result.json"
+
+    @property
+    def page(self) -> Path:
+        """The page of `gan.page`."""
+        return self.path / "page" / "index.html"
 
     @property
     def card(self) -> Path:

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
+from gan.comparison import paired
 from gan.contracts import MetricValue
 from gan.errors import UsageError
 from gan.judge import Judgement, Question, judge
@@ -48,22 +49,11 @@ class Sweep:
 
     def draw(self, folder: Path) -> list[Path]:
         """``sweep.png``: a curve for each of the modality's pairs of quality and variety that were measured."""
+        names = {value.name for judgement in self.judgements for value in _values(judgement)}
         curves = {}
-        for pair in self.judgements[0].modality.trade_offs:
-            for first in _values(self.judgements[0]):
-                metric, bracket, extractor = first.name.partition("[")
-                if metric != pair[0]:
-                    continue
-                other = pair[1] + bracket + extractor
-                points = [
-                    (value, quality.value, variety.value)
-                    for value, quality, variety in zip(
-                        self.values, self.found(first.name), self.found(other), strict=True
-                    )
-                    if quality is not None and variety is not None
-                ]
-                if points:
-                    curves[first.name, other] = points
+        for quality, variety in paired(sorted(names), self.judgements[0].modality.trade_offs):
+            points = zip(self.values, self.found(quality), self.found(variety), strict=True)
+            curves[quality, variety] = [(value, q.value, v.value) for value, q, v in points if q and v]
         return [plot_sweep(curves, self.option, folder / "sweep.png")] if curves else []
 
 

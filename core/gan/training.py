@@ -17,6 +17,7 @@ import torch
 from gan import provenance
 from gan import recipe as recipes
 from gan.checkpoint import Checkpoint, Checkpoints
+from gan.conditions import Conditions
 from gan.contracts import MetricValue, Samples
 from gan.data import Order, Pack
 from gan.device import choose, leave, out_of_memory
@@ -27,14 +28,15 @@ from gan.files import make_dirs, sync_tree, write_bytes, write_json, write_text
 from gan.judge import RECEIPTS
 from gan.measuring import generate
 from gan.model import Model
+from gan.page import write_page
 from gan.plots import plot_training
 from gan.plugins import Owned, Plugins
 from gan.receipts import Receipt, value_from_json, write_receipts
 from gan.recovery import Recovery
 from gan.report import Reporter
 from gan.resolve import Parts, build_game, look_up, open_data
-from gan.result import Result, model_card, references_of, result_from
-from gan.rundir import RunFolder
+from gan.result import Result, model_card, read_result, references_of
+from gan.rundir import PREVIEW, RunFolder
 from gan.signals import StopSignals
 from gan.trainer import Tick, Trainer
 from gan.watch import Watch
@@ -77,7 +79,7 @@ def start(
         with run.lock():
             signals.remedy = f"go on with: gan resume {run.path}"
             write_text(run.recipe, recipes.dump(parts.recipe))
-            write_json(run.facts, pack.facts)
+            session.write_facts(run)
             write_json(run.manifest, session.manifest())
             session.open(run)
             return session.lead()
@@ -117,13 +119,12 @@ def _together() -> Iterator[None]:
 
 def _finished(run: RunFolder, parts: Parts) -> Result | None:
     """The result of a run that has ended and whose recipe nobody has changed since."""
-    result = run.evaluation / "result.json"
-    if not result.is_file() or provenance.read_manifest(run.manifest).get("exit") != "finished":
+    if not run.result.is_file() or provenance.read_manifest(run.manifest).get("exit") != "finished":
         return None
     newest = Checkpoints(run.checkpoints).newest()
     if newest is None or provenance.differences(newest.about["recipe"], parts.recipe.model_dump(mode="json")):
         return None
-    return result_from(json.loads(result.read_text(encoding="utf-8")))
+    return read_result(run)
 
 
 def _open_in_turn(parts: Parts, plugins: Plugins, reporter: Reporter, rank: int) -> Pack:
@@ -157,9 +158,11 @@ class _Session:
         self.device = device
         self.signals = signals
         self.modality = parts.modality_class(parts.modality_config, pack.facts)
-        game = build_game(parts, self.modality.fields, total)
+        data = parts.recipe.data
+        self.train_rows, self.real_rows = pack.split(data.holdout, balance=data.balance)
+        self.conditions = Conditions.of(self.train_rows)
+        game = build_game(parts, self.conditions.narrowed(self.modality.fields), total)
         self.recipe = parts.recipe
-        self.train_rows, self.real_rows = pack.split(self.recipe.data.holdout)
         training = self.recipe.training
         if len(self.train_rows) < training.batch:
             raise BadData(
@@ -176,7 +179,7 @@ class _Session:
             self.recipe.seed,
             device,
         )
-        self.model = Model(game.architecture, self.modality, parts.title, device.place)
+        self.model = Model(game.architecture, self.modality, parts.title, device.place, conditions=self.conditions)
         self.evaluator = Evaluator(parts, plugins, self.trainer, self.model, pack, self.real_rows)
         self.last_terms: dict[str, float] = {}
         self.watch = Watch()
@@ -215,6 +218,13 @@ class _Session:
             processes=self.device.processes,
         )
 
+    def write_facts(self, run: RunFolder) -> None:
+        """What samples are made with and the data taught; what is there stays."""
+        if not run.facts.exists():
+            write_json(run.facts, self.pack.facts)
+        if self.conditions.rows and not run.conditions.exists():
+            write_json(run.conditions, self.conditions.to_json())
+
     def open(self, run: RunFolder, *, force: bool = False) -> None:
         """Take over the newest good checkpoint, or start anew where a run was killed before its first one."""
         self.run = run
@@ -236,8 +246,7 @@ class _Session:
             run.rewind_metrics(self.trainer.samples)
             Checkpoints(run.best).sweep()
             self._look_back()
-            if not run.facts.exists():
-                write_json(run.facts, self.pack.facts)
+            self.write_facts(run)
             if not run.manifest.exists():
                 write_json(run.manifest, self.manifest())
             elif newest is not None:
@@ -282,7 +291,7 @@ class _Session:
                 write_json(untrained_file, [asdict(value) for value in _values(self.evaluator.receipts(run))])
             if not self._ended:
                 with contextlib.suppress(FileNotFoundError):  # of a run that somebody has made longer
-                    (run.evaluation / "result.json").unlink()
+                    run.result.unlink()
                 self._train(self._on_tick)
             untrained = [value_from_json(value) for value in json.loads(untrained_file.read_text(encoding="utf-8"))]
             result = self._finish(untrained)
@@ -394,14 +403,13 @@ class _Session:
         """Artefacts, metrics, pictures and the model card; the result is written when all else is on the disk."""
         run = self.run
         self.reporter.note("making samples and measuring them")
-        result_file = run.evaluation / "result.json"
-        if result_file.exists():  # it was killed between its result and the end of its record
-            return result_from(json.loads(result_file.read_text()))
+        if run.result.exists():  # it was killed between its result and the end of its record
+            return read_result(run)
         count = self.recipe.evaluation.artefacts
         samples = self._generate(count, self.recipe.seed) if count else {}
         with self._work_of(self.parts.modality, "write"):
             artefacts = self.model.write(samples, run.samples) if count else []
-        pictures = [run.samples / "preview.png"]
+        pictures = [run.samples / PREVIEW]
         wall = self._generate(PREVIEW_SAMPLES, self.recipe.seed)
         with self._work_of(self.parts.modality, "preview"):
             _write_picture(self.modality.preview(wall), pictures[0])
@@ -425,7 +433,12 @@ class _Session:
         )
         write_text(run.card, model_card(result, self.parts, self.pack))
         sync_tree(run.samples)
-        write_json(result_file, result.summary())
+        try:
+            with self._work_of(self.parts.modality, "show"):
+                write_page(run.path, self.modality, artefacts, result.summary())
+        except PluginError as error:  # all that the page shows is there
+            self.reporter.warn(f"no page was written: {error}")
+        write_json(run.result, result.summary())
         return result
 
     def _last_losses(self) -> dict[str, float]:

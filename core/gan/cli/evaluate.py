@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from gan.cli import installed
-from gan.errors import UsageError
+from gan.errors import PluginError, UnknownName, UsageError
 
 if TYPE_CHECKING:
     from gan.judge import Judgement
+    from gan.plugins import Plugins
     from gan.receipts import Receipt
     from gan.sweep import Sweep
 
@@ -182,7 +183,8 @@ def _again(file: Path, target: str | None, plugins: Any, device: str, reporter: 
 @click.option("--anyway", is_flag=True, help="Show unlike numbers beside each other, and say what differs.")
 @click.option("--plots", type=click.Path(path_type=Path), help="Folder for pictures: quality against diversity, bars.")
 @click.option("--json", "as_json", is_flag=True, help="The table as one JSON document.")
-def compare(targets: tuple[Path, ...], anyway: bool, plots: Path | None, as_json: bool) -> None:
+@click.pass_context
+def compare(ctx: click.Context, targets: tuple[Path, ...], anyway: bool, plots: Path | None, as_json: bool) -> None:
     """Put the numbers of runs beside each other, if their receipts are alike.
 
     Numbers of other counts, other real samples, another extractor or preprocessing, or another version of a metric do
@@ -207,5 +209,18 @@ def compare(targets: tuple[Path, ...], anyway: bool, plots: Path | None, as_json
             click.echo(f"does not compare: {line}", err=True)
         for line in comparison.remarks:
             click.echo(f"note: {line}", err=True)
-    for path in comparison.draw(plots) if plots is not None else []:
-        click.echo(f"picture  {path}", err=as_json)
+    if plots is not None:
+        for path in comparison.draw(plots, _trade_offs(installed(ctx), comparison.modality)):
+            click.echo(f"picture  {path}", err=as_json)
+
+
+def _trade_offs(plugins: Plugins, modality: str) -> Sequence[tuple[str, str]]:
+    """Of the modality; where its plugin is not here, receipts still compare, and every modality's pairs are drawn."""
+    from gan.contracts import Modality
+
+    try:
+        found = plugins.load(plugins.find("gan_modalities", modality))
+    except (UnknownName, PluginError):
+        found = Modality
+    pairs: Sequence[tuple[str, str]] = found.trade_offs
+    return pairs

@@ -6,21 +6,20 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
 from gan.cli import installed
-from gan.cli.generate import flags, split_options
+from gan.cli.options import Flags, OfRun, flags, split_flags
 from gan.errors import BadData, UsageError
 
 if TYPE_CHECKING:
-    from gan.contracts import Sample, Samples
     from gan.model import Model
-    from gan.source import SourceFile
 
 
 @click.command(
+    cls=OfRun,
     context_settings={"ignore_unknown_options": True, "allow_extra_args": True},
     epilog="Example: gan translate runs/image-cyclegan-0001 --input photos --out paintings --direction ab",
 )
@@ -44,7 +43,8 @@ def translate(
 ) -> None:
     """Translate files with a trained run, under their names and at their sizes.
 
-    Further flags are the options of the run's architecture and of its kind of data, for example --direction ba.
+    Further flags are the options of the run's architecture and of its kind of data, for example --direction ba;
+    `gan translate RUN --help` lists them.
     A file that cannot be read is named and left out.
     """
     plugins = installed(ctx)
@@ -53,16 +53,12 @@ def translate(
     if out.resolve() == (source if source.is_dir() else source.parent).resolve():
         raise UsageError(f"--out {out} is the folder of the input; name another one")
     model = load(run_folder, device=device, plugins=plugins)
-    ways, writing = split_options(model, flags(ctx.args))
+    asked = split_flags(model, flags(ctx.args))
     written: list[Path] = []
     skipped: dict[str, str] = {}
     with _progress(hidden=quiet or as_json) as advance:
-        for stem, file, samples in translated(model, source, ways, seed, skipped, advance):
-            path = out / stem
-            path.parent.mkdir(parents=True, exist_ok=True)
-            for index, sample in enumerate(samples):
-                place = path if len(samples) == 1 else path.with_name(f"{path.name}-{index:04d}")
-                written.append(model.modality.write_like(sample, place, file, writing))
+        for paths in translated(model, source, out, asked, seed, skipped, advance):
+            written += paths
     for name, reason in skipped.items():
         click.echo(f"warning: {name}: {reason}", err=True)
     if not written:
@@ -78,18 +74,20 @@ def translate(
 def translated(
     model: Model,
     source: Path,
-    options: dict[str, Any],
+    out: Path,
+    asked: Flags,
     seed: int,
     skipped: dict[str, str],
     advance: Callable[[int, int], None],
-) -> Iterator[tuple[str, SourceFile, list[Sample]]]:
-    """(name without its ending, file, made fields of each of its samples) of every file of `source`, in order.
+) -> Iterator[list[Path]]:
+    """The files written for each file of `source`, in order.
 
-    Files that cannot be read go to `skipped` with their reason. `advance(done, total)` hears of every file.
+    Files that cannot be read, or do not fit the choices, go to `skipped` with their reason. `advance(done, total)`
+    hears of every file.
     """
     from gan.source import list_source
 
-    fields = _given_fields(model, options)
+    given = model.given(asked.ways, asked.choices)
     listing = list_source(source, model.modality.suffixes)
     skipped.update(listing.skipped)
     if not listing.files and not skipped:
@@ -98,28 +96,24 @@ def translated(
     position = 0
     for done, file in enumerate(listing.files, 1):
         try:
-            rows = list(model.modality.read_given(file, fields))
-            samples = model.generate(len(rows), seed, first=position, options=options, given=_stacked(rows, fields))
+            paths, _ = model.render(
+                file,
+                out / stems[file.name],
+                given,
+                seed,
+                index=position,
+                options=asked.ways,
+                asked=asked.asked,
+                writing=asked.writing,
+            )
         except BadData as error:
             skipped[file.name] = error.reason
+        except UsageError as error:
+            skipped[file.name] = str(error)
         else:
-            position += len(rows)
-            made = [name for name in samples if name not in fields and name in model.modality.fields]
-            yield stems[file.name], file, [{name: samples[name][i] for name in made} for i in range(len(rows))]
+            position += 1
+            yield paths
         advance(done, len(listing.files))
-
-
-def _given_fields(model: Model, options: dict[str, Any]) -> tuple[str, ...]:
-    fields = model.given_fields(options)
-    if not fields:
-        raise UsageError(f"{model.name} makes samples from nothing and takes no input; use: gan generate RUN")
-    return fields
-
-
-def _stacked(rows: list[Sample], fields: tuple[str, ...]) -> Samples:
-    import numpy as np
-
-    return {name: np.stack([row[name] for row in rows]) for name in fields}
 
 
 def _stems(names: list[str]) -> dict[str, str]:

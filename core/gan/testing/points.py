@@ -50,6 +50,7 @@ class Points(Modality):
 
     suffixes = (".csv",)
     metrics = ("ring-modes",)
+    trade_offs = (*Modality.trade_offs, ("near", "modes"))
 
     @property
     def fields(self) -> dict[str, Field]:

@@ -10,7 +10,7 @@ from gan.errors import UsageError
 from gan.game import Batch
 from gan.losses import NonSaturating
 from gan.penalties import R1
-from gan_music.framegan import FrameGAN, FrameGANConfig, Over, frames_of
+from gan_music.framegan import FrameGAN, FrameGANConfig, Over, frames_of, spread
 from torch.nn.functional import conv1d
 
 CPU = torch.device("cpu")
@@ -27,9 +27,10 @@ def draws(count: int) -> SeededDraws:
 
 
 @pytest.mark.parametrize("neuron", ["none", "deterministic", "stochastic"])
-@pytest.mark.parametrize("given", [[], [1], [2, 0]])
-def test_every_turn_teaches_all_of_its_player(given, neuron):
-    net = model(given=given, neuron=neuron, initial_density=0.3)
+@pytest.mark.parametrize("given", [[], [1], [2, 0], "any"])
+@pytest.mark.parametrize("group", [0, 4])
+def test_every_turn_teaches_all_of_its_player(given, neuron, group):
+    net = model(given=given, neuron=neuron, initial_density=0.3, minibatch_std=group)
     players = net.players()
     torch.manual_seed(1)
     batch = Batch({"roll": torch.rand(4, *SHAPE) < 0.1}, StepDraws(1, 4, 0, 4, CPU), 0, 0.0)
@@ -75,7 +76,7 @@ def test_a_closed_gate_empties_its_track():
     with torch.no_grad():
         net.generator.gate.weight.zero_()
         net.generator.gate.bias.copy_(torch.tensor([9.0, -9.0, 9.0]))
-        notes = net.compose(latents, torch.zeros(0))
+        notes = net.compose(latents)
     assert notes[:, 1].max() < 0.001
     assert notes[:, [0, 2]].max() > 0.3
 
@@ -85,7 +86,7 @@ def test_what_the_coarsest_scale_says_holds_for_the_bar():
     with torch.no_grad():
         for output in net.generator.outputs[1:]:
             output.weight.zero_(), output.bias.zero_() if output.bias is not None else None
-        notes = net.compose(net.latents(4, draws(4)), torch.zeros(0))
+        notes = net.compose(net.latents(4, draws(4)))
     assert torch.equal(notes, notes[:, :, :, :1].expand_as(notes))  # every step is the first one
     assert not torch.equal(notes[:, :, 0], notes[:, :, 1])
 
@@ -93,7 +94,7 @@ def test_what_the_coarsest_scale_says_holds_for_the_bar():
 @pytest.mark.parametrize("gate", [True, False])
 def test_training_begins_at_the_wanted_density(gate):
     net = model(initial_density=0.05, gate=gate)
-    notes = net.compose(net.latents(64, draws(64)), torch.zeros(0))
+    notes = net.compose(net.latents(64, draws(64)))
     assert notes.mean().item() == pytest.approx(0.05, rel=0.3)
 
 
@@ -101,6 +102,31 @@ def test_the_critic_judges_each_phrase_by_itself():
     critic = model().critic
     roll = torch.randn(3, *SHAPE).clamp(-1, 1)
     assert torch.allclose(critic(roll), torch.cat([critic(row[None]) for row in roll]), atol=1e-5)
+
+
+def test_deviation_is_that_of_its_group():
+    """Groups of three: phrases 0, 2, 4 and 1, 3, 5, numpy's population deviation; five phrases make one group of
+    five or, with at most four, five of one, which do not deviate."""
+    features = torch.randn(6, 2, 3)
+    found = spread(features, 3)
+    for first in (0, 1):
+        wanted = features[first::2].numpy().std(0)
+        for row in found[first::2]:
+            assert row.numpy() == pytest.approx(wanted, abs=1e-5)
+    assert spread(features[:5], 5)[3].numpy() == pytest.approx(features[:5].numpy().std(0), abs=1e-5)
+    assert spread(features[:5], 4).max() < 1e-3
+
+
+def test_a_critic_of_groups_sees_that_a_track_never_plays():
+    """Both batches hold only real phrases; in one of them no phrase has the third track. What differs for the silent
+    phrase is its company alone. The layer that reads it has a weight for each track and one for the features."""
+    alone, grouped = model().critic, model(minibatch_std=4).critic
+    assert grouped.bars.weight.numel() - alone.bars.weight.numel() == 16 * (3 + 1)
+    silent = -torch.ones(4, *SHAPE)
+    mixed = silent.clone()
+    mixed[2:, 2, :, 3, 5] = 1
+    assert torch.allclose(alone(silent)[0], alone(mixed)[0], atol=1e-5)
+    assert (grouped(silent)[0] - grouped(mixed)[0]).abs() > 0.001
 
 
 def test_given_tracks_are_kept_and_heard():
@@ -113,10 +139,52 @@ def test_given_tracks_are_kept_and_heard():
     hidden = roll.clone()
     hidden[:, 1] = ~hidden[:, 1]
     assert torch.equal(made, net.generate(4, draws(4), Request(given={"roll": hidden}))["roll"])
-    latents, heard = net.latents(4, draws(4)), roll[:, [0, 2]].float() * 2 - 1
+    latents, heard = net.latents(4, draws(4)), frames_of(roll[:, [0, 2]].float() * 2 - 1)
     assert (net.compose(latents, heard) - net.compose(latents, heard.flip(0))).abs().mean() > 0.001
     with pytest.raises(UsageError, match="tracks to accompany"):
         net.generate(1, draws(1), Request())
+
+
+def test_whichever_tracks_are_given_are_kept_and_heard():
+    net = model(given="any", initial_density=0.4).eval()
+    roll = torch.rand(4, *SHAPE) < 0.2
+    assert net.given_fields() == ()
+    assert net.generate(4, draws(4), Request())["roll"].shape == roll.shape
+    for wanted, places in (("2", [2]), ("1,0", [1, 0]), ("b", [1])):
+        net.names = ("a", "b", "c")
+        options = net.Options(given=wanted)
+        assert (net.given_fields(options), net.given_places(options)) == (("roll",), {"roll": places})
+        made = net.generate(4, draws(4), Request(options, {"roll": roll}))["roll"]
+        others = [track for track in range(3) if track not in places]
+        assert torch.equal(made[:, places], roll[:, places])
+        assert not torch.equal(made[:, others], roll[:, others])
+        hidden = roll.clone()
+        hidden[:, others] = ~hidden[:, others]
+        assert torch.equal(made, net.generate(4, draws(4), Request(options, {"roll": hidden}))["roll"])
+        heard = roll.clone()
+        heard[:, places] = heard[:, places].flip(0)
+        assert not torch.equal(
+            made[:, others], net.generate(4, draws(4), Request(options, {"roll": heard}))["roll"][:, others]
+        )
+    silent = torch.zeros_like(roll)
+    given = net.generate(4, draws(4), Request(net.Options(given="0"), {"roll": silent}))["roll"]
+    assert not torch.equal(given[:, 1:], net.generate(4, draws(4), Request())["roll"][:, 1:])  # a rest is something too
+
+
+def test_any_choice_of_tracks_is_trained_but_all():
+    """Of 4,000 masks of three tracks each of the seven subsets that leave one is drawn; sizes 0, 1, 2 equally often."""
+    masks = model(given="any")._some_tracks(draws(4000))
+    sizes = torch.bincount(masks.sum(1), minlength=4)
+    assert sizes[3] == 0
+    assert (sizes[:3] - 4000 / 3).abs().max() < 150
+    assert len(masks.unique(dim=0)) == 7
+
+
+def test_a_choice_is_for_models_that_have_one():
+    with pytest.raises(UsageError, match="model.given=any; leave it out"):
+        model(given=[0]).given_fields(FrameGAN.Options(given="1"))
+    with pytest.raises(UsageError, match="--given names every track"):
+        model(given="any").given_fields(FrameGAN.Options(given="0,1,2"))
 
 
 def test_composer_needs_nothing_given_and_joins_phrases():

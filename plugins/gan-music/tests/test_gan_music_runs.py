@@ -11,6 +11,7 @@ from pathlib import Path
 import gan
 import numpy as np
 import pytest
+import symusic
 from gan.cli import main
 from gan.errors import Stopped
 from gan.report import Reporter
@@ -74,12 +75,16 @@ class StopAfter(Reporter):
     [
         ("musegan", {"composition": "hybrid", "critic_repeats": 2, "binarisation": "bernoulli"}),
         ("bmusegan", {"critic_repeats": 2, "refiner_width": 2, "neuron": "stochastic", "pretraining_samples": 32}),
+        ("framegan", {"attributes": ["density", "register"]}),
+        ("framegan", {"attributes": ["density"], "given": "any"}),
     ],
 )
 def test_stopped_and_gone_on_is_never_stopped(midi_folder, tmp_path, architecture, model):
     """Four ticks at once, and two, an end of the process, and two more: the same weights, averages, optimisers,
     metrics, samples."""
+    attributes = model.pop("attributes", []) if "attributes" in model else []
     values = recipe(midi_folder, architecture, **model)
+    values["modality"] = {**MODALITY, "attributes": attributes}
     if architecture == "bmusegan":
         values["phases"] = {"binary": {"samples": 32}}
     gan.train(values, out=tmp_path / "whole")
@@ -139,6 +144,72 @@ def test_generate_from_the_command_line(midi_folder, tmp_path, capsys):
     code, said = run("--count", "1", "--out", str(tmp_path / "c"))
     assert code == 2
     assert "--input" in said
+
+    song = tmp_path / "song.mid"
+    music.write({"roll": np.roll(np.concatenate([given] * 3, 1)[:, :5], 1, axis=0)}, song.with_suffix(""))
+    whole = ["--accompany", str(song), "--track", "1", "--seed", "7"]
+    code, said = run(*whole, "--out", str(tmp_path / "e"))
+    assert code == 0, said
+    assert [path.name for path in sorted((tmp_path / "e").iterdir())] == ["preview.png", "song-0000.mid"]
+    accompanied = symusic.Score(tmp_path / "e/song-0000.mid")
+    assert [track.name for track in accompanied.tracks][:1] == ["alto"]  # plays the soprano, under its own name
+    assert accompanied.tracks[0].notes == symusic.Score(song).tracks[1].notes
+    assert run(*whole, "--count", "2", "--out", str(tmp_path / "f"))[0] == 0
+    first, second = ((tmp_path / "f" / f"song-000{index}.mid").read_bytes() for index in range(2))
+    assert first == (tmp_path / "e/song-0000.mid").read_bytes()
+    assert first != second
+    for wrong, reason in (
+        (["--accompany", str(song), "--track", "9"], "--track 9: it has no such track; it has 0 'soprano'"),
+        (["--track", "1"], "name it with --input FILE or --accompany FILE"),
+        (["--accompany"], "wants the name of a file"),
+        (["--accompany", str(midi_folder)], "works from one file"),
+    ):
+        code, said = run(*wrong, "--out", str(tmp_path / "g"))
+        assert (code, reason in said) == (2, True), said
+    (tmp_path / "none.mid").write_bytes(b"no music")
+    code, said = run("--accompany", str(tmp_path / "none.mid"), "--out", str(tmp_path / "g"))
+    assert (code, "none.mid: is no MIDI file" in said) == (3, True), said
+
+    arguments = ["--input", str(tmp_path), "--track", "1", "--out", str(tmp_path / "h")]
+    with pytest.raises(SystemExit) as stop:
+        main(["translate", str(tmp_path / "run"), *arguments])
+    said = "".join(capsys.readouterr())
+    assert stop.value.code == 0, said
+    assert "warning: none.mid: is no MIDI file" in said
+    assert (tmp_path / "h/song.mid").is_file()
+    assert (tmp_path / "h/a/sample-0000.mid").is_file()
     code, said = run(*common, "--tempoo", "80", "--out", str(tmp_path / "d"))
     assert code == 2
     assert "--tempo" in said
+
+
+def test_a_model_told_and_given_what_the_user_chooses(midi_folder, tmp_path, capsys):
+    """One model: composes freely, accompanies any tracks, and is asked for a density."""
+    values = recipe(midi_folder, "framegan", given="any", initial_density=0.2)
+    values["modality"] = {**MODALITY, "attributes": ["density", "register"]}
+    gan.train(values, out=tmp_path / "run")
+    music = Music(MusicConfig(**MODALITY))
+    roll = np.zeros((4, 5, 8, 48), bool)
+    roll[0, :, ::2, 30], roll[1, :, ::4, 10] = True, True
+    song = music.write({"roll": roll}, tmp_path / "song")
+
+    def run(*arguments: str) -> tuple[int, str]:
+        with pytest.raises(SystemExit) as stop:
+            main(["generate", str(tmp_path / "run"), *arguments, "--out", str(tmp_path / "out")])
+        return stop.value.code, "".join(capsys.readouterr())
+
+    assert run("--count", "2", "--density", "16", "--bars", "4")[0] == 0
+    code, said = run("--accompany", str(song), "--track", "1,0", "--given", "bass,soprano", "--density", "16")
+    assert code == 0, said
+    made, given = (symusic.Score(path) for path in (tmp_path / "out/song-0000.mid", song))
+    assert (made.tracks[0].name, made.tracks[-1].name) == ("soprano", "alto")  # the alto plays the bass
+    assert (made.tracks[0].notes, made.tracks[-1].notes) == (given.tracks[0].notes, given.tracks[1].notes)
+    for wrong, reason in (
+        (["--accompany", str(song), "--track", "0"], "say what with --given"),
+        (["--accompany", str(song), "--given", "violin"], "--given names no track 'violin' (known: 0 soprano"),
+        (["--given", "soprano"], "makes samples from an input: roll must be given"),
+        (["--density", "1000"], "density 1000: the training data have 16 to 16"),
+        (["--register", "H"], "'H' is no pitch"),
+    ):
+        code, said = run(*wrong)
+        assert (code, reason in said) == (2, True), said

@@ -68,8 +68,11 @@ class Text(Modality):
     suffixes: ClassVar[tuple[str, ...]] = (".txt", ".jsonl")
     metrics: ClassVar[tuple[str, ...]] = ("bleu", "self-bleu", "distinct")
     trade_offs: ClassVar[tuple[tuple[str, str], ...]] = (
-        ("bleu-3", "self-bleu-3"), ("nll-oracle", "self-bleu-2"), ("nll-oracle", "distinct-2"),
-    )  # fmt: skip
+        *Modality.trade_offs,
+        ("bleu-3", "self-bleu-3"),
+        ("nll-oracle", "self-bleu-2"),
+        ("nll-oracle", "distinct-2"),
+    )
 
     def survey(self, files: Sequence[SourceFile]) -> dict[str, Any]:
         """Learn the vocabulary of all files; unreadable ones are left to `read`, which names them."""
