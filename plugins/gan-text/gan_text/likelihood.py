@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from gan_text.sampler import BLOCK_BYTES, SAFE_LOGIT
+from gan_text.sampler import BLOCK_BYTES, LOG2_E, SAFE_LOGIT
 
 
 class _WeightedNLL(torch.autograd.Function):
@@ -23,7 +23,7 @@ class _WeightedNLL(torch.autograd.Function):
         buffer = hidden.new_empty(min(rows, len(hidden)), words)
         bounded = bool(hidden.abs().max() * weight.abs().sum(0).max() + bias.abs().max() < SAFE_LOGIT)
         extended = torch.cat([hidden, hidden.new_ones(len(hidden), 1)], 1)  # a row of ones: the bias is a weight, too
-        full = torch.cat([weight, bias[None]], 0)
+        full = torch.cat([weight, bias[None]], 0) * LOG2_E  # in bits: 2^x is faster than e^x
         grad_hidden, grad_full = torch.empty_like(hidden), torch.zeros_like(full)
         total = hidden.new_zeros(())
         for start in range(0, len(hidden), rows):
@@ -35,14 +35,14 @@ class _WeightedNLL(torch.autograd.Function):
                 highest = mass.amax(1, keepdim=True)
                 own = own - highest[:, 0]
                 mass -= highest
-            sums = mass.exp_().sum(1)
-            total += (share * (sums.log() - own)).sum()
+            sums = mass.exp2_().sum(1)
+            total += (share * (sums.log2() - own)).sum()
             mass *= (share / sums)[:, None]  # now the gradient with respect to the logits …
             mass.scatter_add_(1, chosen, -share[:, None])  # … with the share of the chosen word taken away
             grad_hidden[start:stop] = mass @ weight.T
             grad_full.addmm_(part.T, mass)
         ctx.save_for_backward(grad_hidden, grad_full)
-        return total
+        return total / LOG2_E
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor, Tensor, None, None]:  # type: ignore[override]

@@ -171,10 +171,7 @@ def test_the_sampler_inverts_the_distribution_function():
 
 @pytest.mark.parametrize("pooling", ["max", "sum"])
 def test_windows_of_a_prefix_are_read_once(seqgan, pooling):
-    """Features of each prefix, joined with those of later windows, are the whole sequence's: none twice, none left out.
-
-    The last window's response is the first that a prefix of T - 1 tokens lacks, so that every t counts.
-    """
+    """Features of a prefix, joined with those of later windows, are the whole sequence's: none twice, none missing."""
     seqgan.discriminator.pooling = pooling
     tables = seqgan.discriminator.tables(torch.float32)
     tokens = torch.randint(WORDS, (33, LENGTH))
