@@ -1,0 +1,114 @@
+"""Does `seqgan-fast` work with other seeds and on other oracles? Its settings were found on one oracle with one seed.
+
+    python benchmarks/text/seqgan_seeds.py --work FOLDER [--out FILE]
+
+Four runs of the finished recipe, one after the other, each with its own seed for the real sequences and for training:
+two on the published oracle, two on oracles drawn anew. A row holds the end of maximum likelihood (the first phase of
+the same run), the end of SeqGAN, and what maximum likelihood scores at a lower temperature: quality bought by variety
+without a GAN. An oracle's own samples and uniform tokens stand beside them, as each oracle has a scale of its own.
+
+Rows that are in the file are not measured again; a run that was interrupted goes on in its folder.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import time
+from pathlib import Path
+
+import numpy as np
+import torch
+from curve import COUNT, LENGTH, generator_of, measured
+from gan.api import recipe, resume_run, train
+from gan.provenance import surroundings
+from gan.report import Reporter
+from gan.testing import real_file
+from gan_text.oracle import draw_oracle, load_oracle, nll_oracle, oracle_samples, write_oracle_data
+
+RUNS = {"published oracle, seed 1": 1, "published oracle, seed 2": 2, "new oracle 1": 1, "new oracle 2": 2}
+TEMPERATURES = (0.7, 0.8)
+
+
+class Clock(Reporter):
+    """Prints ticks and keeps the CPU seconds of all processes that worked at a run."""
+
+    def __init__(self, file):
+        self._file = file
+        self._before = json.loads(file.read_text()) if file.exists() else 0.0
+        self._since = time.process_time()
+
+    def seconds(self):
+        return self._before + time.process_time() - self._since
+
+    def tick(self, tick):
+        terms = {name: round(value, 3) for name, value in tick.terms.items()}
+        print(tick.phase, tick.samples, terms, f"{self.seconds():.0f} s", flush=True)
+        self._file.write_text(json.dumps(self.seconds()))
+
+
+def oracle_data(name, seed, folder):
+    """The folder of a run's real sequences and their oracle."""
+    if not (folder / "sentences.txt").exists():
+        folder.mkdir(parents=True, exist_ok=True)
+        if name.startswith("published"):
+            with np.load(real_file("text", "seqgan_oracle.npz"), allow_pickle=False) as file:
+                arrays = {key: file[key] for key in file.files}
+        else:
+            arrays = draw_oracle(seed=seed)
+        write_oracle_data(folder, arrays, length=LENGTH, seed=seed)
+    return folder
+
+
+def trained(run, data, seed):
+    """CPU seconds of training, which is done, gone on with, or found finished."""
+    clock = Clock(run.with_suffix(".seconds"))
+    if (run / "recipe.yaml").exists():
+        resume_run(run, reporter=clock)
+    else:
+        values = recipe("text", named="seqgan-fast", settings=["training.keep_checkpoints=100", f"seed={seed}"])
+        train(values | {"data": {"source": str(data)}}, out=run, reporter=clock)
+    return clock.seconds()
+
+
+def row(run, data):
+    """NLL-oracle with its error, distinct-2 and Self-BLEU-2 of both ends, and of likelihood at lower temperatures."""
+    oracle = load_oracle(data / "oracle.npz")
+    records = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+    (end,) = [record["samples"] for record in records if record.get("reference")]
+    checkpoints = sorted((run / "checkpoints").glob("samples-*"))
+    # the discriminator's phase, longer than checkpoints lie apart, leaves the generator as it was at the end
+    likelihood = generator_of(next(c for c in checkpoints if int(c.name.removeprefix("samples-")) >= end))
+    uniforms = torch.rand(COUNT, LENGTH, generator=torch.Generator().manual_seed(0))
+    own = torch.from_numpy(oracle_samples(oracle, COUNT, LENGTH, 99))
+    chance = torch.randint(oracle.words, (COUNT, LENGTH), generator=torch.Generator().manual_seed(0))
+    return {
+        "mle": measured(likelihood, oracle, uniforms),
+        "seqgan": measured(generator_of(checkpoints[-1]), oracle, uniforms),
+        "mle at lower temperatures": {str(t): measured(likelihood, oracle, uniforms, t) for t in TEMPERATURES},
+        "oracle's own samples": round(float(nll_oracle(oracle, own).mean()), 3),
+        "uniform tokens": round(float(nll_oracle(oracle, chance).mean()), 3),
+    }
+
+
+def main():
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--out", type=Path, default=Path(__file__).with_suffix(".json"))
+    parser.add_argument("--work", type=Path, required=True, help="data and runs; kept, so that work goes on there")
+    options = parser.parse_args()
+    torch.set_num_threads(1)
+    result = json.loads(options.out.read_text()) if options.out.exists() else {"runs": {}}
+    for name, seed in RUNS.items():
+        if name in result["runs"]:
+            continue
+        place = options.work / name.replace(",", "").replace(" ", "-")
+        data = oracle_data(name, seed, place / "data")
+        seconds = trained(place / "run", data, seed)
+        result["runs"][name] = row(place / "run", data) | {"cpu_seconds_of_training": round(seconds)}
+        result["machine"] = surroundings()
+        options.out.write_text(json.dumps(result, indent=1) + "\n")
+        print(name, json.dumps(result["runs"][name]), flush=True)
+
+
+if __name__ == "__main__":
+    main()
