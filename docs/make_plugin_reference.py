@@ -32,8 +32,8 @@ SECTIONS = {
     ),
     "Contracts": (
         "contracts.py",
-        "Field Modality Request Architecture ConditionalOnInput LatentSpace Likelihood Loss Critic Penalty Metric "
-        "MetricValue FeatureMetric ModelMetric Features Extractor Download",
+        "Field Given Modality Request Architecture ConditionalOnInput GivenInPart LatentSpace Likelihood Loss Critic "
+        "Penalty Metric MetricValue FeatureMetric ModelMetric Features Extractor Download",
     ),
     "The game": ("game.py", "Optimizer Player Batch Turn Phase adversarial_turns"),
     "Random numbers": ("draws.py", "Draws"),

@@ -179,6 +179,27 @@ def test_one_iteration_equals_the_hand_written_one():
         assert torch.equal(value, twin.state_dict()[name]), name
 
 
+@pytest.mark.parametrize("fresh", [False, True])
+def test_a_fresh_phase_begins_with_new_optimisers(fresh):
+    """The first step of a new Adam is the step size, 0.01. One that remembers 20 gradients of 100 divides 1 by the root
+    of its second moment, (0.001 + 100² (0.999 - 0.999²¹)) / (1 - 0.999²¹) = 9,519: 0.01 / 97.6."""
+    net, seen = Net(), []
+
+    def phase(name, weight, samples, **settings):
+        def objective(batch):
+            return {"loss": weight * net.generator.weight.sum()}
+
+        def look(batch):
+            seen.append(float(net.generator.weight[0, 0]))
+
+        return Phase(name, [Turn("generator", objective, after=look)], samples, **settings)
+
+    phases = [phase("steep", 100.0, 160), phase("flat", 1.0, 8, fresh=fresh)]
+    run(trainer(net, [], phases=phases, players=net.players(betas=(0.0, 0.999))))
+    assert len(seen) == 21
+    assert seen[-2] - seen[-1] == pytest.approx(0.01 if fresh else 0.01 / 97.6, rel=0.01)
+
+
 def test_phases_follow_each_other():
     """A game of three phases: each takes its own turns for its own length."""
     net, calls = Net(), []

@@ -175,6 +175,20 @@ class Field:
     """Whether a generator that is asked to may make `longer_axis` longer than `shape` says (a longer text)."""
     longer_axis: int = 0
     """The axis of `shape` that `longer` speaks of (the bars of a piano roll)."""
+    names: tuple[str, ...] = ()
+    """What the places along the first axis are called, where they have names (the tracks of a piano roll)."""
+
+
+@dataclass(frozen=True)
+class Given:
+    """Which part of the samples a user gives, and what he chose when he gave it."""
+
+    fields: tuple[str, ...]
+    """The fields that are given (`ConditionalOnInput.given_fields`)."""
+    places: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
+    """Of fields that are given in part, the places along the first axis (`GivenInPart.given_places`)."""
+    options: Any = None
+    """An instance of the modality's `GivenOptions`, or None for its defaults."""
 
 
 class Modality(ABC):
@@ -230,24 +244,39 @@ class Modality(ABC):
         another one's sample raises `gan.source.Companion`. Called from several threads.
         """
 
-    def read_given(self, file: SourceFile, fields: Sequence[str]) -> Iterator[Sample]:
-        """What a user gives to be translated or continued: samples that hold `fields` only. Raises as `read` does."""
+    def read_given(self, file: SourceFile, given: Given) -> Iterator[Sample]:
+        """What a user gives to be translated, accompanied or continued: the whole of `file` as samples, in its order,
+        that hold the given fields only. Raises as `read` does, and `UsageError` for choices that do not fit the file.
+        """
         for sample in self.read(file):
-            yield {name: sample[name] for name in fields}
+            yield {name: sample[name] for name in given.fields}
 
     @abstractmethod
     def write(self, sample: Sample, stem: Path, options: BaseModel | None = None) -> Path:
         """Write one sample as the artefact ``stem`` + a suffix, and return its path. The same sample gives the same
         bytes. `options` is an instance of `Options`, or None for its defaults."""
 
-    def write_like(self, sample: Sample, stem: Path, like: SourceFile, options: BaseModel | None = None) -> Path:
-        """Write what was made from the file `like`, keeping what belongs to that file (the size of a picture). `sample`
-        may hold the made fields only."""
-        return self.write(sample, stem, options)
+    def write_like(
+        self, samples: Sequence[Sample], stem: Path, like: SourceFile, given: Given, options: BaseModel | None = None
+    ) -> list[Path]:
+        """Write what was made from the file `like`, keeping what belongs to that file (the size of a picture, the
+        tempo of a piece). `samples` are in the order in which `read_given` gave theirs, and hold what was made only:
+        of fields given in part, all of it. Here: a file for each, numbered where there are several."""
+        if len(samples) == 1:
+            return [self.write(samples[0], stem, options)]
+        return [
+            self.write(sample, stem.with_name(f"{stem.name}-{index:04d}"), options)
+            for index, sample in enumerate(samples)
+        ]
 
     Options: ClassVar[type[BaseModel] | None] = None
     """What a user may choose when files are written (tempo, instruments, a file format); the command line offers each
-    field of this model as ``--field`` of ``gan generate``."""
+    field of this model as ``--field`` of ``gan generate`` and ``gan translate``."""
+    GivenOptions: ClassVar[type[BaseModel] | None] = None
+    """What a user may choose when he gives a file to work from (which of its tracks); offered in the same way."""
+    whole_input: ClassVar[str] = ""
+    """The flag of ``gan generate`` that names a file to work from as a whole, in the words of this kind of data
+    (``accompany``); none: only ``--input``, which takes samples from the front."""
 
     @abstractmethod
     def preview(self, samples: Samples) -> Image.Image:
@@ -306,6 +335,14 @@ class ConditionalOnInput(Protocol):
 
     def given_fields(self, options: Any = None) -> tuple[str, ...]:
         """The fields that `Request.given` must hold where `options` (None: the defaults) are asked for."""
+
+
+@runtime_checkable
+class GivenInPart(ConditionalOnInput, Protocol):
+    """Of some given fields only a part is given, and the rest of them is made (the tracks that accompany another)."""
+
+    def given_places(self, options: Any = None) -> Mapping[str, Sequence[int]]:
+        """Field -> the places along its first axis that are given. `generate` returns these as they were given."""
 
 
 @runtime_checkable

@@ -264,7 +264,9 @@ def open_pack(
 def load_pack(folder: Path) -> Pack:
     """A pack on the disk."""
     about = json.loads((folder / "pack.json").read_text())
-    fields = {name: Field(**{**spec, "shape": tuple(spec["shape"])}) for name, spec in about["fields"].items()}
+    fields = {
+        name: Field(**{part: _tupled(value) for part, value in spec.items()}) for name, spec in about["fields"].items()
+    }
     counts = about["counts"]
     arrays: dict[str, np.ndarray[Any, Any]] = {}
     marks = {}
@@ -301,6 +303,10 @@ def _mark(path: Path) -> tuple[int, int, int]:
 def _described(spec: Field) -> dict[str, Any]:
     """Only what every field has: a modality may extend `Field` with what JSON cannot hold."""
     return {part.name: getattr(spec, part.name) for part in dataclasses.fields(Field)}
+
+
+def _tupled(value: Any) -> Any:
+    return tuple(value) if isinstance(value, list) else value  # JSON knows lists only
 
 
 def _stored(spec: Field) -> tuple[int, np.dtype[Any]]:

@@ -133,6 +133,9 @@ class Phase:
     reference: bool = False
     """Whether the phase ends with a baseline of the method (maximum likelihood before a text GAN's game): the recipe's
     metrics are measured there, and stand in the table that the training ends with; a checkpoint is saved."""
+    fresh: bool = False
+    """Whether the optimisers of its players forget their moments where it begins: a game whose gradients are far
+    smaller than those of the likelihood before it would stand still, as Adam divides by what it remembers."""
 
 
 def phase_lengths(phases: Sequence[Phase], samples: int) -> list[int]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,12 +10,23 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from gan.contracts import Architecture, ConditionalOnInput, Field, LatentSpace, Modality, Request, Samples
+from gan.contracts import (
+    Architecture,
+    ConditionalOnInput,
+    Field,
+    Given,
+    GivenInPart,
+    LatentSpace,
+    Modality,
+    Request,
+    Sample,
+    Samples,
+)
 from gan.device import seed_everything, seed_torch
 from gan.draws import SeededDraws, derive
 from gan.errors import BadData, GanError, UsageError
 from gan.latents import slerp
-from gan.source import list_source
+from gan.source import SourceFile, list_source
 
 GENERATION_BATCH = 16
 
@@ -83,43 +94,96 @@ class Model:
             raise UsageError(f"{self.name} makes samples from an input, not from latents alone")
         if count < 2:
             raise UsageError("an interpolation has at least two samples, its ends")
+        with torch.no_grad():
+            begin, end = (net.latents(1, SeededDraws.of(seed, 0, 1, self.device)) for seed in (first_seed, second_seed))
+        return self._between(begin, end, count, first_seed, request)
+
+    def follow(
+        self, given: Samples, seed: int = 0, *, index: int = 0, options: Mapping[str, Any] | None = None
+    ) -> Samples:
+        """What is made from a row of `given` after the other, so that it belongs together: sample `index` of `seed`,
+        with a sample for every row. Where there is a latent space, their latents lie at equal steps of the great circle
+        between two that are drawn."""
+        net, count = self.architecture, len(next(iter(given.values())))
+        if not isinstance(net, LatentSpace):
+            return self.generate(count, seed, first=index, options=options, given=given)
+        request_options = self._options(options or {})
+        self._check_given(given, count, request_options)
+        with torch.no_grad():
+            draws = SeededDraws.of(seed, index, 1, self.device)
+            begin, end = net.latents(1, draws), net.latents(1, draws)
+        return self._between(begin, end, count, derive(seed, "follow", index), Request(request_options, None), given)
+
+    def _between(
+        self, begin: Tensor, end: Tensor, count: int, seed: int, request: Request, given: Samples | None = None
+    ) -> Samples:
+        """`count` samples on the way from one latent to another, in whole batches, as `generate` makes them."""
+        net = self.architecture
         size = getattr(net, "generation_batch", GENERATION_BATCH)
         made: list[dict[str, Tensor]] = []
         accelerators = [self.device] if self.device.type == "cuda" else []
         with torch.no_grad(), torch.random.fork_rng(devices=accelerators):
-            begin, end = (
-                net.latents(1, SeededDraws.of(seed, 0, 1, self.device)).repeat_interleave(size, 0)
-                for seed in (first_seed, second_seed)
-            )
+            begin, end = (latent.repeat_interleave(size, 0) for latent in (begin, end))
             places = torch.linspace(0, 1, count, device=self.device)
-            for start in range(0, count, size):  # in whole batches, as `generate` makes them
+            for start in range(0, count, size):
                 at = places[torch.arange(start, start + size).clamp(max=count - 1)]
-                seed_torch(derive(first_seed, "generate", start), self.device)
-                rows = slerp(begin, end, at)
-                part = net.decode(rows, request)
+                seed_torch(derive(seed, "generate", start), self.device)
+                rows = None if given is None else self._rows(given, start, size)
+                part = net.decode(slerp(begin, end, at), Request(request.options, rows))
                 check_samples(part, self.modality.fields, size, self.name)
                 made.append({name: tensor[: count - start] for name, tensor in part.items()})
         return {name: torch.cat([part[name] for part in made]).cpu().numpy() for name in made[0]}
 
-    def translate(self, item: Any, seed: int = 0, *, options: Mapping[str, Any] | None = None) -> Samples:
-        """The made fields of what is translated, accompanied or continued: ``(rows, *shape)``.
+    def translate(
+        self,
+        item: Any,
+        seed: int = 0,
+        *,
+        options: Mapping[str, Any] | None = None,
+        choices: Mapping[str, Any] | None = None,
+    ) -> Samples:
+        """What was made of what is translated, accompanied or continued: ``(rows, *shape)`` by field.
 
-        `item` is a path, or what else the modality's `read_given` takes (a picture). Raises `BadData` when it cannot
-        be read.
+        `item` is a path, or what else the modality's `read_given` takes (a picture); `choices` are settings of the
+        modality's `GivenOptions`. Raises `BadData` when it cannot be read.
         """
-        fields = self.given_fields(options)
-        if not fields:
-            raise UsageError(f"{self.name} takes no input")
+        given = self.given(options, choices)
         if isinstance(item, str | Path):
             files: list[Any] = list_source(Path(item), self.modality.suffixes).files
         else:
             files = [item]
-        rows = [row for file in files for row in self.modality.read_given(file, fields)]
+        rows = [row for file in files for row in self.modality.read_given(file, given)]
         if not rows:
             raise BadData("holds nothing to translate", str(item))
-        given = {name: np.stack([row[name] for row in rows]) for name in fields}
-        samples = self.generate(len(rows), seed, options=options, given=given)
-        return {name: values for name, values in samples.items() if name not in fields}
+        samples = self.generate(len(rows), seed, options=options, given=stacked(rows, given.fields))
+        return {name: samples[name] for name in self._made(samples, given)}
+
+    def render(
+        self,
+        file: SourceFile,
+        stem: Path,
+        given: Given,
+        seed: int = 0,
+        *,
+        index: int = 0,
+        options: Mapping[str, Any] | None = None,
+        writing: Any = None,
+    ) -> tuple[list[Path], Samples]:
+        """Work from the whole of `file`: the files written for it, and the samples that they hold.
+
+        `given` is what `given()` says for these options, `writing` an instance of the modality's `Options`.
+        """
+        rows = list(self.modality.read_given(file, given))
+        samples = self.follow(stacked(rows, given.fields), seed, index=index, options=options)
+        made = self._made(samples, given)
+        each = [{name: samples[name][row] for name in made} for row in range(len(rows))]
+        stem.parent.mkdir(parents=True, exist_ok=True)
+        return self.modality.write_like(each, stem, file, given, writing), samples
+
+    def _made(self, samples: Samples, given: Given) -> list[str]:
+        """The fields that were made, whole or in part; of further ones (`preview_options`) no file is made."""
+        known = self.modality.fields
+        return [name for name in samples if name in known and (name not in given.fields or name in given.places)]
 
     def write(
         self, samples: Samples, folder: Path, *, prefix: str = "sample", first: int = 0, options: Any = None
@@ -135,6 +199,27 @@ class Model:
             )
             for index in range(count)
         ]
+
+    def given(self, options: Mapping[str, Any] | None = None, choices: Mapping[str, Any] | None = None) -> Given:
+        """What must be given for these options of the architecture, with `choices` of the modality's `GivenOptions`.
+
+        Raises `UsageError` where the architecture takes no input.
+        """
+        from gan.recipe import validated
+
+        asked = self._options(options or {})
+        fields = self._given_fields(asked)
+        if not fields:
+            raise UsageError(
+                f"{self.name} makes samples from nothing but a seed and takes no input; leave it out, or use a run "
+                "whose architecture works from one"
+            )
+        net, model = self.architecture, self.modality.GivenOptions
+        places = net.given_places(asked) if isinstance(net, GivenInPart) else {}
+        if model is None and choices:
+            raise UsageError(f"the input of {self.name} has no option '{next(iter(choices))}'; it has none at all")
+        chosen = None if model is None else validated(model, choices or {}, "")
+        return Given(fields, {name: tuple(which) for name, which in places.items()}, chosen)
 
     def _options(self, options: Mapping[str, Any]) -> Any:
         from gan.recipe import validated
@@ -173,6 +258,11 @@ class Model:
             index = np.minimum(np.arange(start, start + size), len(values) - 1)
             rows[name] = torch.from_numpy(np.ascontiguousarray(values[index])).to(self.device)
         return rows
+
+
+def stacked(rows: Sequence[Sample], fields: Sequence[str]) -> Samples:
+    """Samples as arrays with a leading axis, by field."""
+    return {name: np.stack([row[name] for row in rows]) for name in fields}
 
 
 def check_samples(made: Mapping[str, Tensor], fields: Mapping[str, Field], count: int, who: str) -> None:

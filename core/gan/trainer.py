@@ -217,9 +217,7 @@ class Trainer:
         started = progress.seconds
         while not self.finished:
             if progress.position >= self._lengths[progress.phase]:
-                progress.phase += 1
-                progress.position = 0
-                progress.iteration = 0
+                self._begin_next_phase()
             phase, length = self.phases[progress.phase], self._lengths[progress.phase]
             self._iterate(phase, length)
             ended = progress.position >= length
@@ -245,6 +243,15 @@ class Trainer:
                     shown_at_tick, time_at_tick = progress.samples, time.monotonic()
             if stopping:
                 return
+
+    def _begin_next_phase(self) -> None:
+        progress = self._progress
+        progress.phase += 1
+        progress.position = 0
+        progress.iteration = 0
+        if self.phases[progress.phase].fresh:
+            for turn in self.phases[progress.phase].turns:
+                self.seats[turn.player].optimizer.state.clear()
 
     def _out_of_time(self, seconds: float) -> bool:
         minutes = self.training.minutes

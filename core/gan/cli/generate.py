@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
+from click.core import ParameterSource
 
 from gan.cli import installed
-from gan.errors import UsageError, nearest
+from gan.errors import BadData, UsageError, nearest
+
+if TYPE_CHECKING:
+    from gan.contracts import Sample, Samples
+    from gan.model import Model
+    from gan.source import SourceFile
 
 
 @click.command(
@@ -63,18 +71,43 @@ def generate(
     from gan.api import load
 
     model = load(run_folder, device=device, plugins=plugins, checkpoint=checkpoint)
-    ways, writing = split_options(model, flags(ctx.args))
+    asked = flags(ctx.args)
+    whole = model.modality.whole_input
+    source = asked.pop(whole, None) if whole else None
+    ways, choices, writing = split_options(model, asked)
+    if choices and source is None and input_path is None:
+        inputs = "--input FILE" + (f" or --{whole} FILE" if whole else "")
+        raise UsageError(f"--{next(iter(choices)).replace('_', '-')} chooses from an input; name it with {inputs}")
     name = f"seed-{seed}"
-    if interpolate is not None:
-        if input_path is not None or first:
-            raise UsageError("--interpolate goes from one latent to another; leave --input and --first out")
-        samples = model.interpolate(*interpolate, count, options=ways)
-        name = f"seed-{interpolate[0]}-to-{interpolate[1]}"
+    if source is not None:
+        if interpolate is not None or input_path is not None:
+            raise UsageError(f"--{whole} works from a whole file; leave --interpolate and --input out")
+        if source is True:
+            raise UsageError(f"--{whole} wants the name of a file")
+        stem = Path(source).stem
+        if ctx.get_parameter_source("count") is ParameterSource.DEFAULT:
+            count = 1
+        folder = out or run_folder / "samples" / f"{stem}-{name}"
+        file, given = _one_file(model, Path(source), whole), model.given(ways, choices)
+        paths: list[Path] = []
+        samples: Samples = {}
+        for index in range(first, first + count):
+            place = folder / f"{stem}-{index:04d}"
+            with _named(file):
+                written, made = model.render(file, place, given, seed, index=index, options=ways, writing=writing)
+            paths += written
+            samples = samples or made
     else:
-        given = None if input_path is None else given_samples(model, input_path, count, first, ways)
-        samples = model.generate(count, seed, first=first, options=ways, given=given)
-    folder = out or run_folder / "samples" / name
-    paths = model.write(samples, folder, first=first, options=writing)
+        if interpolate is not None:
+            if input_path is not None or first:
+                raise UsageError("--interpolate goes from one latent to another; leave --input and --first out")
+            samples = model.interpolate(*interpolate, count, options=ways)
+            name = f"seed-{interpolate[0]}-to-{interpolate[1]}"
+        else:
+            rows = None if input_path is None else given_samples(model, input_path, count, first, ways, choices)
+            samples = model.generate(count, seed, first=first, options=ways, given=rows)
+        folder = out or run_folder / "samples" / name
+        paths = model.write(samples, folder, first=first, options=writing)
     preview = folder / "preview.png"
     model.modality.preview(samples).save(preview)
     if as_json:
@@ -86,29 +119,45 @@ def generate(
             click.echo(path)
 
 
-def given_samples(model: Any, source: Path, count: int, first: int, options: dict[str, Any]) -> Any:
+def given_samples(
+    model: Model, source: Path, count: int, first: int, options: dict[str, Any], choices: dict[str, Any]
+) -> Samples:
     """What `source` holds for the given fields: its samples from `first` on, and from the beginning when they end."""
-    import numpy as np
+    from gan.model import stacked
 
-    from gan.errors import BadData
+    given = model.given(options, choices)
+    read: list[Sample] = []
+    for file in _files(model, source):
+        with _named(file):
+            read += list(model.modality.read_given(file, given))
+        if len(read) >= first + count:
+            break
+    return stacked([read[(first + index) % len(read)] for index in range(count)], given.fields)
+
+
+def _files(model: Model, source: Path) -> list[SourceFile]:
     from gan.source import list_source
 
-    fields: tuple[str, ...] = model.given_fields(options)
-    if not fields:
-        raise UsageError(f"{model.name} makes samples from nothing but a seed; leave --input out")
     files = list_source(source, model.modality.suffixes).files
     if not files:
         raise BadData(f"no file with a known ending ({', '.join(model.modality.suffixes)})", source)
-    read = []
-    for file in files:
-        try:
-            read += list(model.modality.read_given(file, fields))
-        except BadData as error:
-            raise BadData(error.reason, file.name) from None
-        if len(read) >= first + count:
-            break
-    chosen = [read[(first + index) % len(read)] for index in range(count)]
-    return {name: np.stack([sample[name] for sample in chosen]) for name in fields}
+    return files
+
+
+def _one_file(model: Model, source: Path, flag: str) -> SourceFile:
+    files = _files(model, source)
+    if len(files) > 1:
+        raise UsageError(f"--{flag} works from one file, and {source} holds {len(files):,}; use: gan translate")
+    return files[0]
+
+
+@contextmanager
+def _named(file: SourceFile) -> Iterator[None]:
+    """Says in which file data are bad."""
+    try:
+        yield
+    except BadData as error:
+        raise BadData(error.reason, file.name) from None
 
 
 def flags(arguments: list[str]) -> dict[str, Any]:
@@ -133,13 +182,16 @@ def flags(arguments: list[str]) -> dict[str, Any]:
     return found
 
 
-def split_options(model: Any, given: dict[str, Any]) -> tuple[dict[str, Any], Any]:
-    """The architecture's options as values, and the modality's `Options`; an unknown flag is refused by name."""
+def split_options(model: Model, given: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any], Any]:
+    """The architecture's options and the modality's for its input, as values, and the modality's `Options`; an unknown
+    flag is refused by name."""
     from gan.recipe import validated
 
     makes = getattr(model.architecture, "Options", None)
-    writes = model.modality.Options
-    names = [name for kind in (makes, writes) if kind is not None for name in kind.model_fields]
+    reads, writes = model.modality.GivenOptions, model.modality.Options
+    names = [name for kind in (makes, reads, writes) if kind is not None for name in kind.model_fields]
+    if model.modality.whole_input:
+        names.append(model.modality.whole_input)
     for name in given:
         if name not in names:
             close = nearest(name, names)
@@ -147,5 +199,6 @@ def split_options(model: Any, given: dict[str, Any]) -> tuple[dict[str, Any], An
             hint = f"did you mean --{close.replace('_', '-')}?" if close else f"its options: {known}"
             raise UsageError(f"{model.name} has no option --{name.replace('_', '-')}; {hint}")
     ways = {name: value for name, value in given.items() if makes is not None and name in makes.model_fields}
-    rest = {name: value for name, value in given.items() if name not in ways}
-    return ways, validated(writes, rest, "") if writes is not None else None
+    choices = {name: value for name, value in given.items() if reads is not None and name in reads.model_fields}
+    rest = {name: value for name, value in given.items() if name not in ways and name not in choices}
+    return ways, choices, validated(writes, rest, "") if writes is not None else None

@@ -15,9 +15,7 @@ from gan.cli.generate import flags, split_options
 from gan.errors import BadData, UsageError
 
 if TYPE_CHECKING:
-    from gan.contracts import Sample, Samples
     from gan.model import Model
-    from gan.source import SourceFile
 
 
 @click.command(
@@ -53,16 +51,12 @@ def translate(
     if out.resolve() == (source if source.is_dir() else source.parent).resolve():
         raise UsageError(f"--out {out} is the folder of the input; name another one")
     model = load(run_folder, device=device, plugins=plugins)
-    ways, writing = split_options(model, flags(ctx.args))
+    ways, choices, writing = split_options(model, flags(ctx.args))
     written: list[Path] = []
     skipped: dict[str, str] = {}
     with _progress(hidden=quiet or as_json) as advance:
-        for stem, file, samples in translated(model, source, ways, seed, skipped, advance):
-            path = out / stem
-            path.parent.mkdir(parents=True, exist_ok=True)
-            for index, sample in enumerate(samples):
-                place = path if len(samples) == 1 else path.with_name(f"{path.name}-{index:04d}")
-                written.append(model.modality.write_like(sample, place, file, writing))
+        for paths in translated(model, source, out, ways, choices, writing, seed, skipped, advance):
+            written += paths
     for name, reason in skipped.items():
         click.echo(f"warning: {name}: {reason}", err=True)
     if not written:
@@ -78,18 +72,22 @@ def translate(
 def translated(
     model: Model,
     source: Path,
+    out: Path,
     options: dict[str, Any],
+    choices: dict[str, Any],
+    writing: Any,
     seed: int,
     skipped: dict[str, str],
     advance: Callable[[int, int], None],
-) -> Iterator[tuple[str, SourceFile, list[Sample]]]:
-    """(name without its ending, file, made fields of each of its samples) of every file of `source`, in order.
+) -> Iterator[list[Path]]:
+    """The files written for each file of `source`, in order.
 
-    Files that cannot be read go to `skipped` with their reason. `advance(done, total)` hears of every file.
+    Files that cannot be read, or do not fit the choices, go to `skipped` with their reason. `advance(done, total)`
+    hears of every file.
     """
     from gan.source import list_source
 
-    fields = _given_fields(model, options)
+    given = model.given(options, choices)
     listing = list_source(source, model.modality.suffixes)
     skipped.update(listing.skipped)
     if not listing.files and not skipped:
@@ -98,28 +96,17 @@ def translated(
     position = 0
     for done, file in enumerate(listing.files, 1):
         try:
-            rows = list(model.modality.read_given(file, fields))
-            samples = model.generate(len(rows), seed, first=position, options=options, given=_stacked(rows, fields))
+            paths, _ = model.render(
+                file, out / stems[file.name], given, seed, index=position, options=options, writing=writing
+            )
         except BadData as error:
             skipped[file.name] = error.reason
+        except UsageError as error:
+            skipped[file.name] = str(error)
         else:
-            position += len(rows)
-            made = [name for name in samples if name not in fields and name in model.modality.fields]
-            yield stems[file.name], file, [{name: samples[name][i] for name in made} for i in range(len(rows))]
+            position += 1
+            yield paths
         advance(done, len(listing.files))
-
-
-def _given_fields(model: Model, options: dict[str, Any]) -> tuple[str, ...]:
-    fields = model.given_fields(options)
-    if not fields:
-        raise UsageError(f"{model.name} makes samples from nothing and takes no input; use: gan generate RUN")
-    return fields
-
-
-def _stacked(rows: list[Sample], fields: tuple[str, ...]) -> Samples:
-    import numpy as np
-
-    return {name: np.stack([row[name] for row in rows]) for name in fields}
 
 
 def _stems(names: list[str]) -> dict[str, str]:

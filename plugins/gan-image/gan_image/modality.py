@@ -33,7 +33,7 @@ from gan_image.files import (
 )
 
 if TYPE_CHECKING:
-    from gan.contracts import Sample, Samples
+    from gan.contracts import Given, Sample, Samples
 
 MODES = {1: "L", 3: "RGB", 4: "RGBA"}
 LOOKED_AT = 64
@@ -194,9 +194,9 @@ class ImageModality(Modality):
             raise Companion
         yield {"source": self._array(read_picture(file)), "target": self._array(read_picture(partner))}
 
-    def read_given(self, file: SourceFile | Image.Image, fields: Sequence[str]) -> Iterator[Sample]:
+    def read_given(self, file: SourceFile | Image.Image, given: Given) -> Iterator[Sample]:
         """The whole picture as the one field that is given, whatever the layout of the training data is."""
-        (field,) = fields
+        (field,) = given.fields
         yield {field: self._array(eight_bits(file) if isinstance(file, Image.Image) else read_picture(file))}
 
     def _array(self, picture: Image.Image) -> NDArray[np.uint8]:
@@ -232,14 +232,17 @@ class ImageModality(Modality):
         arrays = [sample[name] for name in ("image", "source", "target") if name in sample]
         return save_png(_enlarged(_picture(np.concatenate(arrays, axis=2)), options), stem)
 
-    def write_like(self, sample: Sample, stem: Path, like: SourceFile, options: BaseModel | None = None) -> Path:
+    def write_like(
+        self, samples: Sequence[Sample], stem: Path, like: SourceFile, given: Given, options: BaseModel | None = None
+    ) -> list[Path]:
         """The picture scaled (Lanczos) to the size of the file that it was made from. What `fit` cut off does not come
         back: pictures that are not square want ``fit: stretch``."""
+        (sample,) = samples
         (array,) = sample.values()
         picture, size = _picture(array), open_picture(like).size
         if size != picture.size:
             picture = picture.resize(size, Image.Resampling.LANCZOS)
-        return save_png(_enlarged(picture, options), stem)
+        return [save_png(_enlarged(picture, options), stem)]
 
     def preview(self, samples: Samples) -> Image.Image:
         """A grid that is as square as can be; in a tile stand source, target and, where the architecture gives it, the

@@ -33,13 +33,16 @@ from gan_music.musegan import (
     initialise,
 )
 from gan_music.neurons import binarise
+from gan_music.tracks import given_places
 
 
 class AccompanimentConfig(MuseGANConfig):
     """The size of the networks, and which tracks are given."""
 
     composition: Any = Field("composer", description="Always composer: one generator composes all other tracks.")
-    given: list[int] = Field([0], min_length=1, description="Tracks that are given, by their place, 0 the first.")
+    given: list[int | str] = Field(
+        [0], min_length=1, description="Tracks that are given, by name or place (0 is the first)."
+    )
 
     @field_validator("composition")
     @classmethod
@@ -147,11 +150,7 @@ class Accompaniment(nn.Module):
         super().__init__()
         self.config = config
         self.shape = shape = Shape(fields["roll"].shape, config.beats)
-        if len(set(config.given)) != len(config.given) or not all(0 <= t < shape.tracks for t in config.given):
-            raise UsageError(f"model.given names different tracks from 0 to {shape.tracks - 1}")
-        if len(config.given) == shape.tracks:
-            raise UsageError("model.given names every track: none is left to compose")
-        self.given = sorted(config.given)
+        self.given = given_places(config.given, fields["roll"].names, shape.tracks)
         self.others = [track for track in range(shape.tracks) if track not in self.given]
         order = [*self.given, *self.others]
         self.places = [order.index(track) for track in range(shape.tracks)]
@@ -164,6 +163,10 @@ class Accompaniment(nn.Module):
     def given_fields(self, options: Any = None) -> tuple[str, ...]:
         """The rolls whose given tracks are accompanied; their other tracks are not looked at."""
         return ("roll",)
+
+    def given_places(self, options: Any = None) -> dict[str, list[int]]:
+        """Which tracks of the roll are given."""
+        return {"roll": self.given}
 
     def players(self) -> dict[str, Player]:
         """The accompanist (its weights are averaged) and the critic."""

@@ -31,6 +31,7 @@ from torch.nn.functional import leaky_relu, pad, relu
 
 from gan_music.musegan import MuseGANOptions, in_phrases
 from gan_music.neurons import HOW, binarise
+from gan_music.tracks import given_places
 
 
 class FrameGANConfig(Section):
@@ -44,7 +45,9 @@ class FrameGANConfig(Section):
     beats: int | None = Field(
         None, ge=1, description="Beats of a bar; none: four when the steps allow it, else three, else one."
     )
-    given: list[int] = Field([], description="Tracks that are given and accompanied (0 is the first); none: all new.")
+    given: list[int | str] = Field(
+        [], description="Tracks that are given and accompanied, by name or place (0 is the first); none: all new."
+    )
     gate: bool = Field(True, description="Whether a gate a track and bar decides if it is played.")
     minibatch_std: int = Field(
         0,
@@ -257,12 +260,7 @@ class FrameGAN(nn.Module):
         super().__init__()
         self.config = config
         self.scales = scales = Scales(fields["roll"].shape, config.beats)
-        given = sorted(set(config.given))
-        if len(given) != len(config.given) or not all(0 <= track < scales.tracks for track in given):
-            raise UsageError(f"model.given names different tracks from 0 to {scales.tracks - 1}")
-        if len(given) == scales.tracks:
-            raise UsageError("model.given names every track: none is left to compose")
-        self.given = given
+        self.given = given = given_places(config.given, fields["roll"].names, scales.tracks)
         others = [track for track in range(scales.tracks) if track not in given]
         order = [*given, *others]
         self.places = [order.index(track) for track in range(scales.tracks)]
@@ -288,6 +286,10 @@ class FrameGAN(nn.Module):
     def given_fields(self, options: Any = None) -> tuple[str, ...]:
         """The rolls whose given tracks are accompanied; nothing when all tracks are new."""
         return ("roll",) if self.given else ()
+
+    def given_places(self, options: Any = None) -> dict[str, list[int]]:
+        """Which tracks of the roll are given."""
+        return {"roll": self.given} if self.given else {}
 
     def players(self) -> dict[str, Player]:
         """A generator (its weights are averaged) and a critic."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import mido
@@ -26,41 +26,65 @@ def midi_bytes(music: Music, roll: np.ndarray[Any, Any], options: MusicOptions) 
     """A file of format 1: a conductor track (tempo, metre), then a track an instrument with its name and program.
 
     `roll` is ``(track, bar, step, pitch)`` bool, of any number of bars. A run of a pitch is a note; every true step of
-    a
-    drum track is a hit of one step.
+    a drum track is a hit of one step.
     """
     if roll.ndim != 4 or roll.shape[0] != len(music.tracks):
         raise ValueError(f"a roll of {len(music.tracks)} tracks is (track, bar, step, pitch), not {roll.shape}")
-    playing = _instruments(music, options.instruments)
+    playing = instruments(options.instruments, {track.name: track.program for track in music.tracks})
     roll = _in_key(music, roll.astype(bool), options.key)
-    file = mido.MidiFile(type=1, ticks_per_beat=TICKS, charset="utf-8")
-    above, below = music.meter
+    per_beat = music.config.steps_per_beat
+    length = roll.shape[1] * roll.shape[2] * TICKS // per_beat
     tempo = mido.bpm2tempo(options.tempo or music.config.tempo)
-    clocks = 36 if below >= 8 and above % 3 == 0 else 96 // below
-    conductor = mido.MidiTrack()
-    conductor.append(mido.MetaMessage("track_name", name="conductor"))
-    conductor.append(mido.MetaMessage("text", text=MARK))
-    conductor.append(mido.MetaMessage("set_tempo", tempo=tempo))
-    conductor.append(mido.MetaMessage("time_signature", numerator=above, denominator=below, clocks_per_click=clocks))
-    length = roll.shape[1] * roll.shape[2] * TICKS // music.config.steps_per_beat
-    conductor.append(mido.MetaMessage("end_of_track", time=length))
-    file.tracks.append(conductor)
-    channels = iter([0, 1, 2, 3, 4, 5, 6, 7, 8, 10, 11, 12, 13, 14, 15] * (1 + len(music.tracks) // 15))
+    tracks = [conductor([(0, tempo)], [(0, *music.meter)], length)]
+    channels = channels_for(len(music.tracks))
     for index, track in enumerate(music.tracks):
         channel = 9 if track.drums else next(channels)
         if track.name in playing:
-            line = roll[index].reshape(-1, roll.shape[-1])
-            notes = _ticks(line, track.drums, music.config.steps_per_beat, options.swing)
+            notes = ticks_of(roll[index].reshape(-1, roll.shape[-1]), track.drums, per_beat, options.swing)
             notes[:, 2] += music.config.lowest
-            file.tracks.append(_track(track.name, channel, playing[track.name], notes, options.velocity, length))
+            notes = np.insert(notes, 3, options.velocity, axis=1)
+            tracks.append(note_track(track.name, channel, playing[track.name], notes, length))
+    return file_bytes(tracks, TICKS)
+
+
+def file_bytes(tracks: list[mido.MidiTrack], division: int) -> bytes:
+    """A file of format 1 with `division` ticks a quarter note."""
+    file = mido.MidiFile(type=1, ticks_per_beat=division, charset="utf-8")
+    file.tracks.extend(tracks)
     buffer = io.BytesIO()
     file.save(file=buffer)
     return buffer.getvalue()
 
 
-def _instruments(music: Music, chosen: str | None) -> Mapping[str, int]:
-    """Track name -> program of the tracks that play."""
-    programs = {track.name: track.program for track in music.tracks}
+def conductor(
+    tempos: Sequence[tuple[int, float]], meters: Sequence[tuple[int, int, int]], length: int, mark: str = MARK
+) -> mido.MidiTrack:
+    """The track without notes: (tick, microseconds a quarter note) and (tick, beats, their note value)."""
+    track = mido.MidiTrack()
+    track.append(mido.MetaMessage("track_name", name="conductor"))
+    track.append(mido.MetaMessage("text", text=mark))
+    events: list[tuple[int, int, mido.MetaMessage]] = []
+    for tick, pace in tempos:
+        events.append((tick, 0, mido.MetaMessage("set_tempo", tempo=min(max(round(pace), 1), 0xFFFFFF))))
+    for tick, above, below in meters:
+        clocks = 36 if below >= 8 and above % 3 == 0 else max(96 // below, 1)
+        signature = mido.MetaMessage("time_signature", numerator=above, denominator=below, clocks_per_click=clocks)
+        events.append((tick, 1, signature))
+    now = 0
+    for tick, _, message in sorted(events, key=lambda event: event[:2]):
+        track.append(message.copy(time=tick - now))
+        now = tick
+    track.append(mido.MetaMessage("end_of_track", time=max(length - now, 0)))
+    return track
+
+
+def channels_for(count: int) -> Iterator[int]:
+    """Channels of `count` pitched instruments, one each while there are some; never the drums' channel 10."""
+    return iter([0, 1, 2, 3, 4, 5, 6, 7, 8, 10, 11, 12, 13, 14, 15] * (1 + count // 15))
+
+
+def instruments(chosen: str | None, programs: Mapping[str, int]) -> Mapping[str, int]:
+    """Track name -> program of the tracks that play; `programs` are those of all, where nothing else is chosen."""
     if chosen is None:
         return programs
     playing = {}
@@ -75,51 +99,57 @@ def _instruments(music: Music, chosen: str | None) -> Mapping[str, int]:
 
 
 def _in_key(music: Music, roll: np.ndarray[Any, Any], key: str | None) -> np.ndarray[Any, Any]:
-    """`roll` moved to `key` by the smallest shift; a minor piece goes to a major key's relative minor and back."""
     if key is None:
         return roll
-    try:
-        target, minor_wanted = parse_key(key)
-    except ValueError as error:
-        raise UsageError(f"--key: {error}") from None
     pitched = np.array([not track.drums for track in music.tracks])
     by_row = roll[pitched].sum(axis=(0, 1, 2))
     chroma = np.zeros(12)
     np.add.at(chroma, (np.arange(roll.shape[-1]) + music.config.lowest) % 12, by_row)
+    return rolls.transpose(roll, key_shift(chroma, key), pitched)
+
+
+def key_shift(chroma: np.ndarray[Any, Any], key: str) -> int:
+    """The smallest shift in semitones that brings music, ``(12,)`` sounding time by pitch class, to `key`; a minor
+    piece goes to a major key's relative minor and back."""
+    try:
+        target, minor_wanted = parse_key(key)
+    except ValueError as error:
+        raise UsageError(f"--key: {error}") from None
     root, minor, _ = estimate_key(chroma)
     if minor and not minor_wanted:
         root = (root + 3) % 12
     elif minor_wanted and not minor:
         root = (root + 9) % 12
-    return rolls.transpose(roll, shift_to(root, target), pitched)
+    return shift_to(root, target)
 
 
-def _ticks(line: np.ndarray[Any, Any], drums: bool, per_beat: int, swing: float) -> np.ndarray[Any, Any]:
+def ticks_of(
+    line: np.ndarray[Any, Any], drums: bool, per_beat: int, swing: float, division: int = TICKS
+) -> np.ndarray[Any, Any]:
     """``line (step, pitch)`` -> notes ``(n, 3)``: start tick, end tick, row."""
     if drums:
         start, row = np.nonzero(line)
         end = start + 1
     else:
         row, start, end = rolls.runs(line)
-    begin, stop = (steps * TICKS // per_beat for steps in (start, end))
+    begin, stop = (steps * division // per_beat for steps in (start, end))
     if swing:
-        late = np.where(2 * (start % per_beat) == per_beat, round(swing * TICKS / 3), 0)
+        late = np.where(2 * (start % per_beat) == per_beat, round(swing * division / 3), 0)
         begin, stop = begin + late, np.maximum(stop, begin + late + 1)
     return np.stack([begin, stop, row], axis=1)
 
 
-def _track(
-    name: str, channel: int, program: int, notes: np.ndarray[Any, Any], velocity: int, length: int
-) -> mido.MidiTrack:
+def note_track(name: str, channel: int, program: int, notes: np.ndarray[Any, Any], length: int) -> mido.MidiTrack:
+    """A track of notes ``(n, 4)``: start tick, end tick, pitch, velocity."""
     track = mido.MidiTrack()
     track.append(mido.MetaMessage("track_name", name=name))
     track.append(mido.Message("program_change", channel=channel, program=program))
-    events = [(end, 0, pitch) for _, end, pitch in notes.tolist()]
-    events += [(start, 1, pitch) for start, _, pitch in notes.tolist()]
+    events = [(end, 0, pitch, 0) for _, end, pitch, _ in notes.tolist()]
+    events += [(start, 1, pitch, velocity) for start, _, pitch, velocity in notes.tolist()]
     now = 0
-    for tick, on, pitch in sorted(events):
+    for tick, on, pitch, velocity in sorted(events):
         kind = "note_on" if on else "note_off"
-        track.append(mido.Message(kind, channel=channel, note=pitch, velocity=velocity if on else 0, time=tick - now))
+        track.append(mido.Message(kind, channel=channel, note=pitch, velocity=velocity, time=tick - now))
         now = tick
     track.append(mido.MetaMessage("end_of_track", time=max(length - now, 0)))
     return track

@@ -6,7 +6,7 @@ a fixed number of steps a beat, one row a pitch, tracks by families of instrumen
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -22,7 +22,7 @@ from gan_music.score import Score, read_score
 from gan_music.tracks import Rule, Track, assign, resolve
 
 if TYPE_CHECKING:
-    from gan.contracts import Sample, Samples
+    from gan.contracts import Given, Sample, Samples
     from gan.source import SourceFile
     from PIL import Image
 
@@ -143,11 +143,27 @@ class MusicOptions(BaseModel):
     )
 
 
+class MusicGivenOptions(BaseModel):
+    """What can be chosen when a file is given to be accompanied."""
+
+    model_config = {"extra": "forbid"}
+
+    track: str | None = Field(
+        None,
+        description="Which track of the file plays the given track of the model: its number (0 is the first with "
+        "notes) or name; several in the order of the model's, 0,2; with + where several play one, 0+1. None: as the "
+        "tracks of the training files were told apart.",
+    )
+    piece: int | None = Field(None, ge=0, description="Which piece of a collection (ABC, JSON); 0 is the first.")
+
+
 class Music(contracts.Modality):
     """Piano rolls of a few bars and several tracks."""
 
     Config = MusicConfig
     Options = MusicOptions
+    GivenOptions = MusicGivenOptions
+    whole_input = "accompany"
     suffixes = (".mid", ".midi", ".kar", ".musicxml", ".mxl", ".xml", ".abc", ".json")
     metrics = ("music-statistics", "fid[phrases]")
 
@@ -163,7 +179,8 @@ class Music(contracts.Modality):
         """``roll``: ``(tracks, bars, steps of a bar, pitches)``, true where a note sounds (drums: where one is
         struck)."""
         shape = (len(self.tracks), self.config.bars, self.steps, self.config.pitches)
-        return {"roll": contracts.Field(shape, "bool", 0, 1, "note on", longer=True, longer_axis=1)}
+        names = tuple(track.name for track in self.tracks)
+        return {"roll": contracts.Field(shape, "bool", 0, 1, "note on", longer=True, longer_axis=1, names=names)}
 
     # reading
 
@@ -195,18 +212,18 @@ class Music(contracts.Modality):
             raise BadData(
                 f"none of its instruments (programs {', '.join(programs)[:60]}) belongs to the tracks {names}"
             )
-        notes = self._on_grid(score, chosen)
-        home = self._to_c(score) if config.normalize_key else 0
+        notes = self.on_grid(score, chosen)
+        home = self.to_c(score) if config.normalize_key else 0
         found: list[np.ndarray[Any, Any]] = []
-        passages = self._passages(score)
+        passages = self.passages(score)
         short = (
             int(rolls.to_steps(np.array(score.end), score.division, config.steps_per_beat)) < config.bars * self.steps
         )
         for first, last in passages:
             if last - first >= config.bars * self.steps or short:
-                found += self._cut(self._roll(notes, first, last))
+                found += self._cut(self.roll(notes, first, last))
         if not found:
-            raise BadData(self._why_none(score, passages))
+            raise BadData(self.why_none(score, passages))
         if 0 < config.phrases_per_file < len(found):
             picked = np.linspace(0, len(found) - 1, config.phrases_per_file).round().astype(int)
             found = [found[index] for index in picked]
@@ -215,7 +232,7 @@ class Music(contracts.Modality):
             for shift in config.transpose:
                 yield {"roll": rolls.transpose(phrase, home + shift, pitched)}
 
-    def _on_grid(self, score: Score, chosen: list[int | None]) -> np.ndarray[Any, Any]:
+    def on_grid(self, score: Score, chosen: list[int | None]) -> np.ndarray[Any, Any]:
         """``(n, 4)``: track, first step, step after the last, row of the roll; pitches folded or dropped."""
         config, parts = self.config, []
         for part, track in zip(score.parts, chosen):
@@ -236,7 +253,7 @@ class Music(contracts.Modality):
         notes = np.concatenate(parts) if parts else np.zeros((0, 4), np.int64)
         return rolls.separated(notes)
 
-    def _passages(self, score: Score) -> list[tuple[int, int]]:
+    def passages(self, score: Score) -> list[tuple[int, int]]:
         """(first step, step after the last bar that sounds) of each stretch whose bars have the wanted metre."""
         per_beat, last = self.config.steps_per_beat, score.end
         changes = [change for change in score.meters if change[0] < last]
@@ -257,7 +274,7 @@ class Music(contracts.Modality):
     def _takes(self, meter: tuple[int, int]) -> bool:
         return meter == self.meter or (not self.config.exact_meter and fills(meter, self.meter))
 
-    def _roll(self, notes: np.ndarray[Any, Any], first: int, last: int) -> np.ndarray[Any, Any]:
+    def roll(self, notes: np.ndarray[Any, Any], first: int, last: int) -> np.ndarray[Any, Any]:
         """``(track, bar, step, pitch)`` of one passage, the last bar filled with silence."""
         bars = -(-(last - first) // self.steps)
         roll = np.zeros((len(self.tracks), bars * self.steps, self.config.pitches), bool)
@@ -290,7 +307,8 @@ class Music(contracts.Modality):
             return False
         return rolls.note_count(phrase) >= self.config.min_notes
 
-    def _to_c(self, score: Score) -> int:
+    def to_c(self, score: Score) -> int:
+        """The shift in semitones that brings a piece to C major or A minor."""
         chroma = np.zeros(12)
         for part in score.parts:
             if not part.drums:
@@ -298,12 +316,32 @@ class Music(contracts.Modality):
         root, minor, _ = estimate_key(chroma)
         return shift_to(root, 9 if minor else 0)
 
-    def _why_none(self, score: Score, passages: list[tuple[int, int]]) -> str:
+    def why_none(self, score: Score, passages: list[tuple[int, int]]) -> str:
+        """Why a piece has no phrase, for people."""
         config = self.config
         if not passages:
             meters = sorted({f"{above}/{below}" for _, above, below in score.meters} or {"4/4"})
             return f"no passage in {config.meter} (its bars are in {', '.join(meters)[:60]})"
         return f"no {config.bars} bars with {config.min_notes} notes in {config.min_tracks} tracks"
+
+    # what is given, and what is made of it
+
+    def read_given(self, file: SourceFile, given: Given) -> Iterator[Sample]:
+        """All bars of a piece as consecutive phrases in which the given tracks play what the choices say, the others
+        nothing; moved to the key of the training data where these have one. The last phrase ends with the piece."""
+        from gan_music.given import Piece
+
+        yield from Piece.read(self, file, given).phrases()
+
+    def write_like(
+        self, samples: Sequence[Sample], stem: Path, like: SourceFile, given: Given, options: BaseModel | None = None
+    ) -> list[Path]:
+        """One MIDI file: the given tracks with the notes, tempo and metre of their file, and the composed ones."""
+        from gan_music.given import Piece
+
+        chosen = options if isinstance(options, MusicOptions) else MusicOptions()
+        content = Piece.read(self, like, given).midi_bytes([np.asarray(sample["roll"]) for sample in samples], chosen)
+        return [self._save(content, stem, chosen)]
 
     # writing
 
@@ -312,9 +350,11 @@ class Music(contracts.Modality):
         bytes."""
         from gan_music.midi import midi_bytes
 
-        path = stem.with_name(stem.name + ".mid")
         chosen = options if isinstance(options, MusicOptions) else MusicOptions()
-        content = midi_bytes(self, np.asarray(sample["roll"]), chosen)
+        return self._save(midi_bytes(self, np.asarray(sample["roll"]), chosen), stem, chosen)
+
+    def _save(self, content: bytes, stem: Path, chosen: MusicOptions) -> Path:
+        path = stem.with_name(stem.name + ".mid")
         path.write_bytes(content)
         if chosen.render != "none":
             from gan_music.audio import render

@@ -100,7 +100,7 @@ def _unpacked_mxl(data: bytes) -> bytes:
 
 def score_of(piece: Any) -> Score:
     """A `music21` score as a `Score`: ties joined, a pickup as a short first bar. Raises `BadData`."""
-    from music21 import chord, harmony, instrument, meter, note, stream
+    from music21 import chord, harmony, instrument, meter, note, stream, tempo
 
     parts_of = list(piece.parts) if isinstance(piece, stream.Score) and piece.parts else [piece]
     parts = []
@@ -127,7 +127,7 @@ def score_of(piece: Any) -> Score:
             notes = np.array(sorted(set(rows), key=lambda r: (r[0], r[2])), np.int64)
             parts.append(Part(str(part.partName or part.id or ""), int(program or 0), drums, notes))
     meters = _meters(parts_of[0], meter, stream)
-    score = Score(DIVISION, parts, meters)
+    score = Score(DIVISION, parts, meters, tempos=_tempos(piece, tempo))
     score.seconds = score.end / DIVISION / 2  # written scores keep their beats; 120 a minute is understood
     return checked(score)
 
@@ -151,6 +151,16 @@ def _meters(part: Any, meter: Any, stream: Any) -> list[tuple[int, int, int]]:
                 if not any(tick == _ticks(pickup) for tick, _, _ in changes):
                     changes.append((_ticks(pickup), above, below))
     return sorted(changes)
+
+
+def _tempos(piece: Any, tempo: Any) -> list[tuple[int, float]]:
+    """(tick, microseconds a quarter note) of the metronome marks with a number."""
+    found = {}
+    for mark in piece.recurse().getElementsByClass(tempo.MetronomeMark):
+        pace = mark.getQuarterBPM()
+        if pace is not None and pace > 0:
+            found[_ticks(mark.getOffsetInHierarchy(piece))] = 60e6 / float(pace)
+    return sorted(found.items())
 
 
 def _ticks(quarters: Any) -> int:

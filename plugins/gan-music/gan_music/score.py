@@ -50,6 +50,8 @@ class Score:
     """(tick, numerator, denominator), sorted; before the first one, 4/4 is understood."""
     seconds: float = 0.0
     """Playing time."""
+    tempos: list[tuple[int, float]] = field(default_factory=list)
+    """(tick, microseconds a quarter note), sorted; empty where the file has none."""
 
     @property
     def end(self) -> int:
@@ -95,7 +97,9 @@ def read_midi(data: bytes) -> Score:
         parts.append(Part(track.name, int(track.program), bool(track.is_drum), notes))
     meters = sorted((int(m.time), int(m.numerator), int(m.denominator)) for m in parsed.time_signatures)
     tempos = [(int(t.time), float(t.mspq)) for t in parsed.tempos]
-    score = Score(int(parsed.ticks_per_quarter), parts, meters)
+    if not tempos or min(tempos)[0] > 0:
+        tempos.insert(0, (0, 500_000.0))  # a file of MIDI that names no tempo has 120
+    score = Score(int(parsed.ticks_per_quarter), parts, meters, tempos=sorted(tempos))
     score.seconds = _seconds(score.end, tempos, score.division)
     return checked(score)
 

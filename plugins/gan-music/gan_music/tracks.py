@@ -16,6 +16,8 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from gan.errors import UsageError
+
 from gan_music.score import Part
 
 Rule = int | str
@@ -148,3 +150,22 @@ def _named(rule: Rule, part: Part) -> bool:
     if text in ("drums", "others") or text.startswith("#") or programs_of(text) is not None:
         return False
     return fnmatch.fnmatchcase(part.name.strip().lower(), text)
+
+
+def given_places(wanted: Sequence[int | str], names: Sequence[str], count: int) -> list[int]:
+    """The tracks that ``model.given`` names, by number or name, sorted. Raises `UsageError`."""
+    places = []
+    for item in wanted:
+        text = str(item).strip()
+        if text in names:
+            places.append(list(names).index(text))
+        elif text.isdigit() and int(text) < count:
+            places.append(int(text))
+        else:
+            known = ", ".join(f"{number} {name}" for number, name in enumerate(names)) or f"0 to {count - 1}"
+            raise UsageError(f"model.given names no track '{text}' (known: {known})")
+    if len(set(places)) != len(places):
+        raise UsageError("model.given names different tracks, each once")
+    if len(places) == count:
+        raise UsageError("model.given names every track: none is left to compose")
+    return sorted(places)

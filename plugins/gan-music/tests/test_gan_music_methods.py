@@ -86,7 +86,7 @@ def test_accompaniment_plays():
 
 
 def test_accompaniment_of_impossible_tracks():
-    with pytest.raises(UsageError, match="from 0 to 2"):
+    with pytest.raises(UsageError, match="0 to 2"):
         Accompaniment(AccompanimentConfig(given=[3]), fields())
     with pytest.raises(UsageError, match="none is left"):
         Accompaniment(AccompanimentConfig(given=[0, 1, 2]), fields())

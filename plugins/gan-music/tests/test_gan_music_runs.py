@@ -11,6 +11,7 @@ from pathlib import Path
 import gan
 import numpy as np
 import pytest
+import symusic
 from gan.cli import main
 from gan.errors import Stopped
 from gan.report import Reporter
@@ -139,6 +140,40 @@ def test_generate_from_the_command_line(midi_folder, tmp_path, capsys):
     code, said = run("--count", "1", "--out", str(tmp_path / "c"))
     assert code == 2
     assert "--input" in said
+
+    song = tmp_path / "song.mid"
+    music.write({"roll": np.roll(np.concatenate([given] * 3, 1)[:, :5], 1, axis=0)}, song.with_suffix(""))
+    whole = ["--accompany", str(song), "--track", "1", "--seed", "7"]
+    code, said = run(*whole, "--out", str(tmp_path / "e"))
+    assert code == 0, said
+    assert [path.name for path in sorted((tmp_path / "e").iterdir())] == ["preview.png", "song-0000.mid"]
+    accompanied = symusic.Score(tmp_path / "e/song-0000.mid")
+    assert [track.name for track in accompanied.tracks][:1] == ["alto"]  # plays the soprano, under its own name
+    assert accompanied.tracks[0].notes == symusic.Score(song).tracks[1].notes
+    assert run(*whole, "--count", "2", "--out", str(tmp_path / "f"))[0] == 0
+    first, second = ((tmp_path / "f" / f"song-000{index}.mid").read_bytes() for index in range(2))
+    assert first == (tmp_path / "e/song-0000.mid").read_bytes()
+    assert first != second
+    for wrong, reason in (
+        (["--accompany", str(song), "--track", "9"], "--track 9: it has no such track; it has 0 'soprano'"),
+        (["--track", "1"], "name it with --input FILE or --accompany FILE"),
+        (["--accompany"], "wants the name of a file"),
+        (["--accompany", str(midi_folder)], "works from one file"),
+    ):
+        code, said = run(*wrong, "--out", str(tmp_path / "g"))
+        assert (code, reason in said) == (2, True), said
+    (tmp_path / "none.mid").write_bytes(b"no music")
+    code, said = run("--accompany", str(tmp_path / "none.mid"), "--out", str(tmp_path / "g"))
+    assert (code, "none.mid: is no MIDI file" in said) == (3, True), said
+
+    arguments = ["--input", str(tmp_path), "--track", "1", "--out", str(tmp_path / "h")]
+    with pytest.raises(SystemExit) as stop:
+        main(["translate", str(tmp_path / "run"), *arguments])
+    said = "".join(capsys.readouterr())
+    assert stop.value.code == 0, said
+    assert "warning: none.mid: is no MIDI file" in said
+    assert (tmp_path / "h/song.mid").is_file()
+    assert (tmp_path / "h/a/sample-0000.mid").is_file()
     code, said = run(*common, "--tempoo", "80", "--out", str(tmp_path / "d"))
     assert code == 2
     assert "--tempo" in said

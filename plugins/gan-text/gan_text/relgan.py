@@ -71,6 +71,12 @@ class RelationalMemory(nn.Module):
         return found.transpose(1, 2).reshape(count, length, self.width)
 
 
+def _draw(weight: Tensor, variance: float) -> None:
+    """A normal distribution cut at two deviations, as the authors' code draws all weights."""
+    deviation = variance**0.5
+    nn.init.trunc_normal_(weight, 0.0, deviation, -2 * deviation, 2 * deviation)
+
+
 class Generator(nn.Module):
     """Embedding, relational memory, softmax layer: 4,853,386 parameters at V=5000."""
 
@@ -82,8 +88,7 @@ class Generator(nn.Module):
         self.output = nn.Linear(slots * self.memory.width, words)
         for parameter in self.parameters():
             if parameter.ndim > 0:
-                deviation = 1.0 / parameter.shape[0] ** 0.5
-                nn.init.trunc_normal_(parameter, 0.0, deviation, -2 * deviation, 2 * deviation)
+                _draw(parameter, 1 / parameter.shape[0])
         for module in self.modules():
             if isinstance(module, nn.LayerNorm):
                 module.reset_parameters()
@@ -102,21 +107,28 @@ class Generator(nn.Module):
             found.append(memory.flatten(1))
         return torch.stack(found, 1)
 
-    def relaxed(self, uniforms: Tensor, sharpness: float) -> Tensor:
-        """``(N, T, V)`` uniforms -> ``(N, T, V)``: softmax((logits + Gumbel noise) · sharpness) of a sampled text.
+    def relaxed(self, draws: Draws, length: int, sharpness: float, *, ends: bool = False) -> Tensor:
+        """``(N, T, V)``: softmax((logits + Gumbel noise) · sharpness) of sampled texts of `length` tokens.
 
-        The input of each step is the token that the noisy logits make largest (equation 4 and section 2.2).
+        The input of each step is the token that the noisy logits make largest (equation 4 and section 2.2). With
+        `ends`, a text is over after its first 0: it takes no further steps, and is 0 from there on.
         """
-        count, length, _ = uniforms.shape
-        tokens = torch.full((count,), START, device=uniforms.device)
-        memory, found = self.memory.initial(count), []
+        places = torch.arange(draws.count, device=draws.device)  # which texts go on
+        tokens, memory = torch.full_like(places, START), self.memory.initial(draws.count)
+        found, found_at = [], []
         for t in range(length):
             logits, memory = self.step(tokens, memory)
-            noise = -torch.log(-torch.log(uniforms[:, t].clamp(1e-20, 1 - 1e-7)))
-            noisy = logits + noise
+            uniforms = draws.rand(self.words)[places].clamp_(1e-20, 1 - 1e-7)
+            noisy = logits - uniforms.log_().neg_().log_()
             tokens = noisy.detach().argmax(1)
             found.append(torch.softmax(noisy * sharpness, 1))
-        return torch.stack(found, 1)
+            found_at.append(places * length + t)
+            if ends:
+                going = tokens.nonzero()[:, 0]
+                places, tokens, memory = places[going], tokens[going], memory[going]
+        texts = logits.new_zeros(draws.count * length, self.words)
+        texts[:, 0] = 1
+        return texts.index_copy_(0, torch.cat(found_at), torch.cat(found)).view(-1, length, self.words)
 
 
 class Discriminator(nn.Module):
@@ -131,17 +143,37 @@ class Discriminator(nn.Module):
         self.highway = nn.Linear(features, features)
         self.hidden = nn.Linear(features, 100)
         self.output = nn.Linear(100, 1)
+        for layer in (self.embedding, self.highway, self.hidden, self.output):
+            _draw(layer.weight, 1 / layer.in_features)
+        for convolution in self.convolutions:
+            _draw(convolution.weight, 2 / convolution.kernel_size[0])
+        for layer in (*self.convolutions, self.highway, self.hidden, self.output):
+            nn.init.zeros_(layer.bias)  # word vectors begin at 1 / √V: any bias of the usual size would drown them
 
-    def forward(self, relaxed: Tensor) -> Tensor:
-        """``(N, T, V)`` rows of probabilities -> ``(N,)`` scores, the mean over the representations."""
-        count, length, _ = relaxed.shape
-        embedded = self.embedding(relaxed).transpose(1, 2).reshape(-1, 1, length)  # (N R, 1, T)
-        features = torch.cat([F.relu(conv(embedded).amax(2)) for conv in self.convolutions], 1)
+    def forward(self, texts: Tensor) -> Tensor:
+        """``(N, T, V)`` probabilities or ``(N, T)`` tokens -> ``(N,)`` scores, the mean over the representations."""
+        if texts.is_floating_point():
+            embedded = self.embedding(texts)  # (N, T, R)
+        else:
+            embedded = F.embedding(texts, self.embedding.weight.T)
+        rows = embedded.transpose(1, 2).flatten(0, 1)  # (N R, T)
+        features = torch.cat([F.relu(largest(rows, convolution)) for convolution in self.convolutions], 1)
         moved = self.highway(features)
         carry = torch.sigmoid(moved)
         features = carry * F.relu(moved) + (1 - carry) * features
         features = F.dropout(features, 1 - self.keep, self.training)
-        return self.output(self.hidden(features)).view(count, -1).mean(1)
+        return self.output(self.hidden(features)).view(len(texts), -1).mean(1)
+
+
+def largest(rows: Tensor, convolution: nn.Conv1d) -> Tensor:
+    """``(M, T) -> (M, F)``: what each filter finds at the place where it finds most.
+
+    Only that place has a gradient: the others are looked at without one, which halves the time.
+    """
+    with torch.no_grad():
+        places = convolution(rows[:, None]).argmax(2)
+    taps = convolution.weight[:, 0].unbind(1)
+    return sum((rows.gather(1, places + j) * tap for j, tap in enumerate(taps)), start=convolution.bias)
 
 
 class RelGAN(nn.Module):
@@ -196,13 +228,22 @@ class RelGAN(nn.Module):
         """Maximum likelihood, 150 epochs of 10,000 texts; then 3,000 rounds with five batches of 64."""
         repeats = self.config.critic_repeats
         turns = adversarial_turns(
-            loss, penalties, real=self.one_hot, fake=self.fake, critic=self.discriminator, critic_repeats=repeats
+            loss,
+            penalties,
+            real=self.one_hot if penalties else self.tokens,
+            fake=self.fake,
+            critic=self.discriminator,
+            critic_repeats=repeats,
         )
         likelihood = Turn("generator", self.likelihood, rate=self.config.mle_rate)
         return [
             Phase("mle", [likelihood], 1_500_000, reference=True),
-            Phase("adversarial", turns, 3_000 * repeats * 64),
+            Phase("adversarial", turns, 3_000 * repeats * 64, fresh=True),
         ]
+
+    def tokens(self, batch: Batch) -> Tensor:
+        """Real texts, ``(N, T)``."""
+        return batch["tokens"].long()
 
     def one_hot(self, batch: Batch) -> Tensor:
         """Real texts as the discriminator sees them, ``(N, T, V)``."""
@@ -211,13 +252,7 @@ class RelGAN(nn.Module):
     def fake(self, batch: Batch) -> Tensor:
         """Relaxed samples, ``(N, T, V)``; where texts end early, what follows a 0 is 0."""
         sharpness = self.config.sharpness**batch.progress
-        relaxed = self.generator.relaxed(batch.draws.rand(self.length, self.words), sharpness)
-        if not self.ends:
-            return relaxed
-        tokens = relaxed.detach().argmax(2)
-        alive = sequence_mask(lengths_of(tokens), self.length)[..., None]
-        end = F.one_hot(torch.zeros_like(tokens), self.words).float()
-        return relaxed * alive + end * (1 - alive)
+        return self.generator.relaxed(batch.draws, self.length, sharpness, ends=self.ends)
 
     def nll(self, samples: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
         """Nats of given texts and their numbers of tokens, a text's end included: ``(N,), (N,)``."""
@@ -230,11 +265,13 @@ class RelGAN(nn.Module):
     def likelihood(self, batch: Batch) -> dict[str, Tensor]:
         """The mean nats a token of a batch of real texts."""
         tokens = batch["tokens"].long()
-        mask = sequence_mask(batch["length"], self.length) if self.ends else torch.ones_like(tokens).float()
-        hidden = self.generator.hidden_states(tokens).flatten(0, 1)
-        output = self.generator.output
-        weights = (mask / mask.sum()).flatten()
-        return {"nll": weighted_nll(hidden, output.weight.T, output.bias, tokens.flatten(), weights)}
+        hidden = self.generator.hidden_states(tokens)
+        if self.ends:
+            counted = sequence_mask(batch["length"], self.length).bool()
+            hidden, tokens = hidden[counted], tokens[counted]
+        hidden, tokens, output = hidden.flatten(0, -2), tokens.flatten(), self.generator.output
+        weights = hidden.new_full((len(tokens),), 1 / len(tokens))
+        return {"nll": weighted_nll(hidden, output.weight.T, output.bias, tokens, weights)}
 
     def generate(self, count: int, rng: Draws, request: Request) -> dict[str, Tensor]:
         """`count` texts, filled with 0 after their end."""

@@ -11,13 +11,14 @@ from gan.draws import SeededDraws, StepDraws
 from gan.errors import BadData, UsageError
 from gan.game import Batch
 from gan.losses import NonSaturating, RelativisticPairing, Wasserstein
+from gan.penalties import GradientPenalty
 from gan_text.fields import token_fields
 from gan_text.gpt import GPT
 from gan_text.gpt_seqgan import GPTSeqGAN
 from gan_text.lstm import LSTMGenerator, lengths_of, sequence_mask
 from gan_text.mle import MLE
 from gan_text.oracle import draw_oracle, load_oracle, nll_oracle, oracle_from, oracle_samples
-from gan_text.relgan import RelGAN
+from gan_text.relgan import RelGAN, largest
 from gan_text.sampling import SamplingOptions, choose, filters
 from gan_text.seqgan import SeqGAN
 
@@ -254,10 +255,13 @@ def test_the_adversarial_phase_starts_with_the_generator_as_policy():
 # RelGAN
 
 
+def relaxed(made, count, length, sharpness, **options):
+    return made.generator.relaxed(StepDraws(5, count, 0, count, CPU), length, sharpness, **options)
+
+
 def test_relaxed_samples_are_probabilities_and_nearly_words_at_the_end():
     made = small_models()[2]
-    uniforms = torch.rand(16, 6, 12)
-    soft, sharp = (made.generator.relaxed(uniforms, sharpness) for sharpness in (1.0, 1000.0))
+    soft, sharp = (relaxed(made, 16, 6, sharpness) for sharpness in (1.0, 1000.0))
     torch.testing.assert_close(soft.sum(2), torch.ones(16, 6))
     assert torch.equal(soft.argmax(2), sharp.argmax(2))  # the same text, made with the same noise
     assert sharp.max(2).values.mean() > 0.95 > soft.max(2).values.mean()
@@ -266,11 +270,62 @@ def test_relaxed_samples_are_probabilities_and_nearly_words_at_the_end():
 def test_relaxed_samples_follow_the_generators_distribution():
     """The largest noisy logit is a sample of the softmax (Gumbel's trick)."""
     made = small_models()[2]
-    first = made.generator.relaxed(torch.rand(20_000, 1, 12), 1.0).argmax(2)[:, 0]
+    first = relaxed(made, 20_000, 1, 1.0).argmax(2)[:, 0]
     memory = made.generator.memory.initial(1)
     logits, _ = made.generator.step(torch.zeros(1, dtype=torch.int64), memory)
     frequencies = torch.bincount(first, minlength=12) / 20_000
     torch.testing.assert_close(frequencies, logits[0].softmax(0).detach(), atol=0.015, rtol=0)
+
+
+def test_relaxed_texts_are_over_after_their_end():
+    """Up to its first 0 a text is what it would be without an end, gradients included; then it is 0."""
+    made = small_models()[2]
+    whole, ended = (relaxed(made, 64, 6, 2.0, ends=ends) for ends in (False, True))
+    alive = sequence_mask(lengths_of(whole.argmax(2)), 6).bool()
+    assert 0 < int(alive[:, 1:].sum()) < alive[:, 1:].numel()
+    torch.testing.assert_close(ended[alive], whole[alive])
+    assert torch.equal(ended[~alive], torch.eye(12)[torch.zeros(int((~alive).sum()), dtype=torch.int64)])
+    parameters = list(made.generator.parameters())
+    weights = torch.randn(64, 6, 12) * alive[..., None]
+    for one, other in zip(*(torch.autograd.grad((t * weights).sum(), parameters) for t in (whole, ended))):
+        torch.testing.assert_close(one, other, atol=1e-5, rtol=1e-4)
+
+
+def test_relgans_discriminator_pools_what_each_filter_finds():
+    """The same values and gradients as a convolution whose maximum over the text is taken."""
+    rows, convolution = torch.randn(5, 9, requires_grad=True), torch.nn.Conv1d(1, 4, 3)
+    inputs = [rows, *convolution.parameters()]
+    weights = torch.randn(5, 4)
+    expected, found = convolution(rows[:, None]).amax(2), largest(rows, convolution)
+    torch.testing.assert_close(found, expected)
+    for one, other in zip(*(torch.autograd.grad((v * weights).sum(), inputs) for v in (found, expected))):
+        torch.testing.assert_close(one, other)
+
+
+def test_relgans_discriminator_sees_tokens_as_one_hot_rows():
+    made = small_models()[2]
+    discriminator = made.discriminator.eval()
+    batch = batch_of(torch.randint(12, (8, 6)))
+    scores = [discriminator(made.tokens(batch)), discriminator(made.one_hot(batch))]
+    torch.testing.assert_close(*scores)
+    gradients = [torch.autograd.grad(s.square().sum(), discriminator.embedding.weight)[0] for s in scores]
+    torch.testing.assert_close(*gradients)
+
+
+def test_relgans_discriminator_tells_words_apart_from_the_start():
+    """Its first scores differ between texts by more than rounding; biases of the usual size would drown the words."""
+    torch.manual_seed(0)
+    discriminator = RelGAN(RelGAN.Config(head_width=16, representations=8, filters=50), PAPER).discriminator.eval()
+    assert all(not layer.bias.any() for layer in discriminator.convolutions)
+    scores = discriminator(torch.randint(5000, (64, 20))).detach()
+    assert float(scores.std() / scores.abs().mean()) > 0.03
+
+
+def test_relgans_game_can_have_penalties():
+    made = small_models()[2]
+    adversarial = made.phases(RelativisticPairing(), {"gradient-penalty": GradientPenalty()})[1]
+    terms = adversarial.turns[0].objective(batch_of(torch.randint(1, 12, (8, 6))))
+    assert float(terms["gradient-penalty"]) > 0
 
 
 def test_relgans_gradients_reach_the_generator():

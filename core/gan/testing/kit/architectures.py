@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from gan.checkpoint import Checkpoints
-from gan.contracts import ConditionalOnInput, Field, LatentSpace, Request, Samples
+from gan.contracts import ConditionalOnInput, Field, GivenInPart, LatentSpace, Request, Samples
 from gan.data import Order
 from gan.datasets import prepare_dataset
 from gan.device import Device, seed_everything
@@ -234,6 +234,11 @@ def _check_generation(played: Played) -> None:
         if not bool(torch.isfinite(values).all()) or values.min() < spec.low or values.max() > spec.high:
             low, high = values.min().item(), values.max().item()
             raise Failed(f"'{name}' lies in {low:g} … {high:g}, `fields` promises {spec.low:g} … {spec.high:g}")
+    given = _given(architecture, played.rows, 5)
+    if given is not None and isinstance(architecture, GivenInPart):
+        for name, places in architecture.given_places().items():
+            if not torch.equal(many[name][:, list(places)], given[name][:, list(places)]):
+                raise Failed(f"the places {list(places)} of '{name}' are not as they were given")
     torch.manual_seed(2)
     if not _equal(many, _made(architecture, played.rows, 0, 5)):
         raise Failed("the same seed gives other samples: draw from `rng`, not from torch's own generator")
