@@ -55,9 +55,6 @@ class FrameGANConfig(Section):
         description="Phrases of a batch whose standard deviation the critic sees, by track and of its features (Karras "
         "et al. 2018, section 3); 0: it judges each phrase alone.",
     )
-    onsets: bool = Field(
-        False, description="Whether the critic also sees how many notes of each track begin at each step."
-    )
     neuron: Literal["none", "deterministic", "stochastic"] = Field(
         "none",
         description="Whether the critic sees probabilities or, by binary neurons, notes: above one half, or drawn.",
@@ -213,10 +210,10 @@ def spread(features: Tensor, group: int) -> Tensor:
 class Critic(nn.Module):
     """``(N, track, bar, step, pitch)`` in -1 … 1 -> ``(N,)`` raw scores."""
 
-    def __init__(self, scales: Scales, width: int, group: int = 0, onsets: bool = False) -> None:
+    def __init__(self, scales: Scales, width: int, group: int = 0) -> None:
         super().__init__()
-        self.group, self.onsets = group, onsets
-        self.listener = Listener(scales, scales.tracks * (scales.pitches + onsets), width)
+        self.group = group
+        self.listener = Listener(scales, scales.tracks * scales.pitches, width)
         self.bars = nn.Linear(width + scales.tracks * (2 if group else 1) + (1 if group else 0), width)
         self.phrase = nn.Linear(scales.bars * width, width)
         self.score = nn.Linear(width, 1)
@@ -224,10 +221,7 @@ class Critic(nn.Module):
     def forward(self, roll: Tensor) -> Tensor:
         """``(N, track, bar, step, pitch) -> (N,)``."""
         loudest = roll.amax((3, 4)).transpose(1, 2)  # (N, bar, track)
-        frames = frames_of(roll)
-        if self.onsets:
-            frames = torch.cat([frames, onsets_of(roll)], 2)
-        bars = torch.cat([self.listener(frames)[-1], loudest], 2)
+        bars = torch.cat([self.listener(frames_of(roll))[-1], loudest], 2)
         if self.group:
             deviation = spread(bars, self.group)
             of_tracks, of_features = deviation[..., -loudest.shape[2] :], deviation[..., : -loudest.shape[2]]
@@ -241,13 +235,6 @@ def frames_of(roll: Tensor) -> Tensor:
     """``(N, track, bar, step, pitch)`` in -1 … 1 -> ``(N, bar·step, track·pitch)``, 0 silent and 4 sounding: silence,
     which is nearly everywhere, says nothing, and the few notes have the size of other features."""
     return 2 * (roll.permute(0, 2, 3, 1, 4).flatten(3).flatten(1, 2) + 1)
-
-
-def onsets_of(roll: Tensor) -> Tensor:
-    """``(N, track, bar, step, pitch)`` in -1 … 1 -> ``(N, bar·step, track)``: how many notes begin, at most four."""
-    sounding = roll.flatten(2, 3) / 2 + 0.5
-    began = relu(sounding - pad(sounding[:, :, :-1], (0, 0, 1, 0)))
-    return began.sum(3).clamp(max=4).transpose(1, 2)
 
 
 class FrameGAN(nn.Module):
@@ -265,7 +252,7 @@ class FrameGAN(nn.Module):
         order = [*given, *others]
         self.places = [order.index(track) for track in range(scales.tracks)]
         self.generator = Generator(scales, config, len(others), len(given))
-        self.critic = Critic(scales, config.critic_width or config.width, config.minibatch_std, config.onsets)
+        self.critic = Critic(scales, config.critic_width or config.width, config.minibatch_std)
         self._begin(config)
 
     def _begin(self, config: FrameGANConfig) -> None:

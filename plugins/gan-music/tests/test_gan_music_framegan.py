@@ -10,7 +10,7 @@ from gan.errors import UsageError
 from gan.game import Batch
 from gan.losses import NonSaturating
 from gan.penalties import R1
-from gan_music.framegan import FrameGAN, FrameGANConfig, Over, frames_of, onsets_of, spread
+from gan_music.framegan import FrameGAN, FrameGANConfig, Over, frames_of, spread
 from torch.nn.functional import conv1d
 
 CPU = torch.device("cpu")
@@ -28,7 +28,7 @@ def draws(count: int) -> SeededDraws:
 
 @pytest.mark.parametrize("neuron", ["none", "deterministic", "stochastic"])
 @pytest.mark.parametrize("given", [[], [1], [2, 0]])
-@pytest.mark.parametrize("more", [{}, {"minibatch_std": 4, "onsets": True}])
+@pytest.mark.parametrize("more", [{}, {"minibatch_std": 4}])
 def test_every_turn_teaches_all_of_its_player(given, neuron, more):
     net = model(given=given, neuron=neuron, initial_density=0.3, **more)
     players = net.players()
@@ -68,19 +68,6 @@ def test_frames_have_the_pitches_of_all_tracks():
     frames = frames_of(roll)
     assert frames.shape == (1, 48, 36)
     assert frames.nonzero().tolist() == [[0, 24 + 3, 2 * 12 + 7]]
-
-
-def test_onsets_are_counted_by_step_and_track():
-    """A chord of three and then two of its notes; a note that is held over the bar line begins once."""
-    roll = -torch.ones(1, *SHAPE)
-    roll[0, 1, 0, 4:8, [2, 5, 9]] = 1
-    roll[0, 1, 0, 8:10, 9] = 1
-    roll[0, 1, 0, 12, [2, 5]] = 1
-    roll[0, 0, 0, 20:, 3] = roll[0, 0, 1, :5, 3] = 1
-    wanted = torch.zeros(48, 3)
-    wanted[4, 1], wanted[12, 1], wanted[20, 0] = 3, 2, 1
-    assert torch.equal(onsets_of(roll)[0], wanted)
-    assert onsets_of(torch.ones(1, *SHAPE))[0, 0].tolist() == [4, 4, 4]
 
 
 def test_a_closed_gate_empties_its_track():
