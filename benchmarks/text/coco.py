@@ -8,8 +8,9 @@ that its published numbers replay with. The last 1,000 are held out: NLL-test is
 against all 10,000, nine tenths of which were trained on. Self-BLEU is over 2,000 texts. The row "real" is the 1,000
 held-out captions against the 9,000 others: what a perfect generator would score.
 
-SeqGAN's first phase is the baseline: the row "mle" is the end of it. Every row is also measured at other temperatures
-(Caccia et al. 2018: a text GAN that lies under its baseline's curve of quality against variety has gained nothing).
+SeqGAN's and RelGAN's first phases are their baselines: the rows "mle" and "relgan-mle" are the ends of them. Every
+row is also measured at other temperatures (Caccia et al. 2018: a text GAN that lies under its baseline's curve of
+quality against variety has gained nothing).
 
 Each architecture has its own run folder and its own part of the result: whatever is finished is not done again, and
 what was interrupted goes on.
@@ -19,16 +20,15 @@ from __future__ import annotations
 
 import argparse
 import json
-import time
 from pathlib import Path
 
 import gan
 import torch
+from clock import Clock
 from gan.api import resume_run
 from gan.judge import Question, judge
 from gan.plugins import Plugins
 from gan.provenance import surroundings
-from gan.report import Reporter
 from gan.testing import real_file
 from gan_text.bleu import bleu, corpora, self_bleu
 from nltk.tokenize import NLTKWordTokenizer
@@ -67,8 +67,12 @@ RECIPES = {
     "relgan": {
         "architecture": "relgan",
         "loss": {"name": "relativistic-pairing"},
-        "model": {"head_width": 64, "representations": 16, "filters": 100},
-        "phases": {"mle": {"samples": 32_000}, "adversarial": {"samples": 9_600}},
+        "model": {
+            "head_width": 64, "representations": 16, "filters": 100, "critic_repeats": 1,
+            "first_sharpness": 10, "sharpness": 10,
+        },
+        "optimizers": {"discriminator": {"lr": 1e-3}},
+        "phases": {"mle": {"samples": 48_000}, "adversarial": {"samples": 96_000}},
     },
     "gpt": {
         "architecture": "gpt",
@@ -79,12 +83,7 @@ RECIPES = {
 }  # fmt: skip
 
 
-class Printer(Reporter):
-    """Prints ticks."""
-
-    def tick(self, tick):
-        terms = {name: round(value, 3) for name, value in tick.terms.items()}
-        print(tick.phase, tick.samples, terms, f"{tick.seconds:.0f} s", flush=True)
+BASELINES = {"seqgan": "mle", "relgan": "relgan-mle"}  # rows of the end of their first phase
 
 
 def tokenised(folder):
@@ -99,18 +98,17 @@ def tokenised(folder):
 
 
 def trained(name, captions, folder):
-    """(the run, CPU seconds of this process): made, gone on with, or found finished."""
-    run = folder / name
-    started = time.process_time()
+    """(the run, CPU seconds of its training): made, gone on with, or found finished."""
+    run, clock = folder / name, Clock(folder / f"{name}.seconds")
     if (run / "recipe.yaml").exists():
-        resume_run(run, reporter=Printer())
+        resume_run(run, reporter=clock)
     else:
         recipe = {**SHARED, **RECIPES[name], "data": {"source": str(captions), "holdout": 0.1}}
         training = dict(TRAINING)
         if "samples" in recipe:
             training["samples"] = recipe.pop("samples")
-        gan.train({**recipe, "training": training}, out=run, reporter=Printer())
-    return run, time.process_time() - started
+        gan.train({**recipe, "training": training}, out=run, reporter=clock)
+    return run, float(clock.file.read_text())
 
 
 def measured(run, captions, temperature, checkpoint="newest"):
@@ -141,12 +139,9 @@ def real_row(captions):
 
 
 def end_of_mle(run):
-    """A checkpoint with the baseline's generator: the first one after its phase, as the discriminator's phase, which is
-    longer than the checkpoints lie apart, leaves the generator as it is."""
+    """The checkpoint at the end of the baseline's phase, or None where the method has no such phase."""
     records = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
-    (end,) = [record["samples"] for record in records if record.get("reference")]
-    known = sorted(int(path.name.removeprefix("samples-")) for path in (run / "checkpoints").glob("samples-*"))
-    return str(next(samples for samples in known if samples >= end))
+    return next((str(record["samples"]) for record in records if record.get("reference")), None)
 
 
 def main():
@@ -166,9 +161,9 @@ def main():
         run, seconds = trained(name, captions, options.work)
         about = {"settings": RECIPES[name], "training_cpu_seconds": round(seconds)}
         rows = {name: {**about, "sweep": [measured(run, captions, t) for t in TEMPERATURES]}}
-        if name == "seqgan":
-            end = end_of_mle(run)
-            rows["mle"] = {"sweep": [measured(run, captions, t, end) for t in TEMPERATURES]}
+        end = end_of_mle(run)
+        if end is not None:
+            rows[BASELINES[name]] = {"sweep": [measured(run, captions, t, end) for t in TEMPERATURES]}
         model = gan.load(run)
         texts = model.generate(8, seed=0)
         rows[name]["texts"] = model.modality.texts(texts)

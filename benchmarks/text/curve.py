@@ -12,32 +12,24 @@ import argparse
 import json
 from pathlib import Path
 
+import gan
 import torch
 from gan.provenance import surroundings
 from gan_text.bleu import Corpus, distinct, self_bleu
-from gan_text.lstm import LSTMGenerator
 from gan_text.oracle import load_oracle, nll_oracle, oracle_samples
-from safetensors.torch import load_file
 
 COUNT, LENGTH = 2000, 20
 TEMPERATURES = (0.7, 0.8, 0.85, 0.9, 1.0, 1.1, 1.2)
 
 
-def generator_of(checkpoint):
-    weights = {}
-    for file in checkpoint.rglob("*.safetensors"):
-        for name, value in load_file(file).items():
-            if "generator." in name and "optimizer" not in file.name:
-                weights[name.rsplit("generator.", 1)[1]] = value
-    words, embedding = weights["embedding"].shape
-    made = LSTMGenerator(words, embedding, len(weights["output_weight"]))
-    made.load_state_dict(weights)
-    return made.requires_grad_(False)
+def texts_of(model, seed, temperature=1.0):
+    """``(COUNT, LENGTH)`` tokens."""
+    made = model.generate(COUNT, seed, options={"temperature": temperature})
+    return torch.from_numpy(made["tokens"].astype("int64"))
 
 
-def measured(generator, oracle, uniforms, temperature=1.0):
+def measured(tokens, oracle):
     """NLL-oracle, its standard error, distinct-2 and Self-BLEU-2 of what a generator writes."""
-    tokens = generator.sample(uniforms, temperature=temperature)
     own = nll_oracle(oracle, tokens)
     corpus = Corpus.padded(tokens.numpy(), torch.full((COUNT,), LENGTH).numpy())
     return {
@@ -45,6 +37,40 @@ def measured(generator, oracle, uniforms, temperature=1.0):
         "error": round(float(own.std() / COUNT**0.5), 3),
         "distinct_2": round(distinct(corpus, (2,))[2], 3),
         "self_bleu_2": round(float(self_bleu(corpus, (2,))[2].mean()), 3),
+    }
+
+
+def curve(run, weights, last=0):
+    """Rows of the last so many checkpoints (0: all), their temperatures, the oracle's own row."""
+    oracle = load_oracle(weights)
+    fresh = torch.from_numpy(oracle_samples(oracle, COUNT, LENGTH, 99))
+    phases = {}
+    for line in (run / "metrics.jsonl").read_text().splitlines():
+        record = json.loads(line)
+        phases[record["samples"]] = record["phase"]
+    lengths = torch.full((COUNT,), LENGTH)
+    rows, ends = [], {}
+    for checkpoint in sorted((run / "checkpoints").glob("samples-*"))[-last:]:
+        samples = int(checkpoint.name.removeprefix("samples-"))
+        model = gan.load(run, checkpoint=samples)
+        row = measured(texts_of(model, samples), oracle)
+        with torch.no_grad():
+            parts = zip(fresh.split(500), lengths.split(500))
+            nats = sum(float(model.architecture.nll({"tokens": t, "length": n})[0].sum()) for t, n in parts)
+        row["nll_gen"] = round(nats / fresh.numel(), 3)
+        rows.append({"samples": samples, "phase": phases.get(samples, ""), **row})
+        if rows[-1]["phase"] == "mle":
+            ends["mle"] = model
+        ends["last"] = model
+        print(rows[-1], flush=True)
+    return {
+        "checkpoints": rows,
+        "temperatures": {
+            name: {str(t): measured(texts_of(model, 0, t), oracle) for t in TEMPERATURES}
+            for name, model in ends.items()
+        },
+        "oracle": measured(fresh, oracle),
+        "machine": surroundings(),
     }
 
 
@@ -56,41 +82,7 @@ def main():
     parser.add_argument("--out", type=Path)
     options = parser.parse_args()
     torch.set_num_threads(1)
-    oracle = load_oracle(options.weights)
-    fresh = torch.from_numpy(oracle_samples(oracle, COUNT, LENGTH, 99))
-    phases = {}
-    for line in (options.run / "metrics.jsonl").read_text().splitlines():
-        record = json.loads(line)
-        phases[record["samples"]] = record["phase"]
-    rows, ends = [], {}
-    for checkpoint in sorted((options.run / "checkpoints").glob("samples-*"))[-options.last :]:
-        samples = int(checkpoint.name.removeprefix("samples-"))
-        generator = generator_of(checkpoint)
-        seed = torch.Generator().manual_seed(samples)
-        row = measured(generator, oracle, torch.rand(COUNT, LENGTH, generator=seed))
-        with torch.no_grad():
-            foreign = torch.cat([generator.nll(part) for part in fresh.split(500)]).mean()
-        row["nll_gen"] = round(float(foreign), 3)
-        rows.append({"samples": samples, "phase": phases.get(samples, ""), **row})
-        if rows[-1]["phase"] == "mle":
-            ends["mle"] = generator
-        ends["last"] = generator
-        print(rows[-1], flush=True)
-    real = Corpus.padded(fresh.numpy(), torch.full((COUNT,), LENGTH).numpy())
-    uniforms = torch.rand(COUNT, LENGTH, generator=torch.Generator().manual_seed(0))
-    result = {
-        "checkpoints": rows,
-        "temperatures": {
-            name: {str(t): measured(generator, oracle, uniforms, t) for t in TEMPERATURES}
-            for name, generator in ends.items()
-        },
-        "oracle": {
-            "nll_oracle": round(float(nll_oracle(oracle, fresh).mean()), 3),
-            "distinct_2": round(distinct(real, (2,))[2], 3),
-            "self_bleu_2": round(float(self_bleu(real, (2,))[2].mean()), 3),
-        },
-        "machine": surroundings(),
-    }
+    result = curve(options.run, options.weights, options.last)
     if options.out:
         options.out.write_text(json.dumps(result, indent=1) + "\n")
 

@@ -14,15 +14,20 @@ import numpy as np
 from gan_text.oracle import write_oracle_data
 
 
+def write(weights, folder, seed):
+    """Data of the oracle whose weights lie in a file."""
+    folder.mkdir(parents=True, exist_ok=True)
+    with np.load(weights, allow_pickle=False) as file:
+        write_oracle_data(folder, {name: file[name] for name in file.files}, seed=seed)
+
+
 def main():
     parser = argparse.ArgumentParser()
     parser.add_argument("weights", type=Path)
     parser.add_argument("folder", type=Path)
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
-    options.folder.mkdir(parents=True, exist_ok=True)
-    with np.load(options.weights, allow_pickle=False) as file:
-        write_oracle_data(options.folder, {name: file[name] for name in file.files}, seed=options.seed)
+    write(options.weights, options.folder, options.seed)
 
 
 if __name__ == "__main__":

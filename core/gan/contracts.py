@@ -282,6 +282,16 @@ class Modality(ABC):
     def preview(self, samples: Samples) -> Image.Image:
         """A picture of many samples: a grid of images, piano rolls, spectrograms, a page of text."""
 
+    def show(self, file: SourceFile, link: str, folder: Path) -> str:
+        """HTML that shows or plays one artefact on a page in `folder`, beside whose files what it needs (a rendered
+        sound) may be written under names that begin like the artefact's. `link` leads from the page to `file`.
+
+        As it stands, pictures, sounds, films and texts are shown as browsers show them. Raises `BadData`.
+        """
+        from gan.page import shown_by_type
+
+        return shown_by_type(file, link)
+
 
 @dataclass(frozen=True)
 class Request:

@@ -39,11 +39,9 @@ from gan.plugins import Plugins
 from gan.receipts import Receipt, agreement, read_receipts, write_receipts
 from gan.report import Reporter
 from gan.resolve import look_up, open_data
-from gan.rundir import RunFolder
+from gan.rundir import PREVIEW, RunFolder
 from gan.source import Companion, SourceFile, list_source
 
-PREVIEW = "preview.png"
-"""The picture beside artefacts, which is none of them."""
 RECEIPTS = "receipts.json"
 SHOWN, PAIRED = 36, 16
 """Samples of either set in a picture, and in one of nearest neighbours."""

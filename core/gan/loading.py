@@ -6,23 +6,20 @@ import json
 
 from gan import recipe as recipes
 from gan.checkpoint import Checkpoint, Checkpoints, verify
+from gan.contracts import Modality
 from gan.device import choose
 from gan.ema import Average
 from gan.errors import CheckpointError, UsageError
 from gan.model import Model, build
 from gan.plugins import Plugins
-from gan.resolve import look_up
+from gan.resolve import Parts, look_up
 from gan.rundir import RunFolder
 
 
 def load_model(folder: RunFolder, plugins: Plugins, *, device: str = "auto", checkpoint: str | int = "newest") -> Model:
     """See `gan.api.load`."""
     parts = look_up(recipes.read_values(folder.recipe), plugins)
-    try:
-        facts = json.loads(folder.facts.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise UsageError(f"{folder.facts}: {error}") from None
-    modality = parts.modality_class(parts.modality_config, facts)
+    modality = load_modality(folder, parts)
     found = find_checkpoint(folder, checkpoint)
     architecture = build(parts.architecture_class, parts.model_config, modality.fields, parts.recipe.seed, parts.title)
     averages = {
@@ -35,6 +32,16 @@ def load_model(folder: RunFolder, plugins: Plugins, *, device: str = "auto", che
         average.adopt()
     place = choose(device, "fp32").place
     return Model(architecture.to(place).eval(), modality, parts.title, place, found.samples)
+
+
+def load_modality(folder: RunFolder, parts: Parts) -> Modality:
+    """The run's kind of data, which needs neither its data nor its weights."""
+    try:
+        facts = json.loads(folder.facts.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise UsageError(f"{folder.facts}: {error}") from None
+    modality: Modality = parts.modality_class(parts.modality_config, facts)
+    return modality
 
 
 def find_checkpoint(run: RunFolder, wanted: str | int) -> Checkpoint:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from gan.contracts import MetricValue
+from gan.errors import UsageError
 from gan.judge import RECEIPTS
 from gan.receipts import value_from_json
 from gan.report import markdown_table
@@ -76,6 +78,19 @@ def result_from(summary: Mapping[str, Any]) -> Result:
             for phase, values in summary.get("references", {}).items()
         },
     )
+
+
+def read_result(run: RunFolder) -> Result:
+    """What a run ended with, its paths where the folder is now. Raises `UsageError` for a run that has not ended."""
+    try:
+        result = result_from(json.loads(run.result.read_text(encoding="utf-8")))
+    except FileNotFoundError:
+        raise UsageError(f"{run.path} has not ended; go on with: gan resume {run.path}") from None
+
+    def here(paths: list[Path]) -> list[Path]:
+        return [run.path / path.relative_to(result.run) for path in paths]
+
+    return replace(result, run=run.path, artefacts=here(result.artefacts), pictures=here(result.pictures))
 
 
 def references_of(run: RunFolder) -> dict[str, list[MetricValue]]:

@@ -6,7 +6,7 @@ runs/music-musegan-0001/
   modality.json    what the modality learned of the training data (class names, a vocabulary)
   metrics.jsonl    one line a tick
   checkpoints/samples-000200000/  best/samples-000150000/
-  previews/  samples/  evaluation/  README.md
+  previews/  samples/  evaluation/  page/index.html  README.md
 """
 
 from __future__ import annotations
@@ -28,6 +28,9 @@ if sys.platform == "win32":
     import msvcrt
 else:
     import fcntl
+
+PREVIEW = "preview.png"
+"""The picture beside artefacts, which is none of them."""
 
 
 class RunFolder:
@@ -117,6 +120,16 @@ class RunFolder:
     def evaluation(self) -> Path:
         """Metrics and their receipts."""
         return self.path / "evaluation"
+
+    @property
+    def result(self) -> Path:
+        """A `gan.result.Result.summary`, JSON; there when the training has ended."""
+        return self.evaluation / "result.json"
+
+    @property
+    def page(self) -> Path:
+        """The page of `gan.page`."""
+        return self.path / "page" / "index.html"
 
     @property
     def card(self) -> Path:

@@ -27,14 +27,15 @@ from gan.files import make_dirs, sync_tree, write_bytes, write_json, write_text
 from gan.judge import RECEIPTS
 from gan.measuring import generate
 from gan.model import Model
+from gan.page import write_page
 from gan.plots import plot_training
 from gan.plugins import Owned, Plugins
 from gan.receipts import Receipt, value_from_json, write_receipts
 from gan.recovery import Recovery
 from gan.report import Reporter
 from gan.resolve import Parts, build_game, look_up, open_data
-from gan.result import Result, model_card, references_of, result_from
-from gan.rundir import RunFolder
+from gan.result import Result, model_card, read_result, references_of
+from gan.rundir import PREVIEW, RunFolder
 from gan.signals import StopSignals
 from gan.trainer import Tick, Trainer
 from gan.watch import Watch
@@ -117,13 +118,12 @@ def _together() -> Iterator[None]:
 
 def _finished(run: RunFolder, parts: Parts) -> Result | None:
     """The result of a run that has ended and whose recipe nobody has changed since."""
-    result = run.evaluation / "result.json"
-    if not result.is_file() or provenance.read_manifest(run.manifest).get("exit") != "finished":
+    if not run.result.is_file() or provenance.read_manifest(run.manifest).get("exit") != "finished":
         return None
     newest = Checkpoints(run.checkpoints).newest()
     if newest is None or provenance.differences(newest.about["recipe"], parts.recipe.model_dump(mode="json")):
         return None
-    return result_from(json.loads(result.read_text(encoding="utf-8")))
+    return read_result(run)
 
 
 def _open_in_turn(parts: Parts, plugins: Plugins, reporter: Reporter, rank: int) -> Pack:
@@ -282,7 +282,7 @@ class _Session:
                 write_json(untrained_file, [asdict(value) for value in _values(self.evaluator.receipts(run))])
             if not self._ended:
                 with contextlib.suppress(FileNotFoundError):  # of a run that somebody has made longer
-                    (run.evaluation / "result.json").unlink()
+                    run.result.unlink()
                 self._train(self._on_tick)
             untrained = [value_from_json(value) for value in json.loads(untrained_file.read_text(encoding="utf-8"))]
             result = self._finish(untrained)
@@ -394,14 +394,13 @@ class _Session:
         """Artefacts, metrics, pictures and the model card; the result is written when all else is on the disk."""
         run = self.run
         self.reporter.note("making samples and measuring them")
-        result_file = run.evaluation / "result.json"
-        if result_file.exists():  # it was killed between its result and the end of its record
-            return result_from(json.loads(result_file.read_text()))
+        if run.result.exists():  # it was killed between its result and the end of its record
+            return read_result(run)
         count = self.recipe.evaluation.artefacts
         samples = self._generate(count, self.recipe.seed) if count else {}
         with self._work_of(self.parts.modality, "write"):
             artefacts = self.model.write(samples, run.samples) if count else []
-        pictures = [run.samples / "preview.png"]
+        pictures = [run.samples / PREVIEW]
         wall = self._generate(PREVIEW_SAMPLES, self.recipe.seed)
         with self._work_of(self.parts.modality, "preview"):
             _write_picture(self.modality.preview(wall), pictures[0])
@@ -425,7 +424,12 @@ class _Session:
         )
         write_text(run.card, model_card(result, self.parts, self.pack))
         sync_tree(run.samples)
-        write_json(result_file, result.summary())
+        try:
+            with self._work_of(self.parts.modality, "show"):
+                write_page(run.path, self.modality, artefacts, result.summary())
+        except PluginError as error:  # all that the page shows is there
+            self.reporter.warn(f"no page was written: {error}")
+        write_json(run.result, result.summary())
         return result
 
     def _last_losses(self) -> dict[str, float]:

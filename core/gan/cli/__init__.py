@@ -18,6 +18,7 @@ VERBS = {
     "resume": ("gan.cli.run:resume", "Go on with a run that was stopped."),
     "generate": ("gan.cli.generate:generate", "Make samples with a trained run."),
     "translate": ("gan.cli.translate:translate", "Translate files with a trained run."),
+    "page": ("gan.cli.page:page", "Write a page to see, hear and read what a run made."),
     "evaluate": ("gan.cli.evaluate:evaluate", "Measure a run or a folder, with receipts."),
     "compare": ("gan.cli.evaluate:compare", "Compare runs whose receipts are alike."),
     "data": ("gan.cli.data:data", "Check, list and fetch data."),

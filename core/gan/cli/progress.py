@@ -14,6 +14,7 @@ import click
 
 from gan.contracts import MetricValue
 from gan.report import Reporter, metric_rows, shown_value
+from gan.rundir import RunFolder
 from gan.trainer import Tick
 
 
@@ -233,6 +234,8 @@ def show_summary(summary: dict[str, Any]) -> None:
     if artefacts:
         folder, kind = str(Path(artefacts[0]).parent), Path(artefacts[0]).suffix
         about.add_row("artefacts", f"{len(artefacts)} {kind} files in {folder}")
+    if RunFolder(Path(summary["run"])).page.is_file():
+        about.add_row("page", f"{RunFolder(Path(summary['run'])).page}, to open in a browser")
     about.add_row("recipe, card", f"{summary['run']}/recipe.yaml, README.md")
     about.add_row("more", f"gan generate {summary['run']} --count 16 --seed 1 --out samples")
     console.print(about)

@@ -367,3 +367,9 @@ class Music(contracts.Modality):
         from gan_music.picture import draw
 
         return draw(np.asarray(samples["roll"]), self.tracks)
+
+    def show(self, file: contracts.SourceFile, link: str, folder: Path) -> str:
+        """A moving piano roll, a player and a line of statistics."""
+        from gan_music.page import player
+
+        return player(file, folder, self)

@@ -1,21 +1,17 @@
-"""Texts to look at: a picture of them, and a page that shows every script.
+"""A picture of texts.
 
-``python -m gan_text.page runs/text-gpt-0001/samples`` writes ``index.html`` into the folder. A picture can only show
-what a font on this machine draws: where DejaVu, which matplotlib brings along, lacks a line's characters, an installed
-font that has them is taken, and where there is none the picture says so.
+It can only show what a font on this machine draws: where DejaVu, which matplotlib brings along, lacks a line's
+characters, an installed font that has them is taken, and where there is none the picture says so. The page that a run
+ends with shows every script.
 """
 
 from __future__ import annotations
 
-import html
-import sys
 import textwrap
 from collections.abc import Sequence
 from functools import lru_cache
 from pathlib import Path
 
-from gan.errors import BadData, GanError, UsageError
-from gan.source import list_source
 from PIL import Image, ImageDraw, ImageFont
 
 WIDTH = 960
@@ -25,11 +21,7 @@ COLUMNS = 96
 LINES = 6
 """Most lines that one text gets."""
 PAPER, INK, GREY = (253, 252, 248), (32, 32, 36), (150, 150, 158)
-NO_FONT = "(no font here draws some of these characters: python -m gan_text.page FOLDER makes a page that shows them)"
-STYLE = (
-    "body{font:17px/1.6 sans-serif;max-width:44em;margin:2em auto;padding:0 1em}"
-    "pre{white-space:pre-wrap;font:inherit;margin:.2em 0 1.5em}small{color:#777}"
-)
+NO_FONT = "(no font here draws some of these characters; the run's page, page/index.html, shows them)"
 
 
 def page(texts: Sequence[str]) -> Image.Image:
@@ -55,33 +47,6 @@ def page(texts: Sequence[str]) -> Image.Image:
             top += step
         top += step // 2
     return picture
-
-
-def write_page(folder: Path) -> Path:
-    """Write ``index.html`` with the texts of a folder's .txt files beside their names.
-
-    Raises `UsageError` where there are none. The page needs no other file and no network.
-    """
-    from gan_text.modality import decoded
-
-    files = [file for file in list_source(folder, (".txt",)).files if file.member is None and "/" not in file.name]
-    if not files:
-        raise UsageError(f"{folder} holds no .txt files; make some with: gan generate RUN --out {folder}")
-    parts = []
-    for file in files:
-        try:
-            text = decoded(file)
-        except BadData as error:
-            text = f"({error.reason})"
-        parts.append(f"<small>{html.escape(file.name)}</small><pre>{html.escape(text)}</pre>")
-    title = html.escape(folder.resolve().parent.name)
-    target = folder / "index.html"
-    target.write_text(
-        f"<!doctype html><html><meta charset=utf-8><title>{title}</title><style>{STYLE}</style>"
-        f"<h1>{title}</h1><p>Written by a neural network.</p>{''.join(parts)}</html>\n",
-        encoding="utf-8",
-    )
-    return target
 
 
 def _wrapped(text: str) -> list[str]:
@@ -129,20 +94,3 @@ def _font_for(characters: frozenset[str]) -> str | None:
         if most == len(characters):
             break
     return best
-
-
-def main() -> int:
-    """The command above; a mistake is told in one line."""
-    if len(sys.argv) != 2:
-        print("usage: python -m gan_text.page FOLDER", file=sys.stderr)
-        return 2
-    try:
-        print(write_page(Path(sys.argv[1])))
-    except GanError as error:
-        print(error, file=sys.stderr)
-        return 2
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -193,9 +193,10 @@ class RelGAN(nn.Module):
         filters: int = Field(300, gt=0, description="Filters of each width.")
         keep: float = Field(0.75, gt=0, le=1, description="Share of its features that dropout keeps.")
         sharpness: float = Field(
-            100.0,
-            ge=1,
-            description="Inverse temperature at the end of training; it rises from 1 as sharpness^progress.",
+            100.0, ge=1, description="Inverse temperature of the relaxed samples at the end of the game."
+        )
+        first_sharpness: float = Field(
+            1.0, ge=1, description="Inverse temperature at its beginning; between them it changes exponentially."
         )
         critic_repeats: int = Field(5, gt=0, description="Discriminator updates for each generator update.")
         mle_rate: float = Field(
@@ -251,7 +252,8 @@ class RelGAN(nn.Module):
 
     def fake(self, batch: Batch) -> Tensor:
         """Relaxed samples, ``(N, T, V)``; where texts end early, what follows a 0 is 0."""
-        sharpness = self.config.sharpness**batch.progress
+        first, last = self.config.first_sharpness, self.config.sharpness
+        sharpness = first * (last / first) ** batch.progress
         return self.generator.relaxed(batch.draws, self.length, sharpness, ends=self.ends)
 
     def nll(self, samples: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:

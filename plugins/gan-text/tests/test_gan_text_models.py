@@ -277,6 +277,14 @@ def test_relaxed_samples_follow_the_generators_distribution():
     torch.testing.assert_close(frequencies, logits[0].softmax(0).detach(), atol=0.015, rtol=0)
 
 
+@pytest.mark.parametrize(("progress", "sharpness"), [(0.0, 4.0), (0.5, 6.0), (1.0, 9.0)])
+def test_relgans_sharpness_changes_exponentially(progress, sharpness):
+    """4 · (9 / 4)^progress."""
+    made = RelGAN(RelGAN.Config(embedding=8, head_width=4, first_sharpness=4, sharpness=9), SMALL)
+    batch = Batch({}, StepDraws(5, 16, 0, 16, CPU), 0, progress)
+    torch.testing.assert_close(made.fake(batch), relaxed(made, 16, 6, sharpness, ends=True))
+
+
 def test_relaxed_texts_are_over_after_their_end():
     """Up to its first 0 a text is what it would be without an end, gradients included; then it is 0."""
     made = small_models()[2]

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote
 
 import numpy as np
 
 from gan.contracts import Field, Sample, Samples
 from gan.errors import BadData
+from gan.page import write_page
 from gan.source import Companion, SourceFile, list_source
 from gan.testing.kit import Failed, Kit, Noted
 
@@ -61,6 +64,8 @@ def check_modalities(kit: Kit) -> None:
             _check_round_trip(kit, subject)
         with kit.check("preview", about):
             _check_preview(subject)
+        with kit.check("page", about):
+            _check_page(kit, subject)
         with kit.check("files that are no data", about):
             _check_bad_files(kit, subject)
 
@@ -226,6 +231,17 @@ def _check_preview(subject: Subject) -> None:
             raise Failed("`preview` changes the samples")
         if picture.tobytes() != subject.modality.preview(samples).tobytes():
             raise Failed("`preview` of the same samples gives another picture")
+
+
+def _check_page(kit: Kit, subject: Subject) -> None:
+    """Two artefacts are shown on a page, by nothing that has to be fetched from elsewhere."""
+    folder = kit.folder / f"page-{subject.name}"
+    folder.mkdir(parents=True, exist_ok=True)
+    paths = [subject.modality.write(sample, folder / f"{n}") for n, sample in enumerate(subject.samples[:2])]
+    text = write_page(folder, subject.modality, paths).read_text(encoding="utf-8")
+    for reference in re.findall(r"""(?:src|href)\s*=\s*["']([^"']*)""", text):
+        if not reference.startswith("data:") and not (folder / "page" / unquote(reference)).is_file():
+            raise Failed(f"`show` refers to '{reference[:80]}', which does not lie beside the page")
 
 
 def _check_bad_files(kit: Kit, subject: Subject) -> None:

@@ -1,0 +1,35 @@
+"""`gan page`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from gan.cli import installed
+
+
+@click.command(epilog="Example: gan generate RUN --out more && gan page RUN more")
+@click.argument("run_folder", metavar="RUN", type=click.Path(path_type=Path))
+@click.argument("folder", metavar="[FOLDER]", required=False, type=click.Path(path_type=Path))
+@click.pass_context
+def page(ctx: click.Context, run_folder: Path, folder: Path | None) -> None:
+    """Write a page on which a run's artefacts can be seen, heard and read.
+
+    With FOLDER, those that the run has made there. The page is FOLDER/page/index.html, or RUN/page/index.html, which
+    `gan run` ends with. It needs no network.
+    """
+    from gan import recipe as recipes
+    from gan.loading import load_modality
+    from gan.page import artefacts_in, write_page
+    from gan.resolve import look_up
+    from gan.result import read_result
+    from gan.rundir import RunFolder
+
+    run = RunFolder.open(run_folder)
+    modality = load_modality(run, look_up(recipes.read_values(run.recipe), installed(ctx)))
+    if folder is None:
+        summary = read_result(run).summary()
+        click.echo(write_page(run.path, modality, artefacts_in(run.samples, modality), summary))
+    else:
+        click.echo(write_page(folder, modality, artefacts_in(folder, modality)))
