@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from gan.cli.generate import split_options
+from gan.cli.options import split_flags
 from gan.contracts import Field, Given, GivenInPart, Modality, Request
 from gan.errors import UsageError
 from gan.model import Model
@@ -151,10 +151,10 @@ def test_translate_gives_the_field_of_which_a_part_is_made(numbers):
 
 
 def test_choices_are_flags_and_unknown_ones_are_refused():
-    ways, choices, writing = split_options(model(), {"line": "1"})
-    assert (ways, choices, writing) == ({}, {"line": "1"}, None)
+    found = split_flags(model(), {"line": "1"})
+    assert (found.ways, found.asked, found.choices, found.writing) == ({}, {}, {"line": "1"}, None)
     with pytest.raises(UsageError, match="did you mean --go-on-with"):
-        split_options(model(), {"go_on_wit": "x"})
+        split_flags(model(), {"go_on_wit": "x"})
     with pytest.raises(UsageError, match="line"):
         model().given(choices={"line": "first"})
 

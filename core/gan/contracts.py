@@ -176,7 +176,13 @@ class Field:
     longer_axis: int = 0
     """The axis of `shape` that `longer` speaks of (the bars of a piano roll)."""
     names: tuple[str, ...] = ()
-    """What the places along the first axis are called, where they have names (the tracks of a piano roll)."""
+    """What the places along the first axis are called, where they have names (the tracks of a piano roll); of a number
+    without axes, what 0, 1 … mean (classes)."""
+    condition: bool = False
+    """Whether it is a number that describes the sample (a class, a density) and may be asked for. An architecture that
+    takes it names it among its `ConditionalOnInput.given_fields` and need not return it; `low` and `high` of the fields
+    that it is built with are then those of the training data. ``gan generate`` offers ``--name``; what is not asked for
+    is drawn from the values of the data, which the run keeps."""
 
 
 @dataclass(frozen=True)
@@ -206,6 +212,8 @@ class Modality(ABC):
     core and need no mention."""
     metrics: ClassVar[tuple[str, ...]] = ()
     """Names of the metrics that a training ends with, unless the recipe names others."""
+    conditions: ClassVar[Mapping[str, str]] = {}
+    """Conditions that `fields` may have -> the setting that brings them (``modality.labels=true``), for messages."""
     trade_offs: ClassVar[tuple[tuple[str, str], ...]] = (("precision", "recall"), ("density", "coverage"))
     """Names of values that only mean something together, quality before variety: what sweeps and comparisons
     draw against each other. Values on features are named without their extractor."""
@@ -243,6 +251,18 @@ class Modality(ABC):
         holds nothing to use raises `BadData` as well: every file is used or named. A file that is the other half of
         another one's sample raises `gan.source.Companion`. Called from several threads.
         """
+
+    def read_condition(self, name: str, text: str) -> float:
+        """The value of the condition `name` that a user wrote: a number, or one of the field's names (here). Raises
+        `ValueError` with a reason."""
+        names = self.fields[name].names
+        if text in names:
+            return float(names.index(text))
+        try:
+            return float(text)
+        except ValueError:
+            known = f" (known: {', '.join(names)})" if names else ""
+            raise ValueError(f"'{text}' is no number{known}") from None
 
     def read_given(self, file: SourceFile, given: Given) -> Iterator[Sample]:
         """What a user gives to be translated, accompanied or continued: the whole of `file` as samples, in its order,
@@ -301,7 +321,7 @@ class Request:
     """An instance of the architecture's `Options`, or None for its defaults."""
     given: Mapping[str, Tensor] | None = None
     """Fields of the samples that are given, ``count`` rows each: the input of a translation, the tracks to accompany,
-    the tokens to continue. Only for architectures that keep `ConditionalOnInput`."""
+    the tokens to continue, and conditions. Only for architectures that keep `ConditionalOnInput`."""
 
 
 @runtime_checkable
@@ -341,7 +361,7 @@ class Architecture(Protocol):
 
 @runtime_checkable
 class ConditionalOnInput(Protocol):
-    """Samples are made from given fields: translation, accompaniment, continuation."""
+    """Samples are made from given fields: translation, accompaniment, continuation, a class (`Field.condition`)."""
 
     def given_fields(self, options: Any = None) -> tuple[str, ...]:
         """The fields that `Request.given` must hold where `options` (None: the defaults) are asked for."""
@@ -349,7 +369,8 @@ class ConditionalOnInput(Protocol):
 
 @runtime_checkable
 class GivenInPart(ConditionalOnInput, Protocol):
-    """Of some given fields only a part is given, and the rest of them is made (the tracks that accompany another)."""
+    """Of some given fields only a part is given, and the rest of them is made (the tracks that accompany another).
+    Where the user chooses the part, the option of the architecture that says which is called `given`."""
 
     def given_places(self, options: Any = None) -> Mapping[str, Sequence[int]]:
         """Field -> the places along its first axis that are given. `generate` returns these as they were given."""

@@ -96,6 +96,12 @@ class Pack:
             taken[name] = rows.reshape(len(indices), *spec.shape)
         return taken
 
+    def column(self, name: str) -> np.ndarray[Any, Any]:
+        """One field of all samples of this view, ``(n, *shape)``; for small ones."""
+        spec = self.fields[name]
+        rows = slice(None) if self.rows is None else self.rows[spec.group]
+        return self.arrays[name][rows].reshape(-1, *spec.shape)
+
     def file_of_row(self, group: str | None = None) -> np.ndarray[Any, Any]:
         """Index into `files` of every sample of a group (None: the first one), int32."""
         number = 0 if group is None else list(self.counts).index(group)

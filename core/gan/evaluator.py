@@ -57,7 +57,7 @@ class Evaluator:
             return []
         recipe, settings = self._parts.recipe, self.settings
         count, seed = settings.samples, derive(recipe.seed, "evaluation")
-        paired = bool(self._model.given_fields())
+        paired = bool(self._model.input_fields())
         wanted = len(self._rows) if settings.real_samples == 0 else settings.real_samples or count
         real = SampleSet(
             real_samples(self._rows, count if paired else min(wanted, len(self._rows))),

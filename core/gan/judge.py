@@ -201,7 +201,7 @@ def _judge_run(question: Question, folder: Path, plugins: Plugins, device: str, 
             "options": dict(question.options),
         },
     )
-    real = _real(rows, question, count, origin, paired=bool(model.given_fields()))
+    real = _real(rows, question, count, origin, paired=bool(model.input_fields()))
     reporter.note(f"measuring against {size(real.samples):,} real samples")
     receipts = receipts_of(
         found, generated, real, kind, distributions=parts.distributions, device=choose(device, "fp32").name,

@@ -6,6 +6,7 @@ import json
 
 from gan import recipe as recipes
 from gan.checkpoint import Checkpoint, Checkpoints, verify
+from gan.conditions import Conditions
 from gan.contracts import Modality
 from gan.device import choose
 from gan.ema import Average
@@ -20,8 +21,10 @@ def load_model(folder: RunFolder, plugins: Plugins, *, device: str = "auto", che
     """See `gan.api.load`."""
     parts = look_up(recipes.read_values(folder.recipe), plugins)
     modality = load_modality(folder, parts)
+    conditions = _conditions(folder)
     found = find_checkpoint(folder, checkpoint)
-    architecture = build(parts.architecture_class, parts.model_config, modality.fields, parts.recipe.seed, parts.title)
+    fields = conditions.narrowed(modality.fields)
+    architecture = build(parts.architecture_class, parts.model_config, fields, parts.recipe.seed, parts.title)
     averages = {
         f"average-{name}": Average(dict(player.named_parameters()), half_life=1)
         for name, player in architecture.players().items()
@@ -31,7 +34,16 @@ def load_model(folder: RunFolder, plugins: Plugins, *, device: str = "auto", che
     for average in averages.values():
         average.adopt()
     place = choose(device, "fp32").place
-    return Model(architecture.to(place).eval(), modality, parts.title, place, found.samples)
+    return Model(architecture.to(place).eval(), modality, parts.title, place, found.samples, conditions)
+
+
+def _conditions(folder: RunFolder) -> Conditions:
+    if not folder.conditions.is_file():
+        return Conditions()
+    try:
+        return Conditions.from_json(json.loads(folder.conditions.read_text(encoding="utf-8")))
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise UsageError(f"{folder.conditions}: {error}") from None
 
 
 def load_modality(folder: RunFolder, parts: Parts) -> Modality:

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 
 from gan import recipe as recipes
-from gan.contracts import DatasetEntry, Loss, Penalty
+from gan.contracts import ConditionalOnInput, DatasetEntry, Loss, Penalty
 from gan.data import Pack, open_pack
 from gan.datasets import prepare_dataset
 from gan.device import Device
@@ -173,6 +173,13 @@ def build_game(parts: Parts, fields: Mapping[str, Any], total: int | None = None
     """
     recipe = parts.recipe
     architecture = build(parts.architecture_class, parts.model_config, fields, recipe.seed, parts.title)
+    taken = architecture.given_fields() if isinstance(architecture, ConditionalOnInput) else ()
+    for name, spec in fields.items():
+        if spec.condition and name not in taken:
+            setting = parts.modality_class.conditions.get(name, "it")
+            raise UsageError(
+                f"{parts.title} takes no condition '{name}'; leave {setting} out, or take another architecture"
+            )
     players = dict(architecture.players())
     unknown = [name for name in recipe.optimizers if name not in players]
     if unknown:

@@ -4,6 +4,7 @@ runs/music-musegan-0001/
   recipe.yaml      fully resolved; its presence makes the folder a run folder
   manifest.json    versions, data fingerprint, seed, device, command line, exit reason
   modality.json    what the modality learned of the training data (class names, a vocabulary)
+  conditions.json  values of the data's conditions (`gan.conditions`), where they have some
   metrics.jsonl    one line a tick
   checkpoints/samples-000200000/  best/samples-000150000/
   previews/  samples/  evaluation/  page/index.html  README.md
@@ -90,6 +91,11 @@ class RunFolder:
     def facts(self) -> Path:
         """`Modality.facts`, JSON."""
         return self.path / "modality.json"
+
+    @property
+    def conditions(self) -> Path:
+        """What `gan.conditions` keeps of the data, JSON; only where samples have conditions."""
+        return self.path / "conditions.json"
 
     @property
     def metrics(self) -> Path:

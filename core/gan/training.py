@@ -17,6 +17,7 @@ import torch
 from gan import provenance
 from gan import recipe as recipes
 from gan.checkpoint import Checkpoint, Checkpoints
+from gan.conditions import Conditions
 from gan.contracts import MetricValue, Samples
 from gan.data import Order, Pack
 from gan.device import choose, leave, out_of_memory
@@ -78,7 +79,7 @@ def start(
         with run.lock():
             signals.remedy = f"go on with: gan resume {run.path}"
             write_text(run.recipe, recipes.dump(parts.recipe))
-            write_json(run.facts, pack.facts)
+            session.write_facts(run)
             write_json(run.manifest, session.manifest())
             session.open(run)
             return session.lead()
@@ -157,9 +158,11 @@ class _Session:
         self.device = device
         self.signals = signals
         self.modality = parts.modality_class(parts.modality_config, pack.facts)
-        game = build_game(parts, self.modality.fields, total)
+        data = parts.recipe.data
+        self.train_rows, self.real_rows = pack.split(data.holdout, balance=data.balance)
+        self.conditions = Conditions.of(self.train_rows)
+        game = build_game(parts, self.conditions.narrowed(self.modality.fields), total)
         self.recipe = parts.recipe
-        self.train_rows, self.real_rows = pack.split(self.recipe.data.holdout, balance=self.recipe.data.balance)
         training = self.recipe.training
         if len(self.train_rows) < training.batch:
             raise BadData(
@@ -176,7 +179,7 @@ class _Session:
             self.recipe.seed,
             device,
         )
-        self.model = Model(game.architecture, self.modality, parts.title, device.place)
+        self.model = Model(game.architecture, self.modality, parts.title, device.place, conditions=self.conditions)
         self.evaluator = Evaluator(parts, plugins, self.trainer, self.model, pack, self.real_rows)
         self.last_terms: dict[str, float] = {}
         self.watch = Watch()
@@ -215,6 +218,13 @@ class _Session:
             processes=self.device.processes,
         )
 
+    def write_facts(self, run: RunFolder) -> None:
+        """What samples are made with and the data taught; what is there stays."""
+        if not run.facts.exists():
+            write_json(run.facts, self.pack.facts)
+        if self.conditions.rows and not run.conditions.exists():
+            write_json(run.conditions, self.conditions.to_json())
+
     def open(self, run: RunFolder, *, force: bool = False) -> None:
         """Take over the newest good checkpoint, or start anew where a run was killed before its first one."""
         self.run = run
@@ -236,8 +246,7 @@ class _Session:
             run.rewind_metrics(self.trainer.samples)
             Checkpoints(run.best).sweep()
             self._look_back()
-            if not run.facts.exists():
-                write_json(run.facts, self.pack.facts)
+            self.write_facts(run)
             if not run.manifest.exists():
                 write_json(run.manifest, self.manifest())
             elif newest is not None:

@@ -11,7 +11,8 @@ import click
 from click.core import ParameterSource
 
 from gan.cli import installed
-from gan.errors import BadData, UsageError, nearest
+from gan.cli.options import OfRun, flags, spelt, split_flags
+from gan.errors import BadData, UsageError
 
 if TYPE_CHECKING:
     from gan.contracts import Sample, Samples
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 
 
 @click.command(
+    cls=OfRun,
     context_settings={"ignore_unknown_options": True, "allow_extra_args": True},
     epilog="Example: gan generate runs/music-musegan-0001 --count 4 --seed 7 --out more --tempo 90",
 )
@@ -65,19 +67,20 @@ def generate(
     """Make samples with a trained run, as files and a preview.
 
     Further flags are the options of the run's architecture and of its kind of data, for example --truncation 0.7 or
-    --tempo 90; `gan plugins show NAME` lists them. The same command writes the same bytes again.
+    --tempo 90; `gan generate RUN --help` lists them. The same command writes the same bytes again.
     """
     plugins = installed(ctx)
     from gan.api import load
 
     model = load(run_folder, device=device, plugins=plugins, checkpoint=checkpoint)
-    asked = flags(ctx.args)
+    given_flags = flags(ctx.args)
     whole = model.modality.whole_input
-    source = asked.pop(whole, None) if whole else None
-    ways, choices, writing = split_options(model, asked)
+    source = given_flags.pop(whole, None) if whole else None
+    found = split_flags(model, given_flags)
+    ways, asked, choices, writing = found.ways, found.asked, found.choices, found.writing
     if choices and source is None and input_path is None:
         inputs = "--input FILE" + (f" or --{whole} FILE" if whole else "")
-        raise UsageError(f"--{next(iter(choices)).replace('_', '-')} chooses from an input; name it with {inputs}")
+        raise UsageError(f"{spelt(next(iter(choices)))} chooses from an input; name it with {inputs}")
     name = f"seed-{seed}"
     if source is not None:
         if interpolate is not None or input_path is not None:
@@ -94,18 +97,20 @@ def generate(
         for index in range(first, first + count):
             place = folder / f"{stem}-{index:04d}"
             with _named(file):
-                written, made = model.render(file, place, given, seed, index=index, options=ways, writing=writing)
+                written, made = model.render(
+                    file, place, given, seed, index=index, options=ways, asked=asked, writing=writing
+                )
             paths += written
             samples = samples or made
     else:
         if interpolate is not None:
             if input_path is not None or first:
                 raise UsageError("--interpolate goes from one latent to another; leave --input and --first out")
-            samples = model.interpolate(*interpolate, count, options=ways)
+            samples = model.interpolate(*interpolate, count, options=ways, asked=asked)
             name = f"seed-{interpolate[0]}-to-{interpolate[1]}"
         else:
             rows = None if input_path is None else given_samples(model, input_path, count, first, ways, choices)
-            samples = model.generate(count, seed, first=first, options=ways, given=rows)
+            samples = model.generate(count, seed, first=first, options=ways, given=rows, asked=asked)
         folder = out or run_folder / "samples" / name
         paths = model.write(samples, folder, first=first, options=writing)
     preview = folder / "preview.png"
@@ -158,47 +163,3 @@ def _named(file: SourceFile) -> Iterator[None]:
         yield
     except BadData as error:
         raise BadData(error.reason, file.name) from None
-
-
-def flags(arguments: list[str]) -> dict[str, Any]:
-    """``["--tempo", "90", "--key=C"]`` as values; a flag without a value is true."""
-    found: dict[str, Any] = {}
-    waiting: str | None = None
-    for text in arguments:
-        if text.startswith("--"):
-            if waiting is not None:
-                found[waiting] = True
-            name, equals, value = text[2:].partition("=")
-            waiting = None if equals else name.replace("-", "_")
-            if equals:
-                found[name.replace("-", "_")] = value
-        elif waiting is not None:
-            found[waiting] = text
-            waiting = None
-        else:
-            raise UsageError(f"'{text}' belongs to no flag")
-    if waiting is not None:
-        found[waiting] = True
-    return found
-
-
-def split_options(model: Model, given: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any], Any]:
-    """The architecture's options and the modality's for its input, as values, and the modality's `Options`; an unknown
-    flag is refused by name."""
-    from gan.recipe import validated
-
-    makes = getattr(model.architecture, "Options", None)
-    reads, writes = model.modality.GivenOptions, model.modality.Options
-    names = [name for kind in (makes, reads, writes) if kind is not None for name in kind.model_fields]
-    if model.modality.whole_input:
-        names.append(model.modality.whole_input)
-    for name in given:
-        if name not in names:
-            close = nearest(name, names)
-            known = ", ".join(f"--{n.replace('_', '-')}" for n in names) or "none"
-            hint = f"did you mean --{close.replace('_', '-')}?" if close else f"its options: {known}"
-            raise UsageError(f"{model.name} has no option --{name.replace('_', '-')}; {hint}")
-    ways = {name: value for name, value in given.items() if makes is not None and name in makes.model_fields}
-    choices = {name: value for name, value in given.items() if reads is not None and name in reads.model_fields}
-    rest = {name: value for name, value in given.items() if name not in ways and name not in choices}
-    return ways, choices, validated(writes, rest, "") if writes is not None else None

@@ -127,6 +127,7 @@ def _settings(entry: Entry, hook: str) -> list[tuple[str, str, Any]]:
     return [
         ("settings", f"{sections[hook]}.", settings(entry.target, "Config")),
         ("options", "--", settings(entry.target, "Options")),
+        ("options of an input", "--", settings(entry.target, "GivenOptions")),
     ]
 
 

@@ -6,12 +6,12 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
 from gan.cli import installed
-from gan.cli.generate import flags, split_options
+from gan.cli.options import Flags, OfRun, flags, split_flags
 from gan.errors import BadData, UsageError
 
 if TYPE_CHECKING:
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 
 @click.command(
+    cls=OfRun,
     context_settings={"ignore_unknown_options": True, "allow_extra_args": True},
     epilog="Example: gan translate runs/image-cyclegan-0001 --input photos --out paintings --direction ab",
 )
@@ -42,7 +43,8 @@ def translate(
 ) -> None:
     """Translate files with a trained run, under their names and at their sizes.
 
-    Further flags are the options of the run's architecture and of its kind of data, for example --direction ba.
+    Further flags are the options of the run's architecture and of its kind of data, for example --direction ba;
+    `gan translate RUN --help` lists them.
     A file that cannot be read is named and left out.
     """
     plugins = installed(ctx)
@@ -51,11 +53,11 @@ def translate(
     if out.resolve() == (source if source.is_dir() else source.parent).resolve():
         raise UsageError(f"--out {out} is the folder of the input; name another one")
     model = load(run_folder, device=device, plugins=plugins)
-    ways, choices, writing = split_options(model, flags(ctx.args))
+    asked = split_flags(model, flags(ctx.args))
     written: list[Path] = []
     skipped: dict[str, str] = {}
     with _progress(hidden=quiet or as_json) as advance:
-        for paths in translated(model, source, out, ways, choices, writing, seed, skipped, advance):
+        for paths in translated(model, source, out, asked, seed, skipped, advance):
             written += paths
     for name, reason in skipped.items():
         click.echo(f"warning: {name}: {reason}", err=True)
@@ -73,9 +75,7 @@ def translated(
     model: Model,
     source: Path,
     out: Path,
-    options: dict[str, Any],
-    choices: dict[str, Any],
-    writing: Any,
+    asked: Flags,
     seed: int,
     skipped: dict[str, str],
     advance: Callable[[int, int], None],
@@ -87,7 +87,7 @@ def translated(
     """
     from gan.source import list_source
 
-    given = model.given(options, choices)
+    given = model.given(asked.ways, asked.choices)
     listing = list_source(source, model.modality.suffixes)
     skipped.update(listing.skipped)
     if not listing.files and not skipped:
@@ -97,7 +97,14 @@ def translated(
     for done, file in enumerate(listing.files, 1):
         try:
             paths, _ = model.render(
-                file, out / stems[file.name], given, seed, index=position, options=options, writing=writing
+                file,
+                out / stems[file.name],
+                given,
+                seed,
+                index=position,
+                options=asked.ways,
+                asked=asked.asked,
+                writing=asked.writing,
             )
         except BadData as error:
             skipped[file.name] = error.reason

@@ -166,6 +166,12 @@ def gan_recipes() -> Iterator[RecipeEntry]:
         architecture="framegan",
     )
     yield RecipeEntry(
+        name="control",
+        summary="FrameGAN that is told notes a bar and mean pitch: gan generate RUN --density 12 --register C4",
+        target="gan_music:recipes/control.yaml",
+        architecture="framegan",
+    )
+    yield RecipeEntry(
         name="temporal",
         summary="Bar by bar, the hybrid model, on Bach's chorales",
         target="gan_music:recipes/temporal.yaml",

@@ -150,7 +150,7 @@ class Accompaniment(nn.Module):
         super().__init__()
         self.config = config
         self.shape = shape = Shape(fields["roll"].shape, config.beats)
-        self.given = given_places(config.given, fields["roll"].names, shape.tracks)
+        self.given = sorted(given_places(config.given, fields["roll"].names, shape.tracks))
         self.others = [track for track in range(shape.tracks) if track not in self.given]
         order = [*self.given, *self.others]
         self.places = [order.index(track) for track in range(shape.tracks)]
@@ -213,5 +213,5 @@ class Accompaniment(nn.Module):
             raise UsageError("an accompaniment needs a phrase with the tracks to accompany")
         given = request.given["roll"][:, self.given]
         logits = self.generator(latents * options.truncation, given.float() * 2 - 1)
-        composed = binarise(logits, options.binarisation or self.config.binarisation, options.density, latents)
+        composed = binarise(logits, options.binarisation or self.config.binarisation, options.sounding, latents)
         return {"roll": self._together(given, composed)}

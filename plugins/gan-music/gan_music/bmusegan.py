@@ -24,6 +24,7 @@ from torch.nn.functional import pad, relu
 
 from gan_music.musegan import MuseGAN, MuseGANConfig, MuseGANOptions, side_by_side
 from gan_music.neurons import binarise, binary, seeded
+from gan_music.told import told_of, values_of
 
 
 class BMuseGANConfig(MuseGANConfig):
@@ -112,7 +113,8 @@ class BMuseGAN(MuseGAN):
             with torch.no_grad():
                 self.refined.fill_(True)
                 self.slope_now.fill_(slope)
-            values = self.refine(self.latents(batch.count, batch.draws))
+            told = values_of(self.conditions, batch.fields)
+            values = self.refine(self.latents(batch.count, batch.draws), told)
             noise = batch.draws.rand(*values.shape[1:]) if self.config.neuron == "stochastic" else None
             return binary(values, slope, noise)[:, tracks] * 2 - 1
 
@@ -122,13 +124,15 @@ class BMuseGAN(MuseGAN):
             real=lambda batch: batch["roll"][:, tracks].float() * 2 - 1,
             fake=fake,
             critic=self.critics[index],
+            conditions=told_of(self.conditions),
             critic_repeats=max(repeats, 2),  # with one, both learners would need the one graph of the critic's turn
         )
         return turns
 
-    def refine(self, latents: Tensor) -> Tensor:
-        """Latents -> values ``(N, track, bar, step, pitch)`` that the neurons see; a note fires above 0."""
-        values: Tensor = self.refiner(self.compose(latents))
+    def refine(self, latents: Tensor, told: Tensor | None = None) -> Tensor:
+        """Latents and attributes -> values ``(N, track, bar, step, pitch)`` that the neurons see; a note fires above
+        0."""
+        values: Tensor = self.refiner(self.compose(latents, told))
         return values
 
     def decode(self, latents: Tensor, request: Request) -> dict[str, Tensor]:
@@ -136,8 +140,8 @@ class BMuseGAN(MuseGAN):
         if not bool(self.refined):
             return super().decode(latents, request)
         options = request.options if isinstance(request.options, MuseGANOptions) else MuseGANOptions()
-        values = self.refine(latents * options.truncation)
-        if options.density is not None or self.config.neuron == "deterministic":
-            return {"roll": binarise(values, options.binarisation or "threshold", options.density, latents)}
+        values = self.refine(latents * options.truncation, values_of(self.conditions, request.given))
+        if options.sounding is not None or self.config.neuron == "deterministic":
+            return {"roll": binarise(values, options.binarisation or "threshold", options.sounding, latents)}
         noise = torch.stack([torch.rand(v.shape, generator=seeded(z)) for v, z in zip(values, latents)])
         return {"roll": binary(values, float(self.slope_now), noise.to(values.device)) > 0.5}

@@ -31,6 +31,7 @@ from torch.nn.functional import leaky_relu, pad, relu
 
 from gan_music.musegan import MuseGANOptions, in_phrases
 from gan_music.neurons import HOW, binarise
+from gan_music.told import WIDTH, Told, begun, conditions_of, told_of, values_of
 from gan_music.tracks import given_places
 
 
@@ -45,8 +46,10 @@ class FrameGANConfig(Section):
     beats: int | None = Field(
         None, ge=1, description="Beats of a bar; none: four when the steps allow it, else three, else one."
     )
-    given: list[int | str] = Field(
-        [], description="Tracks that are given and accompanied, by name or place (0 is the first); none: all new."
+    given: list[int | str] | Literal["any"] = Field(
+        [],
+        description="Tracks that are given and accompanied, by name or place (0 is the first); none: all new; any: it "
+        "learns to accompany whichever are given, or none.",
     )
     gate: bool = Field(True, description="Whether a gate a track and bar decides if it is played.")
     minibatch_std: int = Field(
@@ -62,6 +65,16 @@ class FrameGANConfig(Section):
     initial_density: float = Field(0.02, gt=0, lt=0.5, description="Share of the roll that sounds before training.")
     critic_repeats: int = Field(1, ge=1, description="Updates of the critic for one of the generator.")
     binarisation: Literal["threshold", "bernoulli", "hysteresis"] = Field("hysteresis", description=HOW)
+
+
+class FrameGANOptions(MuseGANOptions):
+    """What one call of `generate` may choose."""
+
+    given: str | None = Field(
+        None,
+        description="Tracks of the model that are given, by name or place: soprano,3; where model.given is any. None: "
+        "all are composed.",
+    )
 
 
 class Scales:
@@ -151,13 +164,16 @@ class Listener(nn.Module):
 class Generator(nn.Module):
     """``(N, latent)`` -> the probability of each note, ``(N, composed tracks, bar, step, pitch)``."""
 
-    def __init__(self, scales: Scales, config: FrameGANConfig, composed: int, given: int) -> None:
+    def __init__(
+        self, scales: Scales, config: FrameGANConfig, composed: int, heard: int, conditions: Mapping[str, DataField]
+    ) -> None:
         super().__init__()
         self.scales, self.composed = scales, composed
         width, frame = config.width, composed * scales.pitches
-        self.ear = Listener(scales, given * scales.pitches, width) if given else None
-        bar, beat, part = (width, width, width // 2) if given else (0, 0, 0)
-        self.first = nn.Linear(config.latent, scales.bars * width, bias=False)
+        self.ear = Listener(scales, heard, width) if heard else None
+        bar, beat, part = (width, width, width // 2) if heard else (0, 0, 0)
+        self.told = Told(conditions, WIDTH) if conditions else None
+        self.first = nn.Linear(config.latent + (WIDTH if conditions else 0), scales.bars * width, bias=False)
         self.norm = Norm(width)
         self.bar = Finer(width + bar, width, 1)
         self.beat = Finer(width + beat, width, scales.beats)
@@ -167,9 +183,11 @@ class Generator(nn.Module):
         self.outputs = nn.ModuleList(nn.Linear(size, frame, bias=index == 0) for index, size in enumerate(sizes))
         self.gate = nn.Linear(width, composed) if config.gate else None
 
-    def forward(self, latents: Tensor, given: Tensor | None = None) -> Tensor:
-        """``(N, latent)`` and ``(N, step, channel)`` frames of what is given."""
+    def forward(self, latents: Tensor, given: Tensor | None = None, told: Tensor | None = None) -> Tensor:
+        """``(N, latent)``, ``(N, step, channel)`` frames of what is given, ``(N, attributes)`` that are asked for."""
         scales, count = self.scales, len(latents)
+        if self.told is not None:
+            latents = torch.cat([latents, self.told(told)], 1)
         cells = self.norm(self.first(latents).view(count, scales.bars, -1))
         heard = [] if self.ear is None or given is None else self.ear(given)
         logits: Tensor | None = None
@@ -210,25 +228,34 @@ def spread(features: Tensor, group: int) -> Tensor:
 class Critic(nn.Module):
     """``(N, track, bar, step, pitch)`` in -1 … 1 -> ``(N,)`` raw scores."""
 
-    def __init__(self, scales: Scales, width: int, group: int = 0) -> None:
+    def __init__(
+        self, scales: Scales, width: int, group: int = 0, conditions: Mapping[str, DataField] | None = None
+    ) -> None:
         super().__init__()
         self.group = group
         self.listener = Listener(scales, scales.tracks * scales.pitches, width)
-        self.bars = nn.Linear(width + scales.tracks * (2 if group else 1) + (1 if group else 0), width)
+        seen = scales.tracks * (2 if group else 1) + (1 if group else 0) + (scales.tracks if conditions else 0)
+        self.bars = nn.Linear(width + seen, width)
         self.phrase = nn.Linear(scales.bars * width, width)
         self.score = nn.Linear(width, 1)
+        self.told = Told(conditions, width) if conditions else None
 
-    def forward(self, roll: Tensor) -> Tensor:
-        """``(N, track, bar, step, pitch) -> (N,)``."""
+    def forward(self, roll: Tensor, told: Tensor | None = None) -> Tensor:
+        """``(N, track, bar, step, pitch) -> (N,)``; with ``(N, attributes)`` that the phrase should have, their
+        projection on the features as well (Miyato and Koyama 2018, arXiv:1802.05637)."""
         loudest = roll.amax((3, 4)).transpose(1, 2)  # (N, bar, track)
         bars = torch.cat([self.listener(frames_of(roll))[-1], loudest], 2)
         if self.group:
             deviation = spread(bars, self.group)
             of_tracks, of_features = deviation[..., -loudest.shape[2] :], deviation[..., : -loudest.shape[2]]
             bars = torch.cat([bars, of_tracks, of_features.mean(2, keepdim=True)], 2)
+        if self.told is not None:
+            bars = torch.cat([bars, begun(roll)], 2)
         features = leaky_relu(self.phrase(leaky_relu(self.bars(bars), 0.2).flatten(1)), 0.2)
-        score: Tensor = self.score(features)
-        return score.squeeze(1)
+        score: Tensor = self.score(features).squeeze(1)
+        if self.told is None:
+            return score
+        return score + (self.told(told) * features).sum(1) / features.shape[1] ** 0.5
 
 
 def frames_of(roll: Tensor) -> Tensor:
@@ -241,18 +268,25 @@ class FrameGAN(nn.Module):
     """The game of the generator and the critic."""
 
     Config = FrameGANConfig
-    Options = MuseGANOptions
+    Options = FrameGANOptions
 
     def __init__(self, config: FrameGANConfig, fields: Mapping[str, DataField]) -> None:
         super().__init__()
         self.config = config
         self.scales = scales = Scales(fields["roll"].shape, config.beats)
-        self.given = given = given_places(config.given, fields["roll"].names, scales.tracks)
-        others = [track for track in range(scales.tracks) if track not in given]
-        order = [*given, *others]
+        self.names = fields["roll"].names
+        self.any = config.given == "any"
+        self.given: list[int] = []
+        if config.given != "any":
+            self.given = sorted(given_places(config.given, self.names, scales.tracks))
+        others = [track for track in range(scales.tracks) if track not in self.given]
+        order = [*self.given, *others]
         self.places = [order.index(track) for track in range(scales.tracks)]
-        self.generator = Generator(scales, config, len(others), len(given))
-        self.critic = Critic(scales, config.critic_width or config.width, config.minibatch_std)
+        heard = scales.tracks * (scales.pitches + 1) if self.any else len(self.given) * scales.pitches
+        conditions = conditions_of(fields)
+        self.conditions = tuple(conditions)
+        self.generator = Generator(scales, config, len(others), heard, conditions)
+        self.critic = Critic(scales, config.critic_width or config.width, config.minibatch_std, conditions)
         self._begin(config)
 
     def _begin(self, config: FrameGANConfig) -> None:
@@ -270,13 +304,22 @@ class FrameGAN(nn.Module):
             density /= torch.sigmoid(torch.tensor(2.0)).item()
         nn.init.constant_(self.generator.outputs[0].bias, torch.logit(torch.tensor(density)).item())
 
-    def given_fields(self, options: Any = None) -> tuple[str, ...]:
-        """The rolls whose given tracks are accompanied; nothing when all tracks are new."""
-        return ("roll",) if self.given else ()
+    def given_fields(self, options: FrameGANOptions | None = None) -> tuple[str, ...]:
+        """The rolls whose given tracks are accompanied, unless all tracks are new; the attributes."""
+        return (*(("roll",) if self._chosen(options) else ()), *self.conditions)
 
-    def given_places(self, options: Any = None) -> dict[str, list[int]]:
-        """Which tracks of the roll are given."""
-        return {"roll": self.given} if self.given else {}
+    def given_places(self, options: FrameGANOptions | None = None) -> dict[str, list[int]]:
+        """Which tracks of the roll are given, in the order that the user says."""
+        places = self._chosen(options)
+        return {"roll": places} if places else {}
+
+    def _chosen(self, options: Any) -> list[int]:
+        wanted = getattr(options, "given", None)
+        if wanted is None:
+            return self.given
+        if not self.any:
+            raise UsageError("--given chooses for a model that was trained with model.given=any; leave it out")
+        return given_places(wanted.split(","), self.names, self.scales.tracks, "--given")
 
     def players(self) -> dict[str, Player]:
         """A generator (its weights are averaged) and a critic."""
@@ -290,13 +333,15 @@ class FrameGAN(nn.Module):
         """One adversarial phase; a fake phrase has the given tracks of the real one."""
 
         def fake(batch: Batch) -> Tensor:
-            given = batch["roll"][:, self.given].float() * 2 - 1
-            notes = self.compose(self.latents(batch.count, batch.draws), given)
+            roll = batch["roll"].float() * 2 - 1
+            given = self._some_tracks(batch.draws) if self.any else None
+            told = values_of(self.conditions, batch.fields)
+            notes = self.compose(self.latents(batch.count, batch.draws), self._shown(roll, given), told)
             if self.config.neuron != "none":
                 drawn = self.config.neuron == "stochastic"
                 fires = notes > (batch.draws.rand(*notes.shape[1:]) if drawn else 0.5)
                 notes = notes + (fires.to(notes.dtype) - notes).detach()
-            return self._together(given, 2 * notes - 1)
+            return self._kept(roll, 2 * notes - 1, given)
 
         turns = adversarial_turns(
             loss,
@@ -304,18 +349,36 @@ class FrameGAN(nn.Module):
             real=lambda batch: batch["roll"].float() * 2 - 1,
             fake=fake,
             critic=self.critic,
+            conditions=told_of(self.conditions),
             critic_repeats=self.config.critic_repeats,
         )
         return [Phase("adversarial", turns)]
 
-    def compose(self, latents: Tensor, given: Tensor) -> Tensor:
-        """``(N, latent)`` and ``(N, given, bar, step, pitch)`` in -1 … 1 -> the probability of the other
-        tracks' notes."""
-        out: Tensor = self.generator(latents, frames_of(given) if self.given else None)
+    def compose(self, latents: Tensor, shown: Tensor | None = None, told: Tensor | None = None) -> Tensor:
+        """``(N, latent)``, frames of what is given and ``(N, attributes)`` -> the probability of the other tracks'
+        notes; where any may be given, of all tracks'."""
+        out: Tensor = self.generator(latents, shown, told)
         return out
 
-    def _together(self, given: Tensor, composed: Tensor) -> Tensor:
-        return torch.cat([given, composed], 1)[:, self.places] if self.given else composed
+    def _some_tracks(self, draws: Draws) -> Tensor:
+        """``(N, track)`` bool: any number of tracks but all, any of them."""
+        ranks = draws.rand(self.scales.tracks).argsort(1).argsort(1)
+        return ranks < draws.randint(self.scales.tracks, 1)
+
+    def _shown(self, roll: Tensor, given: Tensor | None) -> Tensor | None:
+        """Frames of the given tracks of ``(N, track, bar, step, pitch)`` in -1 … 1; where any may be, of all tracks,
+        the others silent, with a channel a track that says whether it is given."""
+        if given is None:
+            return frames_of(roll[:, self.given]) if self.given else None
+        frames = frames_of(torch.where(given[:, :, None, None, None], roll, -1.0))
+        marks = 4.0 * given[:, None, :].to(frames.dtype)
+        return torch.cat([frames, marks.expand(-1, frames.shape[1], -1)], 2)
+
+    def _kept(self, roll: Tensor, composed: Tensor, given: Tensor | None) -> Tensor:
+        """The given tracks as they are, and the others as they were composed."""
+        if given is not None:
+            return torch.where(given[:, :, None, None, None], roll, composed)
+        return torch.cat([roll[:, self.given], composed], 1)[:, self.places] if self.given else composed
 
     def latents(self, count: int, rng: Draws) -> Tensor:
         """``(count, latent)``."""
@@ -323,21 +386,29 @@ class FrameGAN(nn.Module):
 
     def generate(self, count: int, rng: Draws, request: Request) -> dict[str, Tensor]:
         """``roll (count, track, bar, step, pitch)`` bool, with the given tracks as they are."""
-        if not self.given:
+        if not self._chosen(request.options):
             return in_phrases(self, self.scales.bars, count, rng, request)
         return self.decode(self.latents(count, rng), request)
 
     def decode(self, latents: Tensor, request: Request) -> dict[str, Tensor]:
         """The phrases of given latents; drawing notes uses numbers that the latent itself seeds."""
-        options = request.options if isinstance(request.options, MuseGANOptions) else MuseGANOptions()
-        if self.given and options.bars not in (None, self.scales.bars):
-            raise UsageError(f"an accompaniment has the {self.scales.bars} bars of what is given; leave --bars out")
-        if self.given and request.given is None:
-            raise UsageError("an accompaniment needs a phrase with the tracks to accompany")
-        empty = torch.zeros(0, device=latents.device)
-        given = request.given["roll"][:, self.given] if self.given and request.given is not None else empty
-        notes = self.compose(latents * options.truncation, given.float() * 2 - 1)
+        options = request.options if isinstance(request.options, MuseGANOptions) else FrameGANOptions()
+        scales, places = self.scales, self._chosen(options)
+        roll = torch.zeros(len(latents), scales.tracks, scales.bars, scales.steps, scales.pitches, dtype=torch.bool)
+        roll = roll.to(latents.device)
+        if places:
+            if options.bars not in (None, scales.bars):
+                raise UsageError(f"an accompaniment has the {scales.bars} bars of what is given; leave --bars out")
+            if request.given is None or "roll" not in request.given:
+                raise UsageError("an accompaniment needs a phrase with the tracks to accompany")
+            roll = request.given["roll"]
+        given = None
+        if self.any:
+            given = torch.zeros(len(latents), scales.tracks, dtype=torch.bool, device=latents.device)
+            given[:, places] = True
+        told = values_of(self.conditions, request.given)
+        notes = self.compose(latents * options.truncation, self._shown(roll.float() * 2 - 1, given), told)
         composed = binarise(
-            torch.logit(notes, 1e-6) / 2, options.binarisation or self.config.binarisation, options.density, latents
+            torch.logit(notes, 1e-6) / 2, options.binarisation or self.config.binarisation, options.sounding, latents
         )
-        return {"roll": self._together(given, composed)}
+        return {"roll": self._kept(roll, composed, given)}

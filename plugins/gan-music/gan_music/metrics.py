@@ -9,12 +9,14 @@ groups of neighbouring pitches (p // 7, here p mod 12), and its rate of empty ba
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from gan.contracts import MetricValue
+from scipy.stats import rankdata
 
+from gan_music.attributes import ATTRIBUTES
 from gan_music.key import key_correlations
 
 if TYPE_CHECKING:
@@ -248,4 +250,16 @@ class MusicStatistics:
                     name, value, real=None if np.isnan(beside) else beside, error=None if np.isnan(error) else error
                 )
             )
-        return values
+        return values + [
+            MetricValue(f"follows/{name}", value, direction="higher") for name, value in _follows(generated, modality)
+        ]
+
+
+def _follows(generated: Samples, modality: Any) -> Iterator[tuple[str, float]]:
+    """(attribute, Spearman's rank correlation of what each phrase was asked for and what it has)."""
+    for name in modality.config.attributes:
+        if name in generated:
+            found = np.array([ATTRIBUTES[name](roll, modality) for roll in np.asarray(generated["roll"], bool)])
+            ranks = np.stack([rankdata(generated[name]), rankdata(found)])
+            if ranks.std(axis=1).all():
+                yield name, float(np.corrcoef(ranks)[0, 1])

@@ -16,7 +16,7 @@ from gan.errors import BadData
 from gan.recipe import Section
 from pydantic import BaseModel, Field, field_validator, model_validator
 
-from gan_music import rolls
+from gan_music import attributes, rolls
 from gan_music.key import estimate_key, shift_to
 from gan_music.score import Score, read_score
 from gan_music.tracks import Rule, Track, assign, resolve
@@ -72,6 +72,11 @@ class MusicConfig(Section):
     min_length: int = Field(
         0, ge=0, description="Pitched notes shorter than this, in steps before rounding up to one, are left out."
     )
+    attributes: list[Literal["density", "register"]] = Field(
+        [],
+        description="What a model is told of each phrase and may be asked for: density (notes a bar), register (mean "
+        "pitch).",
+    )
     tempo: float = Field(100.0, ge=20, le=400, description="Quarter notes a minute of written files.")
 
     @field_validator("tracks", mode="before")
@@ -96,6 +101,8 @@ class MusicConfig(Section):
             raise ValueError("lowest + pitches must not exceed 128, the MIDI range")
         if any(abs(shift) > 12 for shift in self.transpose) or len(set(self.transpose)) != len(self.transpose):
             raise ValueError("transpose holds different shifts from -12 to 12")
+        if len(set(self.attributes)) != len(self.attributes):
+            raise ValueError("attributes names each once")
         if quarters(parse_meter(self.meter)) * self.steps_per_beat % 1:
             raise ValueError(
                 f"a bar of {self.meter} has no whole number of steps with {self.steps_per_beat} a quarter note"
@@ -164,6 +171,10 @@ class Music(contracts.Modality):
     Options = MusicOptions
     GivenOptions = MusicGivenOptions
     whole_input = "accompany"
+    conditions = {
+        "density": "modality.attributes=[density]",
+        "register": "modality.attributes=[register]",
+    }
     suffixes = (".mid", ".midi", ".kar", ".musicxml", ".mxl", ".xml", ".abc", ".json")
     metrics = ("music-statistics", "fid[phrases]")
 
@@ -180,7 +191,8 @@ class Music(contracts.Modality):
         struck)."""
         shape = (len(self.tracks), self.config.bars, self.steps, self.config.pitches)
         names = tuple(track.name for track in self.tracks)
-        return {"roll": contracts.Field(shape, "bool", 0, 1, "note on", longer=True, longer_axis=1, names=names)}
+        roll = contracts.Field(shape, "bool", 0, 1, "note on", longer=True, longer_axis=1, names=names)
+        return {"roll": roll, **{name: attributes.field(name, self) for name in self.config.attributes}}
 
     # reading
 
@@ -230,7 +242,12 @@ class Music(contracts.Modality):
         pitched = np.array([not track.drums for track in self.tracks])
         for phrase in found:
             for shift in config.transpose:
-                yield {"roll": rolls.transpose(phrase, home + shift, pitched)}
+                yield self.sample(rolls.transpose(phrase, home + shift, pitched))
+
+    def sample(self, roll: np.ndarray[Any, Any]) -> Sample:
+        """A phrase with its attributes."""
+        values = {name: attributes.ATTRIBUTES[name](roll, self) for name in self.config.attributes}
+        return {"roll": roll, **{name: np.asarray(value, np.float32) for name, value in values.items()}}
 
     def on_grid(self, score: Score, chosen: list[int | None]) -> np.ndarray[Any, Any]:
         """``(n, 4)``: track, first step, step after the last, row of the roll; pitches folded or dropped."""
@@ -324,7 +341,11 @@ class Music(contracts.Modality):
             return f"no passage in {config.meter} (its bars are in {', '.join(meters)[:60]})"
         return f"no {config.bars} bars with {config.min_notes} notes in {config.min_tracks} tracks"
 
-    # what is given, and what is made of it
+    # what is asked for or given, and what is made of it
+
+    def read_condition(self, name: str, text: str) -> float:
+        """A number of notes a bar, or a pitch as a MIDI number or a note (C4)."""
+        return attributes.parse_pitch(text) if name == "register" else super().read_condition(name, text)
 
     def read_given(self, file: SourceFile, given: Given) -> Iterator[Sample]:
         """All bars of a piece as consecutive phrases in which the given tracks play what the choices say, the others

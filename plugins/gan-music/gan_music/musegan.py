@@ -33,6 +33,7 @@ from torch import Tensor, nn
 from torch.nn.functional import leaky_relu, relu
 
 from gan_music.neurons import HOW, binarise
+from gan_music.told import WIDTH, Told, begun, conditions_of, told_of, values_of
 
 
 class MuseGANConfig(Section):
@@ -68,7 +69,7 @@ class MuseGANOptions(BaseModel):
     binarisation: Literal["threshold", "bernoulli", "hysteresis"] | None = Field(
         None, description="threshold, bernoulli or hysteresis; none: the recipe's."
     )
-    density: float | None = Field(
+    sounding: float | None = Field(
         None,
         gt=0,
         lt=1,
@@ -223,18 +224,28 @@ class Head(nn.Module):
 class Generator(nn.Module):
     """``(N, latent) -> (N, heads, bar, step, pitch)``, before the tanh."""
 
-    def __init__(self, shape: Shape, latent: int, heads: int, config: MuseGANConfig) -> None:
+    def __init__(
+        self,
+        shape: Shape,
+        latent: int,
+        heads: int,
+        config: MuseGANConfig,
+        conditions: Mapping[str, DataField] | None = None,
+    ) -> None:
         super().__init__()
         width = config.width
+        self.told = Told(conditions, WIDTH) if conditions else None
         self.trunk = nn.Sequential(
-            Up(latent, width, (shape.bars, 1, 1)),
+            Up(latent + (WIDTH if conditions else 0), width, (shape.bars, 1, 1)),
             Up(width, width // 2, (1, shape.beats, shape.high)),
             Up(width // 2, width // 4, (1, shape.coarse, shape.span), (1, shape.coarse, 2)),
         )
         self.heads = nn.ModuleList(Head(shape, width, config) for _ in range(heads))
 
-    def forward(self, latent: Tensor) -> Tensor:
-        """``(N, latent) -> (N, heads, bar, step, pitch)``, before the tanh."""
+    def forward(self, latent: Tensor, told: Tensor | None = None) -> Tensor:
+        """``(N, latent) -> (N, heads, bar, step, pitch)``, before the tanh; with ``(N, attributes)`` asked for."""
+        if self.told is not None:
+            latent = torch.cat([latent, self.told(told)], 1)
         features = self.trunk(latent[:, None, None, None, :])
         return torch.stack([head(features) for head in self.heads], 1)
 
@@ -258,7 +269,9 @@ class TrackView(nn.Module):
 class Critic(nn.Module):
     """``(N, track, bar, step, pitch)`` in -1 … 1 -> ``(N,)`` raw scores."""
 
-    def __init__(self, shape: Shape, tracks: int, width: int) -> None:
+    def __init__(
+        self, shape: Shape, tracks: int, width: int, conditions: Mapping[str, DataField] | None = None
+    ) -> None:
         super().__init__()
         self.shape = shape
         # the first layers of all views at once: the same weights as one a view
@@ -278,11 +291,13 @@ class Critic(nn.Module):
             Down(width // 16, width // 8, (1, shape.beats, 1)),
         )
         bars = 2 if shape.bars > 1 else 1
-        self.phrase = Down(3 * width // 4, width, (bars, 1, 1), (1, 1, 1))
+        self.phrase = Down(3 * width // 4 + (tracks if conditions else 0), width, (bars, 1, 1), (1, 1, 1))
         self.score = nn.Linear(width * (shape.bars - bars + 1), 1)
+        self.told = Told(conditions, self.score.in_features) if conditions else None
 
-    def forward(self, roll: Tensor) -> Tensor:
-        """``(N, track, bar, step, pitch) -> (N,)``."""
+    def forward(self, roll: Tensor, told: Tensor | None = None) -> Tensor:
+        """``(N, track, bar, step, pitch) -> (N,)``; with ``(N, attributes)`` that the phrase should have, their
+        projection on the features as well (Miyato and Koyama 2018, arXiv:1802.05637)."""
         cells = roll.movedim(1, 4).contiguous()
         first = [layer(cells).chunk(len(self.views), 4) for layer in (self.by_pitch, self.by_time)]
         bars = torch.cat(
@@ -293,8 +308,13 @@ class Critic(nn.Module):
             ],
             4,
         )  # (N, bar, 1, 1, 3/4 width)
-        score: Tensor = self.score(self.phrase(bars).flatten(1))
-        return score.squeeze(1)
+        if self.told is not None:
+            bars = torch.cat([bars, begun(roll)[:, :, None, None, :]], 4)
+        features = self.phrase(bars).flatten(1)
+        score: Tensor = self.score(features).squeeze(1)
+        if self.told is None:
+            return score
+        return score + (self.told(told) * features).sum(1) / features.shape[1] ** 0.5
 
 
 def chroma_of(cells: Tensor, beats: int) -> Tensor:
@@ -327,13 +347,21 @@ class MuseGAN(nn.Module):
         self.shared_latent = {"composer": config.latent, "jamming": 0, "hybrid": config.latent // 2}[config.composition]
         self.own_latent = config.latent - self.shared_latent
         critics, seen = (shape.tracks, 1) if self.apart else (1, shape.tracks)
-        self.generators = nn.ModuleList(Generator(shape, config.latent, heads, config) for _ in range(generators))
-        self.critics = nn.ModuleList(Critic(shape, seen, config.width) for _ in range(critics))
+        conditions = conditions_of(fields)
+        self.conditions = tuple(conditions)
+        self.generators = nn.ModuleList(
+            Generator(shape, config.latent, heads, config, conditions) for _ in range(generators)
+        )
+        self.critics = nn.ModuleList(Critic(shape, seen, config.width, conditions) for _ in range(critics))
         initialise(self, config.width)
         if not config.output_norm:
             for module in self.modules():
                 if isinstance(module, Head):
                     nn.init.constant_(module.join.bias, bias_of(config.initial_density))  # type: ignore[arg-type]
+
+    def given_fields(self, options: Any = None) -> tuple[str, ...]:
+        """The attributes of phrases, where the data have some."""
+        return self.conditions
 
     # the game
 
@@ -356,18 +384,22 @@ class MuseGAN(nn.Module):
             loss,
             penalties,
             real=lambda batch: batch["roll"][:, tracks].float() * 2 - 1,
-            fake=lambda batch: torch.tanh(self.compose(self.latents(batch.count, batch.draws), tracks)),
+            fake=lambda batch: torch.tanh(
+                self.compose(self.latents(batch.count, batch.draws), values_of(self.conditions, batch.fields), tracks)
+            ),
             critic=self.critics[index],
+            conditions=told_of(self.conditions),
             critic_repeats=self.config.critic_repeats,
         )
 
-    def compose(self, latents: Tensor, tracks: slice = slice(None)) -> Tensor:
-        """``(N, 1 or tracks, latent)`` latents -> ``(N, tracks, bar, step, pitch)``, before the tanh."""
+    def compose(self, latents: Tensor, told: Tensor | None = None, tracks: slice = slice(None)) -> Tensor:
+        """``(N, 1 or tracks, latent)`` latents and ``(N, attributes)`` -> ``(N, tracks, bar, step, pitch)``, before
+        the tanh."""
         if self.together:
-            out: Tensor = self.generators[0](latents[:, 0])
+            out: Tensor = self.generators[0](latents[:, 0], told)
             return out
         chosen = range(*tracks.indices(self.shape.tracks))
-        return torch.cat([self.generators[track](latents[:, track]) for track in chosen], 1)
+        return torch.cat([self.generators[track](latents[:, track], told) for track in chosen], 1)
 
     # samples
 
@@ -388,8 +420,8 @@ class MuseGAN(nn.Module):
     def decode(self, latents: Tensor, request: Request) -> dict[str, Tensor]:
         """The phrases of given latents; drawing notes uses numbers that the latent itself seeds."""
         options = request.options if isinstance(request.options, MuseGANOptions) else MuseGANOptions()
-        logits = self.compose(latents * options.truncation)
-        return {"roll": binarise(logits, options.binarisation or self.config.binarisation, options.density, latents)}
+        logits = self.compose(latents * options.truncation, values_of(self.conditions, request.given))
+        return {"roll": binarise(logits, options.binarisation or self.config.binarisation, options.sounding, latents)}
 
 
 def in_phrases(model: Any, bars: int, count: int, rng: Draws, request: Request) -> dict[str, Tensor]:

@@ -261,7 +261,7 @@ class TemporalMuseGAN(nn.Module):
         """The phrases of given latents; drawing notes uses numbers that the latent itself seeds."""
         options = request.options if isinstance(request.options, MuseGANOptions) else MuseGANOptions()
         logits = self.compose(latents * options.truncation)
-        return {"roll": binarise(logits, options.binarisation or self.config.binarisation, options.density, latents)}
+        return {"roll": binarise(logits, options.binarisation or self.config.binarisation, options.sounding, latents)}
 
 
 def initialise(module: nn.Module) -> None:

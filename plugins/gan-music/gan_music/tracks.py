@@ -152,8 +152,8 @@ def _named(rule: Rule, part: Part) -> bool:
     return fnmatch.fnmatchcase(part.name.strip().lower(), text)
 
 
-def given_places(wanted: Sequence[int | str], names: Sequence[str], count: int) -> list[int]:
-    """The tracks that ``model.given`` names, by number or name, sorted. Raises `UsageError`."""
+def given_places(wanted: Sequence[int | str], names: Sequence[str], count: int, who: str = "model.given") -> list[int]:
+    """The tracks that ``model.given`` or an option names, by number or name. Raises `UsageError`."""
     places = []
     for item in wanted:
         text = str(item).strip()
@@ -163,9 +163,9 @@ def given_places(wanted: Sequence[int | str], names: Sequence[str], count: int) 
             places.append(int(text))
         else:
             known = ", ".join(f"{number} {name}" for number, name in enumerate(names)) or f"0 to {count - 1}"
-            raise UsageError(f"model.given names no track '{text}' (known: {known})")
+            raise UsageError(f"{who} names no track '{text}' (known: {known})")
     if len(set(places)) != len(places):
-        raise UsageError("model.given names different tracks, each once")
+        raise UsageError(f"{who} names different tracks, each once")
     if len(places) == count:
-        raise UsageError("model.given names every track: none is left to compose")
-    return sorted(places)
+        raise UsageError(f"{who} names every track: none is left to compose")
+    return places

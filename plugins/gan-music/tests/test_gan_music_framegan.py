@@ -27,10 +27,10 @@ def draws(count: int) -> SeededDraws:
 
 
 @pytest.mark.parametrize("neuron", ["none", "deterministic", "stochastic"])
-@pytest.mark.parametrize("given", [[], [1], [2, 0]])
-@pytest.mark.parametrize("more", [{}, {"minibatch_std": 4}])
-def test_every_turn_teaches_all_of_its_player(given, neuron, more):
-    net = model(given=given, neuron=neuron, initial_density=0.3, **more)
+@pytest.mark.parametrize("given", [[], [1], [2, 0], "any"])
+@pytest.mark.parametrize("group", [0, 4])
+def test_every_turn_teaches_all_of_its_player(given, neuron, group):
+    net = model(given=given, neuron=neuron, initial_density=0.3, minibatch_std=group)
     players = net.players()
     torch.manual_seed(1)
     batch = Batch({"roll": torch.rand(4, *SHAPE) < 0.1}, StepDraws(1, 4, 0, 4, CPU), 0, 0.0)
@@ -76,7 +76,7 @@ def test_a_closed_gate_empties_its_track():
     with torch.no_grad():
         net.generator.gate.weight.zero_()
         net.generator.gate.bias.copy_(torch.tensor([9.0, -9.0, 9.0]))
-        notes = net.compose(latents, torch.zeros(0))
+        notes = net.compose(latents)
     assert notes[:, 1].max() < 0.001
     assert notes[:, [0, 2]].max() > 0.3
 
@@ -86,7 +86,7 @@ def test_what_the_coarsest_scale_says_holds_for_the_bar():
     with torch.no_grad():
         for output in net.generator.outputs[1:]:
             output.weight.zero_(), output.bias.zero_() if output.bias is not None else None
-        notes = net.compose(net.latents(4, draws(4)), torch.zeros(0))
+        notes = net.compose(net.latents(4, draws(4)))
     assert torch.equal(notes, notes[:, :, :, :1].expand_as(notes))  # every step is the first one
     assert not torch.equal(notes[:, :, 0], notes[:, :, 1])
 
@@ -94,7 +94,7 @@ def test_what_the_coarsest_scale_says_holds_for_the_bar():
 @pytest.mark.parametrize("gate", [True, False])
 def test_training_begins_at_the_wanted_density(gate):
     net = model(initial_density=0.05, gate=gate)
-    notes = net.compose(net.latents(64, draws(64)), torch.zeros(0))
+    notes = net.compose(net.latents(64, draws(64)))
     assert notes.mean().item() == pytest.approx(0.05, rel=0.3)
 
 
@@ -139,10 +139,52 @@ def test_given_tracks_are_kept_and_heard():
     hidden = roll.clone()
     hidden[:, 1] = ~hidden[:, 1]
     assert torch.equal(made, net.generate(4, draws(4), Request(given={"roll": hidden}))["roll"])
-    latents, heard = net.latents(4, draws(4)), roll[:, [0, 2]].float() * 2 - 1
+    latents, heard = net.latents(4, draws(4)), frames_of(roll[:, [0, 2]].float() * 2 - 1)
     assert (net.compose(latents, heard) - net.compose(latents, heard.flip(0))).abs().mean() > 0.001
     with pytest.raises(UsageError, match="tracks to accompany"):
         net.generate(1, draws(1), Request())
+
+
+def test_whichever_tracks_are_given_are_kept_and_heard():
+    net = model(given="any", initial_density=0.4).eval()
+    roll = torch.rand(4, *SHAPE) < 0.2
+    assert net.given_fields() == ()
+    assert net.generate(4, draws(4), Request())["roll"].shape == roll.shape
+    for wanted, places in (("2", [2]), ("1,0", [1, 0]), ("b", [1])):
+        net.names = ("a", "b", "c")
+        options = net.Options(given=wanted)
+        assert (net.given_fields(options), net.given_places(options)) == (("roll",), {"roll": places})
+        made = net.generate(4, draws(4), Request(options, {"roll": roll}))["roll"]
+        others = [track for track in range(3) if track not in places]
+        assert torch.equal(made[:, places], roll[:, places])
+        assert not torch.equal(made[:, others], roll[:, others])
+        hidden = roll.clone()
+        hidden[:, others] = ~hidden[:, others]
+        assert torch.equal(made, net.generate(4, draws(4), Request(options, {"roll": hidden}))["roll"])
+        heard = roll.clone()
+        heard[:, places] = heard[:, places].flip(0)
+        assert not torch.equal(
+            made[:, others], net.generate(4, draws(4), Request(options, {"roll": heard}))["roll"][:, others]
+        )
+    silent = torch.zeros_like(roll)
+    given = net.generate(4, draws(4), Request(net.Options(given="0"), {"roll": silent}))["roll"]
+    assert not torch.equal(given[:, 1:], net.generate(4, draws(4), Request())["roll"][:, 1:])  # a rest is something too
+
+
+def test_any_choice_of_tracks_is_trained_but_all():
+    """Of 4,000 masks of three tracks each of the seven subsets that leave one is drawn; sizes 0, 1, 2 equally often."""
+    masks = model(given="any")._some_tracks(draws(4000))
+    sizes = torch.bincount(masks.sum(1), minlength=4)
+    assert sizes[3] == 0
+    assert (sizes[:3] - 4000 / 3).abs().max() < 150
+    assert len(masks.unique(dim=0)) == 7
+
+
+def test_a_choice_is_for_models_that_have_one():
+    with pytest.raises(UsageError, match="model.given=any; leave it out"):
+        model(given=[0]).given_fields(FrameGAN.Options(given="1"))
+    with pytest.raises(UsageError, match="--given names every track"):
+        model(given="any").given_fields(FrameGAN.Options(given="0,1,2"))
 
 
 def test_composer_needs_nothing_given_and_joins_phrases():

@@ -117,11 +117,11 @@ def test_a_sample_is_independent_of_the_others(composition):
 
 def test_options():
     model = build().eval()
-    sparse = model.generate(2, SeededDraws.of(0, 0, 2, CPU), Request(MuseGANOptions(density=0.01)))["roll"]
+    sparse = model.generate(2, SeededDraws.of(0, 0, 2, CPU), Request(MuseGANOptions(sounding=0.01)))["roll"]
     assert sparse.flatten(1).sum(1).tolist() == [round(0.01 * np.prod(SMALL))] * 2
     latents = model.latents(2, SeededDraws.of(0, 0, 2, CPU))
-    direct = model.decode(latents * 0.5, Request(MuseGANOptions(density=0.01)))["roll"]
-    scaled = model.decode(latents, Request(MuseGANOptions(truncation=0.5, density=0.01)))["roll"]
+    direct = model.decode(latents * 0.5, Request(MuseGANOptions(sounding=0.01)))["roll"]
+    scaled = model.decode(latents, Request(MuseGANOptions(truncation=0.5, sounding=0.01)))["roll"]
     assert torch.equal(direct, scaled)
 
 

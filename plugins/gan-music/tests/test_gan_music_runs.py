@@ -75,12 +75,16 @@ class StopAfter(Reporter):
     [
         ("musegan", {"composition": "hybrid", "critic_repeats": 2, "binarisation": "bernoulli"}),
         ("bmusegan", {"critic_repeats": 2, "refiner_width": 2, "neuron": "stochastic", "pretraining_samples": 32}),
+        ("framegan", {"attributes": ["density", "register"]}),
+        ("framegan", {"attributes": ["density"], "given": "any"}),
     ],
 )
 def test_stopped_and_gone_on_is_never_stopped(midi_folder, tmp_path, architecture, model):
     """Four ticks at once, and two, an end of the process, and two more: the same weights, averages, optimisers,
     metrics, samples."""
+    attributes = model.pop("attributes", []) if "attributes" in model else []
     values = recipe(midi_folder, architecture, **model)
+    values["modality"] = {**MODALITY, "attributes": attributes}
     if architecture == "bmusegan":
         values["phases"] = {"binary": {"samples": 32}}
     gan.train(values, out=tmp_path / "whole")
@@ -177,3 +181,35 @@ def test_generate_from_the_command_line(midi_folder, tmp_path, capsys):
     code, said = run(*common, "--tempoo", "80", "--out", str(tmp_path / "d"))
     assert code == 2
     assert "--tempo" in said
+
+
+def test_a_model_told_and_given_what_the_user_chooses(midi_folder, tmp_path, capsys):
+    """One model: composes freely, accompanies any tracks, and is asked for a density."""
+    values = recipe(midi_folder, "framegan", given="any", initial_density=0.2)
+    values["modality"] = {**MODALITY, "attributes": ["density", "register"]}
+    gan.train(values, out=tmp_path / "run")
+    music = Music(MusicConfig(**MODALITY))
+    roll = np.zeros((4, 5, 8, 48), bool)
+    roll[0, :, ::2, 30], roll[1, :, ::4, 10] = True, True
+    song = music.write({"roll": roll}, tmp_path / "song")
+
+    def run(*arguments: str) -> tuple[int, str]:
+        with pytest.raises(SystemExit) as stop:
+            main(["generate", str(tmp_path / "run"), *arguments, "--out", str(tmp_path / "out")])
+        return stop.value.code, "".join(capsys.readouterr())
+
+    assert run("--count", "2", "--density", "16", "--bars", "4")[0] == 0
+    code, said = run("--accompany", str(song), "--track", "1,0", "--given", "bass,soprano", "--density", "16")
+    assert code == 0, said
+    made, given = (symusic.Score(path) for path in (tmp_path / "out/song-0000.mid", song))
+    assert (made.tracks[0].name, made.tracks[-1].name) == ("soprano", "alto")  # the alto plays the bass
+    assert (made.tracks[0].notes, made.tracks[-1].notes) == (given.tracks[0].notes, given.tracks[1].notes)
+    for wrong, reason in (
+        (["--accompany", str(song), "--track", "0"], "say what with --given"),
+        (["--accompany", str(song), "--given", "violin"], "--given names no track 'violin' (known: 0 soprano"),
+        (["--given", "soprano"], "makes samples from an input: roll must be given"),
+        (["--density", "1000"], "density 1000: the training data have 16 to 16"),
+        (["--register", "H"], "'H' is no pitch"),
+    ):
+        code, said = run(*wrong)
+        assert (code, reason in said) == (2, True), said

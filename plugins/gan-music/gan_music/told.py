@@ -1,0 +1,75 @@
+"""How networks hear what a phrase should be: numbers as Fourier features, then a linear layer."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+
+import torch
+from gan.contracts import Field
+from gan.errors import UsageError
+from gan.game import Batch
+from torch import Tensor, nn
+
+OCTAVES = 6
+"""Waves of each number: sin and cos of 2^k π c, k = 0 … 5 (Tancik et al. 2020, arXiv:2006.10739, with fixed
+frequencies)."""
+WIDTH = 32
+"""Numbers that a generator is told a phrase's attributes in, beside its latent vector."""
+
+
+def conditions_of(fields: Mapping[str, Field]) -> dict[str, Field]:
+    """The attributes that phrases of these data have."""
+    return {name: spec for name, spec in fields.items() if spec.condition}
+
+
+def values_of(conditions: Sequence[str], given: Mapping[str, Tensor] | None) -> Tensor | None:
+    """``(N, attributes)`` float32 of a batch or a request; None where there are no attributes."""
+    if not conditions:
+        return None
+    lacking = [name for name in conditions if given is None or name not in given]
+    if lacking or given is None:
+        raise UsageError(f"the model must be told the {', '.join(lacking)} of each phrase")
+    return torch.stack([given[name].float() for name in conditions], 1)
+
+
+def told_of(conditions: Sequence[str]) -> Callable[[Batch], Tensor] | None:
+    """What the critic is told of the phrases of a batch; None where there are no attributes."""
+    if not conditions:
+        return None
+    return lambda batch: torch.stack([batch[name].float() for name in conditions], 1)
+
+
+def begun(roll: Tensor) -> Tensor:
+    """``(N, track, bar, step, pitch)`` in -1 … 1 -> ``(N, bar, track)``: how many notes begin, over 8.
+
+    A critic that is told a density must count, which convolutions learn badly. Notes above one half count, so that many
+    improbable ones do not pass for a few; gradients are those of the sum of all rises (a straight-through estimate).
+    """
+    soft, hard = _rises(roll), _rises(torch.where(roll > 0, 1.0, -1.0))
+    return soft + (hard - soft).detach()
+
+
+def _rises(roll: Tensor) -> Tensor:
+    line = roll.flatten(2, 3)
+    rises = torch.diff(line, dim=2, prepend=-torch.ones_like(line[:, :, :1])).relu()
+    return (rises / 16).unflatten(2, roll.shape[2:4]).sum((3, 4)).transpose(1, 2)
+
+
+class Told(nn.Module):
+    """``(N, attributes) -> (N, width)``."""
+
+    low: Tensor
+    high: Tensor
+
+    def __init__(self, conditions: Mapping[str, Field], width: int) -> None:
+        super().__init__()
+        self.register_buffer("low", torch.tensor([spec.low for spec in conditions.values()]))
+        self.register_buffer("high", torch.tensor([spec.high for spec in conditions.values()]))
+        self.linear = nn.Linear(2 * OCTAVES * len(conditions), width)
+
+    def forward(self, values: Tensor) -> Tensor:
+        """Of values in the data's units."""
+        place = ((values - self.low) / (self.high - self.low).clamp_min(1e-6)).clamp(0, 1)
+        angles = torch.pi * place[..., None] * 2.0 ** torch.arange(OCTAVES, device=values.device)
+        out: Tensor = self.linear(torch.cat([angles.sin(), angles.cos()], 2).flatten(1))
+        return out
