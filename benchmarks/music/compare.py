@@ -24,8 +24,8 @@ from gan_music.features import PhraseFeatures
 from gan_music.metrics import chroma, tonal_distance
 
 A_SECOND = {"frames": 500, "accompaniment": 180}
-"""Phrases that are shown in a CPU second on the machine of the recorded result, for recipes whose step size falls to the
-end: their length is what was measured for such a time."""
+"""Phrases that are shown in a CPU second on the machine of the recorded result, for recipes whose step size falls to
+the end: their length is what was measured for such a time."""
 SHOWN = (
     "empty-bars",
     "pitches",
