@@ -229,9 +229,15 @@ class Critic(nn.Module):
     """``(N, track, bar, step, pitch)`` in -1 … 1 -> ``(N,)`` raw scores."""
 
     def __init__(
-        self, scales: Scales, width: int, group: int = 0, conditions: Mapping[str, DataField] | None = None
+        self,
+        scales: Scales,
+        width: int,
+        group: int = 0,
+        conditions: Mapping[str, DataField] | None = None,
+        played: str = "hysteresis",
     ) -> None:
         super().__init__()
+        self.played = played
         self.group = group
         self.listener = Listener(scales, scales.tracks * scales.pitches, width)
         seen = scales.tracks * (2 if group else 1) + (1 if group else 0) + (scales.tracks if conditions else 0)
@@ -250,7 +256,7 @@ class Critic(nn.Module):
             of_tracks, of_features = deviation[..., -loudest.shape[2] :], deviation[..., : -loudest.shape[2]]
             bars = torch.cat([bars, of_tracks, of_features.mean(2, keepdim=True)], 2)
         if self.told is not None:
-            bars = torch.cat([bars, begun(roll)], 2)
+            bars = torch.cat([bars, begun(roll, self.played)], 2)
         features = leaky_relu(self.phrase(leaky_relu(self.bars(bars), 0.2).flatten(1)), 0.2)
         score: Tensor = self.score(features).squeeze(1)
         if self.told is None:
@@ -286,7 +292,9 @@ class FrameGAN(nn.Module):
         conditions = conditions_of(fields)
         self.conditions = tuple(conditions)
         self.generator = Generator(scales, config, len(others), heard, conditions)
-        self.critic = Critic(scales, config.critic_width or config.width, config.minibatch_std, conditions)
+        self.critic = Critic(
+            scales, config.critic_width or config.width, config.minibatch_std, conditions, config.binarisation
+        )
         self._begin(config)
 
     def _begin(self, config: FrameGANConfig) -> None:

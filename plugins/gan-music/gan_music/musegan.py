@@ -270,9 +270,15 @@ class Critic(nn.Module):
     """``(N, track, bar, step, pitch)`` in -1 … 1 -> ``(N,)`` raw scores."""
 
     def __init__(
-        self, shape: Shape, tracks: int, width: int, conditions: Mapping[str, DataField] | None = None
+        self,
+        shape: Shape,
+        tracks: int,
+        width: int,
+        conditions: Mapping[str, DataField] | None = None,
+        played: str = "threshold",
     ) -> None:
         super().__init__()
+        self.played = played
         self.shape = shape
         # the first layers of all views at once: the same weights as one a view
         self.by_pitch = Down(tracks, tracks * width // 32, (1, 1, 12))
@@ -309,7 +315,7 @@ class Critic(nn.Module):
             4,
         )  # (N, bar, 1, 1, 3/4 width)
         if self.told is not None:
-            bars = torch.cat([bars, begun(roll)[:, :, None, None, :]], 4)
+            bars = torch.cat([bars, begun(roll, self.played)[:, :, None, None, :]], 4)
         features = self.phrase(bars).flatten(1)
         score: Tensor = self.score(features).squeeze(1)
         if self.told is None:
@@ -352,7 +358,9 @@ class MuseGAN(nn.Module):
         self.generators = nn.ModuleList(
             Generator(shape, config.latent, heads, config, conditions) for _ in range(generators)
         )
-        self.critics = nn.ModuleList(Critic(shape, seen, config.width, conditions) for _ in range(critics))
+        self.critics = nn.ModuleList(
+            Critic(shape, seen, config.width, conditions, config.binarisation) for _ in range(critics)
+        )
         initialise(self, config.width)
         if not config.output_norm:
             for module in self.modules():

@@ -10,6 +10,8 @@ from gan.errors import UsageError
 from gan.game import Batch
 from torch import Tensor, nn
 
+from gan_music.neurons import HIGH, LOW, held
+
 OCTAVES = 6
 """Waves of each number: sin and cos of 2^k π c, k = 0 … 5 (Tancik et al. 2020, arXiv:2006.10739, with fixed
 frequencies)."""
@@ -39,13 +41,16 @@ def told_of(conditions: Sequence[str]) -> Callable[[Batch], Tensor] | None:
     return lambda batch: torch.stack([batch[name].float() for name in conditions], 1)
 
 
-def begun(roll: Tensor) -> Tensor:
+def begun(roll: Tensor, how: str) -> Tensor:
     """``(N, track, bar, step, pitch)`` in -1 … 1 -> ``(N, bar, track)``: how many notes begin, over 8.
 
-    A critic that is told a density must count, which convolutions learn badly. Notes above one half count, so that many
-    improbable ones do not pass for a few; gradients are those of the sum of all rises (a straight-through estimate).
+    A critic that is told a density must count, which convolutions learn badly. What counts is what would be played, by
+    hysteresis or above one half (`how`), so that many improbable notes do not pass for a few and a wavering one not for
+    many; gradients are those of the sum of all rises (a straight-through estimate).
     """
-    soft, hard = _rises(roll), _rises(torch.where(roll > 0, 1.0, -1.0))
+    with torch.no_grad():
+        played = held(roll > 2 * HIGH - 1, roll > 2 * LOW - 1) if how == "hysteresis" else roll > 0
+    soft, hard = _rises(roll), _rises(torch.where(played, 1.0, -1.0))
     return soft + (hard - soft).detach()
 
 

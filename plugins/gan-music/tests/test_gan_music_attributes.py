@@ -101,17 +101,18 @@ def test_told_hears_the_place_in_the_range_of_the_data():
     assert torch.allclose(waves[1, 0], torch.tensor([*np.sin(edge), *np.cos(edge)]).float(), atol=1e-4)
 
 
-def test_the_critic_counts_what_begins():
-    """A note over the bar line is one, one that is struck again after a rest two; improbable ones are none, and yet
-    gradients say which way they would count."""
+@pytest.mark.parametrize(("how", "drums"), [("threshold", 2.0), ("hysteresis", 1.0)])
+def test_the_critic_counts_what_would_be_played(how, drums):
+    """A note over the bar line is one, one that is struck again after a rest two. A probability of 0.9, 0.3, 0.6 is two
+    notes above one half and by hysteresis a held one; gradients say which way all of them would count."""
     roll = -torch.ones(1, 2, 2, 4, 3)
     roll[0, 1, 0, 2:, 1] = roll[0, 1, 1, :2, 1] = 1
     roll[0, 1, 1, 3, 1] = 1
-    roll[0, 0, 0, 0] = torch.tensor([-0.1, 0.1, -0.9])
+    roll[0, 0, 0, :3, 0] = 2 * torch.tensor([0.9, 0.3, 0.6]) - 1
     roll.requires_grad_()
-    assert (8 * begun(roll)).tolist() == [[[1.0, 1.0], [0.0, 1.0]]]
-    begun(roll).sum().backward()
-    assert roll.grad[0, 0, 0, 0].tolist() == [1 / 16] * 3  # from -1 to 1 is a note, over 8
+    assert (8 * begun(roll, how)).tolist() == [[[drums, 1.0], [0.0, 1.0]]]
+    begun(roll, how).sum().backward()
+    assert roll.grad[0, 0, 0, :, 0].tolist() == [1 / 16, -1 / 16, 1 / 16, 0]  # from -1 to 1 is a note, over 8
     assert roll.grad[0, 1, 0, 2:, 1].tolist() == [1 / 16, 0]  # to hold a note longer is no note more
 
 
