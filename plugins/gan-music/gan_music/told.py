@@ -9,12 +9,13 @@ from gan.contracts import Field
 from gan.errors import UsageError
 from gan.game import Batch
 from torch import Tensor, nn
+from torch.nn.functional import leaky_relu
 
 from gan_music.neurons import HIGH, LOW, held
 
-OCTAVES = 6
-"""Waves of each number: sin and cos of 2^k π c, k = 0 … 5 (Tancik et al. 2020, arXiv:2006.10739, with fixed
-frequencies)."""
+OCTAVES = 3
+"""Waves of each number: sin and cos of 2^k π c, k = 0, 1, 2 (Tancik et al. 2020, arXiv:2006.10739, with fixed
+frequencies). With k up to 5 a density between those of many phrases gave fewer notes than a smaller one."""
 WIDTH = 32
 """Numbers that a generator is told a phrase's attributes in, beside its latent vector."""
 
@@ -44,9 +45,9 @@ def told_of(conditions: Sequence[str]) -> Callable[[Batch], Tensor] | None:
 def begun(roll: Tensor, how: str) -> Tensor:
     """``(N, track, bar, step, pitch)`` in -1 … 1 -> ``(N, bar, track)``: how many notes begin, over 8.
 
-    A critic that is told a density must count, which convolutions learn badly. What counts is what would be played, by
-    hysteresis or above one half (`how`), so that many improbable notes do not pass for a few and a wavering one not for
-    many; gradients are those of the sum of all rises (a straight-through estimate).
+    A critic that is told a density must count, which convolutions learn badly (`Count`). What counts is what would be
+    played, by hysteresis or above one half (`how`), so that many improbable notes do not pass for a few and a wavering
+    one not for many; gradients are those of the sum of all rises (a straight-through estimate).
     """
     with torch.no_grad():
         played = held(roll > 2 * HIGH - 1, roll > 2 * LOW - 1) if how == "hysteresis" else roll > 0
@@ -78,3 +79,18 @@ class Told(nn.Module):
         angles = torch.pi * place[..., None] * 2.0 ** torch.arange(OCTAVES, device=values.device)
         out: Tensor = self.linear(torch.cat([angles.sin(), angles.cos()], 2).flatten(1))
         return out
+
+
+class Count(nn.Module):
+    """How well the number of notes fits what a phrase should be: a critic's further score."""
+
+    def __init__(self, conditions: Mapping[str, Field], tracks: int, width: int = 64) -> None:
+        super().__init__()
+        self.told = Told(conditions, width)
+        self.counts = nn.Linear(tracks, width, bias=False)
+        self.score = nn.Linear(width, 1, bias=False)
+
+    def forward(self, values: Tensor, counts: Tensor) -> Tensor:
+        """``(N, attributes)`` and ``(N, bar, track)`` of `begun` -> ``(N,)``."""
+        score: Tensor = self.score(leaky_relu(self.told(values) + self.counts(counts.mean(1)), 0.2))
+        return score.squeeze(1)
