@@ -33,7 +33,7 @@ from torch import Tensor, nn
 from torch.nn.functional import leaky_relu, relu
 
 from gan_music.neurons import HOW, binarise
-from gan_music.told import WIDTH, Count, Told, begun, conditions_of, told_of, values_of
+from gan_music.told import WIDTH, Told, begun, conditions_of, counting, told_of, values_of
 
 
 class MuseGANConfig(Section):
@@ -300,7 +300,7 @@ class Critic(nn.Module):
         self.phrase = Down(3 * width // 4, width, (bars, 1, 1), (1, 1, 1))
         self.score = nn.Linear(width * (shape.bars - bars + 1), 1)
         self.told = Told(conditions, self.score.in_features) if conditions else None
-        self.count = Count(conditions, tracks) if conditions else None
+        self.count = counting(conditions, tracks / shape.tracks)
 
     def forward(self, roll: Tensor, told: Tensor | None = None) -> Tensor:
         """``(N, track, bar, step, pitch) -> (N,)``; with ``(N, attributes)`` that the phrase should have, their
@@ -317,10 +317,10 @@ class Critic(nn.Module):
         )  # (N, bar, 1, 1, 3/4 width)
         features = self.phrase(bars).flatten(1)
         score: Tensor = self.score(features).squeeze(1)
-        if self.told is None or self.count is None:
+        if told is None or self.told is None:
             return score
-        projection = (self.told(told) * features).sum(1) / features.shape[1] ** 0.5
-        return score + projection + self.count(told, begun(roll, self.played))
+        score = score + (self.told(told) * features).sum(1) / features.shape[1] ** 0.5
+        return score if self.count is None else score + self.count(told, begun(roll, self.played))
 
 
 def chroma_of(cells: Tensor, beats: int) -> Tensor:

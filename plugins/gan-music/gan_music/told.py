@@ -43,7 +43,7 @@ def told_of(conditions: Sequence[str]) -> Callable[[Batch], Tensor] | None:
 
 
 def begun(roll: Tensor, how: str) -> Tensor:
-    """``(N, track, bar, step, pitch)`` in -1 … 1 -> ``(N, bar, track)``: how many notes begin, over 8.
+    """``(N, track, bar, step, pitch)`` in -1 … 1 -> ``(N,)``: notes that begin, a bar.
 
     A critic that is told a density must count, which convolutions learn badly (`Count`). What counts is what would be
     played, by hysteresis or above one half (`how`), so that many improbable notes do not pass for a few and a wavering
@@ -58,7 +58,7 @@ def begun(roll: Tensor, how: str) -> Tensor:
 def _rises(roll: Tensor) -> Tensor:
     line = roll.flatten(2, 3)
     rises = torch.diff(line, dim=2, prepend=-torch.ones_like(line[:, :, :1])).relu()
-    return (rises / 16).unflatten(2, roll.shape[2:4]).sum((3, 4)).transpose(1, 2)
+    return rises.sum((1, 2, 3)) / (2 * roll.shape[2])
 
 
 class Told(nn.Module):
@@ -82,15 +82,27 @@ class Told(nn.Module):
 
 
 class Count(nn.Module):
-    """How well the number of notes fits what a phrase should be: a critic's further score."""
+    """A critic's further score: how far the notes a bar are from the density that was asked for."""
 
-    def __init__(self, conditions: Mapping[str, Field], tracks: int, width: int = 64) -> None:
+    def __init__(self, conditions: Mapping[str, Field], share: float, width: int = 64) -> None:
         super().__init__()
+        self.place = list(conditions).index("density")
+        spec = conditions["density"]
+        self.unit = max(spec.high - spec.low, 1.0) / 10
+        self.share = share
+        """Of all tracks, how many the critic sees."""
         self.told = Told(conditions, width)
-        self.counts = nn.Linear(tracks, width, bias=False)
+        self.error = nn.Linear(1, width, bias=False)
         self.score = nn.Linear(width, 1, bias=False)
 
-    def forward(self, values: Tensor, counts: Tensor) -> Tensor:
-        """``(N, attributes)`` and ``(N, bar, track)`` of `begun` -> ``(N,)``."""
-        score: Tensor = self.score(leaky_relu(self.told(values) + self.counts(counts.mean(1)), 0.2))
-        return score.squeeze(1)
+    def forward(self, values: Tensor, notes: Tensor) -> Tensor:
+        """``(N, attributes)`` and ``(N,)`` of `begun` -> ``(N,)``."""
+        error = (notes / self.share - values[:, self.place]) / self.unit
+        hidden = leaky_relu(self.told(values) + self.error(error[:, None]), 0.2)
+        score: Tensor = self.score(hidden).squeeze(1)
+        return score
+
+
+def counting(conditions: Mapping[str, Field] | None, share: float = 1.0) -> Count | None:
+    """What counts for a critic, where it is told a density."""
+    return Count(conditions, share) if conditions and "density" in conditions else None
