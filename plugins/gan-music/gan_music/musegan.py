@@ -33,7 +33,7 @@ from torch import Tensor, nn
 from torch.nn.functional import leaky_relu, relu
 
 from gan_music.neurons import HOW, binarise
-from gan_music.told import WIDTH, Told, begun, conditions_of, counting, told_of, values_of
+from gan_music.told import WIDTH, Told, begun, conditions_of, told_of, values_of
 
 
 class MuseGANConfig(Section):
@@ -297,14 +297,14 @@ class Critic(nn.Module):
             Down(width // 16, width // 8, (1, shape.beats, 1)),
         )
         bars = 2 if shape.bars > 1 else 1
-        self.phrase = Down(3 * width // 4, width, (bars, 1, 1), (1, 1, 1))
+        self.phrase = Down(3 * width // 4 + (tracks if conditions else 0), width, (bars, 1, 1), (1, 1, 1))
         self.score = nn.Linear(width * (shape.bars - bars + 1), 1)
         self.told = Told(conditions, self.score.in_features) if conditions else None
-        self.count = counting(conditions, tracks / shape.tracks)
 
     def forward(self, roll: Tensor, told: Tensor | None = None) -> Tensor:
         """``(N, track, bar, step, pitch) -> (N,)``; with ``(N, attributes)`` that the phrase should have, their
-        projection on the features as well (Miyato and Koyama 2018, arXiv:1802.05637), and how the notes count."""
+        projection on the features as well (Miyato and Koyama 2018, arXiv:1802.05637). It then sees, too, how many
+        notes begin."""
         cells = roll.movedim(1, 4).contiguous()
         first = [layer(cells).chunk(len(self.views), 4) for layer in (self.by_pitch, self.by_time)]
         bars = torch.cat(
@@ -315,12 +315,13 @@ class Critic(nn.Module):
             ],
             4,
         )  # (N, bar, 1, 1, 3/4 width)
+        if self.told is not None:
+            bars = torch.cat([bars, begun(roll, self.played)[:, :, None, None, :]], 4)
         features = self.phrase(bars).flatten(1)
         score: Tensor = self.score(features).squeeze(1)
-        if told is None or self.told is None:
+        if self.told is None:
             return score
-        score = score + (self.told(told) * features).sum(1) / features.shape[1] ** 0.5
-        return score if self.count is None else score + self.count(told, begun(roll, self.played))
+        return score + (self.told(told) * features).sum(1) / features.shape[1] ** 0.5
 
 
 def chroma_of(cells: Tensor, beats: int) -> Tensor:

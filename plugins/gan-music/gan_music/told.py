@@ -9,7 +9,6 @@ from gan.contracts import Field
 from gan.errors import UsageError
 from gan.game import Batch
 from torch import Tensor, nn
-from torch.nn.functional import leaky_relu
 
 from gan_music.neurons import HIGH, LOW, held
 
@@ -43,11 +42,11 @@ def told_of(conditions: Sequence[str]) -> Callable[[Batch], Tensor] | None:
 
 
 def begun(roll: Tensor, how: str) -> Tensor:
-    """``(N, track, bar, step, pitch)`` in -1 … 1 -> ``(N,)``: notes that begin, a bar.
+    """``(N, track, bar, step, pitch)`` in -1 … 1 -> ``(N, bar, track)``: how many notes begin, over 4.
 
-    A critic that is told a density must count, which convolutions learn badly (`Count`). What counts is what would be
-    played, by hysteresis or above one half (`how`), so that many improbable notes do not pass for a few and a wavering
-    one not for many; gradients are those of the sum of all rises (a straight-through estimate).
+    A critic that is told a density must count, which convolutions learn badly. What counts is what would be played, by
+    hysteresis or above one half (`how`), so that many improbable notes do not pass for a few and a wavering one not for
+    many; gradients are those of the sum of all rises (a straight-through estimate).
     """
     with torch.no_grad():
         played = held(roll > 2 * HIGH - 1, roll > 2 * LOW - 1) if how == "hysteresis" else roll > 0
@@ -58,7 +57,7 @@ def begun(roll: Tensor, how: str) -> Tensor:
 def _rises(roll: Tensor) -> Tensor:
     line = roll.flatten(2, 3)
     rises = torch.diff(line, dim=2, prepend=-torch.ones_like(line[:, :, :1])).relu()
-    return rises.sum((1, 2, 3)) / (2 * roll.shape[2])
+    return (rises / 8).unflatten(2, roll.shape[2:4]).sum((3, 4)).transpose(1, 2)
 
 
 class Told(nn.Module):
@@ -79,30 +78,3 @@ class Told(nn.Module):
         angles = torch.pi * place[..., None] * 2.0 ** torch.arange(OCTAVES, device=values.device)
         out: Tensor = self.linear(torch.cat([angles.sin(), angles.cos()], 2).flatten(1))
         return out
-
-
-class Count(nn.Module):
-    """A critic's further score: how far the notes a bar are from the density that was asked for."""
-
-    def __init__(self, conditions: Mapping[str, Field], share: float, width: int = 64) -> None:
-        super().__init__()
-        self.place = list(conditions).index("density")
-        spec = conditions["density"]
-        self.unit = max(spec.high - spec.low, 1.0) / 10
-        self.share = share
-        """Of all tracks, how many the critic sees."""
-        self.told = Told(conditions, width)
-        self.error = nn.Linear(1, width, bias=False)
-        self.score = nn.Linear(width, 1, bias=False)
-
-    def forward(self, values: Tensor, notes: Tensor) -> Tensor:
-        """``(N, attributes)`` and ``(N,)`` of `begun` -> ``(N,)``."""
-        error = (notes / self.share - values[:, self.place]) / self.unit
-        hidden = leaky_relu(self.told(values) + self.error(error[:, None]), 0.2)
-        score: Tensor = self.score(hidden).squeeze(1)
-        return score
-
-
-def counting(conditions: Mapping[str, Field] | None, share: float = 1.0) -> Count | None:
-    """What counts for a critic, where it is told a density."""
-    return Count(conditions, share) if conditions and "density" in conditions else None

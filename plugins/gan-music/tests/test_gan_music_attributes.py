@@ -17,7 +17,7 @@ from gan_music.framegan import FrameGAN, FrameGANConfig
 from gan_music.metrics import MusicStatistics
 from gan_music.modality import Music, MusicConfig
 from gan_music.musegan import MuseGAN, MuseGANConfig
-from gan_music.told import Count, Told, begun, counting
+from gan_music.told import Told, begun
 
 CPU = torch.device("cpu")
 SHAPE = (3, 2, 24, 12)
@@ -110,20 +110,10 @@ def test_the_critic_counts_what_would_be_played(how, drums):
     roll[0, 1, 1, 3, 1] = 1
     roll[0, 0, 0, :3, 0] = 2 * torch.tensor([0.9, 0.3, 0.6]) - 1
     roll.requires_grad_()
-    assert begun(roll, how).tolist() == [(drums + 2) / 2]  # in two bars
+    assert (4 * begun(roll, how)).tolist() == [[[drums, 1.0], [0.0, 1.0]]]
     begun(roll, how).sum().backward()
-    assert roll.grad[0, 0, 0, :, 0].tolist() == [1 / 4, -1 / 4, 1 / 4, 0]  # from -1 to 1 is half a note a bar
-    assert roll.grad[0, 1, 0, 2:, 1].tolist() == [1 / 4, 0]  # to hold a note longer is no note more
-
-
-def test_the_critic_hears_how_far_the_notes_are_from_what_was_asked():
-    """10 notes of half the tracks where 18 a bar are asked for: (20 - 18) in tenths of a range of 16."""
-    count = Count({name: FIELDS[name] for name in ("register", "density")}, 0.5)
-    seen = []
-    count.error.register_forward_pre_hook(lambda _, given: seen.append(given[0]))
-    count(torch.tensor([[60.0, 18.0]]), torch.tensor([10.0]))
-    assert seen[0].item() == pytest.approx(2 / 1.6)
-    assert counting({"register": FIELDS["register"]}) is None
+    assert roll.grad[0, 0, 0, :, 0].tolist() == [1 / 8, -1 / 8, 1 / 8, 0]  # from -1 to 1 is a note, over 4
+    assert roll.grad[0, 1, 0, 2:, 1].tolist() == [1 / 8, 0]  # to hold a note longer is no note more
 
 
 def models():
@@ -157,7 +147,7 @@ def test_every_turn_teaches_both_players_to_hear(number):
             terms = turn.objective(Batch(batch(), StepDraws(1, 4, 0, 4, CPU), 0, 0.5, shared))
             sum(value for name, value in terms.items() if not name.startswith("_")).backward()
             own = players[turn.player].named_parameters()
-            hearing = [(n, p) for n, p in own if "told" in n or "count" in n]
+            hearing = [(n, p) for n, p in own if "told" in n]
             assert hearing or turn.player == "refiner"
             for name, parameter in hearing:
                 assert parameter.grad is not None, (turn.player, name)
