@@ -31,7 +31,7 @@ from torch.nn.functional import leaky_relu, pad, relu
 
 from gan_music.musegan import MuseGANOptions, in_phrases
 from gan_music.neurons import HOW, binarise
-from gan_music.told import WIDTH, Told, begun, conditions_of, told_of, values_of
+from gan_music.told import WIDTH, Told, begun, conditions_of, counting, told_of, values_of
 from gan_music.tracks import given_places
 
 
@@ -245,6 +245,7 @@ class Critic(nn.Module):
         self.phrase = nn.Linear(scales.bars * width, width)
         self.score = nn.Linear(width, 1)
         self.told = Told(conditions, width) if conditions else None
+        self.count = counting(conditions)
 
     def forward(self, roll: Tensor, told: Tensor | None = None) -> Tensor:
         """``(N, track, bar, step, pitch) -> (N,)``; with ``(N, attributes)`` that the phrase should have, their
@@ -257,12 +258,14 @@ class Critic(nn.Module):
             of_tracks, of_features = deviation[..., -loudest.shape[2] :], deviation[..., : -loudest.shape[2]]
             bars = torch.cat([bars, of_tracks, of_features.mean(2, keepdim=True)], 2)
         if self.told is not None:
-            bars = torch.cat([bars, begun(roll, self.played)], 2)
+            notes = begun(roll, self.played)
+            bars = torch.cat([bars, notes], 2)
         features = leaky_relu(self.phrase(leaky_relu(self.bars(bars), 0.2).flatten(1)), 0.2)
         score: Tensor = self.score(features).squeeze(1)
         if self.told is None:
             return score
-        return score + (self.told(told) * features).sum(1) / features.shape[1] ** 0.5
+        score = score + (self.told(told) * features).sum(1) / features.shape[1] ** 0.5
+        return score if self.count is None else score + self.count(told, notes)
 
 
 def frames_of(roll: Tensor) -> Tensor:

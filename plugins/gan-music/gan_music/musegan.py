@@ -33,7 +33,7 @@ from torch import Tensor, nn
 from torch.nn.functional import leaky_relu, relu
 
 from gan_music.neurons import HOW, binarise
-from gan_music.told import WIDTH, Told, begun, conditions_of, told_of, values_of
+from gan_music.told import WIDTH, Told, begun, conditions_of, counting, told_of, values_of
 
 
 class MuseGANConfig(Section):
@@ -300,6 +300,7 @@ class Critic(nn.Module):
         self.phrase = Down(3 * width // 4 + (tracks if conditions else 0), width, (bars, 1, 1), (1, 1, 1))
         self.score = nn.Linear(width * (shape.bars - bars + 1), 1)
         self.told = Told(conditions, self.score.in_features) if conditions else None
+        self.count = counting(conditions, tracks / shape.tracks)
 
     def forward(self, roll: Tensor, told: Tensor | None = None) -> Tensor:
         """``(N, track, bar, step, pitch) -> (N,)``; with ``(N, attributes)`` that the phrase should have, their
@@ -316,12 +317,14 @@ class Critic(nn.Module):
             4,
         )  # (N, bar, 1, 1, 3/4 width)
         if self.told is not None:
-            bars = torch.cat([bars, begun(roll, self.played)[:, :, None, None, :]], 4)
+            notes = begun(roll, self.played)
+            bars = torch.cat([bars, notes[:, :, None, None, :]], 4)
         features = self.phrase(bars).flatten(1)
         score: Tensor = self.score(features).squeeze(1)
         if self.told is None:
             return score
-        return score + (self.told(told) * features).sum(1) / features.shape[1] ** 0.5
+        score = score + (self.told(told) * features).sum(1) / features.shape[1] ** 0.5
+        return score if self.count is None else score + self.count(told, notes)
 
 
 def chroma_of(cells: Tensor, beats: int) -> Tensor:

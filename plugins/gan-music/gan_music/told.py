@@ -9,6 +9,7 @@ from gan.contracts import Field
 from gan.errors import UsageError
 from gan.game import Batch
 from torch import Tensor, nn
+from torch.nn.functional import leaky_relu
 
 from gan_music.neurons import HIGH, LOW, held
 
@@ -78,3 +79,35 @@ class Told(nn.Module):
         angles = torch.pi * place[..., None] * 2.0 ** torch.arange(OCTAVES, device=values.device)
         out: Tensor = self.linear(torch.cat([angles.sin(), angles.cos()], 2).flatten(1))
         return out
+
+
+class Count(nn.Module):
+    """A critic's further score: how far the notes a bar are from the density that was asked for.
+
+    A gentle one, bounded and divided by four: at its full weight the game cared for little else, and notes became
+    specks.
+    """
+
+    def __init__(self, conditions: Mapping[str, Field], share: float = 1.0, width: int = 64) -> None:
+        super().__init__()
+        self.place = list(conditions).index("density")
+        spec = conditions["density"]
+        self.unit = max(spec.high - spec.low, 1.0) / 5
+        self.share = share
+        """How many of all tracks the critic sees."""
+        self.told = Told(conditions, width)
+        self.error = nn.Linear(1, width, bias=False)
+        self.score = nn.Linear(width, 1, bias=False)
+
+    def forward(self, values: Tensor, begun: Tensor) -> Tensor:
+        """``(N, attributes)`` and ``(N, bar, track)`` of `begun` -> ``(N,)``."""
+        notes = 4 * begun.sum(2).mean(1) / self.share
+        error = ((notes - values[:, self.place]) / self.unit).tanh()
+        hidden = leaky_relu(self.told(values) + self.error(error[:, None]), 0.2)
+        score: Tensor = self.score(hidden).squeeze(1)
+        return score / 4
+
+
+def counting(conditions: Mapping[str, Field] | None, share: float = 1.0) -> Count | None:
+    """What counts for a critic that is told a density."""
+    return Count(conditions, share) if conditions and "density" in conditions else None
