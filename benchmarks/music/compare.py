@@ -23,7 +23,7 @@ from gan.resolve import look_up, open_data, recipe_values
 from gan_music.features import PhraseFeatures
 from gan_music.metrics import chroma, tonal_distance
 
-FRAMES_A_SECOND = 400
+FRAMES_A_SECOND = 500
 """Phrases that FrameGAN is shown in a CPU second on the machine of the recorded result."""
 SHOWN = (
     "empty-bars",

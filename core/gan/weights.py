@@ -26,8 +26,8 @@ def find_weights(name: str, sha256: str, given: Path | None = None) -> Path:
     if found is None:
         where = f"{given} does not hold it" if given is not None else f"name its folder in the variable {VARIABLE}"
         raise UsageError(
-            f"the weights {name} (sha256 {sha256[:16]}…) are not here: {where}, or write the path behind "
-            "the extractor's name, as in fid[NAME=PATH]"
+            f"the weights {name} (sha256 {sha256[:16]}…) are not here: {where}, or, for an extractor, "
+            "write the path behind its name, as in fid[NAME=PATH]"
         )
     actual = file_sha256(found)
     if actual != sha256:

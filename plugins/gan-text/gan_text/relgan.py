@@ -126,7 +126,7 @@ class Generator(nn.Module):
             if ends:
                 going = tokens.nonzero()[:, 0]
                 places, tokens, memory = places[going], tokens[going], memory[going]
-        texts = logits.new_zeros(draws.count * length, self.words)
+        texts = found[0].new_zeros(draws.count * length, self.words)
         texts[:, 0] = 1
         return texts.index_copy_(0, torch.cat(found_at), torch.cat(found)).view(-1, length, self.words)
 

@@ -329,11 +329,23 @@ def test_relgans_discriminator_tells_words_apart_from_the_start():
     assert float(scores.std() / scores.abs().mean()) > 0.03
 
 
+def test_relgan_trains_in_bf16():
+    """As the trainer does it: objectives under autocast, weights and gradients in fp32."""
+    made = small_models()[2]
+    for turn in (turn for phase in made.phases(RelativisticPairing(), {}) for turn in phase.turns):
+        batch = batch_of(torch.randint(12, (8, 6)), torch.full((8,), 4))
+        with torch.autocast("cpu", torch.bfloat16):
+            loss = next(iter(turn.objective(batch).values()))
+        for gradient in torch.autograd.grad(loss, list(getattr(made, turn.player).parameters())):
+            assert gradient.dtype == torch.float32
+            assert bool(gradient.isfinite().all())
+
+
 def test_relgans_game_can_have_penalties():
     made = small_models()[2]
     adversarial = made.phases(RelativisticPairing(), {"gradient-penalty": GradientPenalty()})[1]
     terms = adversarial.turns[0].objective(batch_of(torch.randint(1, 12, (8, 6))))
-    assert float(terms["gradient-penalty"]) > 0
+    assert float(terms["gradient-penalty"].detach()) > 0
 
 
 def test_relgans_gradients_reach_the_generator():
