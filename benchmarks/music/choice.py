@@ -19,7 +19,7 @@ from gan.metrics import FrechetDistance
 from gan_music.features import PhraseFeatures
 from gan_music.metrics import chroma, tonal_distance
 
-SECONDS = 290
+SECONDS = 240
 CHOICES = ("", "soprano", "bass", "alto,tenor", "soprano,bass", "alto,tenor,bass")
 
 
@@ -33,7 +33,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--run", type=Path, default=Path("runs/benchmark-choice"))
     run = parser.parse_args().run
-    values = recipe("music", named="accompany", settings=["model.given=any"])
+    values = recipe("music", named="accompany", settings=["model.given=any", "training.samples=80000"])
     values["evaluation"] = {**values["evaluation"], "metrics": []}
     values["training"] = {**values["training"], "preview_ticks": 0}
     model, budget = train(values, run, SECONDS)

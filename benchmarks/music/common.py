@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import signal
 import time
@@ -72,11 +71,14 @@ def train(
 ) -> tuple[Model, Budget]:
     """A recipe trained for `seconds` of CPU time; a run that is there already and used some of them goes on."""
     budget = Budget(seconds, judge, used)
-    with contextlib.suppress(Stopped):
+    try:
         if (run / "recipe.yaml").exists():
             gan.resume_run(run, reporter=budget)
         else:
             gan.train(values, out=run, reporter=budget)
+    except Stopped:
+        if budget.used <= seconds:  # somebody else stopped it: what it has reached is no result
+            raise
     return gan.load(run, device="cpu"), budget
 
 

@@ -23,8 +23,9 @@ from gan.resolve import look_up, open_data, recipe_values
 from gan_music.features import PhraseFeatures
 from gan_music.metrics import chroma, tonal_distance
 
-FRAMES_A_SECOND = 400
-"""Phrases that FrameGAN is shown in a CPU second on the machine of the recorded result."""
+A_SECOND = {"frames": 500, "accompaniment": 180}
+"""Phrases that are shown in a CPU second on the machine of the recorded result, for recipes whose step size falls to
+the end: their length is what was measured for such a time."""
 SHOWN = (
     "empty-bars",
     "pitches",
@@ -60,8 +61,8 @@ def values_of(row: str, seconds: float) -> dict[str, Any]:
     values["training"] = {**values["training"], "tick": 256, "preview_ticks": 0, "checkpoint_ticks": 1000}
     if named == "binary":  # two thirds of the time for the first stage, at the rate measured for it
         values["phases"] = {"pretraining": {"samples": int(seconds * 100)}, "binary": {"samples": 1_000_000}}
-    elif named == "frames":  # its step size falls to the end, so its length is what was measured for such a time
-        values["training"].update(samples=int(seconds * FRAMES_A_SECOND), checkpoint_ticks=100)
+    elif named in A_SECOND:
+        values["training"].update(samples=int(seconds * A_SECOND[named]), checkpoint_ticks=100)
     else:
         values["training"]["samples"] = 1_000_000
     return values

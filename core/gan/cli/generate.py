@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 from click.core import ParameterSource
 
 from gan.cli import installed
-from gan.cli.options import OfRun, flags, spelt, split_flags
+from gan.cli.options import Flags, OfRun, flags, spelt, split_flags
 from gan.errors import BadData, UsageError
 
 if TYPE_CHECKING:
@@ -73,46 +73,34 @@ def generate(
     from gan.api import load
 
     model = load(run_folder, device=device, plugins=plugins, checkpoint=checkpoint)
-    given_flags = flags(ctx.args)
+    further = flags(ctx.args)
     whole = model.modality.whole_input
-    source = given_flags.pop(whole, None) if whole else None
-    found = split_flags(model, given_flags)
-    ways, asked, choices, writing = found.ways, found.asked, found.choices, found.writing
-    if choices and source is None and input_path is None:
+    source = further.pop(whole, None) if whole else None
+    found = split_flags(model, further)
+    if found.choices and source is None and input_path is None:
         inputs = "--input FILE" + (f" or --{whole} FILE" if whole else "")
-        raise UsageError(f"{spelt(next(iter(choices)))} chooses from an input; name it with {inputs}")
-    name = f"seed-{seed}"
+        raise UsageError(f"{spelt(next(iter(found.choices)))} chooses from an input; name it with {inputs}")
     if source is not None:
         if interpolate is not None or input_path is not None:
             raise UsageError(f"--{whole} works from a whole file; leave --interpolate and --input out")
         if source is True:
             raise UsageError(f"--{whole} wants the name of a file")
-        stem = Path(source).stem
         if ctx.get_parameter_source("count") is ParameterSource.DEFAULT:
             count = 1
-        folder = out or run_folder / "samples" / f"{stem}-{name}"
-        file, given = _one_file(model, Path(source), whole), model.given(ways, choices)
-        paths: list[Path] = []
-        samples: Samples = {}
-        for index in range(first, first + count):
-            place = folder / f"{stem}-{index:04d}"
-            with _named(file):
-                written, made = model.render(
-                    file, place, given, seed, index=index, options=ways, asked=asked, writing=writing
-                )
-            paths += written
-            samples = samples or made
+        folder = out or run_folder / "samples" / f"{Path(source).stem}-seed-{seed}"
+        paths, samples = _from_whole(model, _one_file(model, Path(source), whole), folder, found, seed, first, count)
     else:
+        name = f"seed-{seed}"
         if interpolate is not None:
             if input_path is not None or first:
                 raise UsageError("--interpolate goes from one latent to another; leave --input and --first out")
-            samples = model.interpolate(*interpolate, count, options=ways, asked=asked)
+            samples = model.interpolate(*interpolate, count, options=found.ways, asked=found.asked)
             name = f"seed-{interpolate[0]}-to-{interpolate[1]}"
         else:
-            rows = None if input_path is None else given_samples(model, input_path, count, first, ways, choices)
-            samples = model.generate(count, seed, first=first, options=ways, given=rows, asked=asked)
+            rows = None if input_path is None else _given_samples(model, input_path, count, first, found)
+            samples = model.generate(count, seed, first=first, options=found.ways, given=rows, asked=found.asked)
         folder = out or run_folder / "samples" / name
-        paths = model.write(samples, folder, first=first, options=writing)
+        paths = model.write(samples, folder, first=first, options=found.writing)
     preview = folder / "preview.png"
     model.modality.preview(samples).save(preview)
     if as_json:
@@ -124,13 +112,29 @@ def generate(
             click.echo(path)
 
 
-def given_samples(
-    model: Model, source: Path, count: int, first: int, options: dict[str, Any], choices: dict[str, Any]
-) -> Samples:
+def _from_whole(
+    model: Model, file: SourceFile, folder: Path, asked: Flags, seed: int, first: int, count: int
+) -> tuple[list[Path], Samples]:
+    """The files made from the whole of `file`, one for each of `count` indices, and the samples in the first."""
+    given = model.given(asked.ways, asked.choices)
+    paths: list[Path] = []
+    samples: Samples = {}
+    for index in range(first, first + count):
+        place = folder / f"{Path(file.name).stem}-{index:04d}"
+        with _named(file):
+            written, made = model.render(
+                file, place, given, seed, index=index, options=asked.ways, asked=asked.asked, writing=asked.writing
+            )
+        paths += written
+        samples = samples or made
+    return paths, samples
+
+
+def _given_samples(model: Model, source: Path, count: int, first: int, asked: Flags) -> Samples:
     """What `source` holds for the given fields: its samples from `first` on, and from the beginning when they end."""
     from gan.model import stacked
 
-    given = model.given(options, choices)
+    given = model.given(asked.ways, asked.choices)
     read: list[Sample] = []
     for file in _files(model, source):
         with _named(file):

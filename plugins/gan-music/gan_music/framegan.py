@@ -31,7 +31,7 @@ from torch.nn.functional import leaky_relu, pad, relu
 
 from gan_music.musegan import MuseGANOptions, in_phrases
 from gan_music.neurons import HOW, binarise
-from gan_music.told import WIDTH, Told, begun, conditions_of, told_of, values_of
+from gan_music.told import WIDTH, Told, begun, conditions_of, counting, told_of, values_of
 from gan_music.tracks import given_places
 
 
@@ -229,9 +229,15 @@ class Critic(nn.Module):
     """``(N, track, bar, step, pitch)`` in -1 … 1 -> ``(N,)`` raw scores."""
 
     def __init__(
-        self, scales: Scales, width: int, group: int = 0, conditions: Mapping[str, DataField] | None = None
+        self,
+        scales: Scales,
+        width: int,
+        group: int = 0,
+        conditions: Mapping[str, DataField] | None = None,
+        played: str = "hysteresis",
     ) -> None:
         super().__init__()
+        self.played = played
         self.group = group
         self.listener = Listener(scales, scales.tracks * scales.pitches, width)
         seen = scales.tracks * (2 if group else 1) + (1 if group else 0) + (scales.tracks if conditions else 0)
@@ -239,10 +245,12 @@ class Critic(nn.Module):
         self.phrase = nn.Linear(scales.bars * width, width)
         self.score = nn.Linear(width, 1)
         self.told = Told(conditions, width) if conditions else None
+        self.count = counting(conditions)
 
     def forward(self, roll: Tensor, told: Tensor | None = None) -> Tensor:
         """``(N, track, bar, step, pitch) -> (N,)``; with ``(N, attributes)`` that the phrase should have, their
-        projection on the features as well (Miyato and Koyama 2018, arXiv:1802.05637)."""
+        projection on the features as well (Miyato and Koyama 2018, arXiv:1802.05637). It then sees, too, how many
+        notes begin."""
         loudest = roll.amax((3, 4)).transpose(1, 2)  # (N, bar, track)
         bars = torch.cat([self.listener(frames_of(roll))[-1], loudest], 2)
         if self.group:
@@ -250,12 +258,14 @@ class Critic(nn.Module):
             of_tracks, of_features = deviation[..., -loudest.shape[2] :], deviation[..., : -loudest.shape[2]]
             bars = torch.cat([bars, of_tracks, of_features.mean(2, keepdim=True)], 2)
         if self.told is not None:
-            bars = torch.cat([bars, begun(roll)], 2)
+            notes = begun(roll, self.played)
+            bars = torch.cat([bars, notes], 2)
         features = leaky_relu(self.phrase(leaky_relu(self.bars(bars), 0.2).flatten(1)), 0.2)
         score: Tensor = self.score(features).squeeze(1)
         if self.told is None:
             return score
-        return score + (self.told(told) * features).sum(1) / features.shape[1] ** 0.5
+        score = score + (self.told(told) * features).sum(1) / features.shape[1] ** 0.5
+        return score if self.count is None else score + self.count(told, notes)
 
 
 def frames_of(roll: Tensor) -> Tensor:
@@ -286,7 +296,9 @@ class FrameGAN(nn.Module):
         conditions = conditions_of(fields)
         self.conditions = tuple(conditions)
         self.generator = Generator(scales, config, len(others), heard, conditions)
-        self.critic = Critic(scales, config.critic_width or config.width, config.minibatch_std, conditions)
+        self.critic = Critic(
+            scales, config.critic_width or config.width, config.minibatch_std, conditions, config.binarisation
+        )
         self._begin(config)
 
     def _begin(self, config: FrameGANConfig) -> None:

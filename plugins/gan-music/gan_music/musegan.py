@@ -33,7 +33,7 @@ from torch import Tensor, nn
 from torch.nn.functional import leaky_relu, relu
 
 from gan_music.neurons import HOW, binarise
-from gan_music.told import WIDTH, Told, begun, conditions_of, told_of, values_of
+from gan_music.told import WIDTH, Told, begun, conditions_of, counting, told_of, values_of
 
 
 class MuseGANConfig(Section):
@@ -270,9 +270,15 @@ class Critic(nn.Module):
     """``(N, track, bar, step, pitch)`` in -1 … 1 -> ``(N,)`` raw scores."""
 
     def __init__(
-        self, shape: Shape, tracks: int, width: int, conditions: Mapping[str, DataField] | None = None
+        self,
+        shape: Shape,
+        tracks: int,
+        width: int,
+        conditions: Mapping[str, DataField] | None = None,
+        played: str = "threshold",
     ) -> None:
         super().__init__()
+        self.played = played
         self.shape = shape
         # the first layers of all views at once: the same weights as one a view
         self.by_pitch = Down(tracks, tracks * width // 32, (1, 1, 12))
@@ -294,10 +300,12 @@ class Critic(nn.Module):
         self.phrase = Down(3 * width // 4 + (tracks if conditions else 0), width, (bars, 1, 1), (1, 1, 1))
         self.score = nn.Linear(width * (shape.bars - bars + 1), 1)
         self.told = Told(conditions, self.score.in_features) if conditions else None
+        self.count = counting(conditions, tracks / shape.tracks)
 
     def forward(self, roll: Tensor, told: Tensor | None = None) -> Tensor:
         """``(N, track, bar, step, pitch) -> (N,)``; with ``(N, attributes)`` that the phrase should have, their
-        projection on the features as well (Miyato and Koyama 2018, arXiv:1802.05637)."""
+        projection on the features as well (Miyato and Koyama 2018, arXiv:1802.05637). It then sees, too, how many
+        notes begin."""
         cells = roll.movedim(1, 4).contiguous()
         first = [layer(cells).chunk(len(self.views), 4) for layer in (self.by_pitch, self.by_time)]
         bars = torch.cat(
@@ -309,12 +317,14 @@ class Critic(nn.Module):
             4,
         )  # (N, bar, 1, 1, 3/4 width)
         if self.told is not None:
-            bars = torch.cat([bars, begun(roll)[:, :, None, None, :]], 4)
+            notes = begun(roll, self.played)
+            bars = torch.cat([bars, notes[:, :, None, None, :]], 4)
         features = self.phrase(bars).flatten(1)
         score: Tensor = self.score(features).squeeze(1)
         if self.told is None:
             return score
-        return score + (self.told(told) * features).sum(1) / features.shape[1] ** 0.5
+        score = score + (self.told(told) * features).sum(1) / features.shape[1] ** 0.5
+        return score if self.count is None else score + self.count(told, notes)
 
 
 def chroma_of(cells: Tensor, beats: int) -> Tensor:
@@ -352,7 +362,9 @@ class MuseGAN(nn.Module):
         self.generators = nn.ModuleList(
             Generator(shape, config.latent, heads, config, conditions) for _ in range(generators)
         )
-        self.critics = nn.ModuleList(Critic(shape, seen, config.width, conditions) for _ in range(critics))
+        self.critics = nn.ModuleList(
+            Critic(shape, seen, config.width, conditions, config.binarisation) for _ in range(critics)
+        )
         initialise(self, config.width)
         if not config.output_norm:
             for module in self.modules():

@@ -9,10 +9,13 @@ from gan.contracts import Field
 from gan.errors import UsageError
 from gan.game import Batch
 from torch import Tensor, nn
+from torch.nn.functional import leaky_relu
 
-OCTAVES = 6
-"""Waves of each number: sin and cos of 2^k π c, k = 0 … 5 (Tancik et al. 2020, arXiv:2006.10739, with fixed
-frequencies)."""
+from gan_music.neurons import HIGH, LOW, held
+
+OCTAVES = 3
+"""Waves of each number: sin and cos of 2^k π c, k = 0, 1, 2 (Tancik et al. 2020, arXiv:2006.10739, with fixed
+frequencies). With k up to 5 a density between those of many phrases gave fewer notes than a smaller one."""
 WIDTH = 32
 """Numbers that a generator is told a phrase's attributes in, beside its latent vector."""
 
@@ -39,20 +42,23 @@ def told_of(conditions: Sequence[str]) -> Callable[[Batch], Tensor] | None:
     return lambda batch: torch.stack([batch[name].float() for name in conditions], 1)
 
 
-def begun(roll: Tensor) -> Tensor:
-    """``(N, track, bar, step, pitch)`` in -1 … 1 -> ``(N, bar, track)``: how many notes begin, over 8.
+def begun(roll: Tensor, how: str) -> Tensor:
+    """``(N, track, bar, step, pitch)`` in -1 … 1 -> ``(N, bar, track)``: how many notes begin, over 4.
 
-    A critic that is told a density must count, which convolutions learn badly. Notes above one half count, so that many
-    improbable ones do not pass for a few; gradients are those of the sum of all rises (a straight-through estimate).
+    A critic that is told a density must count, which convolutions learn badly. What counts is what would be played, by
+    hysteresis or above one half (`how`), so that many improbable notes do not pass for a few and a wavering one not for
+    many; gradients are those of the sum of all rises (a straight-through estimate).
     """
-    soft, hard = _rises(roll), _rises(torch.where(roll > 0, 1.0, -1.0))
+    with torch.no_grad():
+        played = held(roll > 2 * HIGH - 1, roll > 2 * LOW - 1) if how == "hysteresis" else roll > 0
+    soft, hard = _rises(roll), _rises(torch.where(played, 1.0, -1.0))
     return soft + (hard - soft).detach()
 
 
 def _rises(roll: Tensor) -> Tensor:
     line = roll.flatten(2, 3)
     rises = torch.diff(line, dim=2, prepend=-torch.ones_like(line[:, :, :1])).relu()
-    return (rises / 16).unflatten(2, roll.shape[2:4]).sum((3, 4)).transpose(1, 2)
+    return (rises / 8).unflatten(2, roll.shape[2:4]).sum((3, 4)).transpose(1, 2)
 
 
 class Told(nn.Module):
@@ -73,3 +79,35 @@ class Told(nn.Module):
         angles = torch.pi * place[..., None] * 2.0 ** torch.arange(OCTAVES, device=values.device)
         out: Tensor = self.linear(torch.cat([angles.sin(), angles.cos()], 2).flatten(1))
         return out
+
+
+class Count(nn.Module):
+    """A critic's further score: how far the notes a bar are from the density that was asked for.
+
+    A gentle one, bounded and divided by four: at its full weight the game cared for little else, and notes became
+    specks.
+    """
+
+    def __init__(self, conditions: Mapping[str, Field], share: float = 1.0, width: int = 64) -> None:
+        super().__init__()
+        self.place = list(conditions).index("density")
+        spec = conditions["density"]
+        self.unit = max(spec.high - spec.low, 1.0) / 5
+        self.share = share
+        """How many of all tracks the critic sees."""
+        self.told = Told(conditions, width)
+        self.error = nn.Linear(1, width, bias=False)
+        self.score = nn.Linear(width, 1, bias=False)
+
+    def forward(self, values: Tensor, begun: Tensor) -> Tensor:
+        """``(N, attributes)`` and ``(N, bar, track)`` of `begun` -> ``(N,)``."""
+        notes = 4 * begun.sum(2).mean(1) / self.share
+        error = ((notes - values[:, self.place]) / self.unit).tanh()
+        hidden = leaky_relu(self.told(values) + self.error(error[:, None]), 0.2)
+        score: Tensor = self.score(hidden).squeeze(1)
+        return score / 4
+
+
+def counting(conditions: Mapping[str, Field] | None, share: float = 1.0) -> Count | None:
+    """What counts for a critic that is told a density."""
+    return Count(conditions, share) if conditions and "density" in conditions else None
