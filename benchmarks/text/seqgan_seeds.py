@@ -17,9 +17,10 @@ import json
 import time
 from pathlib import Path
 
+import gan
 import numpy as np
 import torch
-from curve import COUNT, LENGTH, generator_of, measured
+from curve import COUNT, LENGTH, measured, texts_of
 from gan.api import recipe, resume_run, train
 from gan.provenance import surroundings
 from gan.report import Reporter
@@ -76,16 +77,15 @@ def row(run, data):
     oracle = load_oracle(data / "oracle.npz")
     records = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
     (end,) = [record["samples"] for record in records if record.get("reference")]
-    checkpoints = sorted((run / "checkpoints").glob("samples-*"))
+    known = sorted(int(path.name.removeprefix("samples-")) for path in (run / "checkpoints").glob("samples-*"))
     # the discriminator's phase, longer than checkpoints lie apart, leaves the generator as it was at the end
-    likelihood = generator_of(next(c for c in checkpoints if int(c.name.removeprefix("samples-")) >= end))
-    uniforms = torch.rand(COUNT, LENGTH, generator=torch.Generator().manual_seed(0))
+    likelihood = gan.load(run, checkpoint=next(samples for samples in known if samples >= end))
     own = torch.from_numpy(oracle_samples(oracle, COUNT, LENGTH, 99))
     chance = torch.randint(oracle.words, (COUNT, LENGTH), generator=torch.Generator().manual_seed(0))
     return {
-        "mle": measured(likelihood, oracle, uniforms),
-        "seqgan": measured(generator_of(checkpoints[-1]), oracle, uniforms),
-        "mle at lower temperatures": {str(t): measured(likelihood, oracle, uniforms, t) for t in TEMPERATURES},
+        "mle": measured(texts_of(likelihood, 0), oracle),
+        "seqgan": measured(texts_of(gan.load(run), 0), oracle),
+        "mle at lower temperatures": {str(t): measured(texts_of(likelihood, 0, t), oracle) for t in TEMPERATURES},
         "oracle's own samples": round(float(nll_oracle(oracle, own).mean()), 3),
         "uniform tokens": round(float(nll_oracle(oracle, chance).mean()), 3),
     }
