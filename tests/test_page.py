@@ -11,7 +11,7 @@ import gan.cli.page as verb
 import pytest
 from gan import api
 from gan.cli import main
-from gan.page import MOST, shown_by_type, write_page
+from gan.page import MOST, artefacts_in, shown_by_type, write_page
 from gan.plugins import Plugins
 from gan.report import Reporter
 from gan.source import SourceFile
@@ -91,6 +91,8 @@ def test_the_page_of_a_folder(run, tmp_path, gan):
     more = tmp_path / "more"
     shutil.copytree(run / "samples", more)
     (more / "notes.md").write_text("none of the run's")
+    (more / "deeper").mkdir()
+    shutil.copyfile(more / "sample-0000.csv", more / "deeper" / "other.csv")
     assert gan("page", run, more) == f"{more / 'page' / 'index.html'}\n"
     assert [path.name for path in references(more / "page" / "index.html")] == [f"sample-000{n}.csv" for n in range(3)]
     (tmp_path / "empty").mkdir()
@@ -128,8 +130,18 @@ def test_names_and_texts_are_no_markup(tmp_path):
     page = write_page(tmp_path, Points(Points.Config()), [odd])
     text = page.read_text()
     assert "<script" not in text
+    assert "<b>" not in text
     assert html.escape("<script>1,2</script>") in text
     assert references(page) == [page.parent / ".." / odd.name]
+
+
+def test_the_picture_beside_artefacts_is_none_of_them(tmp_path):
+    class Pictures(Points):
+        suffixes = (".png",)
+
+    for name in ("preview.png", "sample-0000.png"):
+        (tmp_path / name).write_bytes(b"\x89PNG")
+    assert artefacts_in(tmp_path, Pictures(Points.Config())) == [tmp_path / "sample-0000.png"]
 
 
 def test_a_page_does_not_grow_without_end(tmp_path):
