@@ -11,7 +11,7 @@ help:
 	@echo "make run       install everything, train the music plugin's default recipe, end with music"
 	@echo "make test      install everything, run the tests"
 	@echo "make test-all  the slow ones too"
-	@echo "make lint      ruff, mypy, import rules"
+	@echo "make lint      ruff, mypy, import layers"
 	@echo "make bench     the benchmarks (hours; see benchmarks/README.md)"
 
 install: $(STAMP)
@@ -36,6 +36,7 @@ lint: install
 	$(VENV)/bin/ruff format --check .
 	$(VENV)/bin/mypy
 	$(VENV)/bin/lint-imports
+	$(VENV)/bin/python tools/layout.py
 
 bench: install
 	$(VENV)/bin/python benchmarks/run.py

@@ -26,20 +26,26 @@ target as text, and the target keeps a contract.
 
 SECTIONS = {
     "Entries": (
-        "contracts.py",
+        "contracts/entries.py",
         "Entry ModalityEntry ArchitectureEntry LossEntry PenaltyEntry MetricEntry ExtractorEntry DatasetEntry "
-        "RecipeEntry",
+        "RecipeEntry Download",
     ),
-    "Contracts": (
-        "contracts.py",
-        "Field Given Modality Request Architecture ConditionalOnInput GivenInPart LatentSpace Likelihood Loss Critic "
-        "Penalty Metric MetricValue FeatureMetric ModelMetric Features Extractor Download",
+    "Modalities": ("contracts/modality.py", "FieldSpec Given Modality"),
+    "Architectures": (
+        "contracts/architecture.py",
+        "Request Architecture ConditionalOnInput GivenInPart LatentSpace SmoothLatentSpace Likelihood",
     ),
-    "The game": ("game.py", "Optimizer Player Batch Turn Phase adversarial_turns"),
+    "Losses and penalties": ("contracts/objectives.py", "Loss Critic Penalty"),
+    "Metrics": (
+        "contracts/metrics.py",
+        "MetricValue Metric Features Extractor FeatureMetric ModelMetric ModelFeatureMetric",
+    ),
+    "The game": ("game.py", "Optimizer Player Batch Turn Phase"),
+    "The two-player game": ("adversarial.py", "adversarial_turns"),
     "Random numbers": ("draws.py", "Draws"),
     "Files": ("source.py", "SourceFile"),
     "Errors": ("errors.py", "GanError UsageError BadData"),
-    "For tests": ("testing/checking.py", "check_plugin Report"),
+    "For tests": ("conformance/checking.py", "check_plugin Report"),
 }
 
 

@@ -156,8 +156,9 @@ def page(record: Mapping[str, Any]) -> str:
         "# Reliability: rules, tests, outcomes",
         "",
         "Written by `python docs/make_reliability.py` from the tests' own markers; do not edit it. How the rules are "
-        "kept stands in the docstrings of `gan.checkpoint`, `gan.files`, `gan.recovery`, `gan.signals`, `gan.rundir`, "
-        "`gan.state`, `gan.source`, `gan.download` and `gan.provenance`. The fault injection is `gan.testing.faults`.",
+        "kept stands in the docstrings of the modules of `gan.storage`, of `gan.training.recovery`, "
+        "`gan.runtime.signals`, `gan.source` and `gan.reporting.manifest`. The fault injection is "
+        "`tests/support/fault_injection.py`.",
         "",
         "Exit codes: 0 done, 2 usage, 3 bad data, 4 checkpoint damaged, incompatible or untrusted, 5 numbers or "
         "memory, 6 disk, 7 run folder in use, 75 saved and stopped by a signal.",

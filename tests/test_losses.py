@@ -87,7 +87,7 @@ class Linear:
         return samples.flatten(1) @ self.a
 
 
-def draws(count):
+def rng(count):
     return StepDraws(1, count, 0, count, torch.device("cpu"))
 
 
@@ -95,15 +95,15 @@ def test_penalties_of_a_linear_critic():
     """‖a‖ = 5: gradient penalty (5 - 1)² = 16; R1 and R2 ½·25."""
     critic = Linear([3.0, 0.0, 4.0])
     real, fake = torch.randn(4, 3), torch.randn(4, 3)
-    assert torch.allclose(GradientPenalty()(critic, real, fake, draws(4)), torch.full((4,), 16.0))
-    assert torch.allclose(R1()(critic, real, fake, draws(4)), torch.full((4,), 12.5))
-    assert torch.allclose(R2()(critic, real, fake, draws(4)), torch.full((4,), 12.5))
+    assert torch.allclose(GradientPenalty()(critic, real, fake, rng(4)), torch.full((4,), 16.0))
+    assert torch.allclose(R1()(critic, real, fake, rng(4)), torch.full((4,), 12.5))
+    assert torch.allclose(R2()(critic, real, fake, rng(4)), torch.full((4,), 12.5))
 
 
 def test_penalties_reach_the_critic():
     """d/da ½‖a‖² = a, so the penalty is differentiable twice."""
     critic = Linear([3.0, 0.0, 4.0])
-    R1()(critic, torch.randn(4, 3), torch.randn(4, 3), draws(4)).mean().backward()
+    R1()(critic, torch.randn(4, 3), torch.randn(4, 3), rng(4)).mean().backward()
     assert torch.allclose(critic.a.grad, critic.a)
 
 
@@ -114,14 +114,14 @@ def test_r1_looks_at_reals_and_r2_at_fakes():
     def critic(x):
         return 0.5 * x.square().sum(1)
 
-    assert torch.allclose(R1()(critic, real, fake, draws(2)), torch.full((2,), 1.5))
-    assert torch.allclose(R2()(critic, real, fake, draws(2)), torch.full((2,), 6.0))
+    assert torch.allclose(R1()(critic, real, fake, rng(2)), torch.full((2,), 1.5))
+    assert torch.allclose(R2()(critic, real, fake, rng(2)), torch.full((2,), 6.0))
 
 
 def test_gradient_penalty_lies_between_real_and_fake():
     """D = ½‖x‖²: the norm at x̂ lies between ‖fake‖ = 2 and ‖real‖ = 6, with one ε a sample and not one for all."""
     real, fake = torch.full((64, 1), 6.0), torch.full((64, 1), 2.0)
-    norms = GradientPenalty()(lambda x: 0.5 * x.square().sum(1), real, fake, draws(64)).sqrt() + 1
+    norms = GradientPenalty()(lambda x: 0.5 * x.square().sum(1), real, fake, rng(64)).sqrt() + 1
     assert norms.min() >= 2
     assert norms.max() <= 6
     assert norms.std() > 0.5
@@ -133,6 +133,6 @@ def test_penalties_are_computed_in_full_precision_under_autocast():
     real, fake = torch.randn(4, 3), torch.randn(4, 3)
     with torch.autocast("cpu", dtype=torch.bfloat16):
         for penalty, expected in ((GradientPenalty(), 16.0), (R1(), 12.5), (R2(), 12.5)):
-            value = penalty(critic, real, fake.bfloat16(), draws(4))
+            value = penalty(critic, real, fake.bfloat16(), rng(4))
             assert value.dtype == torch.float32
             assert torch.allclose(value, torch.full((4,), expected))

@@ -12,9 +12,9 @@ from pathlib import Path
 
 import pytest
 from gan import hookspecs
+from gan.conformance.checking import check_project
 from gan.contracts import ENTRY_TYPES
-from gan.scaffold import create
-from gan.testing.checking import check_project
+from gan.plugins.scaffold import create
 
 PAGES = Path(__file__).parents[1] / "docs" / "plugins"
 BLOCK = re.compile(r"^```(\w+)([^\n]*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
@@ -93,7 +93,7 @@ def test_links_lead_somewhere(page):
 
 
 def test_the_index_entry_of_the_page_is_a_good_one():
-    from gan.registry import parse
+    from gan.plugins.registry import parse
 
     (entry,) = [text for language, _, text in blocks("publishing.md") if language == "yaml"] or [
         "\n".join(line[3:] for line in text.splitlines())
@@ -104,6 +104,6 @@ def test_the_index_entry_of_the_page_is_a_good_one():
 
 
 def test_the_number_of_broken_kinds_is_told_truly():
-    text = (Path(__file__).parent / "test_broken_plugins.py").read_text(encoding="utf-8")
+    text = (Path(__file__).parent / "plugins" / "test_broken_plugins.py").read_text(encoding="utf-8")
     kinds = len(re.findall(r"^    \"[^\"]+\": Kind\(", text, re.MULTILINE))
     assert f"{kinds} kinds of broken plugin" in (PAGES / "isolation.md").read_text(encoding="utf-8")

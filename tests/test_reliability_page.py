@@ -27,7 +27,7 @@ def test_markers_and_outcomes_are_read(tmp_path):
     maker = load()
     tests = maker.marked()
     assert ("tests/faults/test_crashes.py", "test_killed_at_every_call", True) in tests["R2"]
-    assert ("tests/test_download.py", "test_a_redirect_is_followed", False) in tests["S7"]
+    assert ("tests/storage/test_download.py", "test_a_redirect_is_followed", False) in tests["S7"]
     (tmp_path / "r.xml").write_text(
         '<testsuites><testsuite><testcase classname="tests.faults.test_x" name="test_a[1]"/>'
         '<testcase classname="tests.faults.test_x" name="test_a[2]"><failure/></testcase>'
@@ -49,10 +49,10 @@ def test_every_rule_has_a_test_or_no_subject():
 def test_what_is_not_applicable_does_not_exist():
     """No modality reads sound files, no command serves a page, no picture method is augmented adaptively (R7's ADA)."""
     from gan.cli import VERBS
-    from gan.plugins import Plugins
+    from gan.plugins.manager import Plugins
 
     plugins = Plugins.installed()
-    suffixes = {s for owned in plugins.entries("gan_modalities") for s in plugins.load(owned).suffixes}
+    suffixes = {s for plugin_entry in plugins.entries("gan_modalities") for s in plugins.load(plugin_entry).suffixes}
     assert not suffixes & {".wav", ".flac", ".ogg", ".mp3"}
     assert "ui" not in VERBS
     source = [path.read_text(encoding="utf-8") for path in ROOT.glob("plugins/*/gan_*/**/*.py")]

@@ -27,14 +27,14 @@ import time
 from pathlib import Path
 
 import torch
-from gan import provenance
-from gan.checkpoint import Checkpoints
-from gan.data import Order
-from gan.device import choose
-from gan.plugins import Plugins
+from gan.build import build_game, resolve
+from gan.data.order import Order
+from gan.plugins.manager import Plugins
 from gan.recipe import Training
-from gan.resolve import build_game, look_up
-from gan.trainer import Trainer
+from gan.reporting import manifest as provenance
+from gan.runtime.device import choose
+from gan.storage.checkpoint import Checkpoints
+from gan.training.trainer import Trainer
 
 INTERVAL = 30.0
 """Seconds between two checkpoints, of CPU time."""
@@ -77,7 +77,7 @@ def main() -> None:
         "model": {"latent": 100, "generator_width": 64, "discriminator_width": 64},
         "training": {"samples": 10**9, "batch": 16, "ema_half_life": 5000, "device": "cpu"},
     }
-    parts = look_up(values, plugins)
+    parts = resolve(values, plugins)
     fields = parts.modality_class(parts.modality_config).fields
     game = build_game(parts, fields)
     data = Noise(fields["image"].shape)

@@ -23,18 +23,18 @@ from pathlib import Path
 import numpy as np
 import torch
 from gan.api import recipe as named_recipe
-from gan.contracts import Field
-from gan.data import Order
-from gan.device import choose
-from gan.plugins import Plugins
-from gan.provenance import surroundings
-from gan.resolve import build_game, look_up
-from gan.trainer import Trainer
+from gan.build import build_game, resolve
+from gan.contracts import FieldSpec
+from gan.data.order import Order
+from gan.plugins.manager import Plugins
+from gan.reporting.manifest import surroundings
+from gan.runtime.device import choose
+from gan.training.trainer import Trainer
 from torch import Tensor
 from torch.nn.functional import binary_cross_entropy_with_logits, cross_entropy, interpolate, l1_loss, mse_loss
 
 HERE = Path(__file__).parent
-PICTURE = Field((3, 64, 64), "uint8", 0, 255, "intensity")
+PICTURE = FieldSpec((3, 64, 64), "uint8", 0, 255, "intensity")
 LARGER = 72
 """Side to which pictures are enlarged before they are cut back to 64."""
 
@@ -212,7 +212,7 @@ class OurLoop:
         settings = ("training.device=cpu", "training.precision=fp32", "training.samples=1000000", *settings)
         if kind != "pix2pix":  # networks that see each picture by itself: then it does not matter what shares a batch
             settings += ("model.norm=instance",)
-        parts = look_up(named_recipe("image", named=f"{kind}-64", settings=list(settings), plugins=plugins), plugins)
+        parts = resolve(named_recipe("image", named=f"{kind}-64", settings=list(settings), plugins=plugins), plugins)
         game = build_game(parts, {"source": PICTURE, "target": PICTURE})
         self.batch = parts.recipe.training.batch
         order, place = Order(len(Pictures.pixels), 0), choose("cpu", "fp32")

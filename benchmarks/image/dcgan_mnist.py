@@ -20,16 +20,16 @@ import numpy as np
 import torch
 from gan import recipe as recipes
 from gan.api import recipe as named_recipe
-from gan.data import Order
-from gan.device import choose
-from gan.evaluation import find_metrics, measure
-from gan.model import Model
-from gan.plugins import Plugins
-from gan.provenance import surroundings
-from gan.report import Reporter
-from gan.resolve import build_game, look_up, open_data
+from gan.build import build_game, open_data, resolve
+from gan.data.order import Order
+from gan.evaluation.metric_names import find_metrics, measure
+from gan.generation.model import Model
+from gan.plugins.manager import Plugins
+from gan.reporting.manifest import surroundings
+from gan.reporting.reporter import Reporter
+from gan.runtime.device import choose
 from gan.testing import real_file
-from gan.trainer import Trainer
+from gan.training.trainer import Trainer
 from gan_image.datasets import write_idx
 
 HERE = Path(__file__).parent
@@ -61,7 +61,7 @@ def main() -> None:
 
         def opened(part: str):
             settings = [*fixed, f"data.source={folder / part}", *arguments.set]
-            parts = look_up(named_recipe("image", named="dcgan-32", settings=settings, plugins=plugins), plugins)
+            parts = resolve(named_recipe("image", named="dcgan-32", settings=settings, plugins=plugins), plugins)
             return parts, open_data(parts, plugins, Reporter())
 
         parts, pack = opened("train")
@@ -73,7 +73,7 @@ def main() -> None:
         trainer = Trainer(
             game.architecture, game.players, game.phases, pack, order, parts.recipe.training, parts.recipe.seed, device
         )
-        model = Model(game.architecture, modality, parts.title, device.place)
+        model = Model(game.architecture, modality, parts.title, device.device)
         real = rest.take(np.arange(len(rest)))
         metrics = find_metrics(["fid[lenet5]"], "image", plugins)
 

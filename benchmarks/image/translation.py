@@ -33,15 +33,15 @@ import numpy as np
 import torch
 from gan import recipe as recipes
 from gan.api import recipe as named_recipe
-from gan.data import Order
-from gan.device import choose
-from gan.model import Model
-from gan.plugins import Plugins
-from gan.provenance import surroundings
-from gan.report import Reporter
-from gan.resolve import build_game, look_up, open_data
+from gan.build import build_game, open_data, resolve
+from gan.data.order import Order
+from gan.generation.model import Model
+from gan.plugins.manager import Plugins
+from gan.reporting.manifest import surroundings
+from gan.reporting.reporter import Reporter, Tick
+from gan.runtime.device import choose
 from gan.testing import real_file
-from gan.trainer import Tick, Trainer
+from gan.training.trainer import Trainer
 from gan_image.datasets import drawn, hue, some_shapes
 from gan_image.metrics import l1, psnr, ssim
 from gan_image.modality import grid
@@ -166,7 +166,7 @@ def main() -> None:
             write_training(kind, {name: pair for name, pair in found.items() if name not in held_out}, folder)
         source = data if arguments.shapes else folder
         settings = [f"data.source={source}", "data.holdout=0", "training.device=cpu", *arguments.set]
-        parts = look_up(named_recipe("image", named=f"{kind}-64", settings=settings, plugins=plugins), plugins)
+        parts = resolve(named_recipe("image", named=f"{kind}-64", settings=settings, plugins=plugins), plugins)
         pack = open_data(parts, plugins, Reporter())
         modality = parts.modality_class(parts.modality_config, pack.facts)
         game = build_game(parts, modality.fields)
@@ -174,7 +174,7 @@ def main() -> None:
         device = choose("cpu", training.precision)
         order = Order(pack.sizes, seed)
         trainer = Trainer(game.architecture, game.players, game.phases, pack, order, training, seed, device)
-        model = Model(game.architecture, modality, parts.title, device.place)
+        model = Model(game.architecture, modality, parts.title, device.device)
         recipe = recipes.dump(parts.recipe).replace(temporary, "pairs")
         spent = 0.0
 

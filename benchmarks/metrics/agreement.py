@@ -16,7 +16,7 @@ import torch
 
 sys.path.insert(0, str(Path(__file__).parent))
 from gan.metrics import Moments, frechet_distance, inception_score, precision_recall_density_coverage, squared_mmd
-from gan.provenance import surroundings
+from gan.reporting.manifest import surroundings
 from references import make_importable, versions
 
 

@@ -16,7 +16,7 @@ import numpy as np
 import torch
 
 sys.path.insert(0, str(Path(__file__).parent))
-from gan.provenance import surroundings
+from gan.reporting.manifest import surroundings
 from gan_image.extractors.inception import InceptionExtractor, InceptionV3
 from references import inception, versions
 

@@ -13,14 +13,8 @@ from pathlib import Path
 import numpy as np
 import torch
 from gan.contracts import Features
-from gan.metrics import (
-    FrechetDistance,
-    InceptionScore,
-    KernelDistance,
-    precision_recall_density_coverage,
-    vendi_score,
-)
-from gan.provenance import surroundings
+from gan.metrics import FrechetDistance, InceptionScore, KernelDistance, precision_recall_density_coverage, vendi_score
+from gan.reporting.manifest import surroundings
 from gan.testing import real_file
 from scipy.ndimage import gaussian_filter
 

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 from gan.metrics import Moments, frechet_distance
-from gan.provenance import surroundings
+from gan.reporting.manifest import surroundings
 
 DIMENSIONS, ROWS, BATCH = 2048, 50_000, 50
 

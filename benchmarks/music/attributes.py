@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from common import record, train
 from gan.api import recipe
-from gan.model import Model
+from gan.generation.model import Model
 from gan_music.attributes import ATTRIBUTES, UNITS
 from scipy.stats import spearmanr
 

@@ -12,15 +12,14 @@ from typing import Any
 import gan
 import numpy as np
 from gan import recipe as recipes
-from gan.data import Pack
+from gan.build import build_architecture, open_data, resolve
+from gan.data.pack import Pack
 from gan.errors import Stopped
-from gan.model import Model, build
-from gan.plugins import Plugins
-from gan.provenance import surroundings
-from gan.report import Reporter
-from gan.resolve import look_up, open_data
+from gan.generation.model import Model
+from gan.plugins.manager import Plugins
+from gan.reporting.manifest import surroundings
+from gan.reporting.reporter import Reporter, Tick
 from gan.testing import real_file
-from gan.trainer import Tick
 from gan_music.metrics import statistics
 
 HERE = Path(__file__).parent
@@ -86,16 +85,18 @@ def untrained(values: Mapping[str, Any]) -> Model:
     """The same recipe before training."""
     import torch
 
-    parts = look_up(values, Plugins.installed())
+    parts = resolve(values, Plugins.installed())
     modality = parts.modality_class(parts.modality_config)
-    network = build(parts.architecture_class, parts.model_config, modality.fields, parts.recipe.seed, parts.title)
+    network = build_architecture(
+        parts.architecture_class, parts.model_config, modality.fields, parts.recipe.seed, parts.title
+    )
     return Model(network.eval(), modality, parts.title, torch.device("cpu"))
 
 
 def real(values: Mapping[str, Any]) -> tuple[Pack, Pack]:
     """(training, held out) phrases of a recipe's data."""
     plugins = Plugins.installed()
-    pack = open_data(look_up(values, plugins), plugins, Reporter())
+    pack = open_data(resolve(values, plugins), plugins, Reporter())
     return pack.split(values["data"].get("holdout", 0.0), balance=values["data"].get("balance", False))
 
 

@@ -16,10 +16,10 @@ from typing import Any
 import numpy as np
 from common import COUNT, HERE, record, rows_of, table, train, untrained
 from gan import recipe as recipes
+from gan.build import open_data, recipe_values, resolve
 from gan.metrics import FrechetDistance
-from gan.plugins import Plugins
-from gan.report import Reporter
-from gan.resolve import look_up, open_data, recipe_values
+from gan.plugins.manager import Plugins
+from gan.reporting.reporter import Reporter
 from gan_music.features import PhraseFeatures
 from gan_music.metrics import chroma, tonal_distance
 
@@ -89,7 +89,7 @@ def accompanied(rolls: np.ndarray, held: np.ndarray, music: Any) -> dict[str, fl
 def main(seconds: float = 60.0, *names: str) -> None:
     plugins = Plugins.installed()
     first = values_of("composer", seconds)
-    kept, held = open_data(look_up(first, plugins), plugins, Reporter()).split(0.1)
+    kept, held = open_data(resolve(first, plugins), plugins, Reporter()).split(0.1)
     result: dict[str, Any] = {
         "what": "1,000 phrases after equal CPU time on Bach's chorales",
         "cpu_seconds_each": seconds,

@@ -19,7 +19,7 @@ from pathlib import Path
 import numpy as np
 from common import COUNT, HERE, Budget, Model, real, record, rows_of, table, train, untrained
 from gan import recipe as recipes
-from gan.data import Pack
+from gan.data.pack import Pack
 from gan.testing import real_file
 
 SOURCES = ("pop909.zip", "freedoom_multitrack.zip")

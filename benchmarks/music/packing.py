@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pretty_midi
 from common import record
-from gan.data import open_pack
+from gan.data.packing import open_pack
 from gan.testing import real_file
 from gan_music.modality import Music, MusicConfig
 from gan_music.score import read_midi

@@ -15,7 +15,7 @@ import time
 from pathlib import Path
 
 import numpy as np
-from gan.provenance import surroundings
+from gan.reporting.manifest import surroundings
 from gan_text.bleu import Corpus, bleu, self_bleu
 from nltk.translate.bleu_score import SmoothingFunction, sentence_bleu
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 
-from gan.report import Reporter
+from gan.reporting.reporter import Reporter
 
 
 class Clock(Reporter):

@@ -26,9 +26,9 @@ import gan
 import torch
 from clock import Clock
 from gan.api import resume_run
-from gan.judge import Question, judge
-from gan.plugins import Plugins
-from gan.provenance import surroundings
+from gan.evaluation.evaluate import EvaluationRequest, judge
+from gan.plugins.manager import Plugins
+from gan.reporting.manifest import surroundings
 from gan.testing import real_file
 from gan_text.bleu import bleu, corpora, self_bleu
 from nltk.tokenize import NLTKWordTokenizer
@@ -113,7 +113,7 @@ def trained(name, captions, folder):
 
 def measured(run, captions, temperature, checkpoint="newest"):
     """One row: BLEU against the held-out captions and against all, Self-BLEU, NLL-test."""
-    question = Question(
+    question = EvaluationRequest(
         str(run), metrics=["bleu", "self-bleu", "nll-test"], count=COUNT, real_count=0, checkpoint=checkpoint,
         options={"temperature": temperature},
     )  # fmt: skip

@@ -17,7 +17,7 @@ from pathlib import Path
 import gan
 import torch
 from coco import end_of_mle, tokenised
-from gan.provenance import surroundings
+from gan.reporting.manifest import surroundings
 from gan_text.bleu import bleu, corpora, self_bleu
 
 COUNT, POOL = 2000, 5000

@@ -18,7 +18,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from curve import generator_of
-from gan.provenance import surroundings
+from gan.reporting.manifest import surroundings
 from gan_text.oracle import load_oracle, nll_oracle, oracle_samples
 from gan_text.seqgan import Discriminator
 from torch.nn.functional import softplus

@@ -20,7 +20,7 @@ import torch
 from gan.draws import StepDraws
 from gan.game import Batch
 from gan.losses import NonSaturating
-from gan.provenance import surroundings
+from gan.reporting.manifest import surroundings
 from gan_text.fields import token_fields
 from gan_text.oracle import load_oracle, oracle_samples
 from gan_text.seqgan import SeqGAN

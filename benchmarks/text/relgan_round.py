@@ -18,7 +18,7 @@ import torch
 from gan.draws import StepDraws
 from gan.game import Batch
 from gan.losses import RelativisticPairing
-from gan.provenance import surroundings
+from gan.reporting.manifest import surroundings
 from gan_text.fields import START, token_fields
 from gan_text.lstm import lengths_of, sequence_mask
 from gan_text.relgan import Discriminator, RelGAN
@@ -49,7 +49,7 @@ class Plain(RelGAN):
         return self.one_hot(batch)
 
     def fake(self, batch):
-        uniforms = batch.draws.rand(LENGTH, WORDS)
+        uniforms = batch.rng.rand(LENGTH, WORDS)
         tokens = torch.full((BATCH,), START)
         memory, found = self.generator.memory.initial(BATCH), []
         for t in range(LENGTH):

@@ -19,7 +19,7 @@ import torch
 from gan.draws import StepDraws
 from gan.game import Batch
 from gan.losses import NonSaturating
-from gan.provenance import surroundings
+from gan.reporting.manifest import surroundings
 from gan_text.fields import token_fields
 from gan_text.seqgan import SeqGAN
 
@@ -91,8 +91,8 @@ def naive_step(made, timed_prefixes):
 
 def fast_step(made, number):
     started = time.process_time()
-    draws = StepDraws(number, BATCH, 0, BATCH, torch.device("cpu"))
-    terms = made.reinforce(NonSaturating(), Batch({}, draws, 64, 0.0))
+    rng = StepDraws(number, BATCH, 0, BATCH, torch.device("cpu"))
+    terms = made.reinforce(NonSaturating(), Batch({}, rng, 64, 0.0))
     torch.autograd.grad(terms["loss"], list(made.generator.parameters()))
     return time.process_time() - started
 

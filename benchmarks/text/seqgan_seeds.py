@@ -22,8 +22,8 @@ import numpy as np
 import torch
 from curve import COUNT, LENGTH, measured, texts_of
 from gan.api import recipe, resume_run, train
-from gan.provenance import surroundings
-from gan.report import Reporter
+from gan.reporting.manifest import surroundings
+from gan.reporting.reporter import Reporter
 from gan.testing import real_file
 from gan_text.oracle import draw_oracle, load_oracle, nll_oracle, oracle_samples, write_oracle_data
 

@@ -18,8 +18,8 @@ from pathlib import Path
 
 import gan
 import torch
-from gan.provenance import surroundings
-from gan.report import Reporter
+from gan.reporting.manifest import surroundings
+from gan.reporting.reporter import Reporter
 from gan.testing import real_file
 
 RECIPE = {

@@ -17,14 +17,14 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from gan.contracts import Field
-from gan.data import Order
-from gan.device import choose
+from gan.contracts import FieldSpec
+from gan.data.order import Order
 from gan.game import Optimizer, Phase, Player, Turn
 from gan.losses import NonSaturating
-from gan.provenance import surroundings
 from gan.recipe import Training
-from gan.trainer import Trainer
+from gan.reporting.manifest import surroundings
+from gan.runtime.device import choose
+from gan.training.trainer import Trainer
 from gan_image.dcgan import DCGAN, DCGANConfig
 from torch import nn
 from torch.nn.functional import softplus
@@ -48,7 +48,7 @@ class Pictures:
 def model() -> DCGAN:
     torch.manual_seed(0)
     config = DCGANConfig(generator_width=32, discriminator_width=32)
-    return DCGAN(config, {"image": Field((1, 32, 32), "uint8", 0, 255, "intensity")})
+    return DCGAN(config, {"image": FieldSpec((1, 32, 32), "uint8", 0, 255, "intensity")})
 
 
 class BareLoop:

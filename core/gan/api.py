@@ -7,16 +7,16 @@ from pathlib import Path
 from typing import Any
 
 from gan import recipe as recipes
-from gan.judge import Question, judge
-from gan.loading import load_model
-from gan.model import Model
-from gan.plugins import Plugins
-from gan.receipts import Receipt
-from gan.report import Reporter
-from gan.resolve import recipe_values
-from gan.result import Result
-from gan.rundir import RunFolder
-from gan.training import resume, start
+from gan.build import recipe_values
+from gan.evaluation.evaluate import EvaluationRequest, judge
+from gan.evaluation.receipts import Receipt
+from gan.generation.loading import load_model
+from gan.generation.model import Model
+from gan.plugins.manager import Plugins
+from gan.reporting.reporter import Reporter
+from gan.reporting.result import Result
+from gan.storage.run_folder import RunFolder
+from gan.training.session import resume, start
 
 __all__ = ["evaluate", "load", "recipe", "resume_run", "train"]
 
@@ -87,9 +87,9 @@ def evaluate(
 ) -> list[Receipt]:
     """Measure a run, or files against real ones: a receipt a metric, each with its values.
 
-    `more` are further members of `gan.judge.Question`.
+    `more` are further members of `gan.evaluation.evaluate.EvaluationRequest`.
     """
-    question = Question(
+    question = EvaluationRequest(
         str(target.run if isinstance(target, Result) else target),
         None if against is None else str(against),
         tuple(metrics),

@@ -10,10 +10,8 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-import torch
 from torch import Tensor, nn
 
-from gan.contracts import Critic, Loss, Penalty
 from gan.draws import Draws
 from gan.errors import GanError
 
@@ -71,8 +69,8 @@ class Batch:
 
     fields: Mapping[str, Tensor]
     """Real samples by field, ``(N, *shape)`` in the field's dtype, on the training's device."""
-    draws: Draws
-    """Random rows for this turn; `draws.count` is N."""
+    rng: Draws
+    """Random rows for this turn; `rng.count` is N."""
     position: int
     """Real samples shown in this phase before this iteration."""
     progress: float
@@ -86,7 +84,7 @@ class Batch:
     @property
     def count(self) -> int:
         """Samples in this batch (on this process)."""
-        return self.draws.count
+        return self.rng.count
 
 
 Objective = Callable[[Batch], Mapping[str, Tensor]]
@@ -111,7 +109,7 @@ class Turn:
     lazy: bool = True
     """False: `every` only says how often; neither the objective nor the optimiser is corrected (a generator that waits
     for many updates of its critic)."""
-    rate: float = 1.0
+    lr_scale: float = 1.0
     """Factor on the player's step size in this turn (maximum likelihood before a gentler adversarial phase)."""
     after: Callable[[Batch], None] | None = None
     """Called after each update, without gradients (clipping weights, a rollout policy)."""
@@ -130,10 +128,10 @@ class Phase:
     """Length in real samples shown; None: what ``training.samples`` of the recipe says (one phase may do so)."""
     batch: int | None = None
     """Real samples in one update, over all processes; None: what ``training.batch`` of the recipe says."""
-    reference: bool = False
+    is_baseline: bool = False
     """Whether the phase ends with a baseline of the method (maximum likelihood before a text GAN's game): the recipe's
     metrics are measured there, and stand in the table that the training ends with; a checkpoint is saved."""
-    fresh: bool = False
+    reset_optimizers: bool = False
     """Whether the optimisers of its players forget their moments where it begins: a game whose gradients are far
     smaller than those of the likelihood before it would stand still, as Adam divides by what it remembers."""
 
@@ -144,77 +142,3 @@ def phase_lengths(phases: Sequence[Phase], samples: int) -> list[int]:
     if len(open_phases) > 1:
         raise GanError(f"phases {', '.join(open_phases)} state no length; only one may leave it to training.samples")
     return [samples if phase.samples is None else phase.samples for phase in phases]
-
-
-def adversarial_turns(
-    loss: Loss,
-    penalties: Mapping[str, Penalty],
-    *,
-    real: Callable[[Batch], Tensor],
-    fake: Callable[[Batch], Tensor],
-    critic: Callable[..., Tensor],
-    conditions: Callable[[Batch], Tensor] | None = None,
-    critic_repeats: int = 1,
-    generator: str = "generator",
-    discriminator: str = "discriminator",
-    after_critic: Callable[[Batch], None] | None = None,
-) -> list[Turn]:
-    """The turns of the two-player game: the critic's update, its lazy penalties, the generator's update.
-
-    `real(batch)` and `fake(batch)` give samples as the critic sees them. It scores ``critic(samples)``, or
-    ``critic(samples, conditions(batch))`` where it is told what the samples should be, real and fake ones alike. With
-    ``critic_repeats=1`` both players judge the same fakes, so that the generator runs once an iteration, as in DCGAN.
-    """
-    eager = {name: penalty for name, penalty in penalties.items() if penalty.every == 1}
-    lazy = {name: penalty for name, penalty in penalties.items() if penalty.every > 1}
-    shares = critic_repeats == 1
-
-    def judge(batch: Batch) -> Critic:
-        if conditions is None:
-            return critic
-        told = conditions(batch)
-        return lambda samples: critic(samples, told)
-
-    def fakes_for_critic(batch: Batch) -> Tensor:
-        if not shares:
-            with torch.no_grad():
-                return fake(batch)
-        if "fake" not in batch.shared:
-            batch.shared["fake"] = fake(batch)
-        shared: Tensor = batch.shared["fake"]
-        return shared.detach()
-
-    def update_critic(batch: Batch) -> dict[str, Tensor]:
-        real_samples, fake_samples = real(batch), fakes_for_critic(batch)
-        scores = judge(batch)
-        real_scores, fake_scores = scores(real_samples), scores(fake_samples)
-        terms = {"loss": loss.discriminator(real_scores, fake_scores).mean()}
-        for name, penalty in eager.items():
-            terms[name] = penalty.weight * penalty(scores, real_samples, fake_samples, batch.draws).mean()
-        terms["_real_score"] = real_scores.detach().mean()
-        terms["_fake_score"] = fake_scores.detach().mean()
-        return terms
-
-    def lazy_objective(name: str, penalty: Penalty) -> Objective:
-        def regularise(batch: Batch) -> dict[str, Tensor]:
-            value = penalty(judge(batch), real(batch), fakes_for_critic(batch), batch.draws)
-            return {name: penalty.weight * value.mean()}
-
-        return regularise
-
-    def update_generator(batch: Batch) -> dict[str, Tensor]:
-        fake_samples = batch.shared.pop("fake") if shares else fake(batch)
-        scores = judge(batch)
-        fake_scores = scores(fake_samples)
-        if loss.needs_real:
-            with torch.no_grad():
-                real_scores = scores(real(batch))
-        else:
-            real_scores = fake_scores.detach()
-        return {"loss": loss.generator(real_scores, fake_scores).mean()}
-
-    return [
-        Turn(discriminator, update_critic, repeats=critic_repeats, after=after_critic),
-        *(Turn(discriminator, lazy_objective(n, p), every=p.every) for n, p in lazy.items()),
-        Turn(generator, update_generator),
-    ]

@@ -37,9 +37,9 @@ class GradientPenalty(_Weighted):
     def __init__(self, *, weight: float = 10.0, every: int = 1) -> None:
         super().__init__(weight=weight, every=every)
 
-    def __call__(self, critic: Critic, real: Tensor, fake: Tensor, draws: Draws) -> Tensor:
+    def __call__(self, critic: Critic, real: Tensor, fake: Tensor, rng: Draws) -> Tensor:
         """``(N,)``."""
-        epsilon = draws.rand(*([1] * (real.ndim - 1)))
+        epsilon = rng.rand(*([1] * (real.ndim - 1)))
         with torch.autocast(real.device.type, enabled=False):
             between = torch.lerp(fake.detach().float(), real.detach().float(), epsilon)
         norm = (gradient_square_norm(critic, between) + 1e-8).sqrt()
@@ -52,7 +52,7 @@ class R1(_Weighted):
     def __init__(self, *, weight: float = 10.0, every: int = 1) -> None:
         super().__init__(weight=weight, every=every)
 
-    def __call__(self, critic: Critic, real: Tensor, fake: Tensor, draws: Draws) -> Tensor:
+    def __call__(self, critic: Critic, real: Tensor, fake: Tensor, rng: Draws) -> Tensor:
         """``(N,)``."""
         return 0.5 * gradient_square_norm(critic, real)
 
@@ -60,6 +60,6 @@ class R1(_Weighted):
 class R2(R1):
     """½‖∇D(G(z))‖² on generated samples (Mescheder et al. 2018, equation 10). `weight` is the paper's γ."""
 
-    def __call__(self, critic: Critic, real: Tensor, fake: Tensor, draws: Draws) -> Tensor:
+    def __call__(self, critic: Critic, real: Tensor, fake: Tensor, rng: Draws) -> Tensor:
         """``(N,)``."""
         return 0.5 * gradient_square_norm(critic, fake)

@@ -1,6 +1,6 @@
 """Recipes: everything that defines a training run, as YAML, typed.
 
-A recipe is read, changed by ``--set``, validated, and completed by `gan.resolve` until every setting stands in
+A recipe is read, changed by ``--set``, validated, and completed by `gan.build` until every setting stands in
 it; that complete form is what a run folder keeps, and ``gan run --recipe RUN/recipe.yaml`` does it again.
 """
 

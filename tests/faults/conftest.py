@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 import yaml
-from gan.files import ASIDE
+from fault_injection import FaultyProcess, PowerCut, final_state
+from gan.storage.durable import ASIDE
 from gan.testing import install
-from gan.testing.faults import FaultyProcess, PowerCut, final_state
 
 ROOT = Path(__file__).parents[2]
 TRAINING = {"samples": 48, "batch": 8, "tick": 8, "checkpoint_ticks": 2, "keep_checkpoints": 2, "preview_ticks": 3}
@@ -119,7 +119,7 @@ class Runs:
     reference: dict[str, bytes]
     """What a run that nobody disturbed ends with."""
     letters: str = ""
-    """The kinds of the calls that such a run makes in its folder, one letter each (see ``faults.c``)."""
+    """The kinds of the calls that such a run makes in its folder, one letter each (see ``fault_injection.c``)."""
     seconds: float = 0.0
     """How long it takes."""
     resumed: int = 0
@@ -158,8 +158,8 @@ class Runs:
         """The run ended as if nothing had happened; its folder is removed."""
         assert life.code == 0, life.errors
         found = final_state(run)
-        assert found["names"].decode().splitlines() == self.reference["names"].decode().splitlines()
-        assert [name for name in self.reference if found.get(name) != self.reference[name]] == []
+        assert found["names"].decode().splitlines() == self.is_baseline["names"].decode().splitlines()
+        assert [name for name in self.is_baseline if found.get(name) != self.is_baseline[name]] == []
         kept = sorted(path.name for path in (run / "checkpoints").iterdir())
         assert kept[-len(self.checkpoints) :] == self.checkpoints
         assert len(kept) <= len(self.checkpoints) + 1  # a power cut may undo the last deletion
@@ -219,7 +219,7 @@ def all_runs(process):
             runs.letters = "".join(event[1] for event in events if event[1] != "N")
             runs.seconds = life.seconds
             assert len(runs.letters) == life.operations
-            runs.reference = final_state(first)
+            runs.is_baseline = final_state(first)
             runs.checkpoints = sorted(path.name for path in (first / "checkpoints").iterdir())
             runs.check_equal(again, life)
             made[name] = runs

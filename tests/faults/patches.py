@@ -8,8 +8,8 @@ import time
 from functools import partial
 
 import torch
-from gan.checkpoint import Checkpoints
-from gan.trainer import Trainer
+from gan.storage.checkpoint import Checkpoints
+from gan.training.trainer import Trainer
 
 
 def _before_objective(act):
@@ -165,22 +165,22 @@ def failing_objective():
 
 def new_version():
     """The toy plugin is another version than the run's."""
-    import gan.plugins
+    import gan.plugins.manager
 
-    original = gan.plugins.Plugins.find
+    original = gan.plugins.manager.Plugins.find
 
     def find(self, *arguments, **options):
         import dataclasses
 
-        owned = original(self, *arguments, **options)
-        return dataclasses.replace(owned, info=dataclasses.replace(owned.info, version="9.9"))
+        plugin_entry = original(self, *arguments, **options)
+        return dataclasses.replace(plugin_entry, info=dataclasses.replace(plugin_entry.info, version="9.9"))
 
-    gan.plugins.Plugins.find = find
+    gan.plugins.manager.Plugins.find = find
 
 
 def wild_habits():
     """More previews and measurements than the run had; randomness is drawn in between."""
-    from gan.training import _Session
+    from gan.training.session import _Session
 
     original = _Session._on_tick
 

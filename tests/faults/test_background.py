@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 
 import pytest
-from gan.testing.faults import final_state, newest
+from fault_injection import final_state, newest
 
 
 @pytest.mark.rule("R1", "R6", "R7", "R13")
@@ -25,7 +25,7 @@ def test_every_checkpoint_leads_to_the_same_end(any_runs):
     expected = final_state(whole)
     for name in expected:
         if name.endswith(".safetensors"):
-            assert expected[name] == runs.reference[name], name
+            assert expected[name] == runs.is_baseline[name], name
     places = [int(path.name.removeprefix("samples-")) for path in sorted((whole / "checkpoints").iterdir())]
     assert places == list(range(0, places[-1] + 1, 8))
     assert len(places) >= 5
@@ -58,6 +58,6 @@ def test_a_stop_that_comes_from_the_thread_that_saves(any_runs, saved):
         life = runs.go_on(run)
         assert life.code == 0, life.errors
     found = final_state(run)
-    unlike = [name for name in runs.reference if found.get(name) != runs.reference[name]]
+    unlike = [name for name in runs.is_baseline if found.get(name) != runs.is_baseline[name]]
     assert [name for name in unlike if name != "recipe.yaml"] == []
     shutil.rmtree(run.parent)

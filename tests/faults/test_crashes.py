@@ -12,7 +12,7 @@ import shutil
 import time
 
 import pytest
-from gan.testing.faults import VARIANTS, PowerCut, newest, spread
+from fault_injection import VARIANTS, PowerCut, newest, spread
 
 
 def kill_and_resume(runs, at):

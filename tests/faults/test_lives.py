@@ -12,9 +12,9 @@ import time
 
 import pytest
 import yaml
+from fault_injection import final_state, newest
 from gan.errors import RunLocked
-from gan.rundir import RunFolder
-from gan.testing.faults import final_state, newest
+from gan.storage.run_folder import RunFolder
 
 
 def half_done(runs):
@@ -39,7 +39,7 @@ def test_a_signal_saves_and_stops_with_75(runs):
     life = runs.go_on(run)
     assert (life.code, life.started_from) == (0, 24), life.errors
     found = final_state(run)
-    assert [name for name in runs.reference if found.get(name) != runs.reference[name]] == []
+    assert [name for name in runs.is_baseline if found.get(name) != runs.is_baseline[name]] == []
 
 
 @pytest.mark.rule("R4", "R5")
@@ -56,7 +56,7 @@ def test_signals_at_every_point_of_a_life(toy):
         life = toy.go_on(run)
         assert life.code == 0, life.errors
         found = final_state(run)
-        assert [name for name in toy.reference if found.get(name) != toy.reference[name]] == []
+        assert [name for name in toy.is_baseline if found.get(name) != toy.is_baseline[name]] == []
     assert saved > 0
 
 
@@ -164,7 +164,7 @@ def test_what_does_not_change_the_training_may_change(toy):
     recipe["evaluation"]["artefacts"] = 2
     (run / "recipe.yaml").write_text(yaml.safe_dump(recipe))
     assert toy.go_on(run).code == 0
-    assert final_state(run)["architecture.safetensors"] == toy.reference["architecture.safetensors"]
+    assert final_state(run)["architecture.safetensors"] == toy.is_baseline["architecture.safetensors"]
 
 
 @pytest.mark.rule("R10")
@@ -205,9 +205,9 @@ def test_looking_more_often_changes_no_weight(toy):
     life = toy.process.run(arguments, root=run.parent, patch="gan_faults_patches:wild_habits")
     assert life.code == 0, life.errors
     found = final_state(run)
-    for name in toy.reference:
+    for name in toy.is_baseline:
         if name.endswith(".safetensors") or name == "metrics.jsonl" or name.startswith("samples/"):
-            assert found[name] == toy.reference[name], name
+            assert found[name] == toy.is_baseline[name], name
 
 
 @pytest.mark.rule("V2")
@@ -300,7 +300,7 @@ def test_one_loss_that_is_no_number_is_skipped(toy):
     ]
     assert [record["skipped"] for record in records] == [0, 0, 1, 0, 0, 0]
     assert [record["samples"] for record in records] == [8, 16, 24, 32, 40, 48]
-    assert final_state(run)["architecture.safetensors"] != toy.reference["architecture.safetensors"]
+    assert final_state(run)["architecture.safetensors"] != toy.is_baseline["architecture.safetensors"]
 
 
 SKIPS = ("--set", "training.max_skips=1")

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from gan.testing.faults import final_state, newest
+from fault_injection import final_state, newest
 from safetensors.torch import load
 
 LAUNCHER = [

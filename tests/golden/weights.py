@@ -24,21 +24,21 @@ LEFT_OUT = {"compact": "wants five tracks", "paper": "wants five tracks"}
 
 def recipe_names() -> list[tuple[str, str]]:
     """(plugin, recipe) of every recipe that a first-party plugin offers."""
-    from gan.plugins import Plugins
+    from gan.plugins.manager import Plugins
 
     plugins = Plugins.installed()
     return [
-        (plugin, owned.entry.name)
+        (plugin, plugin_entry.entry.name)
         for plugin in PLUGINS
-        for owned in plugins.entries("gan_recipes", plugin)
-        if owned.entry.name not in LEFT_OUT
+        for plugin_entry in plugins.entries("gan_recipes", plugin)
+        if plugin_entry.entry.name not in LEFT_OUT
     ]
 
 
 def tiny_values(plugin: str, recipe: str) -> dict[str, Any]:
     """The recipe with its architecture's small settings and a few iterations."""
     from gan.api import recipe as recipe_values
-    from gan.plugins import Plugins
+    from gan.plugins.manager import Plugins
     from gan.recipe import with_settings
 
     values = recipe_values(plugin, named=recipe)

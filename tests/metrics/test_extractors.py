@@ -6,8 +6,8 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from gan.contracts import Field
-from gan.extractors import PROJECTED, Raw
+from gan.contracts import FieldSpec
+from gan.metrics.extractors import PROJECTED, Raw
 from scipy.spatial.distance import pdist
 
 
@@ -17,7 +17,7 @@ def modality(**fields):
 
 def test_fields_are_scaled_and_joined_in_the_order_of_their_names():
     samples = {"b": np.array([[0], [255]], np.uint8), "a": np.array([[-1.0, 1.0], [0.0, 1.0]], np.float32)}
-    kind = modality(b=Field((1,), "uint8", 0, 255, "intensity"), a=Field((2,), "float32", -1, 1, "length"))
+    kind = modality(b=FieldSpec((1,), "uint8", 0, 255, "intensity"), a=FieldSpec((2,), "float32", -1, 1, "length"))
     features = Raw()(samples, kind)
     np.testing.assert_allclose(features.vectors, [[0, 1, 0], [0.5, 1, 1]])
     assert features.vectors.dtype == np.float32
@@ -28,7 +28,7 @@ def test_wide_samples_are_projected_and_keep_their_distances():
     """For 512 directions the ratio of squared lengths has deviation √(2 / 512) = 6 %."""
     rng = np.random.default_rng(0)
     samples = {"x": rng.random((30, 50, 60)).astype(np.float32)}
-    kind = modality(x=Field((50, 60), "float32", 0, 1, "intensity"))
+    kind = modality(x=FieldSpec((50, 60), "float32", 0, 1, "intensity"))
     vectors = Raw()(samples, kind).vectors
     assert vectors.shape == (30, PROJECTED)
     ratio = pdist(vectors, "sqeuclidean") / pdist(samples["x"].reshape(30, -1), "sqeuclidean")

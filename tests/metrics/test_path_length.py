@@ -8,13 +8,13 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
-from gan.contracts import Features, Field
+from gan.contracts import Features, FieldSpec
 from gan.errors import BadData, UsageError
 from gan.latents import slerp
 from gan.metrics.path_length import PathLength, path_lengths
 from torch import nn
 
-POINTS = SimpleNamespace(fields={"points": Field((2,), "float32", -4, 4, "position")})
+POINTS = SimpleNamespace(fields={"points": FieldSpec((2,), "float32", -4, 4, "position")})
 
 
 class Walk(nn.Module):
@@ -80,7 +80,7 @@ def test_a_gain_counts_squared_and_waves_make_it_rougher():
 
 
 def test_what_has_no_smooth_latent_space_is_refused():
-    rounded = SimpleNamespace(fields={"points": Field((2,), "uint8", 0, 255, "intensity")})
+    rounded = SimpleNamespace(fields={"points": FieldSpec((2,), "uint8", 0, 255, "intensity")})
     with pytest.raises(UsageError, match="rounds its 'points'"):
         compute(Walk(), modality=rounded)
     smooth = Walk()

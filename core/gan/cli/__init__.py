@@ -10,8 +10,8 @@ from typing import Any
 
 import click
 
-from gan import __version__
 from gan.errors import DiskError, GanError, NumericError, Stopped, nearest
+from gan.version import __version__
 
 VERBS = {
     "run": ("gan.cli.run:run", "Train a plugin's recipe and end with artefacts."),
@@ -72,7 +72,7 @@ def group(ctx: click.Context, blocked: tuple[str, ...], debug: bool) -> None:
 
 def installed(ctx: click.Context) -> Any:
     """The plugins of this process, without those that ``--no-plugin`` names."""
-    from gan.plugins import Plugins
+    from gan.plugins.manager import Plugins
 
     return Plugins.installed(block=ctx.obj["blocked"] if ctx.obj else ())
 

@@ -11,8 +11,8 @@ from gan.cli import installed
 from gan.errors import BadData, UsageError
 
 if TYPE_CHECKING:
-    from gan.data import Check
-    from gan.plugins import Owned, Plugins
+    from gan.data.check import Check
+    from gan.plugins.manager import PluginEntry, Plugins
 
 SHOWN = 50
 """Dropped files that are shown; ``--json`` has all."""
@@ -36,47 +36,47 @@ def check(ctx: click.Context, source: Path, name: str | None, settings: tuple[st
 
     The files are read as for a training; nothing is written. Leaves with 3 when nothing can be used.
     """
-    from gan.data import check_source
+    from gan.data.check import check_source
     from gan.recipe import validated, with_settings
 
     plugins = installed(ctx)
-    owned = _modality(plugins, source, name)
-    modality = plugins.load(owned)
+    plugin_entry = _modality(plugins, source, name)
+    modality = plugins.load(plugin_entry)
     config = validated(modality.Config, with_settings({}, settings), "")
     found = check_source(source, modality, config)
     if as_json:
         from gan.cli.progress import print_json
 
-        print_json({"modality": owned.entry.name, "samples": found.samples, **vars(found)})
+        print_json({"modality": plugin_entry.entry.name, "samples": found.samples, **vars(found)})
     else:
-        _show(found, owned.entry.name)
+        _show(found, plugin_entry.entry.name)
     if not found.used:
         endings = ", ".join(modality.suffixes)
         raise BadData(f"none of {len(found.skipped)} files with a known ending ({endings}) can be used", source)
 
 
-def _modality(plugins: Plugins, source: Path, name: str | None) -> Owned:
+def _modality(plugins: Plugins, source: Path, name: str | None) -> PluginEntry:
     """The modality asked for, or the one that knows most of the files' endings."""
     if name is not None:
         return plugins.find("gan_modalities", name)
     from gan.source import list_source
 
-    counts: list[tuple[int, Owned]] = []
-    for owned in plugins.entries("gan_modalities"):
+    counts: list[tuple[int, PluginEntry]] = []
+    for plugin_entry in plugins.entries("gan_modalities"):
         try:
-            listing = list_source(source, plugins.load(owned).suffixes)
+            listing = list_source(source, plugins.load(plugin_entry).suffixes)
         except BadData as error:
             if error.reason.startswith("has none of the known endings"):
                 continue
             raise
-        counts.append((len(listing.files) + len(listing.skipped), owned))
+        counts.append((len(listing.files) + len(listing.skipped), plugin_entry))
     best = max((count for count, _ in counts), default=0)
-    winners = [owned for count, owned in counts if count == best and best]
+    winners = [plugin_entry for count, plugin_entry in counts if count == best and best]
     if not winners:
-        names = ", ".join(owned.entry.name for owned in plugins.entries("gan_modalities")) or "none"
+        names = ", ".join(plugin_entry.entry.name for plugin_entry in plugins.entries("gan_modalities")) or "none"
         raise BadData(f"no file with an ending that an installed modality knows (installed: {names})", source)
     if len(winners) > 1:
-        names = " or ".join(f"--modality {owned.entry.name}" for owned in winners)
+        names = " or ".join(f"--modality {plugin_entry.entry.name}" for plugin_entry in winners)
         raise UsageError(f"{source} fits several kinds of data; add {names}")
     return winners[0]
 
@@ -107,19 +107,19 @@ def _printable(text: str) -> str:
 @click.pass_context
 def list_data(ctx: click.Context, as_json: bool) -> None:
     """List the named data of all plugins: kind, what the first use downloads, licence, whether they are here."""
-    from gan.datasets import dataset_folder
+    from gan.data.datasets import dataset_folder
 
     rows: list[dict[str, Any]] = [
         {
-            "name": owned.entry.name,
-            "modality": owned.entry.modality,
-            "download": owned.entry.download,
-            "here": (dataset_folder(owned) / "dataset.json").is_file(),
-            "licence": owned.entry.licence,
-            "summary": owned.entry.summary,
-            "plugin": owned.info.name,
+            "name": plugin_entry.entry.name,
+            "modality": plugin_entry.entry.modality,
+            "download": plugin_entry.entry.download,
+            "here": (dataset_folder(plugin_entry) / "dataset.json").is_file(),
+            "licence": plugin_entry.entry.licence,
+            "summary": plugin_entry.entry.summary,
+            "plugin": plugin_entry.info.name,
         }
-        for owned in installed(ctx).entries("gan_datasets")
+        for plugin_entry in installed(ctx).entries("gan_datasets")
     ]
     if as_json:
         from gan.cli.progress import print_json
@@ -142,14 +142,14 @@ def list_data(ctx: click.Context, as_json: bool) -> None:
 @click.pass_context
 def fetch(ctx: click.Context, name: str, as_json: bool) -> None:
     """Make or download a named data set into the cache, checked, and print the folder of its files."""
-    from gan.datasets import prepare_dataset
+    from gan.data.datasets import prepare_dataset
 
     plugins = installed(ctx)
-    owned = plugins.find("gan_datasets", name)
-    folder = prepare_dataset(owned, plugins)
+    plugin_entry = plugins.find("gan_datasets", name)
+    folder = prepare_dataset(plugin_entry, plugins)
     if as_json:
         from gan.cli.progress import print_json
 
-        print_json({"name": name, "folder": str(folder), "licence": owned.entry.licence})
+        print_json({"name": name, "folder": str(folder), "licence": plugin_entry.entry.licence})
     else:
         click.echo(str(folder))

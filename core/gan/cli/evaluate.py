@@ -12,10 +12,10 @@ from gan.cli import installed
 from gan.errors import PluginError, UnknownName, UsageError
 
 if TYPE_CHECKING:
-    from gan.judge import Judgement
-    from gan.plugins import Plugins
-    from gan.receipts import Receipt
-    from gan.sweep import Sweep
+    from gan.evaluation.evaluate import Evaluation
+    from gan.evaluation.receipts import Receipt
+    from gan.evaluation.sweep import Sweep
+    from gan.plugins.manager import Plugins
 
 
 @click.command(
@@ -74,22 +74,22 @@ def evaluate(
     """
     plugins = installed(ctx)
     from gan.cli.progress import PlainReporter, QuietReporter
-    from gan.judge import Question, judge, keep, receipts_file
+    from gan.evaluation.evaluate import EvaluationRequest, judge, keep, receipts_file
 
     reporter = QuietReporter() if quiet or as_json else PlainReporter()
     if receipt is not None:
         return _again(receipt, target, plugins, device, reporter, as_json)
     if target is None:
         raise UsageError("name a run folder, or a folder of samples; or a file of receipts with --receipt")
-    question = Question(
+    question = EvaluationRequest(
         target, against, _split(metrics), count, real_count, seed, checkpoint, _pairs(options), modality, settings
     )
-    answer: Judgement | Sweep
+    answer: Evaluation | Sweep
     table: list[list[str]] | None = None
     if swept is None:
         answer = judge(question, plugins, device=device, reporter=reporter)
     else:
-        from gan.sweep import sweep
+        from gan.evaluation.sweep import sweep
 
         ((option, values),) = _pairs([swept]).items()
         answer = found_at = sweep(question, option, _split([values]), plugins, device=device, reporter=reporter)
@@ -100,7 +100,7 @@ def evaluate(
         keep(receipts, file)
     pictures = answer.draw(plots) if plots is not None else []
     if as_json:
-        from gan.files import dump_json
+        from gan.storage.durable import dump_json
 
         click.echo(dump_json([found.to_json() for found in receipts], indent=2))
     else:
@@ -135,7 +135,7 @@ def _show(receipts: Sequence[Receipt]) -> None:
     """The table of values, and what is odd about them."""
     from dataclasses import asdict
 
-    from gan.report import shown, shown_value
+    from gan.reporting.tables import shown, shown_value
 
     wanted = {"lower": "lower", "higher": "higher", "real": "close to real"}
     rows = [["metric", "generated", "real", "better is"]]
@@ -161,8 +161,8 @@ def _columns(rows: Sequence[Sequence[str]]) -> None:
 
 def _again(file: Path, target: str | None, plugins: Any, device: str, reporter: Any, as_json: bool) -> int:
     """Ask the questions of a file again; 0 where all answers agree, else 1."""
-    from gan.judge import ask_again
-    from gan.receipts import read_receipts
+    from gan.evaluation.evaluate import ask_again
+    from gan.evaluation.receipts import read_receipts
 
     answers = ask_again(read_receipts(file), plugins, target=target, device=device, reporter=reporter)
     if as_json:
@@ -190,7 +190,7 @@ def compare(ctx: click.Context, targets: tuple[Path, ...], anyway: bool, plots: 
     Numbers of other counts, other real samples, another extractor or preprocessing, or another version of a metric do
     not compare: the command says what differs and stops. Receipts are written by `gan run` and `gan evaluate`.
     """
-    from gan.comparison import Comparison
+    from gan.evaluation.comparison import Comparison
 
     comparison = Comparison.of(targets)
     if comparison.unlike and not anyway:
@@ -200,7 +200,7 @@ def compare(ctx: click.Context, targets: tuple[Path, ...], anyway: bool, plots: 
             "measure all alike with gan evaluate (same --metrics, --count, --against), or look at them with --anyway"
         )
     if as_json:
-        from gan.files import dump_json
+        from gan.storage.durable import dump_json
 
         click.echo(dump_json(comparison.to_json(), indent=2))
     else:

@@ -16,7 +16,7 @@ from gan.errors import BadData, UsageError
 
 if TYPE_CHECKING:
     from gan.contracts import Sample, Samples
-    from gan.model import Model
+    from gan.generation.model import Model
     from gan.source import SourceFile
 
 
@@ -132,7 +132,7 @@ def _from_whole(
 
 def _given_samples(model: Model, source: Path, count: int, first: int, asked: Flags) -> Samples:
     """What `source` holds for the given fields: its samples from `first` on, and from the beginning when they end."""
-    from gan.model import stacked
+    from gan.generation.model import stacked
 
     given = model.given(asked.ways, asked.choices)
     read: list[Sample] = []

@@ -14,7 +14,7 @@ from gan.cli import installed
 from gan.errors import GanError, UsageError, nearest
 
 if TYPE_CHECKING:
-    from gan.model import Model
+    from gan.generation.model import Model
 
 
 ARGUMENTS = "gan.cli.arguments"
@@ -40,9 +40,9 @@ class OfRun(click.Command):
 
 
 def _flags_of(ctx: click.Context, folder: Path) -> tuple[str, list[tuple[str, str]]]:
+    from gan.plugins.settings import settings
     from gan.recipe import read_values
-    from gan.rundir import RunFolder
-    from gan.settings import settings
+    from gan.storage.run_folder import RunFolder
 
     run = RunFolder.open(folder)
     values, plugins = read_values(run.recipe), installed(ctx)

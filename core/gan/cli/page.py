@@ -20,14 +20,14 @@ def page(ctx: click.Context, run_folder: Path, folder: Path | None) -> None:
     `gan run` ends with. It needs no network.
     """
     from gan import recipe as recipes
-    from gan.loading import load_modality
-    from gan.page import artefacts_in, write_page
-    from gan.resolve import look_up
-    from gan.result import read_result
-    from gan.rundir import RunFolder
+    from gan.build import resolve
+    from gan.generation.loading import load_modality
+    from gan.reporting.page import artefacts_in, write_page
+    from gan.reporting.result import read_result
+    from gan.storage.run_folder import RunFolder
 
     run = RunFolder.open(run_folder)
-    modality = load_modality(run, look_up(recipes.read_values(run.recipe), installed(ctx)))
+    modality = load_modality(run, resolve(recipes.read_values(run.recipe), installed(ctx)))
     if folder is None:
         summary = read_result(run).summary()
         click.echo(write_page(run.path, modality, artefacts_in(run.samples, modality), summary))

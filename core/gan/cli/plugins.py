@@ -14,7 +14,7 @@ from gan.contracts import ENTRY_TYPES, Entry, kind
 from gan.errors import UnknownName, UsageError
 
 if TYPE_CHECKING:
-    from gan.plugins import PluginInfo, Plugins
+    from gan.plugins.manager import PluginInfo, Plugins
 
 _SHOWN = {"unloaded": "installed", "ok": "installed"}
 _PLURALS = {"modality": "modalities", "loss": "losses", "penalty": "penalties"}
@@ -22,7 +22,7 @@ _PLURALS = {"modality": "modalities", "loss": "losses", "penalty": "penalties"}
 
 def complete_plugin(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[str]:
     """Names of installed plugins, from metadata."""
-    from gan.plugins import Plugins
+    from gan.plugins.manager import Plugins
 
     return [info.name for info in Plugins.installed().infos() if info.name.startswith(incomplete)]
 
@@ -86,8 +86,8 @@ def show(ctx: click.Context, name: str, as_json: bool) -> None:
         if not entries:
             continue
         click.echo(f"\n{_plural(kind(hook))}")
-        for owned in entries:
-            _show_entry(owned.entry, hook)
+        for plugin_entry in entries:
+            _show_entry(plugin_entry.entry, hook)
 
 
 def _show_entry(entry: Any, hook: str) -> None:
@@ -119,7 +119,7 @@ def _show_entry(entry: Any, hook: str) -> None:
 
 def _settings(entry: Entry, hook: str) -> list[tuple[str, str, Any]]:
     """(title, prefix of the keys, settings) of what a user may set of an entry."""
-    from gan.settings import settings
+    from gan.plugins.settings import settings
 
     sections = {"gan_modalities": "modality", "gan_architectures": "model"}
     if hook not in sections:
@@ -134,12 +134,12 @@ def _settings(entry: Entry, hook: str) -> list[tuple[str, str, Any]]:
 def _all_settings(found: Plugins, info: PluginInfo) -> dict[str, Any]:
     """Settings and options by kind and name, for programs."""
     return {
-        f"{kind(hook)}/{owned.entry.name}": {
+        f"{kind(hook)}/{plugin_entry.entry.name}": {
             title: None if rows is None else [asdict(row) for row in rows]
-            for title, _, rows in _settings(owned.entry, hook)
+            for title, _, rows in _settings(plugin_entry.entry, hook)
         }
         for hook in ("gan_modalities", "gan_architectures")
-        for owned in found.entries(hook, info.name)
+        for plugin_entry in found.entries(hook, info.name)
     }
 
 
@@ -155,7 +155,7 @@ def _index_option(command: Any) -> Any:
 @click.pass_context
 def search(ctx: click.Context, words: tuple[str, ...], index: str | None, as_json: bool) -> None:
     """Find published plugins by words of their name, summary or kind of data."""
-    from gan.installer import open_index
+    from gan.plugins.installer import open_index
 
     present = {info.name: info for info in installed(ctx).infos()}
     found = open_index(index).search(words)
@@ -179,7 +179,7 @@ def search(ctx: click.Context, words: tuple[str, ...], index: str | None, as_jso
 @click.option("--dry-run", is_flag=True, help="Say what would be done, and stop.")
 def install(name: str, version: str | None, index: str | None, dry_run: bool) -> None:
     """Install a plugin of the index: wheels only, each with the sha256 that the index lists."""
-    from gan import installer
+    from gan.plugins import installer
 
     _install(installer.plan(installer.open_index(index), name, version), dry_run)
 
@@ -190,7 +190,7 @@ def install(name: str, version: str | None, index: str | None, dry_run: bool) ->
 @click.option("--dry-run", is_flag=True, help="Say what would be done, and stop.")
 def upgrade(name: str, index: str | None, dry_run: bool) -> None:
     """Install the newest version of a plugin that works with this gan-core, if it is newer."""
-    from gan import installer
+    from gan.plugins import installer
 
     wanted = installer.plan(installer.open_index(index), name)
     if not installer.newer(wanted):
@@ -205,8 +205,8 @@ def upgrade(name: str, index: str | None, dry_run: bool) -> None:
 @click.pass_context
 def uninstall(ctx: click.Context, name: str, dry_run: bool) -> None:
     """Uninstall a plugin; runs that it trained stay where they are."""
-    from gan import installer
-    from gan.discovery import CORE, normal
+    from gan.plugins import installer
+    from gan.plugins.discovery import CORE, normal
 
     infos = installed(ctx).infos()
     chosen = next((info for info in infos if name in (info.name, info.distribution)), None)
@@ -223,8 +223,8 @@ def _install(wanted: Any, dry_run: bool) -> None:
     """Say what will be done, do it, and say whether the plugin is found."""
     import importlib
 
-    from gan import installer
-    from gan.plugins import Plugins
+    from gan.plugins import installer
+    from gan.plugins.manager import Plugins
 
     click.echo(wanted.describe())
     if dry_run:
@@ -245,8 +245,8 @@ def _install(wanted: Any, dry_run: bool) -> None:
 @click.option("--out", type=click.Path(path_type=Path), help="The new folder; ./gan-NAME if not given.")
 def new(name: str, modality: str | None, author: str, out: Path | None) -> None:
     """Write a new plugin that works at once: kind of data, architecture, recipe, tests, CI, licence."""
-    from gan.registry import owners
-    from gan.scaffold import create
+    from gan.plugins.registry import owners
+    from gan.plugins.scaffold import create
 
     folder = out or Path(f"gan-{name}")
     for path in create(name, modality or name, folder, author=author, owners=owners()):
@@ -264,7 +264,7 @@ def new(name: str, modality: str | None, author: str, out: Path | None) -> None:
 @click.pass_context
 def check(ctx: click.Context, target: str, settings: tuple[str, ...], minutes: float, as_json: bool) -> int:
     """Hold a plugin to what a plugin promises, in a process of its own. Leaves with 1 when something fails."""
-    from gan.testing.checking import check_plugin, check_project
+    from gan.conformance.checking import check_plugin, check_project
 
     options: Any = {"settings": {"*": settings}, "timeout": 60 * minutes}
     if "/" in target or target.startswith(".") or Path(target, "pyproject.toml").is_file():
@@ -323,6 +323,6 @@ def _table(rows: Sequence[tuple[str, ...]]) -> None:
 
 
 def _print_json(value: Any) -> None:
-    from gan.files import dump_json
+    from gan.storage.durable import dump_json
 
     click.echo(dump_json(value, indent=2))

@@ -13,9 +13,9 @@ from typing import Any
 import click
 
 from gan.contracts import MetricValue
-from gan.report import Reporter, metric_rows, shown_value
-from gan.rundir import RunFolder
-from gan.trainer import Tick
+from gan.reporting.reporter import Reporter, Tick
+from gan.reporting.tables import metric_rows, shown_value
+from gan.storage.run_folder import RunFolder
 
 
 def choose_reporter(*, quiet: bool, as_json: bool) -> Reporter:
@@ -110,7 +110,7 @@ class JsonReporter(QuietReporter):
     """One JSON object a line on the standard output."""
 
     def _say(self, kind: str, **values: Any) -> None:
-        from gan.files import dump_json
+        from gan.storage.durable import dump_json
 
         click.echo(dump_json({"event": kind, **values}))
 

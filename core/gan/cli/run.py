@@ -13,7 +13,7 @@ from gan.errors import UsageError
 
 def complete_plugin(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[str]:
     """Names of installed plugins, from metadata."""
-    from gan.plugins import Plugins
+    from gan.plugins.manager import Plugins
 
     return [info.name for info in Plugins.installed().infos() if info.name.startswith(incomplete)]
 
@@ -68,7 +68,7 @@ def run(
         _show_dry_run(values, plugins, samples, as_json)
         return
     from gan.cli.progress import choose_reporter
-    from gan.training import start
+    from gan.training.session import start
 
     reporter = choose_reporter(quiet=quiet, as_json=as_json)
     _warn_of_versions(recipe_name, reporter)
@@ -84,7 +84,7 @@ def _values(plugins: Any, plugin: str | None, architecture: str | None, recipe_n
     if plugin is not None:
         plugins.require(plugin)  # before torch is imported: what is wrong with it is told at once
     from gan import recipe as recipes
-    from gan.resolve import recipe_values
+    from gan.build import recipe_values
 
     if recipe_name is not None and (recipe_name.endswith((".yaml", ".yml")) or Path(recipe_name).exists()):
         values = recipes.read_values(Path(recipe_name))
@@ -103,7 +103,7 @@ def _values(plugins: Any, plugin: str | None, architecture: str | None, recipe_n
 
 def _warn_of_versions(recipe_name: str | None, reporter: Any) -> None:
     """A recipe that lies in a run folder is done again: say what is installed in another version than then."""
-    from gan import provenance
+    from gan.reporting import manifest as provenance
 
     manifest = Path(recipe_name).parent / "manifest.json" if recipe_name else None
     if manifest is not None and manifest.is_file():
@@ -121,7 +121,7 @@ def _yaml(value: Any) -> str:
 
 def _show_dry_run(values: dict[str, Any], plugins: Any, samples: int | None, as_json: bool) -> None:
     from gan import recipe as recipes
-    from gan.resolve import dry_run
+    from gan.training.dry_run import dry_run
 
     found = dry_run(values, plugins, total=samples)
     total = sum(found.memory.values())
@@ -152,7 +152,7 @@ def resume(ctx: click.Context, run_folder: Path, force: bool, quiet: bool, as_js
     """Go on from a run's newest good checkpoint; nothing but the folder is needed."""
     plugins = installed(ctx)
     from gan.cli.progress import choose_reporter
-    from gan.training import resume as go_on
+    from gan.training.session import resume as go_on
 
     reporter = choose_reporter(quiet=quiet, as_json=as_json)
     try:

@@ -15,7 +15,7 @@ from gan.cli.options import Flags, OfRun, flags, split_flags
 from gan.errors import BadData, UsageError
 
 if TYPE_CHECKING:
-    from gan.model import Model
+    from gan.generation.model import Model
 
 
 @click.command(

@@ -3,7 +3,7 @@
 * `gan.testing.toy` is a whole plugin: points in the plane and a small perceptron.
 * `check_plugin` holds a plugin to everything that it promises.
 * `install` writes a distribution into a folder, so that it is found when the folder is on the path.
-* `gan.testing.faults` kills, starves and cuts the power of a training; `gan.testing.bounded` limits a test's work.
+* `gan.testing.bounded` limits a test's work.
 * `shared_data` finds the real data beside a checkout.
 
 Importing this package imports neither torch nor numpy.
@@ -18,14 +18,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from gan.testing.checking import check_plugin
+    from gan.conformance.checking import check_plugin
 
 __all__ = ["check_plugin", "install", "real_file", "shared_data"]
 
 
 def __getattr__(name: str) -> Any:
     if name == "check_plugin":
-        from gan.testing.checking import check_plugin
+        from gan.conformance.checking import check_plugin
 
         return check_plugin
     raise AttributeError(f"module 'gan.testing' has no attribute '{name}'")

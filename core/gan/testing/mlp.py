@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from itertools import pairwise
 
-from pydantic import BaseModel, ConfigDict
-from pydantic import Field as Setting
+from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor, nn
 
-from gan.contracts import Field, Loss, Penalty, Request
+from gan.adversarial import adversarial_turns
+from gan.contracts import FieldSpec, Loss, Penalty, Request
 from gan.draws import Draws
-from gan.game import Batch, Optimizer, Phase, Player, adversarial_turns
+from gan.game import Batch, Optimizer, Phase, Player
 
 
 class MLP(nn.Module):
@@ -22,19 +22,19 @@ class MLP(nn.Module):
 
         model_config = ConfigDict(extra="forbid")
 
-        hidden: int = Setting(128, gt=0, description="Width of the hidden layers, in units.")
-        layers: int = Setting(3, gt=0, description="Number of hidden layers of each network.")
-        latent: int = Setting(2, gt=0, description="Size of the latent vector.")
-        critic_repeats: int = Setting(1, gt=0, description="Discriminator updates for one of the generator.")
+        hidden: int = Field(128, gt=0, description="Width of the hidden layers, in units.")
+        layers: int = Field(3, gt=0, description="Number of hidden layers of each network.")
+        latent: int = Field(2, gt=0, description="Size of the latent vector.")
+        critic_repeats: int = Field(1, gt=0, description="Discriminator updates for one of the generator.")
 
     class Options(BaseModel):
         """What one call of `generate` may choose."""
 
         model_config = ConfigDict(extra="forbid")
 
-        truncation: float = Setting(1.0, gt=0, description="Scale of the latent vectors; 1: as trained.")
+        truncation: float = Field(1.0, gt=0, description="Scale of the latent vectors; 1: as trained.")
 
-    def __init__(self, config: Config, fields: Mapping[str, Field]) -> None:
+    def __init__(self, config: Config, fields: Mapping[str, FieldSpec]) -> None:
         super().__init__()
         self.config = config
         (self.field,) = fields
@@ -54,7 +54,7 @@ class MLP(nn.Module):
         """One adversarial phase."""
 
         def fake(batch: Batch) -> Tensor:
-            made: Tensor = self.generator(batch.draws.randn(self.config.latent))
+            made: Tensor = self.generator(batch.rng.randn(self.config.latent))
             return made
 
         def critic(samples: Tensor) -> Tensor:

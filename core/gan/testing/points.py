@@ -13,10 +13,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict
-from pydantic import Field as Setting
+from pydantic import BaseModel, ConfigDict, Field
 
-from gan.contracts import Field, MetricValue, Modality
+from gan.contracts import FieldSpec, MetricValue, Modality
 from gan.errors import BadData
 from gan.source import SourceFile
 
@@ -39,24 +38,24 @@ class Points(Modality):
 
         model_config = ConfigDict(extra="forbid")
 
-        extent: float = Setting(6.0, gt=0, description="Largest absolute coordinate, in the data's unit of length.")
+        extent: float = Field(6.0, gt=0, description="Largest absolute coordinate, in the data's unit of length.")
 
     class Options(BaseModel):
         """What a user may choose when files are written."""
 
         model_config = ConfigDict(extra="forbid")
 
-        decimals: int = Setting(6, ge=1, le=9, description="Digits after the decimal point in the file.")
+        decimals: int = Field(6, ge=1, le=9, description="Digits after the decimal point in the file.")
 
     suffixes = (".csv",)
     metrics = ("ring-modes",)
     trade_offs = (*Modality.trade_offs, ("near", "modes"))
 
     @property
-    def fields(self) -> dict[str, Field]:
+    def fields(self) -> dict[str, FieldSpec]:
         """One field, ``points``: ``(2,)`` float32."""
         extent = self.config.extent
-        return {"points": Field((2,), "float32", -extent, extent, "position")}
+        return {"points": FieldSpec((2,), "float32", -extent, extent, "position")}
 
     def read(self, file: SourceFile) -> Iterator[Sample]:
         """The rows of a table."""

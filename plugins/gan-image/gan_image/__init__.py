@@ -7,14 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from gan.contracts import (
-    ArchitectureEntry,
-    DatasetEntry,
-    ExtractorEntry,
-    MetricEntry,
-    ModalityEntry,
-    RecipeEntry,
-)
+from gan.contracts import ArchitectureEntry, DatasetEntry, ExtractorEntry, MetricEntry, ModalityEntry, RecipeEntry
 from gan.hookspecs import hookimpl
 
 __version__ = "0.1.0"

@@ -10,12 +10,11 @@ from collections.abc import Mapping
 from functools import partial
 
 import torch
-from gan.contracts import Field, Loss, Penalty, Request
+from gan.contracts import FieldSpec, Loss, Penalty, Request
 from gan.draws import Draws
 from gan.errors import UsageError
 from gan.game import Batch, Optimizer, Phase, Player, Turn
-from pydantic import BaseModel, ConfigDict
-from pydantic import Field as Setting
+from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy, normalize
 
@@ -31,37 +30,35 @@ class CUTConfig(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    generator_width: int = Setting(64, ge=1, description="channels of the generator beside the picture")
-    blocks: int = Setting(9, ge=1, description="residual blocks of the generator: 9 for 256 pixels, 6 for 128")
-    norm: Normalisation = Setting(
+    generator_width: int = Field(64, ge=1, description="channels of the generator beside the picture")
+    blocks: int = Field(9, ge=1, description="residual blocks of the generator: 9 for 256 pixels, 6 for 128")
+    norm: Normalisation = Field(
         "instance",
         description="normalisation of the generator: the paper's, which forgets a picture's mean colours, or batch, "
         "which keeps them and wants larger batches",
     )
-    discriminator_width: int = Setting(64, ge=1, description="channels after the discriminator's first layer")
-    layers: int = Setting(
-        3, ge=0, le=5, description="strided layers of the discriminator; 3 judge patches of 70 pixels"
-    )
-    adversarial_weight: float = Setting(
+    discriminator_width: int = Field(64, ge=1, description="channels after the discriminator's first layer")
+    layers: int = Field(3, ge=0, le=5, description="strided layers of the discriminator; 3 judge patches of 70 pixels")
+    adversarial_weight: float = Field(
         2.0, ge=0, description="of the generator's loss; 2 with least-squares is the paper's square without the half"
     )
-    contrast_weight: float = Setting(1.0, ge=0, description="of the contrast between a source and its translation")
-    identity_weight: float = Setting(
+    contrast_weight: float = Field(1.0, ge=0, description="of the contrast between a source and its translation")
+    identity_weight: float = Field(
         1.0, ge=0, description="of the contrast between a target and what the generator makes of it; 0: FastCUT"
     )
-    contrast_layers: tuple[int, ...] = Setting(
+    contrast_layers: tuple[int, ...] = Field(
         (0, 1, 2, 3, 7),
         min_length=1,
         description="where patches are compared: 0 the picture, 1 and 2 the strided convolutions, 2 + k the k-th block",
     )
-    patches: int = Setting(256, ge=2, description="places compared in each layer, where it has as many")
-    head_width: int = Setting(256, ge=1, description="length of the vector that stands for a patch")
-    temperature: float = Setting(0.07, gt=0, description="of the contrast; smaller makes near patches count more")
-    equivariance: bool = Setting(
+    patches: int = Field(256, ge=2, description="places compared in each layer, where it has as many")
+    head_width: int = Field(256, ge=1, description="length of the vector that stands for a patch")
+    temperature: float = Field(0.07, gt=0, description="of the contrast; smaller makes near patches count more")
+    equivariance: bool = Field(
         False, description="whether half of the sources are mirrored for the generator, and what it saw mirrored back"
     )
-    jitter: float = Setting(30 / 256, ge=0, le=1, description="share by which pictures are enlarged, to be cut back")
-    flip: bool = Setting(True, description="whether pictures are mirrored at random")
+    jitter: float = Field(30 / 256, ge=0, le=1, description="share by which pictures are enlarged, to be cut back")
+    flip: bool = Field(True, description="whether pictures are mirrored at random")
 
 
 def patch_contrast(queries: Tensor, keys: Tensor, temperature: float) -> Tensor:
@@ -92,7 +89,7 @@ class CUT(nn.Module):
     Config = CUTConfig
     generation_batch = 4
 
-    def __init__(self, config: CUTConfig, fields: Mapping[str, Field]) -> None:
+    def __init__(self, config: CUTConfig, fields: Mapping[str, FieldSpec]) -> None:
         super().__init__()
         channels, _ = translation_shape(fields, "cut")
         self.config = config
@@ -136,12 +133,12 @@ class CUT(nn.Module):
         shared, config = batch.shared, self.config
         if "made" not in shared:
             source, target = (
-                jitter([to_network(batch[name])], batch.draws, config.jitter, config.flip)[0]
+                jitter([to_network(batch[name])], batch.rng, config.jitter, config.flip)[0]
                 for name in ("source", "target")
             )
             given = torch.cat([source, target]) if config.identity_weight else source
             if config.equivariance:
-                turn = batch.draws.rand(1, 1, 1) < 0.5
+                turn = batch.rng.rand(1, 1, 1) < 0.5
                 shared["mirrored"] = turn.repeat(len(given) // len(turn), 1, 1, 1)
                 shared["made"] = self.generator(mirror(given, shared["mirrored"]))
                 with torch.no_grad():
@@ -159,14 +156,14 @@ class CUT(nn.Module):
 
     def _regularise(self, name: str, penalty: Penalty, batch: Batch) -> dict[str, Tensor]:
         target, fake = self._translated(batch)
-        value = penalty(self.discriminator, target, fake.detach(), batch.draws)
+        value = penalty(self.discriminator, target, fake.detach(), batch.rng)
         return {name: penalty.weight * value.mean()}
 
     def _update_generator(self, loss: Loss, batch: Batch) -> dict[str, Tensor]:
         target, fake = self._translated(batch)
         fake_scores = self.discriminator(fake)
         real_scores = self.discriminator(target).detach() if loss.needs_real else fake_scores.detach()
-        contrast = self._contrast(batch.shared, batch.draws)
+        contrast = self._contrast(batch.shared, batch.rng)
         terms = {
             "loss": self.config.adversarial_weight * loss.generator(real_scores, fake_scores).mean(),
             "contrast": self.config.contrast_weight * contrast[: batch.count].mean(),
@@ -175,7 +172,7 @@ class CUT(nn.Module):
             terms["identity"] = self.config.identity_weight * contrast[batch.count :].mean()
         return terms
 
-    def _contrast(self, shared: Mapping[str, Tensor | list[Tensor]], draws: Draws) -> Tensor:
+    def _contrast(self, shared: Mapping[str, Tensor | list[Tensor]], rng: Draws) -> Tensor:
         """Equation 4 for each picture that was given, ``(N or 2 N,)``; the mean over the layers.
 
         Keys are fixed points: the encoder and the heads learn by the queries only.
@@ -187,15 +184,15 @@ class CUT(nn.Module):
         for head, query, key in zip(self.heads, queries, keys, strict=True):
             if self.config.equivariance:
                 query = mirror(query, shared["mirrored"])
-            places = self._places(len(query), query.shape[2] * query.shape[3], draws)
+            places = self._places(len(query), query.shape[2] * query.shape[3], rng)
             with torch.no_grad():
                 key = head(_at(key, places))
             found.append(patch_contrast(head(_at(query, places)), key, self.config.temperature))
         return torch.stack(found).mean(0)
 
-    def _places(self, pictures: int, positions: int, draws: Draws) -> Tensor:
+    def _places(self, pictures: int, positions: int, rng: Draws) -> Tensor:
         """``(pictures, S)`` different positions of each picture."""
-        orders = [draws.rand(positions).argsort(1) for _ in range(pictures // draws.count)]
+        orders = [rng.rand(positions).argsort(1) for _ in range(pictures // rng.count)]
         return torch.cat(orders)[:, : self.config.patches]
 
     def given_fields(self, options: None = None) -> tuple[str, ...]:

@@ -10,11 +10,10 @@ from functools import partial
 from typing import Literal
 
 import torch
-from gan.contracts import Field, Loss, Penalty, Request
+from gan.contracts import FieldSpec, Loss, Penalty, Request
 from gan.draws import Draws
 from gan.game import Batch, Optimizer, Phase, Player, Turn
-from pydantic import BaseModel, ConfigDict
-from pydantic import Field as Setting
+from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor, nn
 from torch.nn.functional import l1_loss
 
@@ -34,25 +33,25 @@ class CycleGANConfig(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    generator_width: int = Setting(64, ge=1, description="channels of a generator beside the picture")
-    blocks: int = Setting(9, ge=1, description="residual blocks of a generator: 9 for 256 pixels, 6 for 128")
-    norm: Normalisation = Setting(
+    generator_width: int = Field(64, ge=1, description="channels of a generator beside the picture")
+    blocks: int = Field(9, ge=1, description="residual blocks of a generator: 9 for 256 pixels, 6 for 128")
+    norm: Normalisation = Field(
         "instance",
         description="normalisation of the generators: the paper's, which forgets a picture's mean colours, or batch, "
         "which keeps them and wants larger batches",
     )
-    discriminator_width: int = Setting(64, ge=1, description="channels after a discriminator's first layer")
-    layers: int = Setting(3, ge=0, le=5, description="strided layers of a discriminator; 3 judge patches of 70 pixels")
-    adversarial_weight: float = Setting(
+    discriminator_width: int = Field(64, ge=1, description="channels after a discriminator's first layer")
+    layers: int = Field(3, ge=0, le=5, description="strided layers of a discriminator; 3 judge patches of 70 pixels")
+    adversarial_weight: float = Field(
         2.0, ge=0, description="of the generators' loss; 2 with least-squares is the paper's square without the half"
     )
-    cycle_weight: float = Setting(10.0, ge=0, description="of the mean absolute error of there and back")
-    identity_weight: float = Setting(
+    cycle_weight: float = Field(10.0, ge=0, description="of the mean absolute error of there and back")
+    identity_weight: float = Field(
         5.0, ge=0, description="of the mean absolute change of a picture that is of the wanted kind already"
     )
-    pool: int = Setting(50, ge=0, description="past pictures that a discriminator is shown; 0: none")
-    jitter: float = Setting(30 / 256, ge=0, le=1, description="share by which pictures are enlarged, to be cut back")
-    flip: bool = Setting(True, description="whether pictures are mirrored at random")
+    pool: int = Field(50, ge=0, description="past pictures that a discriminator is shown; 0: none")
+    jitter: float = Field(30 / 256, ge=0, le=1, description="share by which pictures are enlarged, to be cut back")
+    flip: bool = Field(True, description="whether pictures are mirrored at random")
 
 
 class CycleGANOptions(BaseModel):
@@ -60,8 +59,8 @@ class CycleGANOptions(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    direction: Literal["ab", "ba"] = Setting("ab", description="ab: source to target; ba: target to source")
-    reconstruct: bool = Setting(False, description="whether the translation is translated back, as `reconstruction`")
+    direction: Literal["ab", "ba"] = Field("ab", description="ab: source to target; ba: target to source")
+    reconstruct: bool = Field(False, description="whether the translation is translated back, as `reconstruction`")
 
 
 class CycleGAN(nn.Module):
@@ -72,7 +71,7 @@ class CycleGAN(nn.Module):
     preview_options = {"reconstruct": True}
     generation_batch = 4
 
-    def __init__(self, config: CycleGANConfig, fields: Mapping[str, Field]) -> None:
+    def __init__(self, config: CycleGANConfig, fields: Mapping[str, FieldSpec]) -> None:
         super().__init__()
         channels, side = translation_shape(fields, "cyclegan")
         self.config = config
@@ -110,7 +109,7 @@ class CycleGAN(nn.Module):
         if "source" not in batch.shared:
             for name in ("source", "target"):
                 (batch.shared[name],) = jitter(
-                    [to_network(batch[name])], batch.draws, self.config.jitter, self.config.flip
+                    [to_network(batch[name])], batch.rng, self.config.jitter, self.config.flip
                 )
         return batch.shared["source"], batch.shared["target"]
 
@@ -150,14 +149,14 @@ class CycleGAN(nn.Module):
             ("target", self.judge_target, self.target_pool, target, batch.shared["fake_target"]),
             ("source", self.judge_source, self.source_pool, source, batch.shared["fake_source"]),
         ):
-            real_scores, fake_scores = judge(torch.cat([real, pool.show(fake, batch.draws)])).chunk(2)
+            real_scores, fake_scores = judge(torch.cat([real, pool.show(fake, batch.rng)])).chunk(2)
             terms[name] = loss.discriminator(real_scores, fake_scores).mean()
         return terms
 
     def _regularise(self, name: str, penalty: Penalty, batch: Batch) -> dict[str, Tensor]:
         source, target = self._reals(batch)
-        of_target = penalty(self.judge_target, target, batch.shared["fake_target"], batch.draws)
-        of_source = penalty(self.judge_source, source, batch.shared["fake_source"], batch.draws)
+        of_target = penalty(self.judge_target, target, batch.shared["fake_target"], batch.rng)
+        of_source = penalty(self.judge_source, source, batch.shared["fake_source"], batch.rng)
         return {name: penalty.weight * (of_target + of_source).mean()}
 
     def given_fields(self, options: CycleGANOptions | None = None) -> tuple[str, ...]:

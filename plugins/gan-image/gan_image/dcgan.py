@@ -9,11 +9,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from itertools import pairwise
 
-from gan.contracts import Field, Loss, Penalty, Request
+from gan.adversarial import adversarial_turns
+from gan.contracts import FieldSpec, Loss, Penalty, Request
 from gan.draws import Draws
-from gan.game import Batch, Optimizer, Phase, Player, adversarial_turns
-from pydantic import BaseModel, ConfigDict
-from pydantic import Field as Setting
+from gan.game import Batch, Optimizer, Phase, Player
+from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor, nn
 
 from gan_image.pixels import image_shape, initialise, stages, to_network, to_pixels
@@ -24,9 +24,9 @@ class DCGANConfig(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    latent: int = Setting(100, ge=1, description="numbers in a latent vector")
-    generator_width: int = Setting(64, ge=1, description="channels before the generator's last layer")
-    discriminator_width: int = Setting(64, ge=1, description="channels after the discriminator's first layer")
+    latent: int = Field(100, ge=1, description="numbers in a latent vector")
+    generator_width: int = Field(64, ge=1, description="channels before the generator's last layer")
+    discriminator_width: int = Field(64, ge=1, description="channels after the discriminator's first layer")
 
 
 class DCGAN(nn.Module):
@@ -35,7 +35,7 @@ class DCGAN(nn.Module):
     Config = DCGANConfig
     generation_batch = 64
 
-    def __init__(self, config: DCGANConfig, fields: Mapping[str, Field]) -> None:
+    def __init__(self, config: DCGANConfig, fields: Mapping[str, FieldSpec]) -> None:
         super().__init__()
         channels, side = image_shape(fields, "dcgan")
         n = stages(side, "dcgan")
@@ -65,7 +65,7 @@ class DCGAN(nn.Module):
         return [Phase("adversarial", turns)]
 
     def _draw(self, batch: Batch) -> Tensor:
-        fakes: Tensor = self.generator(self.latents(batch.count, batch.draws))
+        fakes: Tensor = self.generator(self.latents(batch.count, batch.rng))
         return fakes
 
     def critic(self, samples: Tensor) -> Tensor:

@@ -8,11 +8,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from itertools import pairwise
 
-from gan.contracts import Field, Loss, Penalty, Request
+from gan.adversarial import adversarial_turns
+from gan.contracts import FieldSpec, Loss, Penalty, Request
 from gan.draws import Draws
-from gan.game import Batch, Optimizer, Phase, Player, adversarial_turns
-from pydantic import BaseModel, ConfigDict
-from pydantic import Field as Setting
+from gan.game import Batch, Optimizer, Phase, Player
+from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor, nn
 
 from gan_image.pixels import image_shape, initialise, stages, to_network, to_pixels
@@ -23,8 +23,8 @@ class DCGANOriginalConfig(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    latent: int = Setting(100, ge=1, description="numbers in a latent vector")
-    width: int = Setting(128, ge=1, description="channels beside the picture; doubled per stage away from it")
+    latent: int = Field(100, ge=1, description="numbers in a latent vector")
+    width: int = Field(128, ge=1, description="channels beside the picture; doubled per stage away from it")
 
 
 class DCGANOriginal(nn.Module):
@@ -33,7 +33,7 @@ class DCGANOriginal(nn.Module):
     Config = DCGANOriginalConfig
     generation_batch = 64
 
-    def __init__(self, config: DCGANOriginalConfig, fields: Mapping[str, Field]) -> None:
+    def __init__(self, config: DCGANOriginalConfig, fields: Mapping[str, FieldSpec]) -> None:
         super().__init__()
         channels, side = image_shape(fields, "dcgan-original")
         n = stages(side, "dcgan-original")
@@ -62,7 +62,7 @@ class DCGANOriginal(nn.Module):
         return [Phase("adversarial", turns)]
 
     def _draw(self, batch: Batch) -> Tensor:
-        fakes: Tensor = self.generator(self.latents(batch.count, batch.draws))
+        fakes: Tensor = self.generator(self.latents(batch.count, batch.rng))
         return fakes
 
     def critic(self, samples: Tensor) -> Tensor:

@@ -10,13 +10,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
-from gan.contracts import Field, Modality
+from gan.contracts import FieldSpec, Modality
 from gan.errors import BadData
 from gan.source import Companion, SourceFile
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, PngImagePlugin
-from pydantic import BaseModel, ConfigDict
-from pydantic import Field as Setting
+from pydantic import BaseModel, ConfigDict, Field
 
 from gan_image.files import (
     IDX,
@@ -47,26 +46,26 @@ class ImageConfig(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    resolution: int = Setting(64, ge=4, le=1024, description="width and height of a sample, in pixels")
-    channels: Literal["auto", 1, 3, 4] = Setting(
+    resolution: int = Field(64, ge=4, le=1024, description="width and height of a sample, in pixels")
+    channels: Literal["auto", 1, 3, 4] = Field(
         "auto", description="1 grey, 3 RGB, 4 RGBA; auto: 1 when all pictures looked at are grey, else 3"
     )
-    fit: Literal["crop", "pad", "stretch"] = Setting(
+    fit: Literal["crop", "pad", "stretch"] = Field(
         "crop",
         description="how a picture gets square: crop cuts its middle square and scales it; pad scales it down where it "
         "is too large and centres it on the background; stretch scales both sides by themselves",
     )
-    background: int = Setting(255, ge=0, le=255, description="grey value behind pads and transparent pixels")
-    mirror: bool = Setting(False, description="whether each picture is also shown mirrored, which doubles the data")
-    labels: bool = Setting(
+    background: int = Field(255, ge=0, le=255, description="grey value behind pads and transparent pixels")
+    mirror: bool = Field(False, description="whether each picture is also shown mirrored, which doubles the data")
+    labels: bool = Field(
         False, description="whether the first sub-folder, or the labels beside an IDX file, become the field `label`"
     )
-    layout: Literal["single", "side-by-side", "folders", "unpaired"] = Setting(
+    layout: Literal["single", "side-by-side", "folders", "unpaired"] = Field(
         "single",
         description="single: one picture a sample; side-by-side: a file holds source and target, left and right; "
         "folders: two folders hold source and target under equal names; unpaired: two folders without partners",
     )
-    direction: Literal["ab", "ba"] = Setting(
+    direction: Literal["ab", "ba"] = Field(
         "ab", description="ab: the left half, or the first of the two folders in the order of names, is the source"
     )
 
@@ -76,7 +75,7 @@ class ImageOptions(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    scale: int = Setting(1, ge=1, le=64, description="whole factor by which the file is enlarged, pixel by pixel")
+    scale: int = Field(1, ge=1, le=64, description="whole factor by which the file is enlarged, pixel by pixel")
 
 
 class ImageModality(Modality):
@@ -116,17 +115,17 @@ class ImageModality(Modality):
         return 3 if known == "auto" else int(known)
 
     @property
-    def fields(self) -> dict[str, Field]:
+    def fields(self) -> dict[str, FieldSpec]:
         """``image``, or ``source`` and ``target``; ``label`` where it was asked for."""
         side = self.config.resolution
-        picture = Field((self.channels, side, side), "uint8", 0, 255, "intensity")
+        picture = FieldSpec((self.channels, side, side), "uint8", 0, 255, "intensity")
         if self.config.layout == "unpaired":
             return {"source": replace(picture, group="source"), "target": replace(picture, group="target")}
         if self.config.layout != "single":
             return {"source": picture, "target": picture}
         fields = {"image": picture}
         if self.config.labels:
-            fields["label"] = Field((), "int64", 0, max(0, len(self.facts.get("classes", ())) - 1), "class index")
+            fields["label"] = FieldSpec((), "int64", 0, max(0, len(self.facts.get("classes", ())) - 1), "class index")
         return fields
 
     # ------------------------------------------------------------------ files -> samples

@@ -11,11 +11,10 @@ from functools import partial
 from typing import Literal
 
 import torch
-from gan.contracts import Field, Loss, Penalty, Request
+from gan.contracts import FieldSpec, Loss, Penalty, Request
 from gan.draws import Draws
 from gan.game import Batch, Optimizer, Phase, Player, Turn
-from pydantic import BaseModel, ConfigDict
-from pydantic import Field as Setting
+from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor, nn
 from torch.nn.functional import l1_loss
 
@@ -28,21 +27,19 @@ class Pix2PixConfig(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    generator_width: int = Setting(64, ge=1, description="channels of the U-Net's outermost level")
-    discriminator_width: int = Setting(64, ge=1, description="channels after the discriminator's first layer")
-    layers: int = Setting(
-        3, ge=0, le=5, description="strided layers of the discriminator; 3 judge patches of 70 pixels"
-    )
-    norm: Literal["batch", "instance"] = Setting("batch", description="normalisation of both networks")
-    statistics: Literal["picture", "running"] = Setting(
+    generator_width: int = Field(64, ge=1, description="channels of the U-Net's outermost level")
+    discriminator_width: int = Field(64, ge=1, description="channels after the discriminator's first layer")
+    layers: int = Field(3, ge=0, le=5, description="strided layers of the discriminator; 3 judge patches of 70 pixels")
+    norm: Literal["batch", "instance"] = Field("batch", description="normalisation of both networks")
+    statistics: Literal["picture", "running"] = Field(
         "picture",
         description="what batch normalisation uses when samples are made: each picture's own statistics (the paper's, "
         "right for training.batch 1) or the averages of the training (right for larger batches)",
     )
-    adversarial_weight: float = Setting(1.0, ge=0, description="of the generator's loss")
-    l1_weight: float = Setting(100.0, ge=0, description="of the mean absolute difference from the true target")
-    jitter: float = Setting(30 / 256, ge=0, le=1, description="share by which pairs are enlarged, to be cut back")
-    flip: bool = Setting(True, description="whether pairs are mirrored at random")
+    adversarial_weight: float = Field(1.0, ge=0, description="of the generator's loss")
+    l1_weight: float = Field(100.0, ge=0, description="of the mean absolute difference from the true target")
+    jitter: float = Field(30 / 256, ge=0, le=1, description="share by which pairs are enlarged, to be cut back")
+    flip: bool = Field(True, description="whether pairs are mirrored at random")
 
 
 class Pix2PixOptions(BaseModel):
@@ -50,7 +47,7 @@ class Pix2PixOptions(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    deterministic: bool = Setting(False, description="whether dropout, the only noise, is off")
+    deterministic: bool = Field(False, description="whether dropout, the only noise, is off")
 
 
 class Pix2Pix(nn.Module):
@@ -60,7 +57,7 @@ class Pix2Pix(nn.Module):
     Options = Pix2PixOptions
     generation_batch = 4
 
-    def __init__(self, config: Pix2PixConfig, fields: Mapping[str, Field]) -> None:
+    def __init__(self, config: Pix2PixConfig, fields: Mapping[str, FieldSpec]) -> None:
         super().__init__()
         channels, side = translation_shape(fields, "pix2pix")
         self.config = config
@@ -95,11 +92,11 @@ class Pix2Pix(nn.Module):
         if "fake" not in batch.shared:
             source, target = jitter(
                 [to_network(batch["source"]), to_network(batch["target"])],
-                batch.draws,
+                batch.rng,
                 self.config.jitter,
                 self.config.flip,
             )
-            batch.shared.update(source=source, target=target, fake=self.generator(source, batch.draws))
+            batch.shared.update(source=source, target=target, fake=self.generator(source, batch.rng))
         return batch.shared["source"], batch.shared["target"], batch.shared["fake"]
 
     def judge(self, source: Tensor, target: Tensor) -> Tensor:
@@ -115,7 +112,7 @@ class Pix2Pix(nn.Module):
 
     def _regularise(self, name: str, penalty: Penalty, batch: Batch) -> dict[str, Tensor]:
         source, target, fake = self._triple(batch)
-        value = penalty(partial(self.judge, source), target, fake.detach(), batch.draws)
+        value = penalty(partial(self.judge, source), target, fake.detach(), batch.rng)
         return {name: penalty.weight * value.mean()}
 
     def _update_generator(self, loss: Loss, batch: Batch) -> dict[str, Tensor]:

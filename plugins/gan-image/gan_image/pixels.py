@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 import torch
-from gan.contracts import Field
+from gan.contracts import FieldSpec
 from gan.errors import UsageError
 from torch import Tensor, nn
 
@@ -32,7 +32,7 @@ def initialise(network: nn.Module, std: float = 0.02) -> None:
             nn.init.zeros_(module.bias)
 
 
-def image_shape(fields: Mapping[str, Field], architecture: str) -> tuple[int, int]:
+def image_shape(fields: Mapping[str, FieldSpec], architecture: str) -> tuple[int, int]:
     """(channels, resolution) of a modality whose samples are single pictures without labels."""
     if "image" not in fields:
         raise UsageError(f"'{architecture}' draws single pictures; set modality.layout to single")

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from typing import Literal
 
 import torch
-from gan.contracts import Field
+from gan.contracts import FieldSpec
 from gan.draws import Draws
 from gan.errors import UsageError
 from torch import Tensor, nn
@@ -19,7 +19,7 @@ from torch.nn import functional as F
 Normalisation = Literal["instance", "batch"]
 
 
-def translation_shape(fields: Mapping[str, Field], architecture: str) -> tuple[int, int]:
+def translation_shape(fields: Mapping[str, FieldSpec], architecture: str) -> tuple[int, int]:
     """(channels, resolution) of a modality whose samples have a source and a target."""
     if "source" not in fields or "target" not in fields:
         raise UsageError(
@@ -165,7 +165,7 @@ class UnetGenerator(nn.Module):
                 decoder += [nn.ConvTranspose2d(inputs, before, 4, 2, 1, bias=bias), normal(before)]
             self.up.append(nn.Sequential(*decoder))
 
-    def forward(self, x: Tensor, draws: Draws | None = None) -> Tensor:
+    def forward(self, x: Tensor, rng: Draws | None = None) -> Tensor:
         """``(N, channels, side, side)`` -> the same shape, in -1 … 1; without `draws` nothing is dropped."""
         passed = []
         for down in self.down:
@@ -174,8 +174,8 @@ class UnetGenerator(nn.Module):
         x = self.up[-1](passed[-1])
         for level in range(len(self.up) - 2, -1, -1):
             x = self.up[level](torch.cat([passed[level], x], 1))
-            if draws is not None and level in self.dropped:
-                x = x * (2.0 * (draws.rand(*x.shape[1:]) < 0.5))
+            if rng is not None and level in self.dropped:
+                x = x * (2.0 * (rng.rand(*x.shape[1:]) < 0.5))
         return x
 
 
@@ -229,12 +229,12 @@ class ImagePool(nn.Module):
         self.register_buffer("filled", torch.zeros((), dtype=torch.int64))
 
     @torch.no_grad()
-    def show(self, pictures: Tensor, draws: Draws) -> Tensor:
+    def show(self, pictures: Tensor, rng: Draws) -> Tensor:
         """``(N, *shape)`` of new pictures -> as many to show; picture by picture, without waiting for the device."""
         if not self.size:
             return pictures
-        swap = draws.rand() < 0.5
-        places = draws.randint(self.size)
+        swap = rng.rand() < 0.5
+        places = rng.randint(self.size)
         shown = []
         for index in range(len(pictures)):
             new = pictures[index].to(self.pictures.dtype)
@@ -248,14 +248,14 @@ class ImagePool(nn.Module):
         return torch.stack(shown).to(pictures.dtype)
 
 
-def jitter(pictures: list[Tensor], draws: Draws, share: float, flip: bool) -> list[Tensor]:
+def jitter(pictures: list[Tensor], rng: Draws, share: float, flip: bool) -> list[Tensor]:
     """Pictures ``(N, C, S, S)`` enlarged by `share` (bicubic), cut back to S at a random place and mirrored with
     probability one half: the same for a row of all of them, so that pairs stay pairs."""
     side = pictures[0].shape[-1]
     larger = round(side * (1 + share))
     if larger > side:
-        top, left = (draws.randint(larger - side + 1) for _ in range(2))
-    mirrored = draws.rand(1, 1, 1) < 0.5 if flip else None
+        top, left = (rng.randint(larger - side + 1) for _ in range(2))
+    mirrored = rng.rand(1, 1, 1) < 0.5 if flip else None
     found = []
     for picture in pictures:
         if larger > side:

@@ -6,7 +6,7 @@ import math
 
 import pytest
 import torch
-from gan.contracts import Architecture, ConditionalOnInput, Field, Request
+from gan.contracts import Architecture, ConditionalOnInput, FieldSpec, Request
 from gan.draws import SeededDraws, StepDraws
 from gan.errors import UsageError
 from gan.game import Batch
@@ -17,7 +17,7 @@ from gan_image.pixels import to_network, to_pixels
 from gan_image.translation import ResnetGenerator
 
 CPU = torch.device("cpu")
-PICTURE = Field((3, 32, 32), "uint8", 0, 255, "intensity")
+PICTURE = FieldSpec((3, 32, 32), "uint8", 0, 255, "intensity")
 FIELDS = {"source": PICTURE, "target": PICTURE}
 
 
@@ -36,7 +36,7 @@ def batch(count: int, seed: int = 0) -> Batch:
 def test_published_parameter_counts():
     """The generator of CycleGAN; heads on 3, 128, 256, 256 and 256 channels, each (c + 1) 256 + 257 · 256 numbers:
     1,024 + 33,024 + 3 · 65,792 + 5 · 65,792 = 560,384."""
-    model = CUT(CUTConfig(), {name: Field((3, 256, 256), "uint8", 0, 255, "intensity") for name in FIELDS})
+    model = CUT(CUTConfig(), {name: FieldSpec((3, 256, 256), "uint8", 0, 255, "intensity") for name in FIELDS})
     counts = [sum(p.numel() for p in part.parameters()) for part in (model.generator, model.heads, model.discriminator)]
     assert counts == [11_378_179, 560_384, 2_764_737]
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import gan_image
 import pytest
 import torch
-from gan.contracts import Architecture, Field, LatentSpace, Request
+from gan.contracts import Architecture, FieldSpec, LatentSpace, Request
 from gan.draws import SeededDraws, StepDraws
 from gan.errors import UsageError
 from gan.game import Batch
@@ -18,8 +18,8 @@ from torch import nn
 CPU = torch.device("cpu")
 
 
-def fields(channels: int, side: int) -> dict[str, Field]:
-    return {"image": Field((channels, side, side), "uint8", 0, 255, "intensity")}
+def fields(channels: int, side: int) -> dict[str, FieldSpec]:
+    return {"image": FieldSpec((channels, side, side), "uint8", 0, 255, "intensity")}
 
 
 def size(module: nn.Module) -> int:
@@ -66,7 +66,7 @@ def test_other_resolutions_are_refused_with_the_setting(side: int):
 
 
 def test_labels_and_pairs_are_refused_with_the_setting():
-    label = Field((), "int64", 0, 9, "class index")
+    label = FieldSpec((), "int64", 0, 9, "class index")
     with pytest.raises(UsageError, match=r"modality\.labels"):
         DCGAN(DCGANConfig(), {**fields(1, 16), "label": label})
     with pytest.raises(UsageError, match=r"modality\.layout"):

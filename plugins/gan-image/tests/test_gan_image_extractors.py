@@ -12,8 +12,8 @@ import pytest
 import torch
 from gan.contracts import Features
 from gan.errors import BadData, UsageError
-from gan.evaluation import find_metrics, measure
-from gan.plugins import Plugins
+from gan.evaluation.metric_names import find_metrics, measure
+from gan.plugins.manager import Plugins
 from gan.testing import shared_data
 from gan_image.extractors.base import grey, pictures, resized, rgb
 from gan_image.extractors.inception import EPS, Conv, InceptionExtractor, InceptionV3, resized_as_tensorflow_1

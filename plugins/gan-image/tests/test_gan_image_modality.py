@@ -17,7 +17,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from gan.data import open_pack
+from gan.data.packing import open_pack
 from gan.errors import BadData
 from gan.source import Companion, SourceFile, list_source
 from gan_image.datasets import digits, shape_domains, shape_pairs, write_idx

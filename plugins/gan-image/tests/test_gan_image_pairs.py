@@ -13,12 +13,11 @@ import numpy as np
 import pytest
 from gan.api import resume_run
 from gan.cli import main
-from gan.contracts import Field
-from gan.data import open_pack
+from gan.contracts import FieldSpec
+from gan.data.packing import open_pack
 from gan.errors import BadData, Stopped
-from gan.report import Reporter
+from gan.reporting.reporter import Reporter, Tick
 from gan.source import Companion, list_source
-from gan.trainer import Tick
 from gan_image.metrics import L1, PSNR, SSIM, CycleError, l1, psnr, ssim
 from gan_image.modality import ImageConfig, ImageModality
 from PIL import Image
@@ -103,7 +102,7 @@ def test_domains_of_any_sizes_are_drawn_apart(tmp_path: Path):
         picture(tmp_path / "data" / "y" / f"{number}.png", 100 + number)
     pack = pack_of(tmp_path / "data", tmp_path, layout="unpaired")
     assert (len(pack), pack.sizes) == (5, [5, 2])
-    from gan.data import Order
+    from gan.data.order import Order
 
     order = Order(pack.sizes, 0)
     found = pack.take(order.indices(0, 20))
@@ -317,7 +316,7 @@ def test_resume_is_exact_while_the_pool_fills_and_after(tmp_path: Path, monkeypa
 
 
 def state_of(run: Path) -> dict:
-    from gan.checkpoint import Checkpoints
+    from gan.storage.checkpoint import Checkpoints
 
     newest = Checkpoints(run / "checkpoints").newest()
     return {owner: newest.state(owner) for owner in newest.owners if owner not in ("progress", "stats")}
@@ -342,4 +341,4 @@ def assert_equal(first, second) -> None:
 
 def test_single_pictures_need_no_partner(tmp_path: Path):
     modality = ImageModality(ImageConfig(resolution=32, channels=1))
-    assert modality.fields == {"image": Field((1, 32, 32), "uint8", 0, 255, "intensity")}
+    assert modality.fields == {"image": FieldSpec((1, 32, 32), "uint8", 0, 255, "intensity")}

@@ -7,7 +7,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
-from gan.contracts import Features, Field
+from gan.contracts import Features, FieldSpec
 from gan.errors import BadData, UsageError
 from gan.metrics.path_length import PathLength
 from gan.weights import file_sha256
@@ -113,7 +113,7 @@ def test_path_length_sees_steps_that_rounding_would_hide(alexnet: AlexNet):
     """A DCGAN's path length in LPIPS: steps of 1e-4 in latent space change no byte of a picture, and still give what
     steps of 1e-3 give, to some percent."""
     torch.manual_seed(0)
-    fields = {"image": Field((3, 32, 32), "uint8", 0, 255, "intensity")}
+    fields = {"image": FieldSpec((3, 32, 32), "uint8", 0, 255, "intensity")}
     model = DCGAN(DCGANConfig(latent=8, generator_width=4, discriminator_width=4), fields)
     for module in model.modules():
         if isinstance(module, nn.BatchNorm2d):

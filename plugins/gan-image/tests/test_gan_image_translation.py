@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
-from gan.contracts import Architecture, ConditionalOnInput, Field, Request
+from gan.contracts import Architecture, ConditionalOnInput, FieldSpec, Request
 from gan.draws import SeededDraws, StepDraws
 from gan.errors import UsageError
 from gan.game import Batch
@@ -25,8 +25,8 @@ from torch import nn
 CPU = torch.device("cpu")
 
 
-def fields(channels: int = 3, side: int = 32) -> dict[str, Field]:
-    picture = Field((channels, side, side), "uint8", 0, 255, "intensity")
+def fields(channels: int = 3, side: int = 32) -> dict[str, FieldSpec]:
+    picture = FieldSpec((channels, side, side), "uint8", 0, 255, "intensity")
     return {"source": picture, "target": picture}
 
 
@@ -34,7 +34,7 @@ def size(module: nn.Module) -> int:
     return sum(parameter.numel() for parameter in module.parameters())
 
 
-def draws(count: int, seed: int = 0) -> StepDraws:
+def rng(count: int, seed: int = 0) -> StepDraws:
     return StepDraws(seed, count, 0, count, CPU)
 
 
@@ -44,7 +44,7 @@ def batch(count: int, channels: int = 3, side: int = 32, seed: int = 0) -> Batch
         name: torch.randint(256, (count, channels, side, side), generator=generator, dtype=torch.uint8)
         for name in ("source", "target")
     }
-    return Batch(pictures, draws(count, seed), 0, 0.0)
+    return Batch(pictures, rng(count, seed), 0, 0.0)
 
 
 # ---------------------------------------------------------------------------- published sizes
@@ -98,7 +98,7 @@ def test_the_unet_drops_with_the_callers_noise():
     network = UnetGenerator(1, 64, 4).eval()
     pictures = torch.rand(2, 1, 64, 64)
     with torch.no_grad():
-        one, again, other, none = (network(pictures, d) for d in (draws(2, 1), draws(2, 1), draws(2, 2), None))
+        one, again, other, none = (network(pictures, d) for d in (rng(2, 1), rng(2, 1), rng(2, 2), None))
     assert torch.equal(one, again)
     assert not torch.equal(one, other)
     assert not torch.equal(one, none)
@@ -112,13 +112,13 @@ def test_the_pool_fills_then_swaps_half_of_the_time():
     and what is kept are together what was there, and nothing is lost or doubled."""
     pool = ImagePool(20, (1,))
     first = torch.arange(20.0)[:, None]
-    assert torch.equal(pool.show(first, draws(20)), first)
+    assert torch.equal(pool.show(first, rng(20)), first)
     assert torch.equal(pool.pictures, first)
     old = 0
     for step in range(1, 50):
         new = (torch.arange(4.0) + 100 * step)[:, None]
         before = set(pool.pictures.flatten().tolist())
-        shown = pool.show(new, draws(4, step))
+        shown = pool.show(new, rng(4, step))
         after = set(pool.pictures.flatten().tolist())
         old += sum(value not in new for value in shown.flatten())
         assert len(after) == 20
@@ -129,36 +129,36 @@ def test_the_pool_fills_then_swaps_half_of_the_time():
 
 def test_the_pool_is_part_of_the_state():
     pool, twin = ImagePool(3, (2,)), ImagePool(3, (2,))
-    pool.show(torch.rand(2, 2), draws(2))
+    pool.show(torch.rand(2, 2), rng(2))
     twin.load_state_dict(pool.state_dict())
     for step in range(8):
         pictures = torch.rand(2, 2)
-        assert torch.equal(pool.show(pictures, draws(2, step)), twin.show(pictures, draws(2, step)))
-    assert torch.equal(ImagePool(0, (2,)).show(torch.ones(1, 2), draws(1)), torch.ones(1, 2))
+        assert torch.equal(pool.show(pictures, rng(2, step)), twin.show(pictures, rng(2, step)))
+    assert torch.equal(ImagePool(0, (2,)).show(torch.ones(1, 2), rng(1)), torch.ones(1, 2))
 
 
 def test_jitter_treats_a_pair_alike_and_rows_apart():
     pictures = torch.rand(6, 1, 16, 16) * 2 - 1
-    one, same = jitter([pictures, pictures.clone()], draws(6), 0.25, True)
+    one, same = jitter([pictures, pictures.clone()], rng(6), 0.25, True)
     assert torch.equal(one, same)
     assert one.shape == pictures.shape
     assert (
         len(
             {
                 tuple(row.flatten().tolist())
-                for row in jitter([pictures[:1].expand(6, -1, -1, -1)], draws(6), 0.25, True)[0]
+                for row in jitter([pictures[:1].expand(6, -1, -1, -1)], rng(6), 0.25, True)[0]
             }
         )
         > 3
     )
-    (untouched,) = jitter([pictures], draws(6), 0.0, False)
+    (untouched,) = jitter([pictures], rng(6), 0.0, False)
     assert untouched is pictures
 
 
 def test_jitter_mirrors_about_half():
     """A ramp that rises to the right either stays or falls."""
     ramp = torch.linspace(-1, 1, 16).expand(400, 1, 16, 16)
-    (found,) = jitter([ramp], draws(400), 0.0, True)
+    (found,) = jitter([ramp], rng(400), 0.0, True)
     mirrored = found[:, 0, 0, 0] > 0
     assert 150 < mirrored.sum() < 250
     assert torch.equal(found[mirrored], ramp[mirrored].flip(3))

@@ -13,11 +13,11 @@ from collections.abc import Mapping
 from typing import Any
 
 import torch
-from gan.contracts import Field as DataField
-from gan.contracts import Loss, Penalty, Request
+from gan.adversarial import adversarial_turns
+from gan.contracts import FieldSpec, Loss, Penalty, Request
 from gan.draws import Draws
 from gan.errors import UsageError
-from gan.game import Batch, Optimizer, Phase, Player, adversarial_turns
+from gan.game import Batch, Optimizer, Phase, Player
 from pydantic import Field, field_validator
 from torch import Tensor, nn
 
@@ -146,7 +146,7 @@ class Accompaniment(nn.Module):
     Config = AccompanimentConfig
     Options = MuseGANOptions
 
-    def __init__(self, config: AccompanimentConfig, fields: Mapping[str, DataField]) -> None:
+    def __init__(self, config: AccompanimentConfig, fields: Mapping[str, FieldSpec]) -> None:
         super().__init__()
         self.config = config
         self.shape = shape = Shape(fields["roll"].shape, config.beats)
@@ -181,7 +181,7 @@ class Accompaniment(nn.Module):
 
         def fake(batch: Batch) -> Tensor:
             given = batch["roll"][:, self.given].float() * 2 - 1
-            return self._together(given, torch.tanh(self.generator(self.latents(batch.count, batch.draws), given)))
+            return self._together(given, torch.tanh(self.generator(self.latents(batch.count, batch.rng), given)))
 
         turns = adversarial_turns(
             loss,

@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from gan.contracts import Field
+from gan.contracts import FieldSpec
 
 if TYPE_CHECKING:
     from gan_music.modality import Music
@@ -21,11 +21,11 @@ Array = np.ndarray[Any, Any]
 def density(roll: Array, music: Music) -> float:
     """Notes a bar of all tracks together; on drums every hit."""
     line = roll.reshape(roll.shape[0], -1, roll.shape[-1])
-    begun = line.copy()
-    begun[:, 1:] &= ~line[:, :-1]
+    soft_onset_count = line.copy()
+    soft_onset_count[:, 1:] &= ~line[:, :-1]
     drums = [track.drums for track in music.tracks]
-    begun[drums] = line[drums]
-    return float(begun.sum() / roll.shape[1])
+    soft_onset_count[drums] = line[drums]
+    return float(soft_onset_count.sum() / roll.shape[1])
 
 
 def register(roll: Array, music: Music) -> float:
@@ -43,10 +43,10 @@ ATTRIBUTES: Mapping[str, Callable[[Array, Music], float]] = {"density": density,
 UNITS = {"density": "notes a bar", "register": "mean pitch, 60 is C4"}
 
 
-def field(name: str, music: Music) -> Field:
+def field(name: str, music: Music) -> FieldSpec:
     """The field of an attribute, with the values that are possible at all."""
     high = {"density": float(len(music.tracks) * music.steps * music.config.pitches), "register": 127.0}[name]
-    return Field((), "float32", 0, high, UNITS[name], condition=True)
+    return FieldSpec((), "float32", 0, high, UNITS[name], condition=True)
 
 
 def parse_pitch(text: str) -> float:

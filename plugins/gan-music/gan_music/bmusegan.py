@@ -15,16 +15,16 @@ from collections.abc import Mapping
 from typing import Literal
 
 import torch
-from gan.contracts import Field as DataField
-from gan.contracts import Loss, Penalty, Request
-from gan.game import Batch, Optimizer, Phase, Player, Turn, adversarial_turns
+from gan.adversarial import adversarial_turns
+from gan.contracts import FieldSpec, Loss, Penalty, Request
+from gan.game import Batch, Optimizer, Phase, Player, Turn
 from pydantic import Field, model_validator
 from torch import Tensor, nn
 from torch.nn.functional import pad, relu
 
+from gan_music.conditioning import told_of, values_of
 from gan_music.musegan import MuseGAN, MuseGANConfig, MuseGANOptions, side_by_side
 from gan_music.neurons import binarise, binary, seeded
-from gan_music.told import told_of, values_of
 
 
 class BMuseGANConfig(MuseGANConfig):
@@ -74,7 +74,7 @@ class BMuseGAN(MuseGAN):
 
     Config = BMuseGANConfig
 
-    def __init__(self, config: BMuseGANConfig, fields: Mapping[str, DataField]) -> None:
+    def __init__(self, config: BMuseGANConfig, fields: Mapping[str, FieldSpec]) -> None:
         super().__init__(config, fields)
         self.config: BMuseGANConfig = config
         tracks = self.shape.tracks
@@ -114,8 +114,8 @@ class BMuseGAN(MuseGAN):
                 self.refined.fill_(True)
                 self.slope_now.fill_(slope)
             told = values_of(self.conditions, batch.fields)
-            values = self.refine(self.latents(batch.count, batch.draws), told)
-            noise = batch.draws.rand(*values.shape[1:]) if self.config.neuron == "stochastic" else None
+            values = self.refine(self.latents(batch.count, batch.rng), told)
+            noise = batch.rng.rand(*values.shape[1:]) if self.config.neuron == "stochastic" else None
             return binary(values, slope, noise)[:, tracks] * 2 - 1
 
         turns = adversarial_turns(

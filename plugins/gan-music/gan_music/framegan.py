@@ -19,19 +19,27 @@ from collections.abc import Mapping
 from typing import Any, Literal
 
 import torch
-from gan.contracts import Field as DataField
-from gan.contracts import Loss, Penalty, Request
+from gan.adversarial import adversarial_turns
+from gan.contracts import FieldSpec, Loss, Penalty, Request
 from gan.draws import Draws
 from gan.errors import UsageError
-from gan.game import Batch, Optimizer, Phase, Player, adversarial_turns
+from gan.game import Batch, Optimizer, Phase, Player
 from gan.recipe import Section
 from pydantic import Field
 from torch import Tensor, nn
 from torch.nn.functional import leaky_relu, pad, relu
 
+from gan_music.conditioning import (
+    WIDTH,
+    ConditionEmbedding,
+    conditions_of,
+    counting,
+    soft_onset_count,
+    told_of,
+    values_of,
+)
 from gan_music.musegan import MuseGANOptions, in_phrases
 from gan_music.neurons import HOW, binarise
-from gan_music.told import WIDTH, Told, begun, conditions_of, counting, told_of, values_of
 from gan_music.tracks import given_places
 
 
@@ -165,14 +173,14 @@ class Generator(nn.Module):
     """``(N, latent)`` -> the probability of each note, ``(N, composed tracks, bar, step, pitch)``."""
 
     def __init__(
-        self, scales: Scales, config: FrameGANConfig, composed: int, heard: int, conditions: Mapping[str, DataField]
+        self, scales: Scales, config: FrameGANConfig, composed: int, heard: int, conditions: Mapping[str, FieldSpec]
     ) -> None:
         super().__init__()
         self.scales, self.composed = scales, composed
         width, frame = config.width, composed * scales.pitches
         self.ear = Listener(scales, heard, width) if heard else None
         bar, beat, part = (width, width, width // 2) if heard else (0, 0, 0)
-        self.told = Told(conditions, WIDTH) if conditions else None
+        self.told = ConditionEmbedding(conditions, WIDTH) if conditions else None
         self.first = nn.Linear(config.latent + (WIDTH if conditions else 0), scales.bars * width, bias=False)
         self.norm = Norm(width)
         self.bar = Finer(width + bar, width, 1)
@@ -233,7 +241,7 @@ class Critic(nn.Module):
         scales: Scales,
         width: int,
         group: int = 0,
-        conditions: Mapping[str, DataField] | None = None,
+        conditions: Mapping[str, FieldSpec] | None = None,
         played: str = "hysteresis",
     ) -> None:
         super().__init__()
@@ -244,7 +252,7 @@ class Critic(nn.Module):
         self.bars = nn.Linear(width + seen, width)
         self.phrase = nn.Linear(scales.bars * width, width)
         self.score = nn.Linear(width, 1)
-        self.told = Told(conditions, width) if conditions else None
+        self.told = ConditionEmbedding(conditions, width) if conditions else None
         self.count = counting(conditions)
 
     def forward(self, roll: Tensor, told: Tensor | None = None) -> Tensor:
@@ -258,7 +266,7 @@ class Critic(nn.Module):
             of_tracks, of_features = deviation[..., -loudest.shape[2] :], deviation[..., : -loudest.shape[2]]
             bars = torch.cat([bars, of_tracks, of_features.mean(2, keepdim=True)], 2)
         if self.told is not None:
-            notes = begun(roll, self.played)
+            notes = soft_onset_count(roll, self.played)
             bars = torch.cat([bars, notes], 2)
         features = leaky_relu(self.phrase(leaky_relu(self.bars(bars), 0.2).flatten(1)), 0.2)
         score: Tensor = self.score(features).squeeze(1)
@@ -280,7 +288,7 @@ class FrameGAN(nn.Module):
     Config = FrameGANConfig
     Options = FrameGANOptions
 
-    def __init__(self, config: FrameGANConfig, fields: Mapping[str, DataField]) -> None:
+    def __init__(self, config: FrameGANConfig, fields: Mapping[str, FieldSpec]) -> None:
         super().__init__()
         self.config = config
         self.scales = scales = Scales(fields["roll"].shape, config.beats)
@@ -346,12 +354,12 @@ class FrameGAN(nn.Module):
 
         def fake(batch: Batch) -> Tensor:
             roll = batch["roll"].float() * 2 - 1
-            given = self._some_tracks(batch.draws) if self.any else None
+            given = self._some_tracks(batch.rng) if self.any else None
             told = values_of(self.conditions, batch.fields)
-            notes = self.compose(self.latents(batch.count, batch.draws), self._shown(roll, given), told)
+            notes = self.compose(self.latents(batch.count, batch.rng), self._shown(roll, given), told)
             if self.config.neuron != "none":
                 drawn = self.config.neuron == "stochastic"
-                fires = notes > (batch.draws.rand(*notes.shape[1:]) if drawn else 0.5)
+                fires = notes > (batch.rng.rand(*notes.shape[1:]) if drawn else 0.5)
                 notes = notes + (fires.to(notes.dtype) - notes).detach()
             return self._kept(roll, 2 * notes - 1, given)
 
@@ -372,10 +380,10 @@ class FrameGAN(nn.Module):
         out: Tensor = self.generator(latents, shown, told)
         return out
 
-    def _some_tracks(self, draws: Draws) -> Tensor:
+    def _some_tracks(self, rng: Draws) -> Tensor:
         """``(N, track)`` bool: any number of tracks but all, any of them."""
-        ranks = draws.rand(self.scales.tracks).argsort(1).argsort(1)
-        return ranks < draws.randint(self.scales.tracks, 1)
+        ranks = rng.rand(self.scales.tracks).argsort(1).argsort(1)
+        return ranks < rng.randint(self.scales.tracks, 1)
 
     def _shown(self, roll: Tensor, given: Tensor | None) -> Tensor | None:
         """Frames of the given tracks of ``(N, track, bar, step, pitch)`` in -1 … 1; where any may be, of all tracks,

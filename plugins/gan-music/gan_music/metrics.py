@@ -43,9 +43,9 @@ TONNETZ = np.stack(
 def onsets(rolls: Array) -> Array:
     """Where notes begin, over bar lines; same shape."""
     line = rolls.reshape(*rolls.shape[:2], -1, rolls.shape[-1])
-    begun = line.copy()
-    begun[:, :, 1:] &= ~line[:, :, :-1]
-    return begun.reshape(rolls.shape)
+    soft_onset_count = line.copy()
+    soft_onset_count[:, :, 1:] &= ~line[:, :, :-1]
+    return soft_onset_count.reshape(rolls.shape)
 
 
 def sounding_bars(rolls: Array) -> Array:
@@ -78,13 +78,13 @@ def qualified_notes(rolls: Array, at_least: int | None = None) -> tuple[Array, A
     steps = rolls.shape[3]
     wanted = -(-steps // 32) if at_least is None else at_least
     line = rolls.reshape(*rolls.shape[:2], -1, rolls.shape[-1])
-    begun = line.copy()
-    begun[:, :, 1:] &= ~line[:, :, :-1]
-    long = begun.copy()
+    soft_onset_count = line.copy()
+    soft_onset_count[:, :, 1:] &= ~line[:, :, :-1]
+    long = soft_onset_count.copy()
     for later in range(1, wanted):
         long[:, :, :-later] &= line[:, :, later:]
         long[:, :, -later:] = False
-    return long.sum(axis=(2, 3)), begun.sum(axis=(2, 3))
+    return long.sum(axis=(2, 3)), soft_onset_count.sum(axis=(2, 3))
 
 
 def polyphony(rolls: Array, at_least: int = 2) -> Array:

@@ -10,8 +10,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-import gan.contracts as contracts
 import numpy as np
+from gan import contracts
 from gan.errors import BadData
 from gan.recipe import Section
 from pydantic import BaseModel, Field, field_validator, model_validator
@@ -186,12 +186,12 @@ class Music(contracts.Modality):
         """Steps of a bar."""
 
     @property
-    def fields(self) -> dict[str, contracts.Field]:
+    def fields(self) -> dict[str, contracts.FieldSpec]:
         """``roll``: ``(tracks, bars, steps of a bar, pitches)``, true where a note sounds (drums: where one is
         struck)."""
         shape = (len(self.tracks), self.config.bars, self.steps, self.config.pitches)
         names = tuple(track.name for track in self.tracks)
-        roll = contracts.Field(shape, "bool", 0, 1, "note on", longer=True, longer_axis=1, names=names)
+        roll = contracts.FieldSpec(shape, "bool", 0, 1, "note on", longer=True, longer_axis=1, names=names)
         return {"roll": roll, **{name: attributes.field(name, self) for name in self.config.attributes}}
 
     # reading

@@ -22,18 +22,26 @@ from collections.abc import Mapping
 from typing import Any, Literal
 
 import torch
-from gan.contracts import Field as DataField
-from gan.contracts import Loss, Penalty, Request
+from gan.adversarial import adversarial_turns
+from gan.contracts import FieldSpec, Loss, Penalty, Request
 from gan.draws import Draws
 from gan.errors import UsageError
-from gan.game import Batch, Optimizer, Phase, Player, Turn, adversarial_turns
+from gan.game import Batch, Optimizer, Phase, Player, Turn
 from gan.recipe import Section
 from pydantic import BaseModel, Field
 from torch import Tensor, nn
 from torch.nn.functional import leaky_relu, relu
 
+from gan_music.conditioning import (
+    WIDTH,
+    ConditionEmbedding,
+    conditions_of,
+    counting,
+    soft_onset_count,
+    told_of,
+    values_of,
+)
 from gan_music.neurons import HOW, binarise
-from gan_music.told import WIDTH, Told, begun, conditions_of, counting, told_of, values_of
 
 
 class MuseGANConfig(Section):
@@ -230,11 +238,11 @@ class Generator(nn.Module):
         latent: int,
         heads: int,
         config: MuseGANConfig,
-        conditions: Mapping[str, DataField] | None = None,
+        conditions: Mapping[str, FieldSpec] | None = None,
     ) -> None:
         super().__init__()
         width = config.width
-        self.told = Told(conditions, WIDTH) if conditions else None
+        self.told = ConditionEmbedding(conditions, WIDTH) if conditions else None
         self.trunk = nn.Sequential(
             Up(latent + (WIDTH if conditions else 0), width, (shape.bars, 1, 1)),
             Up(width, width // 2, (1, shape.beats, shape.high)),
@@ -274,7 +282,7 @@ class Critic(nn.Module):
         shape: Shape,
         tracks: int,
         width: int,
-        conditions: Mapping[str, DataField] | None = None,
+        conditions: Mapping[str, FieldSpec] | None = None,
         played: str = "threshold",
     ) -> None:
         super().__init__()
@@ -299,7 +307,7 @@ class Critic(nn.Module):
         bars = 2 if shape.bars > 1 else 1
         self.phrase = Down(3 * width // 4 + (tracks if conditions else 0), width, (bars, 1, 1), (1, 1, 1))
         self.score = nn.Linear(width * (shape.bars - bars + 1), 1)
-        self.told = Told(conditions, self.score.in_features) if conditions else None
+        self.told = ConditionEmbedding(conditions, self.score.in_features) if conditions else None
         self.count = counting(conditions, tracks / shape.tracks)
 
     def forward(self, roll: Tensor, told: Tensor | None = None) -> Tensor:
@@ -317,7 +325,7 @@ class Critic(nn.Module):
             4,
         )  # (N, bar, 1, 1, 3/4 width)
         if self.told is not None:
-            notes = begun(roll, self.played)
+            notes = soft_onset_count(roll, self.played)
             bars = torch.cat([bars, notes[:, :, None, None, :]], 4)
         features = self.phrase(bars).flatten(1)
         score: Tensor = self.score(features).squeeze(1)
@@ -346,14 +354,14 @@ class MuseGAN(nn.Module):
     Config = MuseGANConfig
     Options = MuseGANOptions
 
-    def __init__(self, config: MuseGANConfig, fields: Mapping[str, DataField]) -> None:
+    def __init__(self, config: MuseGANConfig, fields: Mapping[str, FieldSpec]) -> None:
         super().__init__()
         self.config = config
         self.shape = shape = Shape(fields["roll"].shape, config.beats)
-        self.together = config.composition == "composer"
+        self.peers = config.composition == "composer"
         self.apart = config.composition == "jamming"
-        generators = 1 if self.together else shape.tracks
-        heads = shape.tracks if self.together else 1
+        generators = 1 if self.peers else shape.tracks
+        heads = shape.tracks if self.peers else 1
         self.shared_latent = {"composer": config.latent, "jamming": 0, "hybrid": config.latent // 2}[config.composition]
         self.own_latent = config.latent - self.shared_latent
         critics, seen = (shape.tracks, 1) if self.apart else (1, shape.tracks)
@@ -397,7 +405,7 @@ class MuseGAN(nn.Module):
             penalties,
             real=lambda batch: batch["roll"][:, tracks].float() * 2 - 1,
             fake=lambda batch: torch.tanh(
-                self.compose(self.latents(batch.count, batch.draws), values_of(self.conditions, batch.fields), tracks)
+                self.compose(self.latents(batch.count, batch.rng), values_of(self.conditions, batch.fields), tracks)
             ),
             critic=self.critics[index],
             conditions=told_of(self.conditions),
@@ -407,7 +415,7 @@ class MuseGAN(nn.Module):
     def compose(self, latents: Tensor, told: Tensor | None = None, tracks: slice = slice(None)) -> Tensor:
         """``(N, 1 or tracks, latent)`` latents and ``(N, attributes)`` -> ``(N, tracks, bar, step, pitch)``, before
         the tanh."""
-        if self.together:
+        if self.peers:
             out: Tensor = self.generators[0](latents[:, 0], told)
             return out
         chosen = range(*tracks.indices(self.shape.tracks))
@@ -419,7 +427,7 @@ class MuseGAN(nn.Module):
         """``(count, 1, latent)`` for the composer, else ``(count, tracks, latent)`` with the shared part repeated."""
         parts = []
         if self.shared_latent:
-            repeats = 1 if self.together else self.shape.tracks
+            repeats = 1 if self.peers else self.shape.tracks
             parts.append(rng.truncated_normal(1, self.shared_latent).expand(-1, repeats, -1))
         if self.own_latent:
             parts.append(rng.truncated_normal(self.shape.tracks, self.own_latent))

@@ -14,8 +14,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from gan.contracts import Field as DataField
-from gan.contracts import Loss, Penalty, Request
+from gan.contracts import FieldSpec, Loss, Penalty, Request
 from gan.draws import Draws
 from gan.errors import UsageError
 from gan.game import Batch, Optimizer, Phase, Player, Turn
@@ -164,7 +163,7 @@ class MusicTransformer(nn.Module):
     Config = TransformerConfig
     Options = TransformerOptions
 
-    def __init__(self, config: TransformerConfig, fields: Mapping[str, DataField]) -> None:
+    def __init__(self, config: TransformerConfig, fields: Mapping[str, FieldSpec]) -> None:
         super().__init__()
         if config.width % config.heads:
             raise UsageError(f"model.heads {config.heads} does not divide model.width {config.width}")

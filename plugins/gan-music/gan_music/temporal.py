@@ -23,11 +23,11 @@ from collections.abc import Mapping
 from typing import Literal
 
 import torch
-from gan.contracts import Field as DataField
-from gan.contracts import Loss, Penalty, Request
+from gan.adversarial import adversarial_turns
+from gan.contracts import FieldSpec, Loss, Penalty, Request
 from gan.draws import Draws
 from gan.errors import UsageError
-from gan.game import Batch, Optimizer, Phase, Player, Turn, adversarial_turns
+from gan.game import Batch, Optimizer, Phase, Player, Turn
 from gan.recipe import Section
 from pydantic import Field
 from torch import Tensor, nn
@@ -166,22 +166,22 @@ class TemporalMuseGAN(nn.Module):
     Config = TemporalConfig
     Options = MuseGANOptions
 
-    def __init__(self, config: TemporalConfig, fields: Mapping[str, DataField]) -> None:
+    def __init__(self, config: TemporalConfig, fields: Mapping[str, FieldSpec]) -> None:
         super().__init__()
         self.config = config
         shape = fields["roll"].shape
         if len(shape) != 4 or shape[3] % 12:
             raise UsageError(f"the temporal model reads rolls (track, bar, step, pitch) of whole octaves, not {shape}")
         self.tracks, self.bars, self.steps, self.pitches = shape
-        self.together, self.apart = config.composition == "composer", config.composition == "jamming"
+        self.peers, self.apart = config.composition == "composer", config.composition == "jamming"
         parts = 4 if config.composition == "hybrid" else 2
         self.part = config.latent // parts
         """Length of each of the vectors z, zt, z_i, zt_i that there are."""
-        bars = 1 if self.together else self.tracks
+        bars = 1 if self.peers else self.tracks
         self.shared_phrase = PhraseGenerator(self.bars, self.part, config.width) if not self.apart else None
-        own = 0 if self.together else self.tracks
+        own = 0 if self.peers else self.tracks
         self.own_phrases = nn.ModuleList(PhraseGenerator(self.bars, self.part, config.width) for _ in range(own))
-        heads = self.tracks if self.together else 1
+        heads = self.tracks if self.peers else 1
         self.bar_generators = nn.ModuleList(
             BarGenerator(self.steps, self.pitches, config.latent, heads, config.width) for _ in range(bars)
         )
@@ -211,7 +211,7 @@ class TemporalMuseGAN(nn.Module):
         tracks = slice(index, index + 1) if self.apart else slice(None)
 
         def fake(batch: Batch) -> Tensor:
-            return torch.tanh(self.compose(self.latents(batch.count, batch.draws), tracks))
+            return torch.tanh(self.compose(self.latents(batch.count, batch.rng), tracks))
 
         return adversarial_turns(
             loss,
@@ -226,7 +226,7 @@ class TemporalMuseGAN(nn.Module):
         """``(count, 1 + tracks, 2, part)``: first z and zt, then z_i and zt_i of each track; what a composition
         lacks is left out."""
         rows = 0 if self.apart else 1
-        rows += 0 if self.together else self.tracks
+        rows += 0 if self.peers else self.tracks
         return rng.randn(rows, 2, self.part)
 
     def compose(self, latents: Tensor, tracks: slice = slice(None)) -> Tensor:
@@ -241,7 +241,7 @@ class TemporalMuseGAN(nn.Module):
         if self.shared_phrase is not None:
             shared = over_bars(latents[:, 0, 0], self.shared_phrase(latents[:, 0, 1]))
             latents = latents[:, 1:]
-        if self.together:
+        if self.peers:
             assert shared is not None
             out: Tensor = self.bar_generators[0](shared.flatten(0, 1))
             return out.view(count, self.bars, self.tracks, self.steps, self.pitches).transpose(1, 2)

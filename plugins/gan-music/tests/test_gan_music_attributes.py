@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from gan.contracts import Field, Request
+from gan.contracts import FieldSpec, Request
 from gan.draws import SeededDraws, StepDraws
 from gan.errors import UsageError
 from gan.game import Batch
@@ -13,18 +13,18 @@ from gan.losses import NonSaturating
 from gan.penalties import R1, GradientPenalty
 from gan_music.attributes import density, parse_pitch, register
 from gan_music.bmusegan import BMuseGAN, BMuseGANConfig
+from gan_music.conditioning import ConditionEmbedding, Count, counting, soft_onset_count
 from gan_music.framegan import FrameGAN, FrameGANConfig
 from gan_music.metrics import MusicStatistics
 from gan_music.modality import Music, MusicConfig
 from gan_music.musegan import MuseGAN, MuseGANConfig
-from gan_music.told import Count, Told, begun, counting
 
 CPU = torch.device("cpu")
 SHAPE = (3, 2, 24, 12)
 FIELDS = {
-    "roll": Field(SHAPE, "bool", 0, 1, "note on"),
-    "density": Field((), "float32", 4, 20, "notes a bar", condition=True),
-    "register": Field((), "float32", 50, 70, "mean pitch", condition=True),
+    "roll": FieldSpec(SHAPE, "bool", 0, 1, "note on"),
+    "density": FieldSpec((), "float32", 4, 20, "notes a bar", condition=True),
+    "register": FieldSpec((), "float32", 50, 70, "mean pitch", condition=True),
 }
 
 
@@ -89,7 +89,7 @@ def test_what_is_no_pitch_is_told():
 
 def test_told_hears_the_place_in_the_range_of_the_data():
     """sin and cos of 2^k π c with c = (12 - 4) / 16 = 1/2 and (50 - 50) / 20 = 0; outside of the range is its end."""
-    told = Told({name: FIELDS[name] for name in ("density", "register")}, 3)
+    told = ConditionEmbedding({name: FIELDS[name] for name in ("density", "register")}, 3)
     seen = []
     told.linear.register_forward_pre_hook(lambda _, given: seen.append(given[0]))
     told(torch.tensor([[12.0, 50.0], [99.0, 0.0]]))
@@ -110,8 +110,8 @@ def test_the_critic_counts_what_would_be_played(how, drums):
     roll[0, 1, 1, 3, 1] = 1
     roll[0, 0, 0, :3, 0] = 2 * torch.tensor([0.9, 0.3, 0.6]) - 1
     roll.requires_grad_()
-    assert (4 * begun(roll, how)).tolist() == [[[drums, 1.0], [0.0, 1.0]]]
-    begun(roll, how).sum().backward()
+    assert (4 * soft_onset_count(roll, how)).tolist() == [[[drums, 1.0], [0.0, 1.0]]]
+    soft_onset_count(roll, how).sum().backward()
     assert roll.grad[0, 0, 0, :, 0].tolist() == [1 / 8, -1 / 8, 1 / 8, 0]  # from -1 to 1 is a note, over 4
     assert roll.grad[0, 1, 0, 2:, 1].tolist() == [1 / 8, 0]  # to hold a note longer is no note more
 
@@ -127,7 +127,7 @@ def test_the_critic_hears_how_far_the_notes_are_from_what_was_asked():
     assert counting({"register": FIELDS["register"]}) is None
 
 
-DENSE = {**FIELDS, "density": Field((), "float32", 0, 120, "notes a bar", condition=True)}
+DENSE = {**FIELDS, "density": FieldSpec((), "float32", 0, 120, "notes a bar", condition=True)}
 """As dense as the noise that stands for phrases below."""
 
 

@@ -9,7 +9,7 @@ import shutil
 
 import numpy as np
 import pytest
-from gan.page import write_page
+from gan.reporting.page import write_page
 from gan_music import audio
 from gan_music.features import PhraseFeatures
 from gan_music.modality import Music, MusicConfig, MusicOptions

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
-from gan.contracts import ConditionalOnInput, Field, Request
+from gan.contracts import ConditionalOnInput, FieldSpec, Request
 from gan.draws import SeededDraws, StepDraws
 from gan.errors import UsageError
 from gan.game import Batch
@@ -19,10 +19,12 @@ SHAPE = (3, 2, 24, 12)
 
 def model(**settings) -> FrameGAN:
     torch.manual_seed(0)
-    return FrameGAN(FrameGANConfig(width=16, latent=8, **settings), {"roll": Field((SHAPE), "bool", 0, 1, "note on")})
+    return FrameGAN(
+        FrameGANConfig(width=16, latent=8, **settings), {"roll": FieldSpec((SHAPE), "bool", 0, 1, "note on")}
+    )
 
 
-def draws(count: int) -> SeededDraws:
+def rng(count: int) -> SeededDraws:
     return SeededDraws.of(0, 0, count, CPU)
 
 
@@ -72,7 +74,7 @@ def test_frames_have_the_pitches_of_all_tracks():
 
 def test_a_closed_gate_empties_its_track():
     net = model(initial_density=0.4).eval()
-    latents = net.latents(8, draws(8))
+    latents = net.latents(8, rng(8))
     with torch.no_grad():
         net.generator.gate.weight.zero_()
         net.generator.gate.bias.copy_(torch.tensor([9.0, -9.0, 9.0]))
@@ -86,7 +88,7 @@ def test_what_the_coarsest_scale_says_holds_for_the_bar():
     with torch.no_grad():
         for output in net.generator.outputs[1:]:
             output.weight.zero_(), output.bias.zero_() if output.bias is not None else None
-        notes = net.compose(net.latents(4, draws(4)))
+        notes = net.compose(net.latents(4, rng(4)))
     assert torch.equal(notes, notes[:, :, :, :1].expand_as(notes))  # every step is the first one
     assert not torch.equal(notes[:, :, 0], notes[:, :, 1])
 
@@ -94,7 +96,7 @@ def test_what_the_coarsest_scale_says_holds_for_the_bar():
 @pytest.mark.parametrize("gate", [True, False])
 def test_training_begins_at_the_wanted_density(gate):
     net = model(initial_density=0.05, gate=gate)
-    notes = net.compose(net.latents(64, draws(64)))
+    notes = net.compose(net.latents(64, rng(64)))
     assert notes.mean().item() == pytest.approx(0.05, rel=0.3)
 
 
@@ -134,46 +136,46 @@ def test_given_tracks_are_kept_and_heard():
     assert isinstance(net, ConditionalOnInput)
     assert net.given_fields() == ("roll",)
     roll = torch.rand(4, *SHAPE) < 0.2
-    made = net.generate(4, draws(4), Request(given={"roll": roll}))["roll"]
+    made = net.generate(4, rng(4), Request(given={"roll": roll}))["roll"]
     assert torch.equal(made[:, [0, 2]], roll[:, [0, 2]])
     hidden = roll.clone()
     hidden[:, 1] = ~hidden[:, 1]
-    assert torch.equal(made, net.generate(4, draws(4), Request(given={"roll": hidden}))["roll"])
-    latents, heard = net.latents(4, draws(4)), frames_of(roll[:, [0, 2]].float() * 2 - 1)
+    assert torch.equal(made, net.generate(4, rng(4), Request(given={"roll": hidden}))["roll"])
+    latents, heard = net.latents(4, rng(4)), frames_of(roll[:, [0, 2]].float() * 2 - 1)
     assert (net.compose(latents, heard) - net.compose(latents, heard.flip(0))).abs().mean() > 0.001
     with pytest.raises(UsageError, match="tracks to accompany"):
-        net.generate(1, draws(1), Request())
+        net.generate(1, rng(1), Request())
 
 
 def test_whichever_tracks_are_given_are_kept_and_heard():
     net = model(given="any", initial_density=0.4).eval()
     roll = torch.rand(4, *SHAPE) < 0.2
     assert net.given_fields() == ()
-    assert net.generate(4, draws(4), Request())["roll"].shape == roll.shape
+    assert net.generate(4, rng(4), Request())["roll"].shape == roll.shape
     for wanted, places in (("2", [2]), ("1,0", [1, 0]), ("b", [1])):
         net.names = ("a", "b", "c")
         options = net.Options(given=wanted)
         assert (net.given_fields(options), net.given_places(options)) == (("roll",), {"roll": places})
-        made = net.generate(4, draws(4), Request(options, {"roll": roll}))["roll"]
+        made = net.generate(4, rng(4), Request(options, {"roll": roll}))["roll"]
         others = [track for track in range(3) if track not in places]
         assert torch.equal(made[:, places], roll[:, places])
         assert not torch.equal(made[:, others], roll[:, others])
         hidden = roll.clone()
         hidden[:, others] = ~hidden[:, others]
-        assert torch.equal(made, net.generate(4, draws(4), Request(options, {"roll": hidden}))["roll"])
+        assert torch.equal(made, net.generate(4, rng(4), Request(options, {"roll": hidden}))["roll"])
         heard = roll.clone()
         heard[:, places] = heard[:, places].flip(0)
         assert not torch.equal(
-            made[:, others], net.generate(4, draws(4), Request(options, {"roll": heard}))["roll"][:, others]
+            made[:, others], net.generate(4, rng(4), Request(options, {"roll": heard}))["roll"][:, others]
         )
     silent = torch.zeros_like(roll)
-    given = net.generate(4, draws(4), Request(net.Options(given="0"), {"roll": silent}))["roll"]
-    assert not torch.equal(given[:, 1:], net.generate(4, draws(4), Request())["roll"][:, 1:])  # a rest is something too
+    given = net.generate(4, rng(4), Request(net.Options(given="0"), {"roll": silent}))["roll"]
+    assert not torch.equal(given[:, 1:], net.generate(4, rng(4), Request())["roll"][:, 1:])  # a rest is something too
 
 
 def test_any_choice_of_tracks_is_trained_but_all():
     """Of 4,000 masks of three tracks each of the seven subsets that leave one is drawn; sizes 0, 1, 2 equally often."""
-    masks = model(given="any")._some_tracks(draws(4000))
+    masks = model(given="any")._some_tracks(rng(4000))
     sizes = torch.bincount(masks.sum(1), minlength=4)
     assert sizes[3] == 0
     assert (sizes[:3] - 4000 / 3).abs().max() < 150
@@ -190,10 +192,10 @@ def test_a_choice_is_for_models_that_have_one():
 def test_composer_needs_nothing_given_and_joins_phrases():
     net = model(initial_density=0.4).eval()
     assert net.given_fields() == ()
-    made = net.generate(2, draws(2), Request(options=net.Options(bars=6)))["roll"]
+    made = net.generate(2, rng(2), Request(options=net.Options(bars=6)))["roll"]
     assert made.shape == (2, 3, 6, 24, 12)
     with pytest.raises(UsageError, match="no multiple"):
-        net.generate(2, draws(2), Request(options=net.Options(bars=5)))
+        net.generate(2, rng(2), Request(options=net.Options(bars=5)))
 
 
 @pytest.mark.parametrize("given", [[3], [0, 0], [0, 1, 2]])

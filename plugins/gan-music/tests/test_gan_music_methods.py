@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from gan.contracts import ConditionalOnInput, Field, Request
+from gan.contracts import ConditionalOnInput, FieldSpec, Request
 from gan.draws import SeededDraws, StepDraws
 from gan.errors import UsageError
 from gan.game import Batch
@@ -22,11 +22,11 @@ CPU = torch.device("cpu")
 SMALL = (3, 2, 16, 48)
 
 
-def fields(shape=SMALL) -> dict[str, Field]:
-    return {"roll": Field(shape, "bool", 0, 1, "note on")}
+def fields(shape=SMALL) -> dict[str, FieldSpec]:
+    return {"roll": FieldSpec(shape, "bool", 0, 1, "note on")}
 
 
-def draws(count: int = 2, seed: int = 0) -> SeededDraws:
+def rng(count: int = 2, seed: int = 0) -> SeededDraws:
     return SeededDraws.of(seed, 0, count, CPU)
 
 
@@ -61,18 +61,18 @@ def test_given_tracks_stay_as_they_are(given):
     model = Accompaniment(AccompanimentConfig(width=32, latent=8, given=given, initial_density=0.3), fields()).eval()
     assert isinstance(model, ConditionalOnInput)
     roll = torch.rand(2, *SMALL) < 0.1
-    made = model.generate(2, draws(), Request(given={"roll": roll}))["roll"]
+    made = model.generate(2, rng(), Request(given={"roll": roll}))["roll"]
     others = [track for track in range(3) if track not in given]
     assert torch.equal(made[:, given], roll[:, given])
     hidden = roll.clone()
     hidden[:, others] = ~hidden[:, others]  # the other tracks of the input are not looked at
-    assert torch.equal(made, model.generate(2, draws(), Request(given={"roll": hidden}))["roll"])
+    assert torch.equal(made, model.generate(2, rng(), Request(given={"roll": hidden}))["roll"])
 
 
 def test_accompaniment_hears_the_given_track():
     torch.manual_seed(0)
     model = Accompaniment(AccompanimentConfig(width=32, latent=8), fields())
-    latents = model.latents(4, draws(4))
+    latents = model.latents(4, rng(4))
     one, other = (torch.randn(4, 1, *SMALL[1:]) for _ in range(2))
     heard = model.generator(latents, one)
     assert float((heard - model.generator(latents, other)).abs().mean()) > 0.01
@@ -112,7 +112,7 @@ def test_halvings():
 @pytest.mark.parametrize("shape", [SMALL, (5, 4, 96, 84), (2, 1, 12, 12), (3, 8, 36, 60)])
 def test_temporal_shapes(composition, shape):
     model = TemporalMuseGAN(TemporalConfig(composition=composition, width=32, latent=16), fields(shape)).eval()
-    assert model.generate(2, draws(), Request())["roll"].shape == (2, *shape)
+    assert model.generate(2, rng(), Request())["roll"].shape == (2, *shape)
     seen = 1 if composition == "jamming" else shape[0]
     assert model.critics[0](torch.zeros(2, seen, *shape[1:])).shape == (2,)
 
@@ -128,7 +128,7 @@ def test_what_the_latents_of_the_temporal_model_move():
     """Track 1's own vectors move track 1 alone; the shared ones move all."""
     torch.manual_seed(0)
     model = TemporalMuseGAN(TemporalConfig(width=32, latent=16), fields())
-    latents = model.latents(4, draws(4))
+    latents = model.latents(4, rng(4))
     before = model.compose(latents)
     own, shared = latents.clone(), latents.clone()
     own[:, 2] = own[:, 2].flip(0)
@@ -272,7 +272,7 @@ def test_the_transformer_learns_a_phrase():
     assert float(loss.detach()) < 0.1
     model.eval()
     with torch.no_grad():
-        made = model.generate(3, draws(3), Request(TransformerOptions(temperature=0.2)))["roll"]
+        made = model.generate(3, rng(3), Request(TransformerOptions(temperature=0.2)))["roll"]
     assert torch.equal(made, roll[:3])
 
 
@@ -280,7 +280,7 @@ def test_untrained_transformer_writes_valid_phrases():
     torch.manual_seed(0)
     model = MusicTransformer(TransformerConfig(width=16, layers=1, heads=2, context=64), fields()).eval()
     with torch.no_grad():
-        made = model.generate(4, draws(4), Request())["roll"]
+        made = model.generate(4, rng(4), Request())["roll"]
     assert made.shape == (4, *SMALL)
     assert made.dtype == torch.bool
 

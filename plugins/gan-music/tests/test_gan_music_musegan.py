@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from gan.contracts import Field, Request
+from gan.contracts import FieldSpec, Request
 from gan.draws import SeededDraws, StepDraws
 from gan.errors import UsageError
 from gan.game import Batch
@@ -24,7 +24,7 @@ SMALL = (3, 2, 16, 48)
 def build(shape=SMALL, **settings) -> MuseGAN:
     torch.manual_seed(0)
     config = MuseGANConfig(**{"width": 32, "latent": 8, **settings})
-    return MuseGAN(config, {"roll": Field(shape, "bool", 0, 1, "note on")})
+    return MuseGAN(config, {"roll": FieldSpec(shape, "bool", 0, 1, "note on")})
 
 
 def count(module: nn.Module) -> int:

@@ -8,7 +8,7 @@ import sys
 import gan_music
 import pytest
 from gan.contracts import ENTRY_TYPES
-from gan.plugins import Plugins
+from gan.plugins.manager import Plugins
 
 
 def entries(hook: str) -> list:
@@ -20,8 +20,8 @@ def test_every_target_exists():
     for hook, kind in ENTRY_TYPES.items():
         for entry in entries(hook):
             assert isinstance(entry, kind)
-            owned = plugins.find(hook, entry.name, "music")
-            assert plugins.resource(owned) if hook == "gan_recipes" else plugins.load(owned)
+            plugin_entry = plugins.find(hook, entry.name, "music")
+            assert plugins.resource(plugin_entry) if hook == "gan_recipes" else plugins.load(plugin_entry)
 
 
 def test_one_default_recipe():
@@ -30,7 +30,8 @@ def test_one_default_recipe():
 
 @pytest.mark.parametrize("recipe", [entry.name for entry in gan_music.gan_recipes()])
 def test_recipes_resolve(recipe):
-    from gan.resolve import dry_run, recipe_values
+    from gan.build import recipe_values
+    from gan.training.dry_run import dry_run
 
     plugins = Plugins.installed()
     result = dry_run(recipe_values(plugins, "music", named=recipe), plugins)
@@ -49,7 +50,7 @@ def test_listing_imports_nothing_heavy():
 
 def test_published_values_are_named_as_the_statistics_are():
     import numpy as np
-    from gan.resolve import recipe_values
+    from gan.build import recipe_values
     from gan_music.metrics import MusicStatistics
     from gan_music.modality import Music, MusicConfig
 

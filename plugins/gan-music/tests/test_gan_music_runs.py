@@ -14,7 +14,7 @@ import pytest
 import symusic
 from gan.cli import main
 from gan.errors import Stopped
-from gan.report import Reporter
+from gan.reporting.reporter import Reporter
 from gan_music.modality import Music, MusicConfig
 
 MODALITY = {"tracks": "chorale", "steps_per_beat": 2, "lowest": 36, "pitches": 48, "bars": 2}

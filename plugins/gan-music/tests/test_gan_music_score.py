@@ -85,9 +85,9 @@ def test_same_notes_as_pretty_midi_in_real_files(name):
         for member in archive.namelist()[:: len(archive.namelist()) // 3][:3]:
             data = archive.read(member)
             ours, theirs = as_ours(data), as_pretty_midi(data)
-            begun, also = ({(n[0], n[1], n[2], n[4]) for n in found} for found in (ours, theirs))
-            assert also <= begun
-            assert all(drums for _, drums, *_ in begun - also)
+            soft_onset_count, also = ({(n[0], n[1], n[2], n[4]) for n in found} for found in (ours, theirs))
+            assert also <= soft_onset_count
+            assert all(drums for _, drums, *_ in soft_onset_count - also)
             different += sum(not drums for _, drums, *_ in ours - theirs)
             total += len(theirs)
     assert total > 200

@@ -4,14 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from gan.contracts import (
-    ArchitectureEntry,
-    DatasetEntry,
-    ExtractorEntry,
-    MetricEntry,
-    ModalityEntry,
-    RecipeEntry,
-)
+from gan.contracts import ArchitectureEntry, DatasetEntry, ExtractorEntry, MetricEntry, ModalityEntry, RecipeEntry
 from gan.hookspecs import hookimpl
 
 SEQGAN = "Yu, Zhang, Wang, Yu: SeqGAN: Sequence Generative Adversarial Nets with Policy Gradient, AAAI 2017, https://arxiv.org/abs/1609.05473"

@@ -10,14 +10,14 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from gan.contracts import Field
+from gan.contracts import FieldSpec
 
 START = 0
 """The token before the first one."""
 
 
 @dataclass(frozen=True)
-class TokenField(Field):
+class TokenField(FieldSpec):
     """The field ``tokens``, which knows how a prompt becomes tokens."""
 
     encode: Callable[[str], list[int]] | None = None
@@ -26,22 +26,22 @@ class TokenField(Field):
 
 def token_fields(
     length: int, words: int, shortest: int, encode: Callable[[str], list[int]] | None = None
-) -> dict[str, Field]:
+) -> dict[str, FieldSpec]:
     """The fields of texts of at most `length` tokens out of `words`; the shortest has `shortest`."""
     dtype: Any = "int16" if words <= 1 << 15 else "int32"
     return {
         "tokens": TokenField(
             (length,), dtype, 0, words - 1, "number of a word in the vocabulary", longer=True, encode=encode
         ),
-        "length": Field((), "int32", shortest, length, "tokens that belong to the text"),
+        "length": FieldSpec((), "int32", shortest, length, "tokens that belong to the text"),
     }
 
 
-def vocabulary_size(fields: Mapping[str, Field]) -> int:
+def vocabulary_size(fields: Mapping[str, FieldSpec]) -> int:
     """V: how many different tokens there are, token 0 included."""
     return int(fields["tokens"].high) + 1
 
 
-def ends_early(fields: Mapping[str, Field]) -> bool:
+def ends_early(fields: Mapping[str, FieldSpec]) -> bool:
     """Whether a text may be shorter than T, so that token 0 ends it."""
     return fields["length"].low < fields["tokens"].shape[0]

@@ -14,8 +14,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import torch
-from gan.contracts import Field as SampleField
-from gan.contracts import Loss, Penalty, Request
+from gan.contracts import FieldSpec, Loss, Penalty, Request
 from gan.draws import Draws
 from gan.errors import UsageError
 from gan.game import Batch, Optimizer, Phase, Player, Turn
@@ -85,7 +84,7 @@ class GPT(nn.Module):
     Options = SamplingOptions
     generation_batch = 64
 
-    def __init__(self, config: Config, fields: Mapping[str, SampleField]) -> None:
+    def __init__(self, config: Config, fields: Mapping[str, FieldSpec]) -> None:
         super().__init__()
         self.field = fields["tokens"]
         self.length = self.field.shape[0]

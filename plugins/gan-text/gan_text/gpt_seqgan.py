@@ -13,8 +13,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import torch
-from gan.contracts import Field as SampleField
-from gan.contracts import Request
+from gan.contracts import FieldSpec, Request
 from gan.draws import Draws
 from gan.game import Player
 from pydantic import Field
@@ -72,7 +71,7 @@ class GPTSeqGAN(SeqGAN):
     generation_batch = GPT.generation_batch
     generator: Writer
 
-    def networks(self, config: Any, fields: Mapping[str, SampleField]) -> tuple[nn.Module, None]:
+    def networks(self, config: Any, fields: Mapping[str, FieldSpec]) -> tuple[nn.Module, None]:
         """The transformer, and no rollout policy."""
         return Writer(GPT(config, fields)), None
 

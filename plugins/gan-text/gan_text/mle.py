@@ -8,8 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 import torch
-from gan.contracts import Field as SampleField
-from gan.contracts import Loss, Penalty, Request
+from gan.contracts import FieldSpec, Loss, Penalty, Request
 from gan.draws import Draws
 from gan.game import Batch, Optimizer, Phase, Player, Turn
 from pydantic import BaseModel, ConfigDict, Field
@@ -53,7 +52,7 @@ class MLE(nn.Module):
     Options = SamplingOptions
     generation_batch = 256
 
-    def __init__(self, config: Config, fields: Mapping[str, SampleField]) -> None:
+    def __init__(self, config: Config, fields: Mapping[str, FieldSpec]) -> None:
         super().__init__()
         self.field = fields["tokens"]
         self.ends = ends_early(fields)

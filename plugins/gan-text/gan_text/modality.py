@@ -10,8 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import numpy as np
-from gan.contracts import Field as SampleField
-from gan.contracts import Modality
+from gan.contracts import FieldSpec, Modality
 from gan.errors import BadData
 from gan.source import SourceFile
 from PIL import Image
@@ -108,7 +107,7 @@ class Text(Modality):
         return restore(self.facts["vocabulary"])
 
     @property
-    def fields(self) -> dict[str, SampleField]:
+    def fields(self) -> dict[str, FieldSpec]:
         """``tokens`` and ``length``. Raises `LookupError` before a survey."""
         config, vocabulary = self.config, self.vocabulary
         full = config.items == "running" or config.tokens == "numbers"

@@ -13,10 +13,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 import torch
-from gan.contracts import Field as SampleField
-from gan.contracts import Loss, Penalty, Request
+from gan.adversarial import adversarial_turns
+from gan.contracts import FieldSpec, Loss, Penalty, Request
 from gan.draws import Draws
-from gan.game import Batch, Optimizer, Phase, Player, Turn, adversarial_turns
+from gan.game import Batch, Optimizer, Phase, Player, Turn
 from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -107,18 +107,18 @@ class Generator(nn.Module):
             found.append(memory.flatten(1))
         return torch.stack(found, 1)
 
-    def relaxed(self, draws: Draws, length: int, sharpness: float, *, ends: bool = False) -> Tensor:
+    def relaxed(self, rng: Draws, length: int, sharpness: float, *, ends: bool = False) -> Tensor:
         """``(N, T, V)``: softmax((logits + Gumbel noise) · sharpness) of sampled texts of `length` tokens.
 
         The input of each step is the token that the noisy logits make largest (equation 4 and section 2.2). With
         `ends`, a text is over after its first 0: it takes no further steps, and is 0 from there on.
         """
-        places = torch.arange(draws.count, device=draws.device)  # which texts go on
-        tokens, memory = torch.full_like(places, START), self.memory.initial(draws.count)
+        places = torch.arange(rng.count, device=rng.device)  # which texts go on
+        tokens, memory = torch.full_like(places, START), self.memory.initial(rng.count)
         found, found_at = [], []
         for t in range(length):
             logits, memory = self.step(tokens, memory)
-            uniforms = draws.rand(self.words)[places].clamp_(1e-20, 1 - 1e-7)
+            uniforms = rng.rand(self.words)[places].clamp_(1e-20, 1 - 1e-7)
             noisy = logits - uniforms.log_().neg_().log_()
             tokens = noisy.detach().argmax(1)
             found.append(torch.softmax(noisy * sharpness, 1))
@@ -126,7 +126,7 @@ class Generator(nn.Module):
             if ends:
                 going = tokens.nonzero()[:, 0]
                 places, tokens, memory = places[going], tokens[going], memory[going]
-        texts = found[0].new_zeros(draws.count * length, self.words)
+        texts = found[0].new_zeros(rng.count * length, self.words)
         texts[:, 0] = 1
         return texts.index_copy_(0, torch.cat(found_at), torch.cat(found)).view(-1, length, self.words)
 
@@ -206,7 +206,7 @@ class RelGAN(nn.Module):
     Options = SamplingOptions
     generation_batch = 64
 
-    def __init__(self, config: Config, fields: Mapping[str, SampleField]) -> None:
+    def __init__(self, config: Config, fields: Mapping[str, FieldSpec]) -> None:
         super().__init__()
         self.config = config
         self.field = fields["tokens"]
@@ -236,10 +236,10 @@ class RelGAN(nn.Module):
             critic=self.discriminator,
             critic_repeats=repeats,
         )
-        likelihood = Turn("generator", self.likelihood, rate=self.config.mle_rate)
+        likelihood = Turn("generator", self.likelihood, lr_scale=self.config.mle_rate)
         return [
-            Phase("mle", [likelihood], 1_500_000, reference=True),
-            Phase("adversarial", turns, 3_000 * repeats * 64, fresh=True),
+            Phase("mle", [likelihood], 1_500_000, is_baseline=True),
+            Phase("adversarial", turns, 3_000 * repeats * 64, reset_optimizers=True),
         ]
 
     def tokens(self, batch: Batch) -> Tensor:
@@ -254,7 +254,7 @@ class RelGAN(nn.Module):
         """Relaxed samples, ``(N, T, V)``; where texts end early, what follows a 0 is 0."""
         first, last = self.config.first_sharpness, self.config.sharpness
         sharpness = first * (last / first) ** batch.progress
-        return self.generator.relaxed(batch.draws, self.length, sharpness, ends=self.ends)
+        return self.generator.relaxed(batch.rng, self.length, sharpness, ends=self.ends)
 
     def nll(self, samples: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
         """Nats of given texts and their numbers of tokens, a text's end included: ``(N,), (N,)``."""

@@ -117,13 +117,13 @@ def rollout_values(
             rows = torch.arange(start, min(start + per_block, count), device=tokens.device)
             state = State(states[t - 1].hidden[rows], states[t - 1].cell[rows])
             completed = tokens[rows].repeat_interleave(rollouts, 0)  # (R K, T)
-            draws = mine[rows]  # (R, K, steps)
-            drawn = sampler(state.hidden, draws[:, :, 0]).flatten()
+            rng = mine[rows]  # (R, K, steps)
+            drawn = sampler(state.hidden, rng[:, :, 0]).flatten()
             state = state.repeat(rollouts)
             for s in range(t, length):
                 if s > t:
                     state = policy.advance(table[drawn], state)
-                    drawn = sampler(state.hidden, draws[:, :, s - t].reshape(-1, 1))[:, 0]
+                    drawn = sampler(state.hidden, rng[:, :, s - t].reshape(-1, 1))[:, 0]
                 if ends:
                     drawn = drawn * (completed[:, s - 1] != 0)
                 completed[:, s] = drawn

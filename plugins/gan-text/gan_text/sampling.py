@@ -9,8 +9,7 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-from gan.contracts import Field as SampleField
-from gan.contracts import Request
+from gan.contracts import FieldSpec, Request
 from gan.draws import Draws
 from gan.errors import UsageError
 from pydantic import BaseModel, ConfigDict, Field
@@ -44,7 +43,7 @@ def options_of(request: Request) -> SamplingOptions:
     return request.options if request.options is not None else SamplingOptions()
 
 
-def prompt_tokens(options: SamplingOptions, field: SampleField) -> list[int]:
+def prompt_tokens(options: SamplingOptions, field: FieldSpec) -> list[int]:
     """The prompt as tokens."""
     if not options.prompt:
         return []
@@ -55,7 +54,7 @@ def prompt_tokens(options: SamplingOptions, field: SampleField) -> list[int]:
     return tokens
 
 
-def text_length(options: SamplingOptions, field: SampleField, prompt: list[int], *, longer: bool = False) -> int:
+def text_length(options: SamplingOptions, field: FieldSpec, prompt: list[int], *, longer: bool = False) -> int:
     """How many tokens to make, or a `UsageError` where the prompt leaves no room."""
     most = field.shape[0]
     wanted = most if options.max_length is None else options.max_length
@@ -91,7 +90,7 @@ def choose(logits: Tensor, uniforms: Tensor) -> Tensor:
 
 
 def sample_lstm(
-    generator: LSTMGenerator, count: int, rng: Draws, request: Request, field: SampleField, ends: bool
+    generator: LSTMGenerator, count: int, rng: Draws, request: Request, field: FieldSpec, ends: bool
 ) -> dict[str, Tensor]:
     """`count` texts of the recurrent generator as a modality's samples."""
     options = options_of(request)

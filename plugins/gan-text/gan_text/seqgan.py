@@ -15,8 +15,7 @@ from collections.abc import Mapping
 from typing import Any, Literal
 
 import torch
-from gan.contracts import Field as SampleField
-from gan.contracts import Loss, Penalty, Request
+from gan.contracts import FieldSpec, Loss, Penalty, Request
 from gan.draws import Draws, derive
 from gan.game import Batch, Optimizer, Phase, Player, Turn
 from pydantic import BaseModel, ConfigDict, Field
@@ -178,7 +177,7 @@ class SeqGAN(nn.Module):
     Options = SamplingOptions
     generation_batch = 256
 
-    def __init__(self, config: Config, fields: Mapping[str, SampleField]) -> None:
+    def __init__(self, config: Config, fields: Mapping[str, FieldSpec]) -> None:
         super().__init__()
         self.config = config
         self.field = fields["tokens"]
@@ -200,7 +199,7 @@ class SeqGAN(nn.Module):
         self.register_buffer("negatives", torch.zeros(config.negatives, self.length, dtype=torch.int32))
         self.register_buffer("noise", torch.randint(1 << 62, ()))  # the same on every process, differs with the seed
 
-    def networks(self, config: Any, fields: Mapping[str, SampleField]) -> tuple[Any, Any]:
+    def networks(self, config: Any, fields: Mapping[str, FieldSpec]) -> tuple[Any, Any]:
         """The generator and the rollout policy, which is not trained but follows it."""
         size = (vocabulary_size(fields), config.embedding, config.hidden, config.deviation)
         return LSTMGenerator(*size), LSTMGenerator(*size).requires_grad_(False)
@@ -222,11 +221,11 @@ class SeqGAN(nn.Module):
             lambda batch: self.reinforce(loss, batch),
             every=interval,
             lazy=False,
-            rate=self.config.policy_rate,
+            lr_scale=self.config.policy_rate,
             after=self.follow,
         )
         return [
-            Phase("mle", [likelihood], 1_200_000, reference=True),
+            Phase("mle", [likelihood], 1_200_000, is_baseline=True),
             Phase("discriminator", [judge], 1_500_000),
             Phase("adversarial", [write, judge], 200 * 150_000),
         ]
@@ -237,7 +236,7 @@ class SeqGAN(nn.Module):
         """Cross-entropy of real sequences and as many negatives, and the decay of the last layer."""
         fake = self.negatives_for(batch)
         tokens = torch.cat([batch["tokens"].long(), fake.long()])
-        dropout = batch.draws.rand(2, self.discriminator.features).transpose(0, 1).flatten(0, 1)
+        dropout = batch.rng.rand(2, self.discriminator.features).transpose(0, 1).flatten(0, 1)
         real_scores, fake_scores = self.discriminator(tokens, dropout).chunk(2)
         terms = {"loss": 0.5 * loss.discriminator(real_scores, fake_scores).mean()}
         if self.config.decay:
@@ -251,13 +250,13 @@ class SeqGAN(nn.Module):
 
         The set is a function of the weights and the position, so that every process holds the same one.
         """
-        seen, share = batch.position, batch.draws.total
+        seen, share = batch.position, batch.rng.total
         if seen == 0 or seen // self.config.renew != (seen - share) // self.config.renew:
             source = torch.Generator().manual_seed(derive(int(self.noise), "negatives", seen))
             uniforms = torch.rand(len(self.negatives), self.length, generator=source).to(self.negatives.device)
             drawn = self.generator.sample(uniforms, ends=self.ends, temperature=self.config.negatives_temperature)
             self.negatives.copy_(drawn)
-        first = seen + batch.draws.start
+        first = seen + batch.rng.start
         rows = torch.arange(first, first + batch.count, device=self.negatives.device) % len(self.negatives)
         return self.negatives[rows]
 
@@ -269,7 +268,7 @@ class SeqGAN(nn.Module):
         if batch.position == 0 and config.rollouts:
             self.rollout.load_state_dict(self.generator.state_dict())
         per_row = length + config.rollouts * (length * (length - 1) // 2)
-        uniforms = batch.draws.rand(config.sequences, per_row).flatten(0, 1)
+        uniforms = batch.rng.rand(config.sequences, per_row).flatten(0, 1)
         tokens = self.generator.sample(uniforms[:, :length], ends=self.ends)
         real = batch["tokens"].repeat_interleave(config.sequences, 0) if loss.needs_real else None
         rewards = self.rewards(loss, tokens, uniforms[:, length:], real)
@@ -278,7 +277,7 @@ class SeqGAN(nn.Module):
         if config.baseline:
             advantage = rewards - (rewards * mask).sum(0) / mask.sum(0).clamp(min=1)
         # a sum, not a mean: processes and parts of a batch are averaged, which `total / count` undoes
-        objective = self.generator.weighted_nll(tokens, advantage * mask) * (batch.draws.total / batch.count)
+        objective = self.generator.weighted_nll(tokens, advantage * mask) * (batch.rng.total / batch.count)
         spread = torch.where(mask.sum(0) > 1, rewards.std(0), torch.zeros_like(rewards[0])).mean()
         terms = {"loss": objective}
         if config.likelihood:

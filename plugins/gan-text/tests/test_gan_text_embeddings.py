@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import torch
 from gan.errors import BadData, UsageError
-from gan.evaluation import find_metrics, measure
-from gan.plugins import Plugins
+from gan.evaluation.metric_names import find_metrics, measure
+from gan.plugins.manager import Plugins
 from gan_text.embeddings import TextModelExtractor
 from gan_text.modality import Text
 from gan_text.tokens import Characters

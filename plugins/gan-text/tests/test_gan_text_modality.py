@@ -9,8 +9,8 @@ import sys
 import numpy as np
 import pytest
 from gan.errors import BadData, GanError, UsageError
-from gan.page import write_page
 from gan.recipe import validated
+from gan.reporting.page import write_page
 from gan.source import list_source
 from gan.testing.bounded import bounded
 from gan_text.modality import Text

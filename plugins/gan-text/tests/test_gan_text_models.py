@@ -211,11 +211,11 @@ def test_the_reward_follows_the_loss():
     """exp(-L) of the non-saturating loss is the probability of being real; of Wasserstein's, -L is the score."""
     made = small_models()[0]
     tokens = torch.randint(1, 12, (5, 6))
-    draws = torch.rand(5, 2 * 15)
-    last = made.rewards(NonSaturating(), tokens, draws)[:, -1]
+    rng = torch.rand(5, 2 * 15)
+    last = made.rewards(NonSaturating(), tokens, rng)[:, -1]
     torch.testing.assert_close(last, torch.sigmoid(made.discriminator(tokens)))
     made.config.reward = "score"
-    last = made.rewards(Wasserstein(), tokens, draws)[:, -1]
+    last = made.rewards(Wasserstein(), tokens, rng)[:, -1]
     torch.testing.assert_close(last, made.discriminator(tokens))
 
 
@@ -525,11 +525,11 @@ def test_filters_are_the_published_ones():
 
 def test_what_cannot_be_written_is_said():
     made = small_models()[1].eval()
-    draws = SeededDraws.of(0, 0, 1, CPU)
+    rng = SeededDraws.of(0, 0, 1, CPU)
     with pytest.raises(UsageError, match="at most 6 tokens"):
-        made.generate(1, draws, Request(SamplingOptions(max_length=7)))
+        made.generate(1, rng, Request(SamplingOptions(max_length=7)))
     with pytest.raises(UsageError, match="shorten it"):
-        made.generate(1, draws, Request(SamplingOptions(prompt="123456")))
+        made.generate(1, rng, Request(SamplingOptions(prompt="123456")))
     numbers = MLE(MLE.Config(), token_fields(6, 12, 6))
     with pytest.raises(UsageError, match="without a spelling"):
-        numbers.generate(1, draws, Request(SamplingOptions(prompt="1")))
+        numbers.generate(1, rng, Request(SamplingOptions(prompt="1")))

@@ -6,7 +6,7 @@ import math
 
 import pytest
 import torch
-from gan.contracts import Field
+from gan.contracts import FieldSpec
 from gan.losses import NonSaturating
 from gan_text.fields import token_fields
 from gan_text.likelihood import weighted_nll
@@ -59,10 +59,8 @@ def naive_rewards(made: SeqGAN, tokens: torch.Tensor, rollouts: int, seed: int) 
 
 
 def fast_rewards(made: SeqGAN, tokens: torch.Tensor, seed: int) -> torch.Tensor:
-    draws = torch.rand(
-        len(tokens), ROLLOUTS * LENGTH * (LENGTH - 1) // 2, generator=torch.Generator().manual_seed(seed)
-    )
-    return made.rewards(NonSaturating(), tokens, draws)
+    rng = torch.rand(len(tokens), ROLLOUTS * LENGTH * (LENGTH - 1) // 2, generator=torch.Generator().manual_seed(seed))
+    return made.rewards(NonSaturating(), tokens, rng)
 
 
 def test_rewards_agree_with_plain_rollouts_at_the_noise_ceiling(seqgan):
@@ -102,8 +100,8 @@ def test_completions_keep_their_prefix_and_their_sentence(seqgan):
         seen.append((sequences.clone(), rows.clone()))
         return sequences[:, 0] * 100.0 + rows
 
-    draws = torch.rand(5, 3 * LENGTH * (LENGTH - 1) // 2)
-    values = rollout_values(seqgan.rollout, tokens, draws, judge, rollouts=3, block=6)
+    rng = torch.rand(5, 3 * LENGTH * (LENGTH - 1) // 2)
+    values = rollout_values(seqgan.rollout, tokens, rng, judge, rollouts=3, block=6)
     wanted = (tokens[:, 0] * 100.0 + torch.arange(5))[:, None].expand(5, LENGTH - 1)
     assert torch.equal(values, wanted)
     blocks_of_a_prefix = 3  # 5 sentences in blocks of two
@@ -124,8 +122,8 @@ def test_completions_are_drawn_from_the_policy(seqgan):
         return torch.zeros(len(sequences))
 
     steps = LENGTH * (LENGTH - 1) // 2
-    draws = torch.rand(1, rollouts * steps, generator=torch.Generator().manual_seed(0))
-    rollout_values(seqgan.rollout, tokens, draws, judge, rollouts=rollouts)
+    rng = torch.rand(1, rollouts * steps, generator=torch.Generator().manual_seed(0))
+    rollout_values(seqgan.rollout, tokens, rng, judge, rollouts=rollouts)
     probabilities = seqgan.rollout(tokens)[0, -1].softmax(0).detach().numpy()
     counts = torch.bincount(last[-1], minlength=WORDS).numpy()  # of the prefix of T - 1 tokens
     assert _chi_squared(counts, probabilities) > 1e-4
@@ -189,13 +187,13 @@ def test_rewards_with_shared_windows_are_those_of_whole_completions(seqgan, pool
     """The same random numbers, each completion judged alone by the discriminator's convolutions."""
     seqgan.discriminator.pooling = pooling
     tokens = seqgan.generator.sample(torch.rand(9, LENGTH))
-    draws = torch.rand(9, ROLLOUTS * LENGTH * (LENGTH - 1) // 2, generator=torch.Generator().manual_seed(5))
+    rng = torch.rand(9, ROLLOUTS * LENGTH * (LENGTH - 1) // 2, generator=torch.Generator().manual_seed(5))
 
     def judge(sequences, rows, t):
         assert torch.equal(sequences[:, :t], tokens[rows, :t])
         return torch.sigmoid(seqgan.discriminator(sequences))
 
-    wanted = rollout_values(seqgan.rollout, tokens, draws, judge, rollouts=ROLLOUTS, block=2 * ROLLOUTS)
+    wanted = rollout_values(seqgan.rollout, tokens, rng, judge, rollouts=ROLLOUTS, block=2 * ROLLOUTS)
     assert wanted.std() > 0.01
     torch.testing.assert_close(fast_rewards(seqgan, tokens, 5)[:, :-1], wanted, atol=1e-5, rtol=0)
 
@@ -266,10 +264,10 @@ def test_texts_that_end_stay_ended():
         assert (sequences[(sequences == 0).cummax(1).values] == 0).all()
         return torch.zeros(len(sequences))
 
-    draws = torch.rand(50, 4 * LENGTH * (LENGTH - 1) // 2)
-    rollout_values(made.rollout, tokens, draws, judge, rollouts=4, ends=True)
+    rng = torch.rand(50, 4 * LENGTH * (LENGTH - 1) // 2)
+    rollout_values(made.rollout, tokens, rng, judge, rollouts=4, ends=True)
 
 
 def test_a_field_says_whether_texts_end_early():
-    fields: dict[str, Field] = token_fields(5, 9, 5)
+    fields: dict[str, FieldSpec] = token_fields(5, 9, 5)
     assert not SeqGAN(SeqGAN.Config(filters=[(1, 2)], negatives=2), fields).ends

@@ -10,7 +10,7 @@ import pytest
 import torch
 from gan.api import resume_run
 from gan.errors import UsageError
-from gan.plugins import Plugins
+from gan.plugins.manager import Plugins
 from gan.recipe import Recipe, parse_yaml, validated
 from gan_text.metrics import NLLTest
 from gan_text.oracle import FILE, draw_oracle, load_oracle, oracle_samples, write_oracle_data
@@ -153,14 +153,14 @@ def test_the_models_own_likelihood_is_a_metric(oracle_data, tmp_path):
 def test_the_error_of_a_likelihood_is_that_of_a_ratio(lengths):
     """Texts of equal length: the standard error of a mean. Ragged ones: the mean is over tokens, not over texts."""
 
-    class Told(torch.nn.Linear):
+    class ConditionEmbedding(torch.nn.Linear):
         def nll(self, samples):
             tokens = samples["length"].double() + 1
             return samples["tokens"].double().sum(1), tokens
 
     tokens = torch.tensor([[1, 0], [3, 0], [2, 2], [5, 1]])
     real = {"tokens": tokens.numpy(), "length": torch.tensor(lengths).numpy()}
-    (value,) = NLLTest().compute(Told(1, 1), real, real, None)
+    (value,) = NLLTest().compute(ConditionEmbedding(1, 1), real, real, None)
     assert value.value == pytest.approx(14 / (sum(lengths) + 4))
     if len(set(lengths)) == 1:
         means = tokens.sum(1).double() / 4
@@ -172,11 +172,11 @@ def test_the_error_of_a_likelihood_is_that_of_a_ratio(lengths):
 def test_every_recipe_fits_its_architecture():
     plugins = Plugins.installed()
     offered = plugins.entries("gan_recipes", "text")
-    assert sum(owned.entry.default for owned in offered) == 1
-    for owned in offered:
-        values = parse_yaml(plugins.resource(owned), owned.entry.name)
+    assert sum(plugin_entry.entry.default for plugin_entry in offered) == 1
+    for plugin_entry in offered:
+        values = parse_yaml(plugins.resource(plugin_entry), plugin_entry.entry.name)
         typed = validated(Recipe, values, "")
-        assert typed.architecture == owned.entry.architecture
+        assert typed.architecture == plugin_entry.entry.architecture
         architecture = plugins.load(plugins.find("gan_architectures", typed.architecture, "text"))
         modality = plugins.load(plugins.find("gan_modalities", "text"))
         validated(architecture.Config, typed.model, "model")

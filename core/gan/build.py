@@ -1,0 +1,258 @@
+"""From a recipe to objects: look up its names, check its settings, open its data, build its game."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from gan import recipe as recipes
+from gan.contracts import Architecture, ConditionalOnInput, DatasetEntry, FieldSpec, Loss, Penalty
+from gan.data.datasets import prepare_dataset
+from gan.data.pack import Pack
+from gan.data.packing import open_pack
+from gan.draws import derive
+from gan.errors import GanError, PluginError, UnknownName, UsageError, nearest
+from gan.game import Optimizer, Phase, Player, phase_lengths
+from gan.plugins.manager import PluginEntry, Plugins
+from gan.recipe import Recipe, validated
+from gan.reporting.reporter import Reporter
+from gan.runtime.device import seed_everything
+from gan.storage.durable import cache_folder
+
+
+@dataclass
+class ResolvedRecipe:
+    """What a recipe's names stand for."""
+
+    recipe: Recipe
+    architecture: PluginEntry
+    architecture_class: Any
+    modality: PluginEntry
+    modality_class: Any
+    modality_config: Any
+    model_config: Any
+    loss: Loss
+    penalties: dict[str, Penalty]
+    distributions: dict[str, str]
+    """Distribution -> version of every plugin that takes part."""
+
+    @property
+    def title(self) -> str:
+        """For messages: ``"music/musegan"``."""
+        return f"{self.architecture.info.name}/{self.architecture.entry.name}"
+
+
+def recipe_values(plugins: Plugins, plugin: str, architecture: str | None = None, named: str | None = None) -> Any:
+    """The values of a plugin's recipe: the one called `named`, else `architecture`'s first, else its default."""
+    plugins.require(plugin)
+    offered = plugins.entries("gan_recipes", plugin)
+    if named is not None:
+        chosen = plugins.find("gan_recipes", named, plugin)
+    elif architecture is not None:
+        plugins.find("gan_architectures", architecture, plugin)  # tells a wrong name with the nearest right one
+        fitting = [plugin_entry for plugin_entry in offered if plugin_entry.entry.architecture == architecture]
+        if not fitting:
+            return {"plugin": plugin, "architecture": architecture}
+        chosen = max(fitting, key=lambda plugin_entry: plugin_entry.entry.default)
+    else:
+        defaults = [plugin_entry for plugin_entry in offered if plugin_entry.entry.default]
+        if not defaults:
+            names = [plugin_entry.entry.name for plugin_entry in plugins.entries("gan_architectures", plugin)]
+            known = f" (it has {', '.join(names)})" if names else ""
+            raise UsageError(f"plugin '{plugin}' has no default recipe; name an --architecture{known}")
+        chosen = defaults[0]
+    where = f"recipe '{chosen.entry.name}' of {chosen.info.distribution}"
+    values = recipes.parse_yaml(plugins.resource(chosen), where)
+    if not isinstance(values, dict):
+        raise PluginError(plugin, f"{where} is no mapping of keys to values")
+    return values
+
+
+def resolve(values: Mapping[str, Any], plugins: Plugins) -> ResolvedRecipe:
+    """Type a recipe and find everything that it names. Raises `UsageError` for what is wrong in it."""
+    recipe = validated(Recipe, values, "")
+    plugins.require(recipe.plugin)
+    architecture = plugins.find("gan_architectures", recipe.architecture, recipe.plugin)
+    modality = plugins.find("gan_modalities", architecture.entry.modality, prefer=recipe.plugin)
+    architecture_class = plugins.load(architecture)
+    modality_class = plugins.load(modality)
+    modality_config = validated(modality_class.Config, recipe.modality, "modality")
+    model_config = validated(architecture_class.Config, recipe.model, "model")
+    owners = [architecture, modality]
+    found = plugins.find("gan_losses", recipe.loss.name, prefer=recipe.plugin)
+    owners.append(found)
+    loss = _constructed(plugins.load(found), recipe.loss.settings, f"loss '{recipe.loss.name}'")
+    penalties: dict[str, Penalty] = {}
+    for number, named in enumerate(recipe.penalties):
+        found = plugins.find("gan_penalties", named.name, prefer=recipe.plugin)
+        owners.append(found)
+        if named.name in penalties:
+            raise UsageError(f"penalties.{number}: '{named.name}' stands twice")
+        penalties[named.name] = _constructed(plugins.load(found), named.settings, f"penalty '{named.name}'")
+    recipe = recipe.model_copy(
+        update={
+            "modality": modality_config.model_dump(mode="json"),
+            "model": model_config.model_dump(mode="json"),
+            "data": recipe.data.model_copy(update={"source": recipe.data.source or modality.entry.dataset}),
+        }
+    )
+    return ResolvedRecipe(
+        recipe,
+        architecture,
+        architecture_class,
+        modality,
+        modality_class,
+        modality_config,
+        model_config,
+        loss,
+        penalties,
+        {plugin_entry.info.distribution: plugin_entry.info.version for plugin_entry in owners},
+    )
+
+
+def _constructed(factory: Any, settings: Mapping[str, Any], what: str) -> Any:
+    try:
+        return factory(**settings)
+    except TypeError as error:
+        import inspect
+
+        known = [name for name in inspect.signature(factory).parameters if name != "self"]
+        wrong = [name for name in settings if name not in known]
+        if wrong:
+            close = nearest(wrong[0], known)
+            hint = f"did you mean '{close}'?" if close else f"known: {', '.join(known) or 'none'}"
+            raise UsageError(f"{what} has no setting '{wrong[0]}'; {hint}") from None
+        raise UsageError(f"{what}: {error}") from None
+
+
+def find_source(parts: ResolvedRecipe, plugins: Plugins, *, prepare: bool = True) -> Path:
+    """The folder, file or archive that ``data.source`` stands for; a named data set is made or fetched now."""
+    source = parts.recipe.data.source or ""
+    path = Path(source).expanduser()
+    if path.exists() or os.sep in source or source.startswith("."):
+        return path
+    try:
+        plugin_entry = plugins.find("gan_datasets", source, prefer=parts.modality.info.name)
+    except UnknownName as error:
+        raise UsageError(f"data.source: no file or folder '{source}', and {error}") from None
+    entry = plugin_entry.entry
+    assert isinstance(entry, DatasetEntry)
+    if entry.modality != parts.modality.entry.name:
+        raise UsageError(f"data.source: '{source}' is {entry.modality} data, not {parts.modality.entry.name}")
+    return prepare_dataset(plugin_entry, plugins) if prepare else cache_folder()
+
+
+def open_data(parts: ResolvedRecipe, plugins: Plugins, reporter: Reporter) -> Pack:
+    """The pack of the recipe's data."""
+    source = find_source(parts, plugins)
+    return open_pack(
+        source, parts.modality_class, parts.modality_config, parts.modality.entry.name, progress=reporter.packing
+    )
+
+
+def build_architecture(
+    architecture_class: Any, config: Any, fields: Mapping[str, FieldSpec], seed: int, who: str
+) -> Any:
+    """An architecture with weights drawn from `seed`, on the CPU, so that every device starts from the same."""
+    with torch.random.fork_rng(devices=[]):
+        seed_everything(derive(seed, "weights"))
+        architecture = architecture_class(config, dict(fields))
+    if not isinstance(architecture, torch.nn.Module) or not isinstance(architecture, Architecture):
+        raise GanError(f"{who} is no torch.nn.Module with players, phases and generate")
+    return architecture
+
+
+@dataclass
+class Game:
+    """An architecture with its players and phases, as the recipe changes them."""
+
+    architecture: Any
+    players: dict[str, Player]
+    phases: list[Phase]
+
+
+def build_game(parts: ResolvedRecipe, fields: Mapping[str, Any], total: int | None = None) -> Game:
+    """The networks with their first weights, the optimisers and the phases of the recipe.
+
+    `total` shortens or lengthens the whole training to so many real samples, each phase in its share. Completes
+    ``parts.recipe`` with every optimiser setting and the length of every phase that ``training.samples`` does not give.
+    """
+    recipe = parts.recipe
+    architecture = build_architecture(parts.architecture_class, parts.model_config, fields, recipe.seed, parts.title)
+    taken = architecture.given_fields() if isinstance(architecture, ConditionalOnInput) else ()
+    for name, spec in fields.items():
+        if spec.condition and name not in taken:
+            setting = parts.modality_class.conditions.get(name, "it")
+            raise UsageError(
+                f"{parts.title} takes no condition '{name}'; leave {setting} out, or take another architecture"
+            )
+    players = dict(architecture.players())
+    unknown = [name for name in recipe.optimizers if name not in players]
+    if unknown:
+        close = nearest(unknown[0], players)
+        hint = f"; did you mean '{close}'?" if close else ""
+        raise UsageError(f"optimizers.{unknown[0]}: {parts.title} has the players {', '.join(players)}{hint}")
+    for name, player in players.items():
+        changes = recipe.optimizers.get(name, {})
+        players[name] = dataclasses.replace(player, optimizer=_optimizer(player.optimizer, changes, name))
+    phases = list(architecture.phases(parts.loss, parts.penalties))
+    names = [phase.name for phase in phases]
+    for name in recipe.phases:
+        if name not in names:
+            raise UnknownName("phase", name, names)
+    phases = [_as_recipe_says(phase, recipe.phases.get(phase.name)) for phase in phases]
+    lengths = phase_lengths(phases, recipe.training.samples)
+    if total is not None:
+        lengths = [max(1, round(length * total / sum(lengths))) for length in lengths]
+    open_length = next((n for p, n in zip(phases, lengths, strict=True) if p.samples is None), recipe.training.samples)
+    phases = [
+        phase if phase.samples is None else dataclasses.replace(phase, samples=length)
+        for phase, length in zip(phases, lengths, strict=True)
+    ]
+    tick = recipe.training.tick or max(recipe.training.batch, sum(lengths) // 50)
+    parts.recipe = recipe.model_copy(
+        update={
+            "optimizers": {n: _plain(dataclasses.asdict(player.optimizer)) for n, player in players.items()},
+            "phases": {
+                p.name: recipes.PhaseLength(samples=p.samples, batch=p.batch)
+                for p in phases
+                if p.samples is not None or p.batch is not None
+            },
+            "training": recipe.training.model_copy(update={"tick": tick, "samples": open_length}),
+        }
+    )
+    return Game(architecture, players, phases)
+
+
+def _as_recipe_says(phase: Phase, settings: recipes.PhaseLength | None) -> Phase:
+    if settings is None:
+        return phase
+    return dataclasses.replace(phase, samples=settings.samples or phase.samples, batch=settings.batch or phase.batch)
+
+
+def _plain(values: dict[str, Any]) -> dict[str, Any]:
+    return {key: list(value) if isinstance(value, tuple) else value for key, value in values.items()}
+
+
+def _optimizer(settings: Optimizer, changes: Mapping[str, Any], player: str) -> Optimizer:
+    from pydantic import TypeAdapter, ValidationError
+
+    values = {**dataclasses.asdict(settings), **changes}
+    known = [f.name for f in dataclasses.fields(Optimizer)]
+    for key in changes:
+        if key not in known:
+            close = nearest(key, known)
+            hint = f"did you mean '{close}'?" if close else f"known: {', '.join(known)}"
+            raise UsageError(f"unknown key 'optimizers.{player}.{key}'; {hint}")
+    try:
+        return TypeAdapter(Optimizer).validate_python(values)
+    except ValidationError as error:
+        problem = error.errors(include_url=False)[0]
+        where = ".".join(map(str, ("optimizers", player, *problem["loc"])))
+        raise UsageError(f"'{where}' cannot be {problem['input']!r}: {problem['msg'].lower()}") from None

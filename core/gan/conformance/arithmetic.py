@@ -1,0 +1,197 @@
+"""Checks of losses, penalties, metrics and extractors: shapes, signs, and the same answer twice."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+
+from gan.build import build_game
+from gan.conformance.architectures import play
+from gan.conformance.kit import Failed, Kit, Scene, Skipped
+from gan.conformance.modalities import Subject, read_subject
+from gan.contracts import Features, MetricValue
+from gan.draws import StepDraws
+from gan.errors import BadData, UsageError
+from gan.metrics.extractors import Raw
+
+
+def check_arithmetic(kit: Kit) -> None:
+    """What the plugin offers beside data and networks."""
+    for plugin_entry in kit.offered("gan_losses"):
+        with kit.check("arithmetic", f"loss {plugin_entry.entry.name}"):
+            _check_loss(kit.plugins.load(plugin_entry)())
+    for plugin_entry in kit.offered("gan_penalties"):
+        with kit.check("arithmetic", f"penalty {plugin_entry.entry.name}"):
+            _check_penalty(kit.plugins.load(plugin_entry)())
+    for plugin_entry in kit.offered("gan_metrics"):
+        with kit.check("on known input", f"metric {plugin_entry.entry.name}"):
+            try:
+                metric = kit.plugins.load(plugin_entry)()
+            except UsageError as error:
+                raise Skipped(f"it cannot be used here: {error}") from error
+            if plugin_entry.entry.on_model:
+                _check_model_metric(kit, plugin_entry.entry, metric)
+            elif plugin_entry.entry.on_features:
+                _check_feature_metric(metric)
+            else:
+                _check_metric(metric, _scenes(kit, plugin_entry.entry.modality))
+    for plugin_entry in kit.offered("gan_extractors"):
+        with kit.check("on known input", f"extractor {plugin_entry.entry.name}"):
+            if plugin_entry.entry.weights != "none":
+                raise Skipped(f"it needs {plugin_entry.entry.weights}")
+            _check_extractor(kit.plugins.load(plugin_entry)(None, "cpu"), _subject(kit, plugin_entry.entry.modality))
+
+
+def _scenes(kit: Kit, kind: str | None) -> list[Scene]:
+    """The default data as both sets, then what the architectures made."""
+    subject = _subject(kit, kind)
+    samples = subject.stacked(32)
+    made = [scene for scene in kit.scenes if kind in (None, scene.kind)]
+    return [Scene(subject.name, subject.modality, samples, samples), *made]
+
+
+def _subject(kit: Kit, modality: str | None) -> Subject:
+    if modality is not None:
+        found = read_subject(kit, kit.plugins.find("gan_modalities", modality, prefer=kit.plugin))
+        if found is None:
+            raise Failed(f"the kind of data '{modality}' could not be read")
+        return found
+    known: list[Subject] = [subject for subject in kit.modalities.values() if subject is not None]
+    if not known:
+        raise Skipped("the plugin has no kind of data to try it on")
+    return known[0]
+
+
+def _check_loss(loss: Any) -> None:
+    if not isinstance(loss.needs_real, bool):
+        raise Failed("`needs_real` is no bool")
+    generator = torch.Generator().manual_seed(0)
+    for shape in ((5,), (5, 1), (5, 1, 3, 3)):
+        real = torch.randn(shape, generator=generator).requires_grad_()
+        fake = torch.randn(shape, generator=generator).requires_grad_()
+        for player, value in (
+            ("discriminator", loss.discriminator(real, fake)),
+            ("generator", loss.generator(real, fake)),
+        ):
+            if tuple(value.shape) != (5,) or not bool(torch.isfinite(value).all()):
+                raise Failed(f"`{player}` of scores {shape} gives {tuple(value.shape)}, not 5 finite values")
+            slope = torch.autograd.grad(value.sum(), fake, allow_unused=True)[0]
+            if slope is None:
+                raise Failed(f"`{player}` does not depend on the scores of fakes")
+            wrong = (slope.sum() if player == "generator" else -slope.sum()) > 1e-6
+            if bool(wrong):
+                better = "lower" if player == "generator" else "higher"
+                raise Failed(f"raising the scores of fakes does not make the {player}'s loss {better}")
+
+
+def _check_penalty(penalty: Any) -> None:
+    if not (isinstance(penalty.weight, (int, float)) and penalty.weight >= 0):
+        raise Failed(f"`weight` is {penalty.weight!r}")
+    if not (isinstance(penalty.every, int) and penalty.every >= 1):
+        raise Failed(f"`every` is {penalty.every!r}")
+    torch.manual_seed(0)
+    critic = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(12, 4), torch.nn.Tanh(), torch.nn.Linear(4, 1))
+    for shape in ((5, 12), (5, 3, 2, 2)):
+        real, fake = torch.randn(shape), torch.randn(shape)
+        for parameter in critic.parameters():
+            parameter.grad = None
+        value = penalty(critic, real, fake, StepDraws(0, 5, 0, 5, torch.device("cpu")))
+        if tuple(value.shape) != (5,) or not bool(torch.isfinite(value).all()):
+            raise Failed(f"of samples {shape} it gives {tuple(value.shape)}, not 5 finite values")
+        if not value.requires_grad:
+            raise Failed("its value has no gradient, so it penalises nothing")
+        value.sum().backward()
+
+
+def _check_values(values: Any) -> list[MetricValue]:
+    found = list(values)
+    if not found or not all(isinstance(value, MetricValue) for value in found):
+        raise Failed("`compute` gives no MetricValues")
+    names = [value.name for value in found]
+    if len(set(names)) != len(names):
+        raise Failed(f"it gives the name '{max(names, key=names.count)}' twice")
+    if not all(math.isfinite(value.value) for value in found):
+        raise Failed("of the same samples twice it gives a value that is not finite")
+    return found
+
+
+def _check_version(thing: Any) -> None:
+    if not isinstance(thing.version, str) or not thing.version:
+        raise Failed("`version` is no text")
+
+
+def _check_metric(metric: Any, scenes: Sequence[Scene]) -> None:
+    """On the first of the scenes that it does not refuse."""
+    _check_version(metric)
+    refusals = []
+    for scene in scenes:
+        sets = [scene.generated, scene.real]
+        kept = [{name: values.copy() for name, values in samples.items()} for samples in sets]
+        try:
+            values = _check_values(metric.compute(*sets, scene.modality))
+        except (BadData, UsageError) as error:
+            refusals.append(error)
+            continue
+        again = _check_values(metric.compute(*sets, scene.modality))
+        if [value.value for value in values] != [value.value for value in again]:
+            raise Failed("the same samples give another value")
+        for samples, before in zip(sets, kept, strict=True):
+            if any(not np.array_equal(samples[name], before[name]) for name in before):
+                raise Failed("it changes the samples")
+        return
+    raise Skipped(f"no data here suit it: {refusals[0]}")
+
+
+def _check_feature_metric(metric: Any) -> None:
+    _check_version(metric)
+    rng = np.random.Generator(np.random.Philox(0))
+    vectors = rng.standard_normal((96, 8)).astype(np.float32)
+    shares = rng.dirichlet(np.ones(4), 96).astype(np.float32)
+    near, far = Features(vectors[:48], shares[:48]), Features(vectors[48:] + 5, shares[48:])
+    real = Features(vectors[48:], shares[48:])
+    values = _check_values(metric.compute(near, real))
+    if [v.value for v in values] != [v.value for v in _check_values(metric.compute(near, real))]:
+        raise Failed("the same features give another value")
+    for value, worse in zip(values, _check_values(metric.compute(far, near)), strict=True):
+        if value.direction == "lower" and not worse.value > value.value:
+            raise Failed(f"'{value.name}' is better when lower, and not higher for features that lie far away")
+
+
+def _check_model_metric(kit: Kit, entry: Any, metric: Any) -> None:
+    _check_version(metric)
+    through = [Raw()] if entry.on_features else []
+    reasons = ["the plugin has no architecture for it"]
+    for plugin_entry in kit.offered("gan_architectures"):
+        if entry.modality not in (None, plugin_entry.entry.modality):
+            continue
+        try:
+            played = play(kit, plugin_entry)
+            architecture = build_game(played.parts(), played.modality.fields).architecture.eval()
+            subjects = (architecture, *through, played.rows.samples, played.rows.samples, played.modality)
+            with torch.no_grad():
+                first, again = (_check_values(metric.compute(*subjects)) for _ in range(2))
+        except (BadData, UsageError, Skipped) as error:
+            reasons.append(f"{plugin_entry.entry.name}: {error}")
+            continue
+        if [value.value for value in first] != [value.value for value in again]:
+            raise Failed(f"the same weights of {plugin_entry.entry.name} give another value")
+        return
+    raise Skipped(reasons[-1])
+
+
+def _check_extractor(extractor: Any, subject: Subject) -> None:
+    _check_version(extractor)
+    if not isinstance(extractor.preprocessing, str) or not isinstance(extractor.sha256, str):
+        raise Failed("`preprocessing` and `sha256` are texts")
+    samples = subject.stacked(6)
+    found = extractor(samples, subject.modality)
+    vectors = found.vectors
+    if vectors.ndim != 2 or len(vectors) != 6 or vectors.dtype != np.float32 or not np.isfinite(vectors).all():
+        raise Failed(f"`vectors` are {vectors.shape} {vectors.dtype}, not (6, d) float32 and finite")
+    one = extractor({name: values[2:3] for name, values in samples.items()}, subject.modality).vectors
+    if not np.allclose(one, vectors[2:3], rtol=1e-3, atol=1e-5):
+        raise Failed("a row depends on the other rows")

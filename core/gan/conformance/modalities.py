@@ -1,0 +1,271 @@
+"""Checks of kinds of data: reading, writing, previews, and what is done with files that are no data."""
+
+from __future__ import annotations
+
+import re
+import shutil
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+from urllib.parse import unquote
+
+import numpy as np
+
+from gan.conformance.kit import Failed, Kit, Noted
+from gan.contracts import FieldSpec, Sample, Samples
+from gan.errors import BadData
+from gan.reporting.page import write_page
+from gan.source import Companion, SourceFile, list_source
+
+FILES = 16
+"""Files of the default data that are looked at, spread over all of them."""
+SAMPLES = 64
+
+
+@dataclass
+class Subject:
+    """A modality with a piece of its default data."""
+
+    name: str
+    modality: Any
+    modality_class: Any
+    facts: dict[str, Any]
+    source: Path
+    """A folder with some of the default data's files."""
+    samples: list[Sample] = field(default_factory=list)
+
+    @property
+    def fields(self) -> dict[str, FieldSpec]:
+        """The modality's."""
+        fields: dict[str, FieldSpec] = self.modality.fields
+        return fields
+
+    def stacked(self, count: int) -> Samples:
+        """`count` samples with a leading axis, from the front again where there are fewer."""
+        return stacked(self.samples, self.fields, count)
+
+
+def check_modalities(kit: Kit) -> None:
+    """All kinds of data that the plugin offers."""
+    for plugin_entry in kit.offered("gan_modalities"):
+        subject = read_subject(kit, plugin_entry)
+        if subject is None:
+            continue
+        about = f"modality {plugin_entry.entry.name}"
+        with kit.check("samples keep the fields", about):
+            for sample in subject.samples:
+                check_sample(sample, subject.fields)
+        with kit.check("reading again gives the same", about):
+            again = read_samples(subject.modality, list_source(subject.source, subject.modality_class.suffixes).files)
+            if not _same(subject.samples, again):
+                raise Failed("reading the same files twice gives other samples")
+        with kit.check("writing and reading", about):
+            _check_round_trip(kit, subject)
+        with kit.check("preview", about):
+            _check_preview(subject)
+        with kit.check("page", about):
+            _check_page(kit, subject)
+        with kit.check("files that are no data", about):
+            _check_bad_files(kit, subject)
+
+
+def read_subject(kit: Kit, plugin_entry: Any) -> Subject | None:
+    """The modality of an entry with some samples of its default data; kept for the architectures."""
+    name = plugin_entry.entry.name
+    found: Subject | None
+    if name in kit.modalities:
+        found = kit.modalities[name]
+        return found
+    kit.modalities[name] = None
+    about = f"modality {name}"
+    with kit.check("default data", about):
+        from gan.data.datasets import prepare_dataset
+
+        modality_class = kit.plugins.load(plugin_entry)
+        whole = prepare_dataset(
+            kit.plugins.find("gan_datasets", plugin_entry.entry.dataset, prefer=kit.plugin), kit.plugins
+        )
+        source = some_files(whole, modality_class.suffixes, kit.folder / f"data-{name}")
+        files = list_source(source, modality_class.suffixes).files
+        if not files:
+            raise Failed(
+                f"the data set '{plugin_entry.entry.dataset}' holds no file ending in {modality_class.suffixes}"
+            )
+        config = modality_class.Config()
+        facts = modality_class(config).survey(files)
+        _check_plain(facts)
+        subject = Subject(name, modality_class(config, facts), modality_class, facts, source)
+        _check_fields(subject.fields)
+        subject.samples = read_samples(subject.modality, files)
+        if not subject.samples:
+            raise Failed(f"the data set '{plugin_entry.entry.dataset}' gives no sample")
+        kit.modalities[name] = subject
+    found = kit.modalities[name]
+    return found
+
+
+def stacked(samples: Sequence[Sample], fields: dict[str, FieldSpec], count: int) -> Samples:
+    """`count` rows of every field, from the front again where fewer samples have it (a sample of unpaired data has the
+    fields of one group)."""
+    rows = {}
+    for name in fields:
+        values = [sample[name] for sample in samples if name in sample]
+        if not values:
+            raise Failed(f"no sample of the data that were looked at has the field '{name}'")
+        rows[name] = np.stack([values[index % len(values)] for index in range(count)])
+    return rows
+
+
+def check_sample(sample: Sample, fields: dict[str, FieldSpec]) -> None:
+    """Names, shapes, dtypes and ranges of one sample."""
+    groups: dict[str, set[str]] = {}
+    for name, spec in fields.items():
+        groups.setdefault(spec.group, set()).add(name)
+    if set(sample) not in groups.values():
+        promised = " or ".join(str(sorted(names)) for names in groups.values())
+        raise Failed(f"a sample has the fields {sorted(sample)}, `fields` promises {promised}")
+    for name, spec in fields.items():
+        if name not in sample:
+            continue
+        values = np.asarray(sample[name])
+        if values.shape != spec.shape or values.dtype != np.dtype(spec.dtype):
+            raise Failed(f"'{name}' is {values.shape} {values.dtype}, `fields` promises {spec.shape} {spec.dtype}")
+        if values.size and not (values.min() >= spec.low and values.max() <= spec.high):
+            raise Failed(
+                f"'{name}' lies in {values.min():g} … {values.max():g}, `fields` promises {spec.low:g} … {spec.high:g}"
+            )
+
+
+def some_files(whole: Path, suffixes: Sequence[str], target: Path) -> Path:
+    """A folder with about `FILES` of the files, and every small file that is no sample (labels, lists)."""
+    files = list_source(whole, suffixes).files
+    if len(files) <= FILES:
+        return whole
+    chosen = {files[round(i * (len(files) - 1) / (FILES - 1))].path for i in range(FILES)}
+    known = {file.path for file in files}
+    for path in sorted(whole.rglob("*")):
+        if path.is_file() and (path in chosen or (path not in known and path.stat().st_size < 1 << 20)):
+            copy = target / path.relative_to(whole)
+            copy.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(path, copy)
+    return target
+
+
+def read_samples(modality: Any, files: Sequence[SourceFile]) -> list[Sample]:
+    """Up to `SAMPLES` samples, about the same number of each file."""
+    samples: list[Sample] = []
+    bad = []
+    for file in files:
+        share = max(1, SAMPLES // len(files))
+        try:
+            for index, sample in enumerate(modality.read(file)):
+                if index >= share:
+                    break
+                samples.append({name: np.array(values) for name, values in sample.items()})
+        except Companion:
+            continue
+        except BadData as error:
+            bad.append(str(error))
+    if not samples and bad:
+        raise BadData(f"no file of the data can be read: {bad[0]}")
+    return samples
+
+
+def _same(one: list[Sample], other: list[Sample]) -> bool:
+    return len(one) == len(other) and all(
+        a.keys() == b.keys() and all(np.array_equal(a[name], b[name], equal_nan=True) for name in a)
+        for a, b in zip(one, other, strict=True)
+    )
+
+
+def _check_fields(fields: Any) -> None:
+    if not isinstance(fields, dict) or not fields:
+        raise Failed("`fields` is no mapping of at least one name")
+    for name, spec in fields.items():
+        if not isinstance(spec, FieldSpec):
+            raise Failed(f"`fields['{name}']` is no gan.contracts.Field")
+        if not spec.unit.strip():
+            raise Failed(f"the field '{name}' has no unit")
+        if not spec.low < spec.high:
+            raise Failed(f"the field '{name}' has the range {spec.low:g} … {spec.high:g}")
+
+
+def _check_plain(facts: Any) -> None:
+    import json
+
+    if json.loads(json.dumps(facts)) != facts:
+        raise Failed("`survey` gives facts that JSON changes; they are saved as JSON: lists and texts, no tuples")
+
+
+def _check_round_trip(kit: Kit, subject: Subject) -> None:
+    modality, folder = subject.modality, kit.folder / f"written-{subject.name}"
+    folder.mkdir(parents=True, exist_ok=True)
+    for number, sample in enumerate(subject.samples[:4]):
+        path = modality.write(sample, folder / f"a.{number}")
+        if not isinstance(path, Path) or not path.is_file() or not path.name.startswith(f"a.{number}."):
+            raise Failed(f"`write` gives {path!r}, which is no file 'a.{number}' with a suffix")
+        twin = modality.write(sample, folder / f"b.{number}")
+        if path.read_bytes() != twin.read_bytes():
+            raise Failed("writing the same sample twice gives other bytes")
+        if not path.name.lower().endswith(tuple(subject.modality_class.suffixes)):
+            raise Noted(f"it writes '{path.suffix}' files and does not read them back")
+        file = SourceFile(path.name, path, None, path.stat().st_size)
+        try:
+            (back, *_) = [{name: np.array(values) for name, values in s.items()} for s in modality.read(file)]
+        except BadData as error:
+            raise Noted(f"it does not read its own file back: {error.reason}") from None
+        check_sample(back, subject.fields)
+        final = modality.write(back, folder / f"c.{number}")
+        (again, *_) = modality.read(SourceFile(final.name, final, None, final.stat().st_size))
+        if not _same([back], [again]):
+            raise Failed("a sample that was written, read, written and read again has changed between the readings")
+
+
+def _check_preview(subject: Subject) -> None:
+    from PIL import Image
+
+    for count in (1, 5):
+        samples = subject.stacked(count)
+        kept = {name: values.copy() for name, values in samples.items()}
+        picture = subject.modality.preview(samples)
+        if not isinstance(picture, Image.Image) or min(picture.size) < 1:
+            raise Failed(f"`preview` of {count} samples gives {type(picture).__name__}, no picture")
+        if any(not np.array_equal(samples[name], kept[name]) for name in samples):
+            raise Failed("`preview` changes the samples")
+        if picture.tobytes() != subject.modality.preview(samples).tobytes():
+            raise Failed("`preview` of the same samples gives another picture")
+
+
+def _check_page(kit: Kit, subject: Subject) -> None:
+    """Two artefacts are shown on a page, by nothing that has to be fetched from elsewhere."""
+    folder = kit.folder / f"page-{subject.name}"
+    folder.mkdir(parents=True, exist_ok=True)
+    paths = [subject.modality.write(sample, folder / f"{n}") for n, sample in enumerate(subject.samples[:2])]
+    text = write_page(folder, subject.modality, paths).read_text(encoding="utf-8")
+    for reference in re.findall(r"""(?:src|href)\s*=\s*["']([^"']*)""", text):
+        if not reference.startswith("data:") and not (folder / "page" / unquote(reference)).is_file():
+            raise Failed(f"`show` refers to '{reference[:80]}', which does not lie beside the page")
+
+
+def _check_bad_files(kit: Kit, subject: Subject) -> None:
+    """An empty file and one of noise: refused with a reason, or read into samples that keep the fields."""
+    folder = kit.folder / f"bad-{subject.name}"
+    folder.mkdir(parents=True, exist_ok=True)
+    noise = np.random.Generator(np.random.Philox(0)).bytes(4096)
+    for suffix in subject.modality_class.suffixes:
+        for title, content in (("empty", b""), ("noise", noise)):
+            path = folder / f"{title}{suffix}"
+            path.write_bytes(content)
+            try:
+                samples = list(subject.modality.read(SourceFile(path.name, path, None, len(content))))
+            except BadData as error:
+                if not error.reason.strip():
+                    raise Failed(f"the refusal of the {title} file {path.name} has no reason") from None
+                continue
+            except Companion:  # of the file of the same name with another ending
+                continue
+            if not samples:
+                raise Failed(f"the {title} file {path.name} gives neither a sample nor BadData: it vanishes in silence")
+            for sample in samples:
+                check_sample(sample, subject.fields)

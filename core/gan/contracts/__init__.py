@@ -1,0 +1,89 @@
+"""What a plugin promises: the entries that its hooks return, and the protocols of what the entries name.
+
+A plugin is a light module whose hooks (`gan.hookspecs`) return *entries*. An entry names its target as
+``"package.module:attribute"``; the target is imported when it is first used, so that listing the installed plugins is
+cheap. Importing this package imports neither torch nor numpy nor pydantic.
+
+* `gan.contracts.entries`: `ModalityEntry`, `ArchitectureEntry`, `LossEntry` …
+* `gan.contracts.modality`: `Modality`, `FieldSpec`, `Sample`
+* `gan.contracts.architecture`: `Architecture`, `Request`, and the protocols of what an architecture can do
+* `gan.contracts.objectives`: `Loss`, `Critic`, `Penalty`
+* `gan.contracts.metrics`: `Metric`, `FeatureMetric`, `ModelMetric`, `Extractor`, `MetricValue`
+* `gan.contracts.media`: HTML that shows an artefact by its media type
+"""
+
+from __future__ import annotations
+
+from gan.contracts.architecture import (
+    Architecture,
+    ConditionalOnInput,
+    GivenInPart,
+    LatentSpace,
+    Likelihood,
+    Request,
+    SmoothLatentSpace,
+)
+from gan.contracts.entries import (
+    ENTRY_TYPES,
+    ArchitectureEntry,
+    DatasetEntry,
+    Download,
+    Entry,
+    ExtractorEntry,
+    LossEntry,
+    MetricEntry,
+    ModalityEntry,
+    PenaltyEntry,
+    RecipeEntry,
+    kind,
+)
+from gan.contracts.metrics import (
+    Extractor,
+    FeatureMetric,
+    Features,
+    Metric,
+    MetricValue,
+    ModelFeatureMetric,
+    ModelMetric,
+    value_from_json,
+)
+from gan.contracts.modality import FieldSpec, Given, Modality, Sample, Samples
+from gan.contracts.objectives import Critic, Loss, Penalty
+
+__all__ = [
+    "ENTRY_TYPES",
+    "Architecture",
+    "ArchitectureEntry",
+    "ConditionalOnInput",
+    "Critic",
+    "DatasetEntry",
+    "Download",
+    "Entry",
+    "Extractor",
+    "ExtractorEntry",
+    "FeatureMetric",
+    "Features",
+    "FieldSpec",
+    "Given",
+    "GivenInPart",
+    "LatentSpace",
+    "Likelihood",
+    "Loss",
+    "LossEntry",
+    "Metric",
+    "MetricEntry",
+    "MetricValue",
+    "Modality",
+    "ModalityEntry",
+    "ModelFeatureMetric",
+    "ModelMetric",
+    "Penalty",
+    "PenaltyEntry",
+    "RecipeEntry",
+    "Request",
+    "Sample",
+    "Samples",
+    "SmoothLatentSpace",
+    "kind",
+    "value_from_json",
+]

@@ -1,0 +1,57 @@
+"""Report what a source holds and what would be skipped, without packing it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from gan.contracts import Modality
+from gan.data.pack import Progress
+from gan.data.packing import _read_all, _row
+from gan.source import list_source
+
+
+@dataclass
+class Check:
+    """What a training would use of a source."""
+
+    used: dict[str, int]
+    """Name -> samples, in the order of the pack."""
+    skipped: dict[str, str]
+    """Name -> reason."""
+    other: int
+    """Files with other endings."""
+    inventory: dict[str, tuple[int, int]] = field(default_factory=dict)
+    """What `Modality.inventory` found -> (files that hold it, how often in all), what most files hold first."""
+
+    @property
+    def samples(self) -> int:
+        """Samples of all files."""
+        return sum(self.used.values())
+
+
+def check_source(source: Path, modality_class: type[Modality], config: Any, progress: Progress | None = None) -> Check:
+    """Read a source as `open_pack` does and keep nothing: what would be used, and what is dropped and why."""
+    listing = list_source(source, modality_class.suffixes)
+    check = Check({}, dict(listing.skipped), listing.other)
+    if not listing.files:
+        return check
+    modality = modality_class(config, modality_class(config).survey(listing.files))
+    fields = modality.fields
+    held: dict[str, tuple[int, int]] = {}
+    for done, (file, samples, reason) in enumerate(_read_all(modality, listing.files), 1):
+        if reason is not None:
+            check.skipped[file.name] = reason
+        else:
+            for name, count in modality.inventory(file).items():
+                files, total = held.get(name, (0, 0))
+                held[name] = (files + 1, total + count)
+            for sample in samples:
+                for name, spec in fields.items():
+                    _row(sample, name, spec, file)
+            check.used[file.name] = len(samples)
+        if progress:
+            progress(done, len(listing.files))
+    check.inventory.update(sorted(held.items(), key=lambda item: (-item[1][0], -item[1][1], item[0])))
+    return check

@@ -1,0 +1,48 @@
+"""The seeded order in which the samples of a data set are drawn."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from gan.draws import derive
+
+
+class Order:
+    """Which samples the training sees at a position: a permutation of all samples for every pass over the data.
+
+    `sizes` are the samples of each group of fields (`Pack.sizes`), or one number; every group has its own passes.
+    """
+
+    def __init__(self, sizes: int | Sequence[int], seed: int) -> None:
+        self._sizes = [sizes] if isinstance(sizes, int) else list(sizes)
+        self._seed = seed
+        self._passes: list[dict[int, np.ndarray[Any, Any]]] = [{} for _ in self._sizes]
+
+    def indices(self, position: int, count: int) -> np.ndarray[Any, Any]:
+        """The samples `position` … ``position + count - 1`` of an endless sequence of passes, int64: ``(count,)``, or
+        ``(count, groups)`` where there are several groups."""
+        columns = [self._column(group, position, count) for group in range(len(self._sizes))]
+        return columns[0] if len(columns) == 1 else np.stack(columns, axis=1)
+
+    def _column(self, group: int, position: int, count: int) -> np.ndarray[Any, Any]:
+        parts = []
+        while count > 0:
+            number, offset = divmod(position, self._sizes[group])
+            part = self._pass(group, number)[offset : offset + count]
+            parts.append(part)
+            position += len(part)
+            count -= len(part)
+        return parts[0] if len(parts) == 1 else np.concatenate(parts)
+
+    def _pass(self, group: int, number: int) -> np.ndarray[Any, Any]:
+        passes = self._passes[group]
+        if number not in passes:
+            purpose = ("order", number, group) if group else ("order", number)
+            generator = np.random.Generator(np.random.Philox(derive(self._seed, *purpose)))
+            if len(passes) > 1:
+                passes.pop(min(passes))
+            passes[number] = generator.permutation(self._sizes[group])
+        return passes[number]

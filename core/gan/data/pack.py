@@ -1,0 +1,230 @@
+"""Packed data: a source is read once into arrays on the disk, and training reads from those.
+
+A pack is keyed by the content of its source, by the modality and by the modality's settings. Its order in training is a
+function of (seed, position): resuming costs nothing and no worker keeps a state.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from gan.contracts import FieldSpec, Samples
+from gan.draws import derive
+from gan.errors import BadData
+
+
+@dataclass
+class Pack:
+    """Samples of one source in arrays on the disk, memory-mapped.
+
+    Unpaired fields (`Field.group`) have arrays of different lengths; such a pack is as long as its longest group, and
+    a shorter one begins again.
+    """
+
+    folder: Path
+    fields: dict[str, FieldSpec]
+    counts: dict[str, int]
+    """Group of fields -> samples in its arrays; one group where all fields come together."""
+    facts: dict[str, Any]
+    """What `Modality.survey` learned."""
+    fingerprint: str
+    """SHA-256 of the source's content, the modality and its settings."""
+    files: list[str]
+    """Names of the files that gave samples."""
+    skipped: dict[str, str]
+    """Name -> reason of the files that gave none."""
+    arrays: dict[str, np.ndarray[Any, Any]]
+    rows: dict[str, np.ndarray[Any, Any]] | None = None
+    """Group -> the rows that this view shows; None: all."""
+    marks: dict[Path, tuple[int, int, int]] = field(default_factory=dict)
+    """Size, time and number of each array's file, to notice that somebody changes it under a training."""
+
+    def __len__(self) -> int:
+        return max(self.sizes)
+
+    @property
+    def count(self) -> int:
+        """Samples of the longest group, of the whole pack."""
+        return max(self.counts.values())
+
+    @property
+    def sizes(self) -> list[int]:
+        """Samples of each group in this view."""
+        return list(self.counts.values()) if self.rows is None else [len(rows) for rows in self.rows.values()]
+
+    def take(self, indices: np.ndarray[Any, Any]) -> Samples:
+        """The samples at `indices`, field by field, ``(len(indices), *shape)``.
+
+        `indices` are int64 ``(n,)``, or ``(n, groups)`` for an index a group.
+
+        Raises `BadData` when the pack on the disk changed under the training.
+        """
+        for path, mark in self.marks.items():  # reading past the end of a shrunken mapped file would kill the process
+            if _mark(path) != mark:
+                raise BadData(
+                    "the packed data changed or vanished while it was used; resume, and it is packed anew", path
+                )
+        columns = {}
+        for number, (group, size) in enumerate(zip(self.counts, self.sizes)):
+            column = indices[:, number] if indices.ndim == 2 else indices
+            column = column % size if indices.ndim == 1 and len(self.counts) > 1 else column
+            columns[group] = column if self.rows is None else self.rows[group][column]
+        taken = {}
+        for name, spec in self.fields.items():
+            rows = self.arrays[name][columns[spec.group]]
+            if spec.dtype == "bool":
+                size = int(np.prod(spec.shape, dtype=np.int64))
+                rows = np.unpackbits(rows, axis=1, count=size).view(np.bool_)
+            taken[name] = rows.reshape(len(indices), *spec.shape)
+        return taken
+
+    def column(self, name: str) -> np.ndarray[Any, Any]:
+        """One field of all samples of this view, ``(n, *shape)``; for small ones."""
+        spec = self.fields[name]
+        rows = slice(None) if self.rows is None else self.rows[spec.group]
+        return self.arrays[name][rows].reshape(-1, *spec.shape)
+
+    def file_of_row(self, group: str | None = None) -> np.ndarray[Any, Any]:
+        """Index into `files` of every sample of a group (None: the first one), int32."""
+        number = 0 if group is None else list(self.counts).index(group)
+        rows: np.ndarray[Any, Any] = np.load(self.folder / f"file_of_row-{number}.npy", allow_pickle=False)
+        return rows
+
+    def split(self, holdout: float, *, balance: bool = False) -> tuple[Pack, Pack]:
+        """(training, held out): whole files, chosen by a hash of their names, about `holdout` of them.
+
+        One file stays whole in one of the two, so that phrases of one song are not in both. A group of a single file
+        has its last rows held out. With `balance` both show every folder equally often, as `balanced` says.
+        """
+        if balance:
+            return self._balanced_parts(holdout)
+        if holdout <= 0:
+            return self, self
+        kept, out = {}, {}
+        for group, count in self.counts.items():
+            of_held = self._held(group, holdout)
+            kept[group], out[group] = np.flatnonzero(~of_held), np.flatnonzero(of_held)
+            if not len(kept[group]) or not len(out[group]):
+                raise BadData(f"{count} samples are too few to hold {holdout:g} of them out")
+        return replace(self, rows=kept), replace(self, rows=out)
+
+    def balanced(self) -> Pack:
+        """A view in which all folders directly inside the source have equally many samples: those of the smaller ones
+        stand there several times. An archive inside the source is a folder; files beside them are one. Of unpaired
+        fields each group is balanced by itself.
+
+        Raises `BadData` where there are no two folders to balance.
+        """
+        rows = {}
+        for group, count in self.counts.items():
+            shown = np.arange(count) if self.rows is None else self.rows[group]
+            of_row = self._folder_of_row(group)[shown]
+            parts = [shown[of_row == folder] for folder in np.unique(of_row)]
+            rows[group] = np.concatenate([np.resize(part, max(map(len, parts))) for part in parts])
+        if len(self._folders_shown()) < 2:
+            raise BadData("data.balance needs a source with at least two folders or archives in it")
+        return replace(self, rows=rows)
+
+    def _folder_of_row(self, group: str) -> np.ndarray[Any, Any]:
+        """Name of the folder directly inside the source that each row of a group comes from; ``""``: none."""
+        folders = np.array([name.partition("/")[0] if "/" in name else "" for name in self.files])
+        found: np.ndarray[Any, Any] = folders[self.file_of_row(group)]
+        return found
+
+    def _folders_shown(self) -> set[str]:
+        """The folders of this view's samples."""
+        found: set[str] = set()
+        for group in self.counts:
+            of_row = self._folder_of_row(group)
+            found.update((of_row if self.rows is None else of_row[self.rows[group]]).tolist())
+        return found
+
+    def _balanced_parts(self, holdout: float) -> tuple[Pack, Pack]:
+        kept, held = self.split(holdout)
+        for part, what in ((kept, "left for training"), (held, "held out")):
+            missing = sorted(self._folders_shown() - part._folders_shown())
+            if missing:
+                raise BadData(f"data.balance: no file of folder '{missing[0]}' is {what}; change data.holdout")
+        return kept.balanced(), held.balanced()
+
+    def _held(self, group: str, holdout: float) -> np.ndarray[Any, Any]:
+        """Whether each row of a group is held out."""
+        of_row = self.file_of_row(group)
+        numbers = np.unique(of_row)
+        if len(numbers) == 1:
+            count = len(of_row)
+            return np.arange(count) >= count - max(1, int(count * holdout))
+        limit = int(holdout * (1 << 32))
+        held = np.array([derive(0, "holdout", self.files[number]) % (1 << 32) < limit for number in numbers])
+        if not held.any():
+            held[-1] = True
+        if held.all():
+            held[0] = False
+        return held[np.searchsorted(numbers, of_row)]
+
+
+Progress = Callable[[int, int], None]
+"""``(files done, files in all)``."""
+
+
+def load_pack(folder: Path) -> Pack:
+    """A pack on the disk."""
+    about = json.loads((folder / "pack.json").read_text())
+    fields = {
+        name: FieldSpec(**{part: _tupled(value) for part, value in spec.items()})
+        for name, spec in about["fields"].items()
+    }
+    counts = about["counts"]
+    arrays: dict[str, np.ndarray[Any, Any]] = {}
+    marks = {}
+    for name, spec in fields.items():
+        width, dtype = _stored(spec)
+        count = counts[spec.group]
+        path = folder / f"{name}.bin"
+        if path.stat().st_size != count * width * dtype.itemsize:
+            raise ValueError(f"{path} has another size than its pack says")
+        marks[path] = _mark(path)
+        arrays[name] = np.memmap(path, dtype=dtype, mode="r", shape=(count, width))
+    return Pack(
+        folder,
+        fields,
+        counts,
+        about["facts"],
+        about["fingerprint"],
+        about["files"],
+        about["skipped"],
+        arrays,
+        None,
+        marks,
+    )
+
+
+def _described(spec: FieldSpec) -> dict[str, Any]:
+    """Only what every field has: a modality may extend `FieldSpec` with what JSON cannot hold."""
+    return {part.name: getattr(spec, part.name) for part in dataclasses.fields(FieldSpec)}
+
+
+def _tupled(value: Any) -> Any:
+    return tuple(value) if isinstance(value, list) else value  # JSON knows lists only
+
+
+def _stored(spec: FieldSpec) -> tuple[int, np.dtype[Any]]:
+    """(values a row, their type) on the disk: truth values are stored as bits."""
+    size = int(np.prod(spec.shape, dtype=np.int64))
+    return ((size + 7) // 8, np.dtype("uint8")) if spec.dtype == "bool" else (size, np.dtype(spec.dtype))
+
+
+def _mark(path: Path) -> tuple[int, int, int]:
+    try:
+        status = os.stat(path)
+    except OSError:
+        return (-1, -1, -1)
+    return (status.st_size, status.st_mtime_ns, status.st_ino)

@@ -1,0 +1,214 @@
+"""Pack a source once: read its files in parallel into memory-mapped arrays in the cache."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+from collections import deque
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from gan.contracts import FieldSpec, Modality, Sample
+from gan.data.pack import Pack, Progress, _described, load_pack
+from gan.errors import BadData, DiskError, GanError
+from gan.source import Companion, Listing, SourceFile, list_source
+from gan.storage.durable import cache_folder, filled_aside
+
+PACK_FORMAT = 2
+NAMED_REASONS = 3
+"""How many unusable files an error names."""
+
+
+def open_pack(
+    source: Path,
+    modality: type[Modality],
+    config: Any,
+    name: str,
+    *,
+    cache: Path | None = None,
+    progress: Progress | None = None,
+) -> Pack:
+    """The pack of `source`, made now if the cache has none. `name` is the modality's name, for its key.
+
+    Raises `BadData` when the source gives no sample, with the reasons of the first files.
+    """
+    packs = (cache or cache_folder()) / "packs"
+    listing = list_source(source, modality.suffixes)
+    if not listing.files:
+        raise BadData(_nothing(listing, modality), source)
+    settings = json.dumps(config.model_dump(mode="json"), sort_keys=True)
+    quick = _quick_key(listing, name, modality, settings)
+    note = packs / "known" / f"{quick}.json"
+    try:
+        key = json.loads(note.read_text())["key"]
+        return load_pack(packs / key)
+    except (OSError, ValueError, KeyError):
+        pass
+    key = _content_key(listing, name, modality, settings)
+    folder = packs / key
+    if not (folder / "pack.json").is_file():
+        _build(listing, modality, config, folder, key, progress)
+    try:
+        note.parent.mkdir(parents=True, exist_ok=True)
+        aside = note.with_suffix(f".{os.getpid()}")
+        aside.write_text(json.dumps({"key": key}))
+        aside.replace(note)
+    except OSError as error:
+        raise DiskError(f"{note}: {error.strerror}; set GAN_CACHE to a folder that can be written") from error
+    try:
+        return load_pack(folder)
+    except (OSError, ValueError, KeyError, TypeError):  # somebody changed it since
+        shutil.rmtree(folder, ignore_errors=True)
+        _build(listing, modality, config, folder, key, progress)
+        return load_pack(folder)
+
+
+def _quick_key(listing: Listing, name: str, modality: type[Modality], settings: str) -> str:
+    digest = hashlib.sha256(_kind(name, modality, settings).encode())
+    digest.update(str(listing.root.resolve()).encode())
+    for file in listing.files:
+        status = file.path.stat()
+        digest.update(f"{file.name}\0{file.size}\0{status.st_mtime_ns}\0{status.st_size}\n".encode("utf-8", "replace"))
+    return digest.hexdigest()[:32]
+
+
+def _content_key(listing: Listing, name: str, modality: type[Modality], settings: str) -> str:
+    digest = hashlib.sha256(_kind(name, modality, settings).encode())
+    hashed: dict[Path, str] = {}
+    for file in listing.files:
+        if file.path not in hashed:
+            try:
+                with open(file.path, "rb") as content:
+                    hashed[file.path] = hashlib.file_digest(content, "sha256").hexdigest()
+            except OSError as error:
+                hashed[file.path] = f"unreadable: {error.strerror}"
+        digest.update(f"{file.name}\0{hashed[file.path]}\n".encode("utf-8", "replace"))
+    return digest.hexdigest()
+
+
+def _kind(name: str, modality: type[Modality], settings: str) -> str:
+    version = getattr(modality, "version", "1")
+    return f"{PACK_FORMAT}\0{name}\0{modality.__module__}:{modality.__qualname__}\0{version}\0{settings}\0"
+
+
+def _build(
+    listing: Listing, modality_class: type[Modality], config: Any, folder: Path, key: str, progress: Progress | None
+) -> None:
+    facts = modality_class(config).survey(listing.files)
+    modality = modality_class(config, facts)
+    fields = modality.fields
+    skipped = dict(listing.skipped)
+    used: list[str] = []
+    groups: dict[str, dict[str, FieldSpec]] = {}
+    for name, spec in fields.items():
+        groups.setdefault(spec.group, {})[name] = spec
+    file_of_row: dict[str, list[int]] = {group: [] for group in groups}
+    with filled_aside(folder, "pack.json") as aside:
+        outputs = {name: open(aside / f"{name}.bin", "wb") for name in fields}  # noqa: SIM115  (closed below)
+        try:
+            for done, (file, samples, reason) in enumerate(_read_all(modality, listing.files), 1):
+                if reason is not None:
+                    skipped[file.name] = reason
+                elif samples:
+                    for sample in samples:
+                        group = _group_of(sample, groups)
+                        for name, spec in groups[group].items():
+                            outputs[name].write(_row(sample, name, spec, file))
+                        file_of_row[group].append(len(used))
+                    used.append(file.name)
+                if progress:
+                    progress(done, len(listing.files))
+        finally:
+            for output in outputs.values():
+                output.close()
+        if not used:
+            raise BadData(_all_bad(skipped), listing.root)
+        empty = [", ".join(groups[group]) for group, rows in file_of_row.items() if not rows]
+        if empty:
+            raise BadData(f"no sample of {empty[0]}, only of the other fields", listing.root)
+        for number, rows in enumerate(file_of_row.values()):
+            np.save(aside / f"file_of_row-{number}.npy", np.asarray(rows, dtype=np.int32), allow_pickle=False)
+        about = {
+            "fields": {name: _described(spec) for name, spec in fields.items()},
+            "counts": {group: len(rows) for group, rows in file_of_row.items()},
+            "facts": facts,
+            "fingerprint": key,
+            "files": used,
+            "skipped": skipped,
+        }
+        (aside / "pack.json").write_text(json.dumps(about))
+
+
+def _read_all(modality: Modality, files: Sequence[SourceFile]) -> Iterator[tuple[SourceFile, list[Sample], str | None]]:
+    """Every file's samples in the order of `files`, read a little ahead by threads."""
+    workers = min(8, os.cpu_count() or 1)
+    with ThreadPoolExecutor(workers) as pool:
+        waiting: deque[tuple[SourceFile, Future[tuple[list[Sample], str | None]]]] = deque()
+        for file in files:
+            waiting.append((file, pool.submit(_read_one, modality, file)))
+            if len(waiting) > 2 * workers:
+                done = waiting.popleft()
+                yield done[0], *done[1].result()
+        for file, future in waiting:
+            yield file, *future.result()
+
+
+def _read_one(modality: Modality, file: SourceFile) -> tuple[list[Sample], str | None]:
+    try:
+        samples = list(modality.read(file))
+    except Companion:
+        return [], None
+    except BadData as error:
+        return [], error.reason
+    except (MemoryError, RecursionError):
+        return [], "needs more memory than there is"
+    except Exception as error:  # noqa: BLE001  (a reader's failure concerns one file and is named in the pack)
+        return [], f"{type(error).__name__}: {error}"
+    return samples, None if samples else "holds no sample"
+
+
+def _group_of(sample: Sample, groups: dict[str, dict[str, FieldSpec]]) -> str:
+    """The group that a sample's fields are of."""
+    if len(groups) == 1:
+        return next(iter(groups))
+    return next((group for group, fields in groups.items() if not fields.keys().isdisjoint(sample)), next(iter(groups)))
+
+
+def _row(sample: Sample, name: str, spec: FieldSpec, file: SourceFile) -> bytes:
+    """One field of one sample as bytes, checked against what the modality promised."""
+    if name not in sample:
+        raise GanError(f"the modality's reader gave no field '{name}' for {file.name}")
+    value = np.asarray(sample[name])
+    if value.shape != spec.shape or value.dtype != np.dtype(spec.dtype):
+        raise GanError(
+            f"the modality's reader gave '{name}' as {value.shape} {value.dtype} for {file.name}; "
+            f"its fields say {spec.shape} {spec.dtype}"
+        )
+    if spec.dtype == "bool":
+        return np.packbits(value).tobytes()
+    if value.size and not (value.min() >= spec.low and value.max() <= spec.high):
+        raise GanError(
+            f"the modality's reader gave '{name}' between {value.min()} and {value.max()} for {file.name}; "
+            f"its fields say {spec.low:g} … {spec.high:g}"
+        )
+    return value.tobytes()
+
+
+def _nothing(listing: Listing, modality: type[Modality]) -> str:
+    endings = ", ".join(modality.suffixes)
+    if listing.skipped:
+        return _all_bad(listing.skipped)
+    beside = f"{listing.other} files with other endings" if listing.other else "it is empty"
+    return f"no file with a known ending ({endings}); {beside}"
+
+
+def _all_bad(skipped: dict[str, str]) -> str:
+    first = "; ".join(f"{name}: {reason}" for name, reason in list(skipped.items())[:NAMED_REASONS])
+    more = f"; and {len(skipped) - NAMED_REASONS} more" if len(skipped) > NAMED_REASONS else ""
+    return f"none of {len(skipped)} files can be used ({first}{more})"

@@ -1,0 +1,79 @@
+"""The core's own losses, penalties, metrics and extractors, offered through the same hooks as everybody's."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from gan.contracts import ExtractorEntry, LossEntry, MetricEntry, PenaltyEntry
+from gan.hookspecs import hookimpl
+
+_INCEPTION = "inception-v3-2015"
+_GOODFELLOW = "Goodfellow et al., Generative Adversarial Nets, 2014, arXiv:1406.2661"
+_RELATIVISTIC = "Jolicoeur-Martineau, The Relativistic Discriminator, 2018, arXiv:1807.00734"
+_MESCHEDER = "Mescheder et al., Which Training Methods for GANs do actually Converge?, 2018, arXiv:1801.04406"
+
+
+@hookimpl
+def gan_losses() -> Iterator[LossEntry]:
+    """The losses of `gan.losses`."""
+    for name, target, summary, paper in (
+        ("non-saturating", "NonSaturating", "cross-entropy; the generator maximises log D", _GOODFELLOW),
+        ("minimax", "Minimax", "cross-entropy; saturates, for demonstrations", _GOODFELLOW),
+        ("least-squares", "LeastSquares", "squared distance to 1 and 0", "Mao et al., LSGAN, 2017, arXiv:1611.04076"),
+        ("wasserstein", "Wasserstein", "difference of mean scores", "Arjovsky et al., WGAN, 2017, arXiv:1701.07875"),
+        ("hinge", "Hinge", "margins of 1", "Lim and Ye, Geometric GAN, 2017, arXiv:1705.02894"),
+        ("relativistic-pairing", "RelativisticPairing", "each real beside one fake sample", _RELATIVISTIC),
+        ("relativistic-average", "RelativisticAverage", "against the mean of the other kind", _RELATIVISTIC),
+    ):
+        yield LossEntry(name=name, target=f"gan.losses:{target}", summary=summary, paper=paper)
+
+
+@hookimpl
+def gan_penalties() -> Iterator[PenaltyEntry]:
+    """The penalties of `gan.penalties`."""
+    for name, target, summary, paper in (
+        (
+            "gradient-penalty",
+            "GradientPenalty",
+            "gradient norm 1 between real and fake samples",
+            "Gulrajani et al., Improved Training of Wasserstein GANs, 2017, arXiv:1704.00028",
+        ),
+        ("r1", "R1", "squared gradient norm at real samples", _MESCHEDER),
+        ("r2", "R2", "squared gradient norm at generated samples", _MESCHEDER),
+    ):
+        yield PenaltyEntry(name=name, target=f"gan.penalties:{target}", summary=summary, paper=paper)
+
+
+@hookimpl
+def gan_metrics() -> Iterator[MetricEntry]:
+    """The metrics of `gan.metrics`: all on features, so each is named with an extractor, ``fid[lenet5]``."""
+    for name, target, own, summary in (
+        ("fid", "FrechetDistance", _INCEPTION, "Fréchet distance of Gaussians fitted to features; lower is better"),
+        ("kid", "KernelDistance", _INCEPTION, "unbiased squared MMD with a cubic kernel; lower is better"),
+        ("precision-recall", "PrecisionRecall", "", "share of samples that look real; of real data that is reached"),
+        ("density-coverage", "DensityCoverage", "", "as precision and recall, less moved by outliers"),
+        ("inception-score", "InceptionScore", _INCEPTION, "sure of each sample, unsure of the set; needs a classifier"),
+        ("memorisation", "Memorisation", "", "whether samples repeat single training samples"),
+        ("1-nna", "NearestNeighbourTest", "", "whether nearest neighbours tell generated from real; one half is best"),
+        ("diversity", "Diversity", "", "how much samples differ from each other"),
+    ):
+        yield MetricEntry(name=name, target=f"gan.metrics:{target}", summary=summary, on_features=True, defined_on=own)
+    yield MetricEntry(
+        name="ppl",
+        target="gan.metrics.path_length:PathLength",
+        summary="how evenly samples change along paths through latent space; lower is better",
+        on_features=True,
+        on_model=True,
+        defined_on="lpips-vgg",
+    )
+
+
+@hookimpl
+def gan_extractors() -> Iterator[ExtractorEntry]:
+    """The extractors of `gan.metrics.extractors`."""
+    yield ExtractorEntry(
+        name="raw",
+        target="gan.metrics.extractors:Raw",
+        summary="the numbers themselves; large samples through a fixed random projection",
+        paper="Johnson and Lindenstrauss, Extensions of Lipschitz mappings into a Hilbert space, 1984",
+    )

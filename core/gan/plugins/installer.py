@@ -1,0 +1,201 @@
+"""Installs, upgrades and uninstalls plugins with the pip of this very interpreter.
+
+An index (`gan.plugins.registry`) lists what can be installed: exact versions, wheels only, each with its sha256. pip is
+called with a list of arguments, never through a shell. The plugin's wheel is fetched and verified first, so that a wrong
+hash installs nothing; the versions of the core and of torch are kept.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.metadata
+import importlib.util
+import json
+import os
+import subprocess
+import sys
+import sysconfig
+import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NoReturn
+
+from gan.errors import BadData, UnknownName, UsageError
+from gan.plugins import registry
+from gan.plugins.discovery import CORE, normal
+from gan.plugins.registry import Index, Listed, Release
+from gan.storage.durable import cache_folder, make_dirs, write_json
+from gan.version import __version__
+
+KEPT = (CORE, "torch")
+"""Distributions whose installed version an installation must not change."""
+_PIP = (sys.executable, "-m", "pip", "--disable-pip-version-check", "--no-input")
+_WHEELS = ("--only-binary=:all:",)
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What an installation will do."""
+
+    plugin: Listed
+    release: Release
+
+    @property
+    def requirement(self) -> str:
+        """``"gan-sketch==1.2.0"``."""
+        return f"{self.plugin.distribution}=={self.release.version}"
+
+    def describe(self) -> str:
+        """For people, before it is done."""
+        lines = [
+            f"{self.requirement} for {CORE} {self.release.core}, licence {self.plugin.licence}, "
+            f"weights {self.plugin.weights}"
+        ]
+        lines += [f"  {wheel.file}\n    sha256 {wheel.sha256}" for wheel in self.release.wheels]
+        lines.append(f"  with {sys.executable} -m pip, wheels only")
+        return "\n".join(lines)
+
+
+def open_index(location: str | None = None) -> Index:
+    """The index at a path or an https address; ``GAN_REGISTRY``, then the bundled one, when none is named.
+
+    An index from elsewhere may never be older than what was seen there before.
+    """
+    location = location or os.environ.get("GAN_REGISTRY") or None
+    if location is None:
+        return registry.parse(registry.bundled_text().encode(), f"the index of {CORE} {__version__}")
+    memory = cache_folder() / "registry-seen.json"
+    try:
+        seen = {str(place): int(version) for place, version in json.loads(memory.read_text(encoding="utf-8")).items()}
+    except (OSError, ValueError, AttributeError, TypeError):
+        seen = {}
+    if "://" in location:
+        from gan.storage.download import Downloader
+
+        content = Downloader(cache_folder() / "downloads").read(location, size=registry.MAX_BYTES)
+        place = location
+        index = registry.parse(content, location, seen=seen.get(place, 0))
+    else:
+        place = str(Path(location).resolve())
+        index = registry.read(Path(location), seen=seen.get(place, 0))
+    if index.version != seen.get(place):
+        make_dirs(memory.parent)
+        write_json(memory, {**seen, place: index.version})
+    return index
+
+
+def plan(index: Index, name: str, version: str | None = None) -> Plan:
+    """The release to install: the newest that works with this core, or the one asked for."""
+    plugin = index.get(name)
+    if plugin is None:
+        remedy = "Look for it: gan plugins search WORDS"
+        raise UnknownName("plugin", name, [listed.name for listed in index.plugins], remedy)
+    if not plugin.versions:
+        raise UsageError(f"{plugin.distribution} is known, but no version of it has been published yet")
+    if version is not None:
+        found = next((release for release in plugin.versions if release.version == version), None)
+        if found is None:
+            versions = ", ".join(release.version for release in plugin.versions)
+            raise UsageError(f"{plugin.distribution} has no version {version} in the index (it has {versions})")
+        if not found.fits():
+            raise UsageError(
+                f"{plugin.distribution} {version} needs {CORE}{found.core}, and {__version__} is installed"
+            )
+        return Plan(plugin, found)
+    newest = plugin.newest()
+    if newest is None:
+        ranges = "; ".join(f"{release.version} needs {CORE}{release.core}" for release in plugin.versions[:3])
+        raise UsageError(f"no version of {plugin.distribution} works with {CORE} {__version__}: {ranges}")
+    return Plan(plugin, newest)
+
+
+def install(wanted: Plan, *, say: Callable[[str], None] = lambda text: None) -> None:
+    """Fetch the wheel, check it, and install it with what it requires. Raises `BadData` for a wrong hash."""
+    check_environment(f"install {wanted.requirement}")
+    with tempfile.TemporaryDirectory(prefix="gan-install-") as folder:
+        wheel = _fetch(wanted, Path(folder))
+        constraints = Path(folder, "constraints.txt")
+        constraints.write_text("".join(f"{name}=={version}\n" for name, version in _kept().items()), encoding="utf-8")
+        command = [*_PIP, "install", *_WHEELS, "--constraint", str(constraints), "--", str(wheel)]
+        said = subprocess.run(command, capture_output=True, text=True, check=False)
+        say(said.stdout)
+        if said.returncode:
+            _failed(f"{wanted.requirement} could not be installed", said)
+
+
+def _fetch(wanted: Plan, folder: Path) -> Path:
+    """The wheel for this machine, its hash checked by pip and once more here."""
+    hashes = {wheel.file: wheel.sha256 for wheel in wanted.release.wheels}
+    requirements = folder / "requirements.txt"
+    line = " ".join([wanted.requirement, *(f"--hash=sha256:{sha256}" for sha256 in hashes.values())])
+    requirements.write_text(line + "\n", encoding="utf-8")
+    target = folder / "wheel"
+    command = [
+        *_PIP, "download", *_WHEELS, "--no-deps", "--require-hashes", "--dest", str(target), "-r", str(requirements),
+    ]  # fmt: skip
+    said = subprocess.run(command, capture_output=True, text=True, check=False)
+    if said.returncode:
+        if "DO NOT MATCH THE HASHES" in said.stderr:
+            raise BadData(
+                "the published file has another sha256 than the index says; nothing was installed", wanted.requirement
+            )
+        _failed(f"{wanted.requirement} could not be fetched", said)
+    (wheel,) = target.iterdir()
+    if hashes.get(wheel.name) != hashlib.sha256(wheel.read_bytes()).hexdigest():
+        raise BadData(f"{wheel.name} is not what the index lists; nothing was installed", wanted.requirement)
+    return wheel
+
+
+def uninstall(distribution: str) -> None:
+    """Remove a distribution. The caller has seen that it is a plugin."""
+    check_environment(f"uninstall {distribution}")
+    said = subprocess.run(
+        [*_PIP, "uninstall", "--yes", "--", distribution], capture_output=True, text=True, check=False
+    )
+    if said.returncode:
+        _failed(f"{distribution} could not be uninstalled", said)
+
+
+def newer(wanted: Plan) -> bool:
+    """Whether the plan's version is newer than the installed one, if there is one."""
+    from packaging.version import Version
+
+    try:
+        return Version(wanted.release.version) > Version(importlib.metadata.version(wanted.plugin.distribution))
+    except importlib.metadata.PackageNotFoundError:
+        return True
+
+
+def check_environment(what: str) -> None:
+    """Refuse, with the command that works, where pip of this interpreter must not or cannot do it."""
+    prefix = Path(sys.prefix)
+    if (prefix / "pipx_metadata.json").is_file():
+        tool, _, requirement = what.partition(" ")
+        word = {"install": "inject", "uninstall": "uninject"}[tool]
+        raise UsageError(f"this environment belongs to pipx; use: pipx {word} {prefix.name} {requirement}")
+    if importlib.util.find_spec("pip") is None:
+        settings = prefix / "pyvenv.cfg"
+        by_uv = settings.is_file() and "uv = " in settings.read_text(encoding="utf-8")
+        remedy = f"uv pip {what} --python {sys.executable}" if by_uv else f"{sys.executable} -m ensurepip"
+        raise UsageError(f"this environment has no pip; use: {remedy}")
+    managed = Path(sysconfig.get_path("stdlib"), "EXTERNALLY-MANAGED")
+    if sys.prefix == sys.base_prefix and managed.is_file():
+        raise UsageError("this Python belongs to the operating system; install gan in an environment: python3 -m venv")
+
+
+def _kept() -> dict[str, str]:
+    versions = {}
+    for name in KEPT:
+        try:
+            versions[normal(name)] = importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    return versions
+
+
+def _failed(what: str, said: subprocess.CompletedProcess[str]) -> NoReturn:
+    lines = [line.strip() for line in said.stderr.splitlines() if line.strip()]
+    errors = [line.removeprefix("ERROR: ") for line in lines if line.startswith("ERROR")]
+    reason = (errors or lines or ["pip gave no reason"])[-1]
+    raise UsageError(f"{what}: {reason}")

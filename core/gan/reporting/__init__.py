@@ -1,0 +1,1 @@
+"""What a run tells people: progress, tables, plots, pages, results and its manifest."""

@@ -1,0 +1,235 @@
+"""The record of a run: enough to do it again and to know why another result came out, and no secrets.
+
+`manifest.json` is written when a run starts, gains an entry whenever it is resumed, and is closed with the reason of
+its end. Importing this module does not import torch.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+from gan.errors import CheckpointError
+from gan.reporting.scrub import scrub
+
+SCHEMA = 1
+LIBRARIES = ("torch", "numpy", "safetensors", "pillow", "scipy", "pydantic", "pluggy")
+"""Distributions whose version can change a result, beside the core and the plugins."""
+
+
+def manifest_start(
+    *,
+    recipe: Mapping[str, Any],
+    distributions: Mapping[str, str],
+    data: Mapping[str, Any],
+    seed: int,
+    device: str,
+    precision: str,
+    processes: int = 1,
+    argv: Sequence[str] | None = None,
+) -> dict[str, Any]:
+    """The record at the start of a run.
+
+    `distributions` are the plugins that take part, name -> version. `data` holds the source, its fingerprint, counts,
+    and every file that was skipped with its reason. `argv` defaults to this process's.
+    """
+    record: dict[str, Any] = {
+        "schema": SCHEMA,
+        "command": list(sys.argv if argv is None else argv),
+        "started": _now(),
+        "ended": None,
+        "exit": None,
+        "samples": 0,
+        "resumed": [],
+        "seed": seed,
+        "device": device,
+        "precision": precision,
+        "processes": processes,
+        "versions": versions(distributions),
+        "machine": machine(),
+        "determinism": determinism(),
+        "git": git_state(Path(__file__).resolve().parent),
+        "data": dict(data),
+        "recipe": dict(recipe),
+    }
+    cleaned: dict[str, Any] = scrub(record)
+    return cleaned
+
+
+def manifest_resumed(
+    manifest: Mapping[str, Any], *, samples: int, distributions: Mapping[str, str], argv: Sequence[str] | None = None
+) -> dict[str, Any]:
+    """The record of a run that goes on from `samples`: when, by what command, with which versions changed."""
+    entry = {
+        "at": _now(),
+        "samples": samples,
+        "command": list(sys.argv if argv is None else argv),
+        "changed": changes(manifest, distributions),
+    }
+    resumed = [*manifest.get("resumed", []), scrub(entry)]
+    return {**manifest, "ended": None, "exit": None, "resumed": resumed}
+
+
+def manifest_end(path: Path, reason: str, samples: int) -> dict[str, Any]:
+    """The record at `path` closed with the reason of the end and the samples shown so far."""
+    return {**read_manifest(path), "ended": _now(), "exit": scrub(reason), "samples": samples}
+
+
+def read_manifest(path: Path) -> dict[str, Any]:
+    """The record at `path`. Raises `CheckpointError` when it is no record."""
+    try:
+        manifest = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError) as error:
+        raise CheckpointError(f"{path}: cannot be read: {getattr(error, 'strerror', None) or error}") from error
+    if not isinstance(manifest, dict):
+        raise CheckpointError(f"{path}: is no record of a run")
+    return manifest
+
+
+def versions(distributions: Mapping[str, str]) -> dict[str, str]:
+    """Distribution -> version: Python, the core, the libraries that matter, the plugins that take part."""
+    from gan.version import __version__
+
+    found = {"python": platform.python_version(), "gan-core": __version__}
+    for name in LIBRARIES:
+        try:
+            found[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            continue
+    return {**found, **distributions}
+
+
+def changes(manifest: Mapping[str, Any], distributions: Mapping[str, str] | None = None) -> list[str]:
+    """What is installed in another version than when `manifest` was written: ``"torch 2.12.0 -> 2.13.0"``.
+
+    Without `distributions` the plugins are those that the manifest names, as they are installed now.
+    """
+    before = manifest.get("versions")
+    before = before if isinstance(before, dict) else {}
+    if distributions is None:
+        distributions = {}
+        for name in before:
+            try:
+                distributions[name] = metadata.version(name)
+            except (metadata.PackageNotFoundError, ValueError):
+                continue
+        before = {name: found for name, found in before.items() if name in versions(distributions)}
+    now = versions(distributions)
+    names = [name for name in {**before, **now} if before.get(name) != now.get(name)]
+    return [f"{name} {before.get(name, 'none')} -> {now.get(name, 'none')}" for name in names]
+
+
+def differences(before: Mapping[str, Any], now: Mapping[str, Any], ignore: Sequence[str] = ()) -> list[str]:
+    """What differs between two nested records: ``"recipe.training.batch: 8 -> 16"``, sorted.
+
+    `ignore` names keys by their path, with everything below them.
+    """
+    one, other = _flat(before, ""), _flat(now, "")
+    found = []
+    for path in sorted({**one, **other}):
+        skip = any(path == name or path.startswith(name + ".") for name in ignore)
+        if not skip and one.get(path, _ABSENT) != other.get(path, _ABSENT):
+            found.append(f"{path}: {_brief(one.get(path, _ABSENT))} -> {_brief(other.get(path, _ABSENT))}")
+    return found
+
+
+_ABSENT = object()
+
+
+def _flat(value: Any, path: str) -> dict[str, Any]:
+    if isinstance(value, Mapping) and value:
+        return {k: v for key, item in value.items() for k, v in _flat(item, f"{path}.{key}" if path else key).items()}
+    if isinstance(value, (list, tuple)) and value:
+        return {k: v for index, item in enumerate(value) for k, v in _flat(item, f"{path}.{index}").items()}
+    return {path: value}
+
+
+def _brief(value: Any) -> str:
+    text = "none" if value is _ABSENT else str(value)
+    return text if len(text) <= 40 else text[:37] + "..."
+
+
+def machine() -> dict[str, Any]:
+    """What computed: system, processor, GPUs. No host name."""
+    import torch
+
+    gpus = [torch.cuda.get_device_name(index) for index in range(torch.cuda.device_count())]
+    return {
+        "system": f"{platform.system()} {platform.release()}",
+        "processor": _processor(),
+        "cores": os.cpu_count(),
+        "gpus": gpus,
+        "cuda": torch.version.cuda if gpus else None,
+    }
+
+
+def surroundings(*libraries: str) -> dict[str, Any]:
+    """What a measurement was made on: machine, threads, versions of the usual libraries and of those named."""
+    import torch
+
+    more = {name: metadata.version(name) for name in libraries}
+    return {**machine(), "threads": torch.get_num_threads(), "versions": versions(more)}
+
+
+def determinism() -> dict[str, Any]:
+    """The switches that decide whether the same seed gives the same bits."""
+    import torch
+
+    return {
+        "deterministic_algorithms": torch.are_deterministic_algorithms_enabled(),
+        "cudnn_deterministic": torch.backends.cudnn.deterministic,
+        "cudnn_benchmark": torch.backends.cudnn.benchmark,
+        "float32_matmul_precision": torch.get_float32_matmul_precision(),
+        "threads": torch.get_num_threads(),
+        "PYTHONHASHSEED": os.environ.get("PYTHONHASHSEED"),
+        "CUBLAS_WORKSPACE_CONFIG": os.environ.get("CUBLAS_WORKSPACE_CONFIG"),
+    }
+
+
+def git_state(folder: Path) -> dict[str, Any] | None:
+    """Commit of the checkout that holds `folder` and whether files differ from it; None outside a checkout."""
+    if "site-packages" in folder.parts:
+        return None
+    commit = _git(folder, "rev-parse", "HEAD")
+    if commit is None:
+        return None
+    changed = _git(folder, "status", "--porcelain", "--untracked-files=no")
+    return {"commit": commit.strip(), "changed": None if changed is None else bool(changed.strip())}
+
+
+def _git(folder: Path, *arguments: str) -> str | None:
+    environment = {key: value for key, value in os.environ.items() if not key.startswith("GIT_")}
+    try:
+        done = subprocess.run(
+            ["git", "-C", str(folder), *arguments],
+            capture_output=True,
+            text=True,
+            timeout=10,
+            check=False,
+            stdin=subprocess.DEVNULL,
+            env={**environment, "GIT_OPTIONAL_LOCKS": "0"},
+        )
+    except (OSError, subprocess.SubprocessError, UnicodeDecodeError):
+        return None
+    return done.stdout if done.returncode == 0 else None
+
+
+def _processor() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines()
+    except OSError:
+        lines = []
+    names = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
+    return next(names, "") or platform.processor() or platform.machine()
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="seconds")

@@ -1,0 +1,211 @@
+"""Pictures of a training and of its metrics, as PNG files."""
+
+from __future__ import annotations
+
+import io
+import json
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from gan.storage.durable import make_dirs, write_bytes
+
+if TYPE_CHECKING:
+    import numpy as np
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+    from PIL import Image
+
+    from gan.contracts import MetricValue
+
+
+Curves = dict[str, list[tuple[float, float]]]
+"""Name of a line -> its points."""
+NORM = "_gradient_norm"
+
+
+def read_metrics(file: Path) -> list[dict[str, Any]]:
+    """The lines of a ``metrics.jsonl``; a torn last line (the training writes it just now) is left out."""
+    lines: list[dict[str, Any]] = []
+    for line in file.read_text(encoding="utf-8").splitlines():
+        try:
+            record = json.loads(line)
+        except json.JSONDecodeError:
+            continue
+        if isinstance(record, dict) and "samples" in record:
+            lines.append(record)
+    return lines
+
+
+def plot_training(metrics_jsonl: Path, png: Path) -> Path:
+    """Draw every term over real samples shown: a panel a player, one of the gradients' norms, one a metric.
+
+    Terms that are reported only (``_real_score``) and the real samples' own values are dashed; dotted vertical lines
+    part the phases. Values that are not finite (``null``) leave gaps. An empty file gives a picture that says so.
+    Returns `png`.
+    """
+    records = read_metrics(metrics_jsonl)
+    players: dict[str, Curves] = {}
+    norms: dict[str, Curves] = {}
+    metrics: dict[str, Curves] = {}
+    for record in records:
+        here = record["samples"]
+        for term, value in (record.get("terms") or {}).items():
+            player, _, name = term.partition("/")
+            panel, line = (norms, player) if name == NORM else (players, name or player)
+            title = "gradient norm" if name == NORM else player
+            panel.setdefault(title, {}).setdefault(line, []).append((here, _number(value)))
+        for name, value in (record.get("metrics") or {}).items():
+            lines = metrics.setdefault(name, {})
+            lines.setdefault(name, []).append((here, _number(value["value"])))
+            if value.get("real") is not None:
+                lines.setdefault("_real samples", []).append((here, _number(value["real"])))
+    curves = players | norms | metrics
+    figure, axes = _panels(max(1, len(curves)))
+    if not curves:
+        axes[0].text(0.5, 0.5, "no measurements", ha="center", va="center", transform=axes[0].transAxes)
+    for axis, (title, lines) in zip(axes, curves.items(), strict=False):
+        axis.set_title(title, loc="left")
+        for name, points in lines.items():
+            style = "--" if name.startswith("_") else "-"
+            label = name.lstrip("_").replace("_", " ")
+            marker = "." if len(points) < 40 else None
+            axis.plot(*zip(*points, strict=True), style, label=label, marker=marker, linewidth=1.2)
+        if len(lines) > 1 or next(iter(lines)) != title:
+            axis.legend(fontsize="small", frameon=False, loc="best")
+        for start, phase in _phase_starts(records):
+            axis.axvline(start, color="0.6", linestyle=":", linewidth=1)
+            axis.annotate(phase, (start, 1), xycoords=("data", "axes fraction"), fontsize="x-small", color="0.4",
+                          xytext=(3, -9), textcoords="offset points")  # fmt: skip
+    axes[-1].set_xlabel("real samples shown")
+    return _save(figure, png)
+
+
+def plot_bars(runs: Sequence[str], values: Mapping[str, Sequence[MetricValue | None]], png: Path) -> Path:
+    """A panel a value: a bar for each run with its error, the real samples' own value as a line."""
+    figure, axes = _panels(max(1, len(values)), height=0.5 + 0.28 * len(runs), shared=False)
+    for axis, (name, row) in zip(axes, values.items(), strict=False):
+        measured = [(place, value) for place, value in enumerate(row) if value is not None]
+        errors = [_number(value.error) if value.error is not None else 0.0 for _, value in measured]
+        axis.barh([place for place, _ in measured], [value.value for _, value in measured], xerr=errors, height=0.6)
+        real = next((value.real for _, value in measured if value.real is not None), None)
+        if real is not None:
+            axis.axvline(real, color="0.3", linestyle="--", linewidth=1)
+        wanted = {"lower": "lower is better", "higher": "higher is better", "real": "dashed: real samples"}
+        axis.set_title(f"{name}  ({wanted[measured[0][1].direction]})" if measured else name, loc="left")
+        axis.set_yticks(range(len(runs)), runs)
+        axis.invert_yaxis()
+    return _save(figure, png)
+
+
+def plot_quality_diversity(points: Mapping[tuple[str, str], Mapping[str, tuple[float, float]]], png: Path) -> Path:
+    """A panel for each ``("precision", "recall")``, a point a run; quality to the right, diversity up."""
+    figure, axes = _panels(max(1, len(points)), height=4.5, width=6.0, shared=False)
+    for axis, ((quality, diversity), runs) in zip(axes, points.items(), strict=False):
+        for run, (x, y) in runs.items():
+            axis.plot([x], [y], "o", label=run)
+        axis.set_xlabel(quality)
+        axis.set_ylabel(diversity)
+        axis.margins(0.25, 0.15)
+        axis.legend(fontsize="small", frameon=False, loc="best")
+    return _save(figure, png)
+
+
+def plot_sweep(curves: Mapping[tuple[str, str], Sequence[tuple[str, float, float]]], option: str, png: Path) -> Path:
+    """A panel for each pair of values, quality to the right, variety up; ``(option's value, quality, variety)`` in
+    their order along a line."""
+    figure, axes = _panels(max(1, len(curves)), height=4.0, width=6.0, shared=False)
+    for axis, ((quality, variety), points) in zip(axes, curves.items(), strict=False):
+        axis.plot([x for _, x, _ in points], [y for _, _, y in points], "o-")
+        for value, x, y in points:
+            axis.annotate(f"{option} {value}", (x, y), textcoords="offset points", xytext=(6, 4), fontsize="small")
+        axis.set_xlabel(quality)
+        axis.set_ylabel(variety)
+        axis.margins(0.25, 0.15)
+    return _save(figure, png)
+
+
+def plot_class_shares(probabilities: Mapping[str, np.ndarray[Any, Any]], png: Path, most: int = 20) -> Path:
+    """Share of the samples of each set ``(N, classes)`` that a classifier puts in each class.
+
+    With more than `most` classes, those that are most frequent in the first set.
+    """
+    import numpy as np
+
+    shares = {
+        title: np.bincount(rows.argmax(1), minlength=rows.shape[1]) / len(rows) for title, rows in probabilities.items()
+    }
+    first = next(iter(shares.values()))
+    classes = np.sort(np.argsort(-first, kind="stable")[:most])
+    figure, (axis,) = _panels(1, height=2.6)
+    width = 0.8 / len(shares)
+    for place, (title, share) in enumerate(shares.items()):
+        axis.bar(np.arange(len(classes)) + (place - (len(shares) - 1) / 2) * width, share[classes], width, label=title)
+    axis.set_xticks(np.arange(len(classes)), [str(index) for index in classes])
+    axis.set_xlabel("class")
+    axis.set_ylabel("share of the samples")
+    axis.legend(fontsize="small", frameon=False)
+    return _save(figure, png)
+
+
+def plot_side_by_side(pictures: Mapping[str, Image.Image], png: Path) -> Path:
+    """Pictures beside each other at their own size, a title above each; one below the other where they are wide."""
+    from PIL import Image, ImageDraw
+
+    title, gap = 18, 8
+    parts = [picture.convert("RGB") for picture in pictures.values()]
+    stacked = max(part.width for part in parts) > 700
+    if stacked:
+        size = max(part.width for part in parts), sum(part.height + title + gap for part in parts)
+    else:
+        size = sum(part.width + gap for part in parts) - gap, max(part.height for part in parts) + title
+    sheet = Image.new("RGB", size, (255, 255, 255))
+    draw = ImageDraw.Draw(sheet)
+    x = y = 0
+    for name, part in zip(pictures, parts, strict=True):
+        draw.text((x + 2, y + 3), name, fill=(0, 0, 0))
+        sheet.paste(part, (x, y + title))
+        x, y = (x, y + part.height + title + gap) if stacked else (x + part.width + gap, y)
+    png.parent.mkdir(parents=True, exist_ok=True)
+    sheet.save(png)
+    return png
+
+
+def _phase_starts(records: Sequence[Mapping[str, Any]]) -> Iterator[tuple[float, str]]:
+    """Where each phase begins; nothing when there is only one."""
+    phases = [record.get("phase") for record in records]
+    if len(set(phases)) < 2:
+        return
+    for index, phase in enumerate(phases):
+        if index == 0 or phase != phases[index - 1]:
+            yield records[max(0, index - 1)]["samples"], str(phase)
+
+
+def _number(value: object) -> float:
+    return float(value) if isinstance(value, int | float) else math.nan
+
+
+def _panels(count: int, height: float = 2.4, width: float = 8.0, *, shared: bool = True) -> tuple[Figure, list[Axes]]:
+    """`count` panels under each other that share their horizontal axis, or do not.
+
+    Figures are made without pyplot: it keeps a global state and picks a window system.
+    """
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(width, 0.6 + height * count), layout="constrained")
+    FigureCanvasAgg(figure)
+    axes = list(figure.subplots(count, 1, sharex=shared, squeeze=False)[:, 0])
+    for axis in axes:
+        axis.grid(alpha=0.25)
+        axis.spines[["top", "right"]].set_visible(False)
+    return figure, axes
+
+
+def _save(figure: Figure, png: Path) -> Path:
+    content = io.BytesIO()
+    figure.savefig(content, dpi=120, format="png", metadata={"Software": None})
+    make_dirs(png.parent)
+    write_bytes(png, content.getvalue())
+    return png

@@ -1,0 +1,53 @@
+"""Tables of metrics, as rows of text and as Markdown."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    pass
+
+
+def metric_rows(summary: Mapping[str, Any]) -> tuple[list[str], list[list[str]]]:
+    """(header, rows) of a training's metrics: generated, real, the method's baseline where it has one (the end of a
+    phase), untrained, and published where somebody published.
+
+    `summary` is `gan.reporting.result.Result.summary`. A value's standard error follows ±; a metric that failed shows its
+    reason.
+    """
+    published = summary.get("published") or {}
+    before = {value["name"]: value["value"] for value in summary["untrained"]}
+    baselines = {
+        f"after {phase}": {value["name"]: value for value in values}
+        for phase, values in (summary.get("references") or {}).items()
+    }
+    header = ["metric", "generated", "real", *baselines, "untrained", *(["published"] if published else [])]
+    rows = []
+    for value in summary["metrics"]:
+        name = value["name"]
+        beside = [shown_value(values[name]) if name in values else "" for values in baselines.values()]
+        row = [name, shown_value(value), shown(value["real"]), *beside, shown(before.get(name))]
+        rows.append(row + ([shown(published.get(name))] if published else []))
+    return header, rows
+
+
+def shown_value(value: Mapping[str, Any]) -> str:
+    """``"3.512 ± 0.1"``, or why there is no number. `value` is a `MetricValue` as a mapping."""
+    failed = value["details"].get("error")
+    if failed:
+        return f"failed: {failed}"
+    error = value["error"]
+    return shown(value["value"]) + (f" ± {error:.2g}" if error is not None and error == error else "")
+
+
+def shown(number: float | None) -> str:
+    """Four digits; nothing for None and for what is not a number."""
+    return "" if number is None or number != number else f"{number:.4g}"
+
+
+def markdown_table(summary: Mapping[str, Any]) -> list[str]:
+    """The lines of `metric_rows` as a Markdown table."""
+    header, rows = metric_rows(summary)
+    lines = [header, ["---"] * len(header), *rows]
+    return ["| " + " | ".join(cell.replace("|", "/") for cell in line) + " |" for line in lines]

@@ -1,0 +1,235 @@
+"""Fetching one file over https, checked: size, sha256, every redirect, and where the name leads.
+
+The addresses of a host are looked up once, all of them are checked, and the connection goes to one that was checked: a
+name that answers otherwise the second time gains nothing.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import http.client
+import ipaddress
+import os
+import re
+import socket
+import ssl
+import tempfile
+import time
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+from urllib.parse import SplitResult, urljoin, urlsplit
+
+from gan.errors import BadData
+from gan.storage.durable import aside, disk_errors, fsync_dir, make_dirs, write_all
+
+MAX_REDIRECTS = 5
+TIMEOUT = 30.0
+"""Seconds that a connection may be silent."""
+SLOWEST = 8 << 10
+"""Bytes a second below which a download is given up, after the first minute."""
+_CHUNK = 1 << 18
+_NAT64 = ipaddress.ip_network("64:ff9b::/96")
+
+
+class Downloader:
+    """Keeps `gan.contracts.Download`: ``download(url, sha256=…, size=…) -> path``.
+
+    `cache` is the folder of finished downloads, which are named by their sha256 and checked again before they are
+    used. `allow_private` permits hosts in private networks and on this machine. `context` replaces the system's TLS
+    settings (for a certificate authority of one's own).
+    """
+
+    def __init__(self, cache: Path, *, allow_private: bool = False, context: ssl.SSLContext | None = None) -> None:
+        self.cache = Path(cache)
+        self.allow_private = allow_private
+        self._context = context or ssl.create_default_context()
+
+    def __call__(self, url: str, *, sha256: str, size: int) -> Path:
+        """The file at `url`, at most `size` bytes with this sha256.
+
+        Raises `BadData` when it cannot be had or is another, `DiskError` when it cannot be written.
+        """
+        sha256 = sha256.lower()
+        if not re.fullmatch(r"[0-9a-f]{64}", sha256):
+            raise BadData("the sha256 of a download has 64 hexadecimal digits", _shown(url))
+        path = self.cache / f"{sha256[:16]}-{_file_name(url)}"
+        if _digest(path) == sha256:
+            return path
+        make_dirs(self.cache)
+        unfinished = aside(path)
+        try:
+            with disk_errors(unfinished):
+                descriptor = os.open(unfinished, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666)
+            try:
+                found = self._fetch(url, size, descriptor, unfinished)
+                with disk_errors(unfinished):
+                    os.fsync(descriptor)
+            finally:
+                os.close(descriptor)
+            if found != sha256:
+                raise BadData(f"has sha256 {found}, not the expected {sha256}; it is not used", _shown(url))
+            with disk_errors(path):
+                os.replace(unfinished, path)
+            fsync_dir(self.cache)
+        finally:
+            with contextlib.suppress(OSError):
+                unfinished.unlink()
+        return path
+
+    def read(self, url: str, *, size: int) -> bytes:
+        """The content at `url`, at most `size` bytes, for small texts whose sha256 nobody can know: an index.
+
+        Nothing is kept. Raises `BadData` when it cannot be had.
+        """
+        with tempfile.TemporaryFile() as file:
+            self._fetch(url, size, file.fileno(), Path(tempfile.gettempdir()))
+            file.seek(0)
+            return file.read()
+
+    def _fetch(self, url: str, size: int, descriptor: int, path: Path) -> str:
+        for _ in range(MAX_REDIRECTS + 1):
+            parts = _checked(url)
+            with self._answer(parts, url) as answer:
+                if answer.status in (301, 302, 303, 307, 308):
+                    location = answer.headers.get("Location")
+                    if not location:
+                        raise BadData(f"the server redirects to nowhere (status {answer.status})", _shown(url))
+                    url = urljoin(url, location)
+                    continue
+                if answer.status != 200:
+                    raise BadData(f"the server answered {answer.status} {answer.reason}", _shown(url))
+                return _receive(answer, url, size, descriptor, path)
+        raise BadData(f"more than {MAX_REDIRECTS} redirects", _shown(url))
+
+    @contextlib.contextmanager
+    def _answer(self, parts: SplitResult, url: str) -> Iterator[http.client.HTTPResponse]:
+        host, port = parts.hostname or "", parts.port or 443
+        proxy = None if urllib.request.proxy_bypass(host) else urllib.request.getproxies().get("https")
+        connection: http.client.HTTPSConnection
+        if proxy and not _is_address(host):
+            # the user's own proxy looks the name up; an address is still checked here
+            where = urlsplit(proxy if "://" in proxy else f"http://{proxy}")
+            connection = http.client.HTTPSConnection(
+                where.hostname or "", where.port or 3128, timeout=TIMEOUT, context=self._context
+            )
+            connection.set_tunnel(host, port)
+        else:
+            address = self._address(host, port, url)
+            connection = _Pinned(host, port, address, self._context)
+        target = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
+        try:
+            connection.request("GET", target, headers={"User-Agent": "gan-core", "Accept-Encoding": "identity"})
+            yield connection.getresponse()
+        except (OSError, http.client.HTTPException) as error:
+            reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
+            raise BadData(f"cannot be downloaded: {reason}", _shown(url)) from error
+        finally:
+            connection.close()
+
+    def _address(self, host: str, port: int, url: str) -> str:
+        """An address of `host`; none of its addresses may be private unless that was asked for."""
+        try:
+            found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+        except (OSError, UnicodeError) as error:
+            raise BadData(f"cannot be downloaded: no address for {host}", _shown(url)) from error
+        addresses = [str(entry[4][0]) for entry in found]
+        for address in addresses:
+            if not self.allow_private and not is_public(address):
+                raise BadData(f"{host} is {address}, an address that is not public; it is not fetched", _shown(url))
+        return addresses[0]
+
+
+class _Pinned(http.client.HTTPSConnection):
+    """A connection to `address` that is secured for `host`."""
+
+    def __init__(self, host: str, port: int, address: str, context: ssl.SSLContext) -> None:
+        super().__init__(host, port, timeout=TIMEOUT, context=context)
+        self._address = address
+        self._tls = context
+
+    def connect(self) -> None:
+        plain = socket.create_connection((self._address, self.port), self.timeout)
+        try:
+            self.sock = self._tls.wrap_socket(plain, server_hostname=self.host)
+        except BaseException:
+            plain.close()
+            raise
+
+
+def is_public(address: str) -> bool:
+    """Whether an address is one of the open internet, also when it is an IPv4 address in IPv6's clothes."""
+    parsed = ipaddress.ip_address(address.partition("%")[0])
+    if isinstance(parsed, ipaddress.IPv6Address):
+        inner = [parsed.ipv4_mapped, parsed.sixtofour, *(parsed.teredo or ())]
+        if parsed in _NAT64:
+            inner.append(ipaddress.IPv4Address(int(parsed) & 0xFFFFFFFF))
+        if any(found is not None and not is_public(str(found)) for found in inner):
+            return False
+        if parsed.ipv4_mapped is not None:
+            return True
+    return parsed.is_global and not parsed.is_multicast
+
+
+def _receive(answer: http.client.HTTPResponse, url: str, size: int, descriptor: int, path: Path) -> str:
+    too_large = BadData(f"is larger than the {size:,} bytes expected", _shown(url))
+    announced = answer.headers.get("Content-Length", "")
+    if announced.isdigit() and int(announced) > size:
+        raise too_large
+    digest, received, start = hashlib.sha256(), 0, time.monotonic()
+    while chunk := answer.read1(_CHUNK):
+        received += len(chunk)
+        if received > size:
+            raise too_large
+        if time.monotonic() - start > 60 + received / SLOWEST:
+            raise BadData(f"arrives too slowly ({received:,} bytes in a minute or more)", _shown(url))
+        digest.update(chunk)
+        with disk_errors(path):
+            write_all(descriptor, chunk)
+    if announced.isdigit() and received != int(announced):
+        raise BadData(f"ended after {received:,} of {int(announced):,} bytes; try again", _shown(url))
+    return digest.hexdigest()
+
+
+def _checked(url: str) -> SplitResult:
+    try:
+        parts = urlsplit(url)
+        _ = parts.port
+    except ValueError as error:
+        raise BadData(f"is no URL: {error}", _shown(url)) from error
+    if parts.scheme.lower() != "https":
+        raise BadData("only https is fetched", _shown(url))
+    if not parts.hostname:
+        raise BadData("names no host", _shown(url))
+    if parts.username is not None or parts.password is not None:
+        raise BadData("holds a user name or a password; such a URL is not fetched", _shown(url))
+    if re.search(r"[\x00-\x20\x7f]", url):
+        raise BadData("holds a space or a control character", _shown(url))
+    return parts
+
+
+def _shown(url: str) -> str:
+    """The URL for messages: no password, no query, one line."""
+    bare = re.sub(r"[\x00-\x20\x7f]", "?", re.sub(r"[?#].*", "", url, flags=re.DOTALL))
+    return re.sub(r"//[^/]*@", "//", bare)[:200]
+
+
+def _file_name(url: str) -> str:
+    name = urlsplit(url).path.rsplit("/", 1)[-1]
+    return re.sub(r"[^A-Za-z0-9._-]", "_", name)[-80:].lstrip(".") or "file"
+
+
+def _is_address(host: str) -> bool:
+    with contextlib.suppress(ValueError):
+        ipaddress.ip_address(host.partition("%")[0])
+        return True
+    return False
+
+
+def _digest(path: Path) -> str:
+    try:
+        with open(path, "rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError:
+        return ""

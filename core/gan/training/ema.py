@@ -1,0 +1,55 @@
+"""An exponential moving average of a player's weights, whose memory is counted in real samples shown."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+
+import torch
+from torch import Tensor, nn
+
+
+class Average:
+    """Averaged copies of parameters.
+
+    After h = `half_life` real samples an old value counts one half: β = 0.5^(n/h) for an update of n samples (Karras et
+    al. 2020). With `rampup` r the half-life is at most r times the samples shown so far. Buffers are not
+    averaged: samples are made with the live ones.
+    """
+
+    def __init__(self, parameters: Mapping[str, nn.Parameter], half_life: float, rampup: float = 0.0) -> None:
+        self._live = dict(parameters)
+        self._average = {name: parameter.detach().clone() for name, parameter in self._live.items()}
+        self._half_life = half_life
+        self._rampup = rampup
+
+    @torch.no_grad()
+    def update(self, samples: int, shown: int) -> None:
+        """After an update of `samples` real samples, `shown` of them in all before it."""
+        half_life = self._half_life
+        if self._rampup > 0:
+            half_life = min(half_life, self._rampup * shown)
+        keep = 0.5 ** (samples / half_life) if half_life > 0 else 0.0
+        torch._foreach_lerp_(list(self._average.values()), [p.detach() for p in self._live.values()], 1.0 - keep)
+
+    @contextmanager
+    def applied(self) -> Iterator[None]:
+        """Within it the live parameters hold the averages; afterwards the very same live values again."""
+        self._exchange()
+        try:
+            yield
+        finally:
+            self._exchange()
+
+    def _exchange(self) -> None:
+        for name, parameter in self._live.items():
+            parameter.data, self._average[name] = self._average[name], parameter.data
+
+    def state_dict(self) -> dict[str, Tensor]:
+        """The averages by parameter name."""
+        return dict(self._average)
+
+    def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
+        """Take over saved averages."""
+        for name, value in self._average.items():
+            value.copy_(state[name])

@@ -1,0 +1,89 @@
+"""A player at work: what the trainer keeps for it between its turns."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+
+import torch
+from torch import Tensor, nn
+
+from gan.errors import GanError
+from gan.game import Optimizer, Player
+from gan.recipe import Training
+from gan.runtime.device import Device
+from gan.training.ema import Average
+
+
+class PlayerState:
+    """A player at work: its parameters, its optimiser, its average."""
+
+    def __init__(self, name: str, player: Player, training: Training, lazy: Sequence[int], device: Device) -> None:
+        self.name = name
+        self.settings = player.optimizer
+        self.named = dict(player.named_parameters())
+        self.parameters = list(self.named.values())
+        if not self.parameters:
+            raise GanError(f"player '{name}' has no parameters")
+        self.correction = 1.0 / (1.0 + sum(1.0 / every for every in lazy))
+        self.optimizer = _build_optimizer(self.settings, self.parameters, self.correction)
+        self.fused = bool(self.optimizer.defaults.get("fused"))
+        self.average = (
+            Average(self.named, training.ema_half_life, training.ema_rampup)
+            if player.average and training.ema_half_life
+            else None
+        )
+        self.scaler = torch.amp.GradScaler(device.device.type) if device.dtype == torch.float16 else None
+        self.skips = torch.zeros((), device=device.device)
+        """Updates in a row, up to now, that were not made."""
+        self.most_skips = torch.zeros((), device=device.device)
+        """The longest such row since somebody looked."""
+
+    def set_step_size(self, progress: float, shown: int, rate: float) -> None:
+        """The schedule of `Optimizer`, corrected for lazy turns, times the turn's `rate`."""
+        settings = self.settings
+        scale = self.correction * rate
+        if settings.schedule != "constant" and progress > settings.decay_start:
+            done = (progress - settings.decay_start) / max(1.0 - settings.decay_start, 1e-12)
+            done = min(done, 1.0)
+            fall = done if settings.schedule == "linear" else 0.5 * (1.0 - math.cos(math.pi * done))
+            scale *= 1.0 - (1.0 - settings.final) * fall
+        if settings.warmup_samples:
+            scale *= min(1.0, (shown + 1) / settings.warmup_samples)
+        for group in self.optimizer.param_groups:
+            group["lr"] = settings.lr * scale
+
+
+def _build_optimizer(settings: Optimizer, parameters: list[nn.Parameter], correction: float) -> torch.optim.Optimizer:
+    lr = settings.lr * correction
+    betas = (float(settings.betas[0]) ** correction, float(settings.betas[1]) ** correction)
+    if settings.name == "adam":
+        return torch.optim.Adam(parameters, lr=lr, betas=betas, eps=settings.eps, fused=True)
+    if settings.name == "adamw":
+        groups = [
+            {"params": [p for p in parameters if p.ndim >= 2], "weight_decay": settings.weight_decay},
+            {"params": [p for p in parameters if p.ndim < 2], "weight_decay": 0.0},
+        ]
+        return torch.optim.AdamW([g for g in groups if g["params"]], lr=lr, betas=betas, eps=settings.eps, fused=True)
+    if settings.name == "rmsprop":
+        return torch.optim.RMSprop(parameters, lr=lr, alpha=betas[1], eps=settings.eps)
+    return torch.optim.SGD(parameters, lr=lr, momentum=betas[0], fused=True)
+
+
+class Skips:
+    """Counts of updates that were not made, as a part with a state."""
+
+    def __init__(self, skipped: Tensor, player_states: Mapping[str, PlayerState]) -> None:
+        self._counts = {"all": skipped}
+        for name, player_state in player_states.items():
+            self._counts[f"{name}/now"] = player_state.skips
+            self._counts[f"{name}/most"] = player_state.most_skips
+
+    def state_dict(self) -> dict[str, float]:
+        """Plain numbers."""
+        return {name: float(value) for name, value in self._counts.items()}
+
+    def load_state_dict(self, state: Mapping[str, float]) -> None:
+        """Take over saved counts."""
+        for name, value in self._counts.items():
+            value.fill_(state[name])

@@ -1,0 +1,132 @@
+"""Releases: distributions that build, are whole, and work when installed from files in an empty environment."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+import sys
+import tarfile
+import time
+import tomllib
+import venv
+import zipfile
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+PROJECTS = [ROOT, *sorted(path.parent for path in ROOT.glob("plugins/*/pyproject.toml"))]
+
+
+def table(project: Path) -> dict:
+    return tomllib.loads((project / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+
+
+@pytest.mark.parametrize("project", PROJECTS, ids=lambda path: table(path)["name"])
+def test_a_version_stands_in_one_place(project):
+    """In pyproject.toml; the core repeats it for programs, and this holds the two together."""
+    import gan
+
+    version = table(project)["version"]
+    assert re.fullmatch(r"\d+\.\d+\.\d+", version)
+    if project == ROOT:
+        assert gan.__version__ == version
+    else:
+        (need,) = [line for line in table(project)["dependencies"] if line.startswith("gan-core")]
+        major, minor, _ = gan.__version__.split(".")
+        assert f">={major}.{minor}" in need
+        assert "<" in need
+
+
+def run(*command: object, **options: object) -> str:
+    process = subprocess.run([str(part) for part in command], capture_output=True, text=True, **options)
+    assert process.returncode == 0, process.stdout[-3000:] + process.stderr[-3000:]
+    return process.stdout
+
+
+@pytest.fixture(scope="module")
+def built(tmp_path_factory):
+    """The folder with a wheel and a source distribution of the core and of every plugin here."""
+    folder = tmp_path_factory.mktemp("dist")
+    for project in PROJECTS:
+        run(sys.executable, "-m", "build", "--no-isolation", "--outdir", folder, project)
+    return folder
+
+
+@pytest.mark.slow
+def test_distributions_are_whole(built):
+    run(sys.executable, "-m", "twine", "check", "--strict", *sorted(built.iterdir()))
+    (core,) = built.glob("gan_core-*.whl")
+    names = set(zipfile.ZipFile(core).namelist())
+    assert {"gan/py.typed", "gan/registry.yaml", "gan/templates/plugin/__module__/__init__.py.tmpl"} <= names
+    assert {name.partition("/")[0].partition("-")[0] for name in names} == {"gan", "gan_core"}
+    (source,) = built.glob("gan_core-*.tar.gz")
+    with tarfile.open(source) as archive:
+        tops = {name.split("/")[1] for name in archive.getnames()}
+    assert tops == {
+        "core",
+        "registry.yaml",
+        "README.md",
+        "CHANGELOG.md",
+        "LICENSE",
+        "pyproject.toml",
+        "PKG-INFO",
+        ".gitignore",
+    }
+    for wheel in built.glob("*.whl"):
+        held = zipfile.ZipFile(wheel).namelist()
+        package = wheel.name.split("-")[0] if wheel != core else "gan"
+        recipes = ROOT.glob(f"plugins/*/{package}/recipes/*.yaml")
+        assert {f"{package}/recipes/{path.name}" for path in recipes} <= set(held)
+        assert not any("tests/" in name for name in held if package != "gan")
+
+
+def environment(folder: Path) -> tuple[Path, dict[str, str]]:
+    """An environment that has third parties' packages and nothing of ours; (python, its variables)."""
+    venv.create(folder, with_pip=True)
+    python = folder / "bin" / "python"
+    (site,) = folder.glob("lib/python*/site-packages")
+    import pydantic
+    import torch
+
+    others = sorted({str(Path(package.__file__).parents[1]) for package in (torch, pydantic, pytest)})
+    # a path in a .pth file is searched, and the .pth files in it, such as those of editable installs, are not read
+    (site / "others.pth").write_text("\n".join(others) + "\n")
+    variables = {name: value for name, value in os.environ.items() if not name.startswith(("GAN_", "PYTHON"))}
+    return python, {**variables, "GAN_CACHE": str(folder / "cache"), "OMP_NUM_THREADS": "1"}
+
+
+@pytest.mark.slow
+def test_a_new_plugin_lives_beside_ours_in_an_empty_environment(built, tmp_path):
+    """From `gan plugins new` to a trained sample, resumed, measured and checked, all from wheels."""
+    python, variables = environment(tmp_path / "env")
+    quiet = {"env": variables, "cwd": tmp_path}
+    run(python, "-m", "pip", "install", "--no-index", "--no-deps", *sorted(built.glob("*.whl")), **quiet)
+    gan = tmp_path / "env" / "bin" / "gan"
+    where = run(python, "-c", "import gan; print(gan.__file__)", **quiet)
+    assert str(tmp_path) in where
+    ours = {info["name"]: info["status"] for info in json.loads(run(gan, "plugins", "--json", **quiet))}
+    assert set(ours) == {"builtin", *(name for p in PROJECTS[1:] for name in table(p)["entry-points"]["gan"])}
+    assert set(ours.values()) == {"unloaded"}
+
+    start = time.monotonic()
+    run(gan, "plugins", "new", "sketch", "--modality", "drawing", "--author", "A. Person", **quiet)
+    run(sys.executable, "-m", "build", "--no-isolation", "--wheel", tmp_path / "gan-sketch")
+    (wheel,) = (tmp_path / "gan-sketch" / "dist").glob("*.whl")
+    run(python, "-m", "pip", "install", "--no-index", "--no-deps", wheel, **quiet)
+    run(gan, "run", "--plugin", "sketch", "--samples", "40000", "--quiet", "--out", "run", **quiet)
+    print(f"from `gan plugins new` to a trained sample: {time.monotonic() - start:.0f} s")
+
+    result = json.loads((tmp_path / "run" / "evaluation" / "result.json").read_text())
+    assert {metric["name"] for metric in result["metrics"]} == {"length", "closed"}
+    run(gan, "resume", "run", "--quiet", **quiet)
+    run(gan, "generate", "run", "--count", "5", "--seed", "1", "--out", "one", "--quiet", **quiet)
+    run(gan, "generate", "run", "--count", "5", "--seed", "1", "--out", "two", "--quiet", **quiet)
+    files = sorted(path.name for path in (tmp_path / "one").glob("*.csv"))
+    assert len(files) == 5
+    assert all((tmp_path / "one" / n).read_bytes() == (tmp_path / "two" / n).read_bytes() for n in files)
+    report = json.loads(run(gan, "plugins", "check", "sketch", "--json", **quiet))
+    assert report["passed"]
+    assert report["skipped"] == 0
