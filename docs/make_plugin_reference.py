@@ -1,8 +1,8 @@
-"""Writes docs/plugins/reference.md from the source: every hook, entry and contract, with signatures and docstrings.
+"""Generate docs/plugins/reference.md from the source: every hook, entry and contract, with signatures and docstrings.
 
     python docs/make_plugin_reference.py
 
-`tests/test_plugin_docs.py` fails when the page is not what this writes.
+`tests/test_plugin_docs.py` fails if the page is out of date.
 """
 
 from __future__ import annotations
@@ -20,8 +20,9 @@ HEAD = """# Reference of hooks and contracts
 
 Generated from the source by `docs/make_plugin_reference.py`; do not edit.
 
-A plugin's entry module implements hooks, marked with `gan.hookspecs.hookimpl`. A hook gives entries; an entry names its
-target as text, and the target keeps a contract.
+A plugin's entry module implements hooks, marked with `gan.hookspecs.hookimpl`. A hook returns entries. An entry names
+its target as text, and the target implements a contract. [Compatibility](compatibility.md) lists the modules that a
+plugin may import.
 """
 
 SECTIONS = {
@@ -33,7 +34,8 @@ SECTIONS = {
     "Modalities": ("contracts/modality.py", "FieldSpec Given Modality"),
     "Architectures": (
         "contracts/architecture.py",
-        "Request Architecture ConditionalOnInput GivenInPart LatentSpace SmoothLatentSpace Likelihood",
+        "Request Architecture GenerationSettings ConditionalOnInput GivenInPart LatentSpace SmoothLatentSpace "
+        "Likelihood",
     ),
     "Losses and penalties": ("contracts/objectives.py", "Loss Critic Penalty"),
     "Metrics": (
@@ -43,20 +45,23 @@ SECTIONS = {
     "The game": ("game.py", "Optimizer Player Batch Turn Phase"),
     "The two-player game": ("adversarial.py", "adversarial_turns"),
     "Random numbers": ("draws.py", "Draws"),
-    "Files": ("source.py", "SourceFile"),
+    "Latents": ("latents.py", "slerp"),
+    "Files": ("source.py", "SourceFile Companion"),
+    "Settings": ("recipe.py", "Section"),
+    "Pretrained weights": ("weights.py", "find_weights file_sha256"),
     "Errors": ("errors.py", "GanError UsageError BadData"),
     "For tests": ("conformance/checking.py", "check_plugin Report"),
 }
 
 
 def page() -> str:
-    """The whole page."""
+    """Return the text of the page."""
     parts = [HEAD, "## Hooks\n"]
     parts += [_function(node, "hookspecs") for node in _top("hookspecs.py") if isinstance(node, ast.FunctionDef)]
     for title, (file, names) in SECTIONS.items():
         module = "gan." + file.removesuffix(".py").replace("/", ".")
         nodes = {node.name: node for node in _top(file) if isinstance(node, (ast.ClassDef, ast.FunctionDef))}
-        parts.append(f"## {title}\n\nOf `{module}`.\n")
+        parts.append(f"## {title}\n\nModule `{module}`.\n")
         for name in names.split():
             node = nodes[name]
             parts.append(_class(node) if isinstance(node, ast.ClassDef) else _function(node))
@@ -70,24 +75,24 @@ def _top(file: str) -> list[ast.stmt]:
 def _function(node: ast.FunctionDef, module: str = "") -> str:
     hook = module == "hookspecs"
     title = f"### {node.name}\n\n" if hook or not module else ""
-    return f"{title}```python\n{_signature(node)}\n```\n\n{_said(node)}\n"
+    return f"{title}```python\n{_signature(node)}\n```\n\n{_docstring(node)}\n"
 
 
 def _class(node: ast.ClassDef) -> str:
     bases = [ast.unparse(base) for base in node.bases if ast.unparse(base) not in ("ABC", "Protocol")]
-    lines = [f"### {node.name}" + (f" ({', '.join(bases)})" if bases else ""), "", _said(node), ""]
+    lines = [f"### {node.name}" + (f" ({', '.join(bases)})" if bases else ""), "", _docstring(node), ""]
     for statement, following in _pairs(node.body):
         if isinstance(statement, ast.AnnAssign) and isinstance(statement.target, ast.Name):
             default = f" = {ast.unparse(statement.value)}" if statement.value is not None else ""
-            said = ""
+            text = ""
             if isinstance(following, ast.Expr) and isinstance(following.value, ast.Constant):
-                said = ": " + " ".join(inspect.cleandoc(str(following.value.value)).split())
-            lines.append(f"* `{statement.target.id}: {ast.unparse(statement.annotation)}{default}`{said}")
+                text = ": " + " ".join(inspect.cleandoc(str(following.value.value)).split())
+            lines.append(f"* `{statement.target.id}: {ast.unparse(statement.annotation)}{default}`{text}")
         elif isinstance(statement, ast.FunctionDef) and (
             not statement.name.startswith("_") or statement.name == "__call__"
         ):
-            said = " ".join(_said(statement).split())
-            lines.append(f"* `{_signature(statement)}`: {said}" if said else f"* `{_signature(statement)}`")
+            text = " ".join(_docstring(statement).split())
+            lines.append(f"* `{_signature(statement)}`: {text}" if text else f"* `{_signature(statement)}`")
     return "\n".join(lines) + "\n"
 
 
@@ -97,7 +102,7 @@ def _signature(node: ast.FunctionDef) -> str:
     return f"{kind}{node.name}({ast.unparse(node.args)}){result}"
 
 
-def _said(node: ast.FunctionDef | ast.ClassDef) -> str:
+def _docstring(node: ast.FunctionDef | ast.ClassDef) -> str:
     return ast.get_docstring(node) or ""
 
 

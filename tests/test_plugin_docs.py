@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ast
+import importlib
 import importlib.util
 import inspect
 import os
@@ -107,3 +109,57 @@ def test_the_number_of_broken_kinds_is_told_truly():
     text = (Path(__file__).parent / "plugins" / "test_broken_plugins.py").read_text(encoding="utf-8")
     kinds = len(re.findall(r"^    \"[^\"]+\": Kind\(", text, re.MULTILINE))
     assert f"{kinds} kinds of broken plugin" in (PAGES / "isolation.md").read_text(encoding="utf-8")
+
+
+def test_every_contract_is_in_the_reference():
+    from gan import contracts
+
+    described = set(re.findall(r"^### (\w+)", (PAGES / "reference.md").read_text(encoding="utf-8"), re.MULTILINE))
+    classes = {name for name in contracts.__all__ if isinstance(getattr(contracts, name), type)}
+    assert len(classes) > 25
+    assert classes <= described, classes - described
+
+
+def test_the_defaults_of_an_architecture_are_those_of_the_core():
+    from gan.contracts import GenerationSettings
+    from gan.generation.model import GENERATION_BATCH
+
+    assert GenerationSettings.generation_batch == GENERATION_BATCH
+
+
+def importable() -> set[str]:
+    """The modules that compatibility.md allows plugins to import."""
+    text = (PAGES / "compatibility.md").read_text(encoding="utf-8")
+    table = text.partition("## What a plugin may import")[2].partition("\n## ")[0]
+    return {name for row in table.splitlines() for name in re.findall(r"^\| `(gan\.\w+)`", row)}
+
+
+def test_what_a_plugin_may_import_exists():
+    assert len(importable()) > 10
+    for name in importable():
+        importlib.import_module(name)
+
+
+ROOT = PAGES.parents[1]
+
+
+@pytest.mark.parametrize(
+    "package",
+    sorted(p.parent.relative_to(ROOT).as_posix() for p in ROOT.glob("plugins/gan-*/gan_*/__init__.py")),
+)
+def test_our_plugins_import_only_what_any_plugin_may(package):
+    modules = sorted((ROOT / package).rglob("*.py"))
+    assert modules
+    for path in modules:
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.ImportFrom) and node.module == "gan":
+                names = [f"gan.{alias.name}" for alias in node.names]
+            elif isinstance(node, ast.ImportFrom):
+                names = [node.module or ""]
+            elif isinstance(node, ast.Import):
+                names = [alias.name for alias in node.names]
+            else:
+                continue
+            for name in names:
+                if name.partition(".")[0] == "gan":
+                    assert ".".join(name.split(".")[:2]) in importable(), f"{path}:{node.lineno} imports {name}"

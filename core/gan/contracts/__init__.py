@@ -1,14 +1,16 @@
-"""What a plugin promises: the entries that its hooks return, and the protocols of what the entries name.
+"""The interfaces between the core and plugins: entries that hooks return, and protocols that their targets implement.
 
 A plugin is a light module whose hooks (`gan.hookspecs`) return *entries*. An entry names its target as
 ``"package.module:attribute"``; the target is imported when it is first used, so that listing the installed plugins is
 cheap. Importing this package imports neither torch nor numpy nor pydantic.
 
-* `gan.contracts.entries`: `ModalityEntry`, `ArchitectureEntry`, `LossEntry` …
-* `gan.contracts.modality`: `Modality`, `FieldSpec`, `Sample`
-* `gan.contracts.architecture`: `Architecture`, `Request`, and the protocols of what an architecture can do
+* `gan.contracts.entries`: `ModalityEntry`, `ArchitectureEntry`, `LossEntry` and the other entries, `Download`
+* `gan.contracts.modality`: a kind of data: `Modality`, `FieldSpec`, `Given`, `Sample`, `Samples`
+* `gan.contracts.architecture`: networks and their game: `Architecture`, `Request`, `GenerationSettings`, and the
+  protocols of optional abilities: `ConditionalOnInput`, `GivenInPart`, `LatentSpace`, `SmoothLatentSpace`, `Likelihood`
 * `gan.contracts.objectives`: `Loss`, `Critic`, `Penalty`
-* `gan.contracts.metrics`: `Metric`, `FeatureMetric`, `ModelMetric`, `Extractor`, `MetricValue`
+* `gan.contracts.metrics`: `Metric`, `FeatureMetric`, `ModelMetric`, `ModelFeatureMetric`, `MetricValue`, `Extractor`,
+  `Features`
 * `gan.contracts.media`: HTML that shows an artefact by its media type
 """
 
@@ -17,6 +19,7 @@ from __future__ import annotations
 from gan.contracts.architecture import (
     Architecture,
     ConditionalOnInput,
+    GenerationSettings,
     GivenInPart,
     LatentSpace,
     Likelihood,
@@ -64,6 +67,7 @@ __all__ = [
     "FeatureMetric",
     "Features",
     "FieldSpec",
+    "GenerationSettings",
     "Given",
     "GivenInPart",
     "LatentSpace",

@@ -1,4 +1,9 @@
-"""What an architecture promises, and the protocols for what else it can do."""
+"""What an architecture (the generator, its discriminators and their training game) provides, and optional abilities.
+
+`Architecture` is required. An architecture may also set the class attributes of `GenerationSettings`, and may implement
+any of the protocols below (`ConditionalOnInput`, `LatentSpace`, `Likelihood` …), which the command line and the API
+detect with `isinstance`.
+"""
 
 from __future__ import annotations
 
@@ -18,90 +23,97 @@ from gan.contracts.objectives import Loss, Penalty
 
 @dataclass(frozen=True)
 class Request:
-    """What a user asks of one call of `Architecture.generate`."""
+    """What a user requests from one call of `Architecture.generate`."""
 
     options: Any = None
-    """An instance of the architecture's `Options`, or None for its defaults."""
+    """An instance of the architecture's `Options`, or None for the defaults."""
     given: Mapping[str, Tensor] | None = None
-    """Fields of the samples that are given, ``count`` rows each: the input of a translation, the tracks to accompany,
-    the tokens to continue, and conditions. Only for architectures that keep `ConditionalOnInput`."""
+    """The given fields, ``(count, *shape)`` each, on the architecture's device: the input of a translation, the tracks
+    to accompany, the tokens to continue, and conditions. Only set for architectures that implement
+    `ConditionalOnInput`."""
 
 
 @runtime_checkable
 class Architecture(Protocol):
-    """The networks of one published method and the game that they play: a `torch.nn.Module`.
+    """The networks of one published method and the game in which they are trained: a `torch.nn.Module`.
 
-    Constructed as ``ArchitectureClass(config, fields)`` with its section of the recipe and the modality's fields.
-    Everything that must survive a restart is a parameter or a buffer.
+    It is constructed as ``ArchitectureClass(config, fields)``: `config` is an instance of `Config`, `fields` maps the
+    names of the modality's fields to their `FieldSpec`. All state that must survive a restart is a parameter or a
+    buffer.
     """
 
     Config: ClassVar[type[BaseModel]]
+    """The settings in the recipe's section `model`."""
 
     def players(self) -> dict[str, Player]:
-        """The players by name; their parameters are disjoint."""
+        """Return the players by name. Their parameters are disjoint."""
 
     def phases(self, loss: Loss, penalties: Mapping[str, Penalty]) -> list[Phase]:
-        """The phases in the order of training."""
+        """Return the phases in training order. `penalties` maps the names in the recipe to penalties."""
 
     def generate(self, count: int, rng: Draws, request: Request) -> dict[str, Tensor]:
-        """`count` samples: field name -> ``(count, *shape)`` in the field's dtype and range.
+        """Return `count` samples: field name -> ``(count, *shape)`` in the field's dtype and range.
 
-        Row i depends on the weights, `request` and row i of what `rng` gives, on nothing else: not on `count`.
-        Called in evaluation mode, without gradients, with the averaged weights where there are some.
+        Row i depends only on the weights, on `request` and on row i of what `rng` returns, and not on `count`.
+        Called in evaluation mode, without gradients, and with the averaged weights where they exist.
         """
 
 
-# An architecture may have, beside `Config`:
-#
-#   Options: a pydantic model of what one call of `generate` may choose (truncation, temperature, class …); the command
-#       line offers each field as ``--field`` of ``gan generate``
-#   generation_batch: int (default 16), how many samples one call of `generate` makes
-#   preview_options: values of `Options` for previews and metrics; `generate` may then return further fields, which the
-#       modality's preview and metrics may know (a picture translated there and back)
-#
-# and may keep the protocols below, which the command line and the API check.
+class GenerationSettings(Protocol):
+    """Optional class attributes of an architecture. The values here are the defaults of those that it does not set."""
+
+    Options: ClassVar[type[BaseModel] | None] = None
+    """A pydantic model of what a user may choose in one call of `generate` (truncation, temperature, class …). The
+    command line offers each field as ``--field`` of ``gan generate``."""
+    generation_batch: ClassVar[int] = 16
+    """Samples made in one call of `generate`. Larger requests are split into calls of this size."""
+    preview_options: ClassVar[Mapping[str, Any]] = {}
+    """Values of `Options` used for previews and metrics. With them `generate` may return additional fields that the
+    modality's preview and metrics know (a picture translated to the other domain and back)."""
 
 
 @runtime_checkable
 class ConditionalOnInput(Protocol):
-    """Samples are made from given fields: translation, accompaniment, continuation, a class (`Field.condition`)."""
+    """Makes samples from given fields: translation, accompaniment, continuation, a class (`FieldSpec.condition`)."""
 
     def given_fields(self, options: Any = None) -> tuple[str, ...]:
-        """The fields that `Request.given` must hold where `options` (None: the defaults) are asked for."""
+        """Return the fields that `Request.given` must hold for `options` (None: the defaults)."""
 
 
 @runtime_checkable
 class GivenInPart(ConditionalOnInput, Protocol):
-    """Of some given fields only a part is given, and the rest of them is made (the tracks that accompany another).
-    Where the user chooses the part, the option of the architecture that says which is called `given`."""
+    """Makes the rest of fields of which only a part is given (the tracks that accompany another track).
+
+    If the user chooses the part, the option of the architecture that selects it is called `given`.
+    """
 
     def given_places(self, options: Any = None) -> Mapping[str, Sequence[int]]:
-        """Field -> the places along its first axis that are given. `generate` returns these as they were given."""
+        """Return the given indices along the first axis, by field. `generate` returns these unchanged."""
 
 
 @runtime_checkable
 class LatentSpace(Protocol):
-    """Samples are made from latent vectors that can be interpolated."""
+    """Makes samples from latent vectors that can be interpolated."""
 
     def latents(self, count: int, rng: Draws) -> Tensor:
-        """``(count, …)`` latents, as `generate` would draw them."""
+        """Return latents ``(count, …)``, sampled as in `generate`."""
 
     def decode(self, latents: Tensor, request: Request) -> dict[str, Tensor]:
-        """The samples of given latents; `generate` is ``decode(latents(count, rng), request)``."""
+        """Return the samples of `latents`; `generate` equals ``decode(latents(count, rng), request)``."""
 
 
 @runtime_checkable
 class SmoothLatentSpace(LatentSpace, Protocol):
-    """A latent space whose samples can be had before they are rounded, so that tiny steps show."""
+    """A latent space whose samples are also available before rounding, so that small steps change them."""
 
     def decode_smooth(self, latents: Tensor, request: Request) -> dict[str, Tensor]:
-        """As `decode`, but float32 in the fields' ranges."""
+        """Return what `decode` returns, as float32 in the ranges of the fields."""
 
 
 @runtime_checkable
 class Likelihood(Protocol):
-    """Says how likely given samples are (a language model)."""
+    """Computes the likelihood of given samples (a language model)."""
 
     def nll(self, samples: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
-        """Samples by field, ``(N, *shape)`` on the architecture's device -> ``(N,), (N,)``: minus the log-probability
-        of each in nats, and the number of elements (tokens) that it is spread over."""
+        """Return the negative log-likelihood of each sample in nats, ``(N,)``, and the number of elements (tokens)
+        that it is summed over, ``(N,)``. `samples` maps fields to ``(N, *shape)`` on the architecture's device."""

@@ -1,17 +1,13 @@
-"""What a plugin promises: entries that name things, and the things that they name.
+"""Entries: the records with which a plugin's hooks register modalities, architectures, losses, metrics and datasets.
 
-A plugin is a light module whose hooks (`gan.hookspecs`) return *entries*. An entry names its target as
-``"package.module:attribute"``; the target is imported when somebody uses it, so listing what is installed costs
-nothing. Importing this module imports neither torch nor numpy nor pydantic.
-
-Targets by entry:
+The target of an entry depends on its type:
 
 * `ModalityEntry`: a subclass of `Modality`
-* `ArchitectureEntry`: a class that keeps `Architecture`
-* `LossEntry`: a class or function without required arguments that gives a `Loss`
-* `PenaltyEntry`: a class whose keyword arguments are the penalty's settings, that gives a `Penalty`
-* `MetricEntry`: a class or function without required arguments that gives a `Metric`, or a `FeatureMetric` where
-  `on_features` is set, a `ModelMetric` where `on_model` is set, a `ModelFeatureMetric` where both are
+* `ArchitectureEntry`: a class that implements `Architecture`
+* `LossEntry`: a class or function without required arguments that returns a `Loss`
+* `PenaltyEntry`: a class that implements `Penalty`; its keyword arguments are the penalty's settings
+* `MetricEntry`: a class or function without required arguments that returns a `Metric`; with `on_features` a
+  `FeatureMetric`, with `on_model` a `ModelMetric`, with both a `ModelFeatureMetric`
 * `ExtractorEntry`: a class or function ``(weights: Path | None, device: str) -> Extractor``
 * `DatasetEntry`: a function ``(folder: Path, download: Download) -> None`` that fills an empty folder
 * `RecipeEntry`: a YAML file inside a package, ``"package:recipes/name.yaml"``
@@ -22,43 +18,41 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
-
-if TYPE_CHECKING:
-    pass
+from typing import Protocol
 
 
 @dataclass(frozen=True, kw_only=True)
 class Entry:
-    """A named thing that a plugin offers."""
+    """The fields that all entries have."""
 
     name: str
-    """What users type: lower-case letters, digits and hyphens."""
+    """The name that users type: lower-case letters, digits and hyphens."""
     summary: str
-    """One line for listings."""
+    """One line, shown in listings."""
     target: str
-    """``"package.module:attribute"``, imported when it is used."""
+    """``"package.module:attribute"``, imported on first use."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class ModalityEntry(Entry):
-    """One kind of data."""
+    """A kind of data (pictures, music, text)."""
 
     dataset: str
-    """Name of the `DatasetEntry` that is trained on when the user names no data; it needs no download."""
+    """Name of the `DatasetEntry` that is used when the user specifies no data. It must not need a download."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class ArchitectureEntry(Entry):
-    """The networks of one published method and the game that they play."""
+    """The networks of one published method and the game in which they are trained."""
 
     modality: str
+    """Name of the `ModalityEntry` whose data it is trained on."""
     paper: str
-    """Authors, title, year, and where to read it."""
+    """Authors, title, year and a link."""
     parameters: Mapping[str, int] = field(default_factory=dict)
-    """Trained parameters by player, as its recipe stands; `gan plugins check` holds them true."""
+    """Number of trained parameters by player with its recipe; ``gan plugins check`` verifies them."""
     small: tuple[str, ...] = ()
-    """Settings (``"model.width=8"``) that make its recipe so small that `gan plugins check` takes seconds."""
+    """Settings (``"model.width=8"``) that make its recipe small enough for ``gan plugins check`` to take seconds."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,13 +60,15 @@ class LossEntry(Entry):
     """An adversarial objective on scores."""
 
     paper: str
+    """Authors, title, year and a link."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class PenaltyEntry(Entry):
-    """A regulariser of a player."""
+    """A regulariser of a player, such as a gradient penalty."""
 
     paper: str
+    """Authors, title, year and a link."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -80,48 +76,50 @@ class MetricEntry(Entry):
     """A number computed from generated and real samples."""
 
     modality: str | None = None
-    """The kind of data that it is for; None: any."""
+    """The kind of data that it measures; None: any."""
     on_features: bool = False
-    """Whether it is a `FeatureMetric`: users then name it with an extractor, ``name[extractor]``."""
+    """Whether the target is a `FeatureMetric`. Users then name it together with an extractor, ``name[extractor]``."""
     defined_on: str = ""
-    """Of a `FeatureMetric`: the extractor that its definition names. The bare name means that one, and its values are
-    printed without the extractor's name."""
+    """The extractor that the definition of a `FeatureMetric` prescribes. The name without an extractor then selects it,
+    and its values are printed without the extractor's name."""
     on_model: bool = False
-    """Whether it is a `ModelMetric`: it asks the trained networks themselves, so that only runs have it."""
+    """Whether the target is a `ModelMetric`. It evaluates the trained networks, so it is only available for runs."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class ExtractorEntry(Entry):
-    """Something that turns samples into feature vectors: a network with fixed weights, or statistics made by hand."""
+    """Maps samples to feature vectors: a network with fixed weights, or hand-written statistics."""
 
     modality: str | None = None
     """The kind of data that it reads; None: any."""
     paper: str
-    """Where the network or the statistics are defined."""
+    """The publication that defines the network or the statistics."""
     weights: str = "none"
-    """The file that it needs, in words ("none", "mnist_lenet5.npz, 0.2 MB")."""
+    """Description of the file of weights that it needs ("none", "mnist_lenet5.npz, 0.2 MB")."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class DatasetEntry(Entry):
-    """Named data, made from an installed dependency or downloaded with a checksum."""
+    """A named dataset, created from an installed dependency or downloaded and verified by checksum."""
 
     modality: str
+    """Name of the `ModalityEntry` that reads it."""
     licence: str
-    """Licence of the data, as a person would cite it."""
+    """Licence of the data, in words."""
     download: str = "none"
-    """How much the first use downloads, in words ("none", "11 MB")."""
+    """Size of the download at first use, in words ("none", "11 MB")."""
     version: str = "1"
-    """Changes when the same function would fill the folder with something else."""
+    """Must change when the function fills the folder with different content."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class RecipeEntry(Entry):
-    """A training run, as YAML inside a package. The target is ``"package:path/in/package.yaml"``."""
+    """The settings of a training run, as YAML inside a package. The target is ``"package:path/in/package.yaml"``."""
 
     architecture: str
+    """Name of the `ArchitectureEntry` that it trains."""
     default: bool = False
-    """Whether ``gan run --plugin NAME`` takes this one; exactly one recipe of a plugin says so."""
+    """Whether ``gan run --plugin NAME`` uses this recipe. Exactly one recipe of a plugin sets it."""
 
 
 ENTRY_TYPES: dict[str, type[Entry]] = {
@@ -134,16 +132,17 @@ ENTRY_TYPES: dict[str, type[Entry]] = {
     "gan_datasets": DatasetEntry,
     "gan_recipes": RecipeEntry,
 }
-"""Every hook, and the type of entry that it yields."""
+"""Hook -> the type of the entries that it returns."""
 
 
 def kind(hook: str) -> str:
-    """The word for what a hook gives: ``kind("gan_losses") == "loss"``."""
+    """Return the name of what a hook registers: ``kind("gan_losses") == "loss"``."""
     return ENTRY_TYPES[hook].__name__.removesuffix("Entry").lower()
 
 
 class Download(Protocol):
-    """Fetches one file over https into the cache, checks its sha256, and returns where it lies."""
+    """Downloads a file over https into the cache, verifies its sha256 and returns its path."""
 
     def __call__(self, url: str, *, sha256: str, size: int) -> Path:
-        """`size` is the largest size accepted, in bytes."""
+        """`size` is the largest accepted size in bytes. Raises `BadData` if the file cannot be downloaded or differs,
+        `DiskError` if it cannot be written."""

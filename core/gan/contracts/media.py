@@ -1,4 +1,4 @@
-"""HTML for the media types that browsers show without help."""
+"""HTML for the media types that browsers can display: pictures, sound, video and plain text."""
 
 from __future__ import annotations
 
@@ -8,15 +8,15 @@ import mimetypes
 from gan.source import SourceFile
 
 LONGEST = 20_000
-"""Bytes of one text that are shown."""
+"""Maximum number of bytes shown of a text."""
 _TYPES = mimetypes.MimeTypes()
-"""The types that Python itself knows, whatever the machine has been told."""
+"""Python's built-in types only, so that the result does not depend on the machine's configuration."""
 
 
 def shown_by_type(file: SourceFile, link: str) -> str:
-    """HTML for pictures, sounds, films and texts in UTF-8 by the ending of `file`; nothing for other files.
+    """Return HTML that shows a picture, sound, video or UTF-8 text, by the suffix of `file`; ``""`` for other files.
 
-    `link` leads from the page to the file. Raises `BadData` when the file cannot be read.
+    `link` is the relative link from the page to the file. Raises `BadData` if the file cannot be read.
     """
     kind = (_TYPES.guess_type(file.name)[0] or "").partition("/")[0]
     if kind == "image":

@@ -1,7 +1,8 @@
-"""Protocols of metrics and feature extractors, and the values that they give."""
+"""Protocols of evaluation metrics and feature extractors, and the values that they return."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal, Protocol
@@ -9,108 +10,111 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol
 if TYPE_CHECKING:
     import numpy as np
 
-
-import math
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from gan.contracts.modality import Samples
-
 from gan.contracts.architecture import Architecture
 from gan.contracts.modality import Modality, Samples
 
 
 @dataclass(frozen=True)
 class MetricValue:
-    """One number of a metric."""
+    """One number that a metric returns."""
 
     name: str
+    """The name shown in tables (``"FID"``)."""
     value: float
+    """The value for the generated samples; NaN if it could not be computed."""
     real: float | None = None
-    """The same statistic of the real samples, where it is a statistic of one set."""
+    """The same statistic of the real samples, if it is a statistic of one set."""
     error: float | None = None
-    """Standard error or half-width, in the value's unit."""
+    """Standard error or half-width of the interval, in the unit of `value`."""
     direction: Literal["lower", "higher", "real"] = "real"
-    """What is better: lower, higher, or close to `real`."""
+    """Which values are better: lower ones, higher ones, or those close to `real`."""
     details: Mapping[str, Any] = field(default_factory=dict)
+    """Additional JSON values for the receipt; ``"warning"`` and ``"error"`` are printed."""
 
 
 class Metric(Protocol):
-    """A number computed from generated and real samples. It may have `settings`, as a `FeatureMetric`."""
+    """Numbers computed from generated and real samples.
+
+    It may have an attribute `settings`, a mapping of everything that its value depends on (neighbours, subsets, a
+    seed), which is recorded in the receipt.
+    """
 
     version: str
-    """Changes when the same samples would give another value."""
+    """Must change when the same samples would give a different value."""
 
     def compute(self, generated: Samples, real: Samples, modality: Modality) -> Sequence[MetricValue]:
-        """Values in the order of the table. Both sets hold the modality's fields with a leading axis."""
+        """Return the values in table order. Both sets hold the modality's fields, ``(N, *shape)`` each."""
 
 
 @dataclass(frozen=True)
 class Features:
-    """What an extractor says of N samples."""
+    """The features of N samples."""
 
     vectors: np.ndarray[Any, Any]
     """``(N, d)`` float32."""
     probabilities: np.ndarray[Any, Any] | None = None
-    """``(N, classes)``, rows that sum to 1, where the extractor is a classifier."""
+    """``(N, classes)``, rows that sum to 1; None if the extractor is not a classifier."""
 
 
 class Extractor(Protocol):
-    """Turns samples into feature vectors, always the same for the same samples.
+    """Maps samples to feature vectors, deterministically.
 
-    One entry that serves many networks (any model in a folder) has a `label`, which names the scores instead of the
-    entry's name.
+    If one entry serves many networks (any model in a folder), the extractor has an attribute `label`, a string that
+    names the values instead of the entry's name.
     """
 
     version: str
-    """Changes when the same samples would give other features."""
+    """Must change when the same samples would give different features."""
     sha256: str
-    """Of the file of weights, or ``""`` where there is none."""
+    """The sha256 of the file of weights; ``""`` if there is none."""
     preprocessing: str
-    """What is done to the samples first, in words: size, filter, range, normalisation."""
+    """Description of the preprocessing: size, filter, range, normalisation."""
 
     def __call__(self, samples: Samples, modality: Modality) -> Features:
-        """Features of samples with a leading axis, row by row: a row does not depend on the others."""
+        """Return the features of `samples`, ``(N, *shape)`` by field. A row does not depend on the other rows."""
 
 
 class FeatureMetric(Protocol):
-    """A number computed from features, so that it serves every kind of data. `MetricEntry.on_features` is set.
+    """Numbers computed from features, so that they are available for every kind of data with an extractor.
 
-    Beside the two members below it may have `settings`, a mapping of what its value depends on (neighbours, subsets,
-    a seed), which goes into the receipt.
+    `MetricEntry.on_features` is set. It may have `settings`, as a `Metric`.
     """
 
     version: str
+    """Must change when the same features would give a different value."""
 
     def compute(self, generated: Features, real: Features) -> Sequence[MetricValue]:
-        """Values in the order of the table, named without the extractor, which is added: ``FID`` -> ``FID[lenet5]``."""
+        """Return the values in table order. The core appends the extractor to the names: ``FID`` -> ``FID[lenet5]``."""
 
 
 class ModelMetric(Protocol):
-    """A number computed from the trained networks: likelihoods, smoothness of a latent space. `MetricEntry.on_model` is
-    set.
+    """Numbers computed from the trained networks, such as likelihoods or the smoothness of a latent space.
 
-    The core calls it with the weights that samples are made with, in evaluation mode, without gradients. Its receipt
-    names these weights by their sha256. Files without a run have no such metric.
+    `MetricEntry.on_model` is set. The core calls it with the weights that samples are made with, in evaluation mode and
+    without gradients; the receipt records the sha256 of these weights. It is not available for files without a run.
     """
 
     version: str
+    """Must change when the same weights would give a different value."""
 
     def compute(
         self, architecture: Architecture, generated: Samples, real: Samples, modality: Modality
     ) -> Sequence[MetricValue]:
-        """Values in the order of the table; `generated` is what the architecture has made, `real` the real samples.
+        """Return the values in table order. `generated` holds samples of the architecture, `real` real ones.
 
-        Raises `UsageError` where the architecture cannot be asked (it keeps no `Likelihood`, no `LatentSpace`). What
-        it draws comes from a seed in its `settings`.
+        Random numbers come from a seed in `settings`. Raises `UsageError` if the architecture does not support the
+        metric (it implements no `Likelihood` or no `LatentSpace`).
         """
 
 
 class ModelFeatureMetric(Protocol):
-    """A `ModelMetric` that looks at what it makes through an extractor, as `FeatureMetric` does. `MetricEntry.on_model`
-    and `MetricEntry.on_features` are set."""
+    """A `ModelMetric` that maps the samples which it makes to features, as path length does.
+
+    `MetricEntry.on_model` and `MetricEntry.on_features` are set.
+    """
 
     version: str
+    """Must change when the same weights would give a different value."""
 
     def compute(
         self,
@@ -120,9 +124,9 @@ class ModelFeatureMetric(Protocol):
         real: Samples,
         modality: Modality,
     ) -> Sequence[MetricValue]:
-        """As `ModelMetric.compute`; the values are named without the extractor, which is added."""
+        """Like `ModelMetric.compute`. The core appends the extractor to the names of the values."""
 
 
 def value_from_json(item: Mapping[str, Any]) -> MetricValue:
-    """JSON has no NaN: a value that is null was not a number."""
+    """Return the value of a JSON record. JSON has no NaN, so null stands for it."""
     return MetricValue(**{**item, "value": math.nan if item["value"] is None else item["value"]})

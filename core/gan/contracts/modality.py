@@ -1,4 +1,4 @@
-"""What a kind of data promises: its fields, and how files become samples and samples become files."""
+"""The base class of a kind of data (modality): its fields, and how files become samples and samples become files."""
 
 from __future__ import annotations
 
@@ -17,111 +17,115 @@ if TYPE_CHECKING:
 
 
 Sample: TypeAlias = "dict[str, np.ndarray[Any, Any]]"
-"""One item: field name -> array."""
+"""One sample: field name -> array ``(*shape)``."""
 Samples: TypeAlias = "dict[str, np.ndarray[Any, Any]]"
-"""Many items: field name -> array with a leading axis."""
+"""N samples: field name -> array ``(N, *shape)``."""
 
 
 @dataclass(frozen=True)
 class FieldSpec:
-    """One field of a sample, as it is stored in the pack and as a generator returns it."""
+    """Specification of one field of a sample, as it is stored in the pack and as a generator returns it."""
 
     shape: tuple[int, ...]
+    """Shape of one sample, without the batch axis."""
     dtype: Literal["bool", "uint8", "int16", "int32", "int64", "float32"]
     low: float
-    """Smallest value that occurs."""
+    """Smallest possible value."""
     high: float
-    """Largest value that occurs."""
+    """Largest possible value."""
     unit: str
-    """What the numbers mean: ``"intensity"``, ``"class index"``, ``"note on"`` …"""
+    """Meaning of the numbers: ``"intensity"``, ``"class index"``, ``"note on"`` …"""
     _: KW_ONLY
     group: str = ""
-    """Fields of one group come together in a sample. Unpaired data have several: a sample that `Modality.read` gives
-    then holds the fields of one group, and training draws every group in an order of its own."""
+    """Fields of one group belong to the same sample. Unpaired data have several groups: each sample that
+    `Modality.read` yields then holds the fields of one group, and each group is shuffled independently in training."""
     longer: bool = False
-    """Whether a generator that is asked to may make `longer_axis` longer than `shape` says (a longer text)."""
+    """Whether a generator may return a larger `longer_axis` than `shape` on request (a longer text)."""
     longer_axis: int = 0
-    """The axis of `shape` that `longer` speaks of (the bars of a piano roll)."""
+    """The axis of `shape` to which `longer` applies (the bars of a piano roll)."""
     names: tuple[str, ...] = ()
-    """What the places along the first axis are called, where they have names (the tracks of a piano roll); of a number
-    without axes, what 0, 1 … mean (classes)."""
+    """Names of the indices along the first axis, if they have names (the tracks of a piano roll); for a field without
+    axes, the names of the values 0, 1 … (classes)."""
     condition: bool = False
-    """Whether it is a number that describes the sample (a class, a density) and may be asked for. An architecture that
-    takes it names it among its `ConditionalOnInput.given_fields` and need not return it; `low` and `high` of the fields
-    that it is built with are then those of the training data. ``gan generate`` offers ``--name``; what is not asked for
-    is drawn from the values of the data, which the run keeps."""
+    """Whether the field is a number that describes the sample (a class, a density) and that users may specify. An
+    architecture that supports it lists it in `ConditionalOnInput.given_fields` and need not return it; `low` and `high`
+    of the fields that the architecture is built with are then those of the training data. ``gan generate`` offers
+    ``--NAME``. Unspecified conditions are sampled from the training data's values, which the run stores."""
 
 
 @dataclass(frozen=True)
 class Given:
-    """Which part of the samples a user gives, and what he chose when he gave it."""
+    """The part of the samples that a user provides as input, and the options chosen for it."""
 
     fields: tuple[str, ...]
-    """The fields that are given (`ConditionalOnInput.given_fields`)."""
+    """The given fields (`ConditionalOnInput.given_fields`)."""
     places: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
-    """Of fields that are given in part, the places along the first axis (`GivenInPart.given_places`)."""
+    """For fields given in part, the given indices along the first axis (`GivenInPart.given_places`)."""
     options: Any = None
-    """An instance of the modality's `GivenOptions`, or None for its defaults."""
+    """An instance of the modality's `GivenOptions`, or None for the defaults."""
 
 
 class Modality(ABC):
-    """One kind of data: reads files into tensors, writes tensors back as files, draws a preview.
+    """Base class of a kind of data: reads files into arrays, writes arrays as files, draws previews.
 
-    `config` is the modality's section of the recipe. `facts` is what `survey` learned of the training data (class
-    names, a vocabulary): it is saved with the run, so that a trained run can write files without its data.
-    A modality's module does not import torch: arrays are numpy's.
+    `config` is an instance of `Config`. `facts` is what `survey` found in the training data (class names, a
+    vocabulary); it is saved with the run, so that a trained run can write files without its data. A modality's module
+    uses numpy arrays and does not import torch.
     """
 
     Config: ClassVar[type[BaseModel]]
-    """Typed settings; each field has a description with meaning and unit."""
+    """The settings in the recipe's section `modality`; each field has a description with meaning and unit."""
     suffixes: ClassVar[tuple[str, ...]]
-    """Endings of the files that `read` understands, with the dot, in lower case. Archives (.zip) are opened by the
-    core and need no mention."""
+    """Suffixes of the files that `read` accepts, with the dot, in lower case. The core opens archives (``.zip``)
+    itself; they are not listed."""
     metrics: ClassVar[tuple[str, ...]] = ()
-    """Names of the metrics that a training ends with, unless the recipe names others."""
+    """Names of the metrics computed at the end of training, unless the recipe names others."""
     conditions: ClassVar[Mapping[str, str]] = {}
-    """Conditions that `fields` may have -> the setting that brings them (``modality.labels=true``), for messages."""
+    """Conditions that `fields` may contain -> the setting that enables it (``modality.labels=true``), for messages."""
     trade_offs: ClassVar[tuple[tuple[str, str], ...]] = (("precision", "recall"), ("density", "coverage"))
-    """Names of values that only mean something together, quality before variety: what sweeps and comparisons
-    draw against each other. Values on features are named without their extractor."""
+    """Pairs of value names that are only meaningful together, quality before variety. Sweeps and comparisons plot them
+    against each other. Values on features are named without their extractor."""
 
     def __init__(self, config: BaseModel, facts: Mapping[str, Any] | None = None) -> None:
         self.config: Any = config
         self.facts: dict[str, Any] = dict(facts or {})
 
     def survey(self, files: Sequence[SourceFile]) -> dict[str, Any]:
-        """Look at the whole source once before anything is read; the answer (plain JSON values) becomes `facts`.
+        """Inspect the whole source once before it is read. The result (JSON values) becomes `facts`.
 
-        Names are cheap to look at (`SourceFile.name`); contents cost a read.
+        `SourceFile.name` costs nothing; the content of a file costs a read. The default returns no facts.
         """
         return {}
 
     def inventory(self, file: SourceFile) -> dict[str, int]:
-        """What a file holds, in words -> how often (instruments -> their notes), for the report of ``gan data check``;
-        nothing where that tells no more than the samples. Raises as `read` does.
+        """Return counts of what a file contains (notes by instrument) for the report of ``gan data check``.
+
+        The default is empty: the report then only counts samples. Raises the same errors as `read`.
         """
         return {}
 
     @property
     @abstractmethod
     def fields(self) -> dict[str, FieldSpec]:
-        """Name, shape, dtype, range and unit of every field of a sample, for this config and these facts.
+        """The fields of a sample by name, for this `config` and these `facts`.
 
-        Raises `LookupError` when they depend on facts that are not there (the size of a vocabulary).
+        Raises `LookupError` if they depend on facts that are missing (the size of a vocabulary).
         """
 
     @abstractmethod
     def read(self, file: SourceFile) -> Iterator[Sample]:
-        """The samples of one file (one MIDI file gives many phrases).
+        """Yield the samples of one file (one MIDI file yields many phrases).
 
-        Raises `BadData` with a reason for people; any other exception is taken as one too. A file that is fine but
-        holds nothing to use raises `BadData` as well: every file is used or named. A file that is the other half of
-        another one's sample raises `gan.source.Companion`. Called from several threads.
+        Raises `BadData` with a readable reason if the file is damaged or contains nothing usable; any other exception
+        is treated in the same way. So every file is either used or reported. Raises `gan.source.Companion` for a file
+        that is the second half of another file's sample. Called from several threads.
         """
 
     def read_condition(self, name: str, text: str) -> float:
-        """The value of the condition `name` that a user wrote: a number, or one of the field's names (here). Raises
-        `ValueError` with a reason."""
+        """Return the value of the condition `name` that a user wrote as `text`. Raises `ValueError` with a reason.
+
+        The default accepts numbers and the field's `names`.
+        """
         names = self.fields[name].names
         if text in names:
             return float(names.index(text))
@@ -132,23 +136,28 @@ class Modality(ABC):
             raise ValueError(f"'{text}' is no number{known}") from None
 
     def read_given(self, file: SourceFile, given: Given) -> Iterator[Sample]:
-        """What a user gives to be translated, accompanied or continued: the whole of `file` as samples, in its order,
-        that hold the given fields only. Raises as `read` does, and `UsageError` for choices that do not fit the file.
+        """Yield the whole of `file`, in order, as samples with only the given fields: the input of a translation, an
+        accompaniment or a continuation.
+
+        Raises the same errors as `read`, and `UsageError` for options that do not fit the file.
         """
         for sample in self.read(file):
             yield {name: sample[name] for name in given.fields}
 
     @abstractmethod
     def write(self, sample: Sample, stem: Path, options: BaseModel | None = None) -> Path:
-        """Write one sample as the artefact ``stem`` + a suffix, and return its path. The same sample gives the same
-        bytes. `options` is an instance of `Options`, or None for its defaults."""
+        """Write one sample to the path ``stem`` + a suffix, and return that path. The same sample must give the same
+        bytes. `options` is an instance of `Options`, or None for the defaults."""
 
     def write_like(
         self, samples: Sequence[Sample], stem: Path, like: SourceFile, given: Given, options: BaseModel | None = None
     ) -> list[Path]:
-        """Write what was made from the file `like`, keeping what belongs to that file (the size of a picture, the
-        tempo of a piece). `samples` are in the order in which `read_given` gave theirs, and hold what was made only:
-        of fields given in part, all of it. Here: a file for each, numbered where there are several."""
+        """Write the samples made from the file `like` and return the paths, keeping properties of that file (the size
+        of a picture, the tempo of a piece).
+
+        `samples` are in the order of `read_given` and hold the generated fields; fields given in part are complete.
+        The default writes one file per sample, numbered if there are several.
+        """
         if len(samples) == 1:
             return [self.write(samples[0], stem, options)]
         return [
@@ -157,23 +166,24 @@ class Modality(ABC):
         ]
 
     Options: ClassVar[type[BaseModel] | None] = None
-    """What a user may choose when files are written (tempo, instruments, a file format); the command line offers each
-    field of this model as ``--field`` of ``gan generate`` and ``gan translate``."""
+    """A pydantic model of what a user may choose when files are written (tempo, instruments, a file format). The
+    command line offers each field as ``--field`` of ``gan generate`` and ``gan translate``."""
     GivenOptions: ClassVar[type[BaseModel] | None] = None
-    """What a user may choose when he gives a file to work from (which of its tracks); offered in the same way."""
+    """A pydantic model of what a user may choose about an input file (which of its tracks), offered in the same way."""
     whole_input: ClassVar[str] = ""
-    """The flag of ``gan generate`` that names a file to work from as a whole, in the words of this kind of data
-    (``accompany``); none: only ``--input``, which takes samples from the front."""
+    """Name of a flag of ``gan generate`` that takes a file to be processed as a whole (``accompany``). If empty there
+    is only ``--input``, which takes the first samples of the file."""
 
     @abstractmethod
     def preview(self, samples: Samples) -> Image.Image:
-        """A picture of many samples: a grid of images, piano rolls, spectrograms, a page of text."""
+        """Return a picture of `samples`: a grid of images, piano rolls, spectrograms, a page of text."""
 
     def show(self, file: SourceFile, link: str, folder: Path) -> str:
-        """HTML that shows or plays one artefact on a page in `folder`, beside whose files what it needs (a rendered
-        sound) may be written under names that begin like the artefact's. `link` leads from the page to `file`.
+        """Return HTML that shows or plays one artefact on a page in `folder`. `link` is the relative link to `file`.
 
-        As it stands, pictures, sounds, films and texts are shown as browsers show them. Raises `BadData`.
+        Additional files (a rendered sound) may be written to `folder` under names that begin like the artefact's.
+        The default shows pictures, sound, video and text with the browser's own elements. Raises `BadData` if the file
+        cannot be read.
         """
         from gan.contracts.media import shown_by_type
 

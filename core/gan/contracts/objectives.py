@@ -1,4 +1,4 @@
-"""Protocols of losses, critics and penalties."""
+"""Protocols of adversarial losses, critics (discriminators) and penalties."""
 
 from __future__ import annotations
 
@@ -11,34 +11,37 @@ if TYPE_CHECKING:
 
 
 class Loss(Protocol):
-    """The adversarial objective on raw scores (no sigmoid): arithmetic only, minimised by both players."""
+    """An adversarial objective on raw scores (no sigmoid). Both players minimise it. It only computes: no optimizer, no
+    `backward`, no device."""
 
     def discriminator(self, real_scores: Tensor, fake_scores: Tensor) -> Tensor:
-        """``(N, …), (N, …) -> (N,)``: one value a sample; further axes (patches) are averaged."""
+        """Return the discriminator's loss, ``(N, …), (N, …) -> (N,)``: one value per sample, averaged over further axes
+        (patches)."""
 
     def generator(self, real_scores: Tensor, fake_scores: Tensor) -> Tensor:
-        """``(N, …), (N, …) -> (N,)``. Losses that ignore `real_scores` declare ``needs_real = False``."""
+        """Return the generator's loss, ``(N, …), (N, …) -> (N,)``. Losses that ignore `real_scores` set
+        ``needs_real = False``."""
 
     needs_real: bool
-    """Whether `generator` reads `real_scores`."""
+    """Whether `generator` uses `real_scores`."""
 
 
 class Critic(Protocol):
-    """Gives raw scores ``(N, …)`` to a batch of samples."""
+    """A discriminator: maps a batch of samples to raw scores ``(N, …)``."""
 
     def __call__(self, samples: Tensor, /) -> Tensor:
-        """Scores of `samples`."""
+        """Return the scores of `samples`, ``(N, *shape)``."""
 
 
 class Penalty(Protocol):
-    """A regulariser of a player: arithmetic only.
-
-    `weight` scales it. `every` = k > 1 makes it lazy: the trainer evaluates it every k-th iteration, multiplies it by k
-    and corrects the player's optimiser (Karras et al. 2020, appendix B).
-    """
+    """A regulariser of a player, such as a gradient penalty. It only computes."""
 
     weight: float
+    """Factor with which the penalty is added to the loss."""
     every: int
+    """k > 1 makes the penalty lazy: the trainer evaluates it every k-th iteration, multiplies it by k and corrects the
+    player's optimizer (Karras et al. 2020, appendix B)."""
 
     def __call__(self, critic: Critic, real: Tensor, fake: Tensor, rng: Draws) -> Tensor:
-        """``(N,)``, before `weight`; `real` and `fake` are detached samples."""
+        """Return the penalty per sample before `weight`, ``(N,)``. `real` and `fake` are detached, ``(N, *shape)``;
+        random numbers come from `rng`."""
