@@ -1,11 +1,11 @@
-"""Writes docs/reliability.md: every rule of the reliability promises, the tests that hold it, how they went last.
+"""Generate docs/reliability.md: every reliability rule, the tests that verify it, and their last outcomes.
 
     python -m pytest -m "slow or not slow" --junitxml results.xml
     python docs/make_reliability.py results.xml
 
-The tests are those marked ``@pytest.mark.rule("R1")``, found by reading their source, so the page cannot name a test
-that is not there; `tests/test_reliability_page.py` fails when a marker has changed and the page has not. Outcomes are
-added to docs/reliability.json: several partial runs make one record, and reports that are named together one run.
+The tests are those marked ``@pytest.mark.rule("R1")``, found by parsing their source, so the page cannot name a test
+that does not exist; `tests/test_reliability_page.py` fails if a marker has changed and the page has not. Outcomes are
+added to docs/reliability.json, so that several partial runs make one record.
 """
 
 from __future__ import annotations
@@ -26,29 +26,29 @@ RECORD = ROOT / "docs" / "reliability.json"
 
 RULES = {
     "Crash and resume": {
-        "R1": "killed at random times: weights, averages and records end bit-identical, nothing is left over",
+        "R1": "killed at random times and resumed: weights, averages and records end bit-identical, no files are left over",
         "R2": "killed at every write, rename, unlink and mkdir of the run folder",
-        "R3": "power cut: what was said to be saved is there, whatever was not synced is lost",
+        "R3": "power cut: everything reported as saved exists, even if all unsynced data are lost",
         "R4": "SIGTERM: the step ends, the state is saved, exit 75; the resumed run is identical",
         "R5": "SIGTERM and SIGINT while saving, and a second one",
-        "R6": "every part with a state is in the checkpoint; a missing or surplus one is refused by name",
+        "R6": "every stateful object is in the checkpoint; a missing or additional one is refused by name",
         "R7": "the pool of past pictures survives a resume (ADA does not exist yet, so its p cannot be lost)",
-        "R8": "resumed in the middle of a pass: each sample once, in the same order",
-        "R9": "sampling, measuring and saving more often changes no weight",
+        "R8": "resumed in the middle of an epoch: each sample is used once, in the same order",
+        "R9": "sampling, evaluating and saving more often changes no weight",
         "R10": "resuming a finished run changes nothing",
-        "R11": "a damaged newest checkpoint is named and the one before is used",
-        "R12": "pruning never removes the last valid checkpoint; failing to delete only warns",
-        "R13": "generator, discriminator and averages are one unit",
+        "R11": "a damaged newest checkpoint is named and the previous one is used",
+        "R12": "pruning never removes the last valid checkpoint; a failed deletion only warns",
+        "R13": "generator, discriminator and averages are saved and loaded together",
         "R14": "two processes on one run folder: one refuses with 7; a killed one's lock does not block",
-        "R15": "changed recipe, data or plugin version: refused with the differences, `--force` goes on",
-        "R16": "checkpoints of other layouts load or name the release that they need",
-        "R17": "a killed worker is named and nobody hangs (training has none, it reads a pack; making a data set may)",
+        "R15": "changed recipe, data or plugin version: refused with the differences; `--force` continues",
+        "R16": "checkpoints of other formats load, or name the release that they need",
+        "R17": "a killed worker process is reported and nothing hangs (training has none; creating a dataset may)",
         "R18": "torchrun: one of two processes is killed, the run restarts and ends the same",
     },
     "Disk and memory": {
-        "D1": "no space from any call on: exit 6 with path and reason; short writes are completed",
-        "D2": "a failed save is never announced as saved",
-        "D3": "limits on file sizes are a full disk, not a death",
+        "D1": "no space from any system call on: exit 6 with path and reason; short writes are completed",
+        "D2": "a failed save is never reported as saved",
+        "D3": "a limit on file sizes is treated as a full disk and does not kill the process",
         "D4": "files obey the umask",
         "D5": "out of memory: smaller parts of a batch with the same result, or exit 5 with advice",
         "D6": "large sources stay within memory",
@@ -56,29 +56,29 @@ RULES = {
     "Numbers": {
         "N1": "a loss or gradient that is not finite never reaches the weights",
         "N2": "weights that are not finite are never checkpointed",
-        "N3": "what fails for ever stops with 5 and a name; a collapsed player is warned of by name",
-        "N4": "records are strict JSON, one a tick after any number of resumes",
+        "N3": "a permanent failure stops with exit 5 and names the cause; a collapsed player is reported by name",
+        "N4": "records are strict JSON, one per tick after any number of resumes",
     },
     "Bad data": {
         "I1": "damaged and odd pictures",
         "I2": "decompression bombs",
         "I3": "damaged MIDI",
-        "I4": "music that a parser would lose in silence",
+        "I4": "music that a parser would drop silently",
         "I5": "endless and overlong music",
         "I6": "damaged audio",
         "I7": "damaged text",
         "I8": "nothing usable, or too little: exit 3 with counts",
-        "I9": "bad files among good ones are listed with reasons, the same on resume",
+        "I9": "bad files among good ones are listed with reasons, identically on resume",
         "I10": "mixed channels, sizes and rates",
-        "I11": "pipes, sockets, devices, circles of links",
-        "I12": "archives: traversal, links, duplicates, bombs, 70,000 members",
+        "I11": "pipes, sockets, devices, circular links",
+        "I12": "archives: path traversal, links, duplicates, bombs, 70,000 members",
         "I13": "files that vanish, shrink or are replaced",
     },
     "Security": {
-        "S1": "hostile checkpoints run nothing and are named",
-        "S2": "no pickle, eval, unsafe YAML, extractall or shell in our source",
-        "S3": "names in recipes and checkpoints only select installed entries",
-        "S4": "only dense tensors with the expected names, shapes and types",
+        "S1": "hostile checkpoints run no code and are named",
+        "S2": "no pickle, eval, unsafe YAML, extractall or shell in the source",
+        "S3": "names in recipes and checkpoints can only select installed entries",
+        "S4": "only dense tensors with the expected names, shapes and dtypes are loaded",
         "S5": "hostile plugin indexes",
         "S6": "installing from the index: exact version, hash, no shell",
         "S7": "downloads: https, size, sha256, redirects, no private addresses",
@@ -87,16 +87,16 @@ RULES = {
     },
     "Plugins": {
         "P1": "broken plugins beside healthy ones",
-        "P2": "help and listings run no plugin",
+        "P2": "help and listings run no code of a plugin",
         "P3": "duplicates and wrong versions are refused with both names",
         "P4": "plugins can be switched off",
         "P5": "an installed, unused plugin changes no result",
-        "P6": "a plugin's mistake in mid-training is named with its place",
+        "P6": "an error of a plugin during training is reported with its position",
     },
     "Provenance": {
-        "V1": "the surroundings (hash seed, locale, time zone, folder, umask, home) do not matter",
-        "V2": "the record of a run is whole",
-        "V3": "a run is done again from its folder alone, with a warning when versions differ",
+        "V1": "the environment (hash seed, locale, time zone, folder, umask, home) does not change the result",
+        "V2": "the record of a run is complete",
+        "V3": "a run can be repeated from its folder alone, with a warning if versions differ",
     },
 }
 
@@ -104,11 +104,11 @@ NOTHING_YET = {
     "I6": "not applicable: no plugin reads sound files",
     "S8": "not applicable: there is no web page",
 }
-"""Rules whose subject does not exist, which `tests/test_reliability_page.py` checks."""
+"""Rules whose subject does not exist; `tests/test_reliability_page.py` checks that."""
 
 
 def marked() -> dict[str, list[tuple[str, str, bool]]]:
-    """Rule -> (file, test, slow) of every test that is marked with it."""
+    """Return rule -> (file, test, slow) of every test marked with it."""
     found: dict[str, list[tuple[str, str, bool]]] = {}
     files = [*ROOT.glob("tests/**/test_*.py"), *ROOT.glob("plugins/*/tests/**/test_*.py")]
     for path in sorted(files):
@@ -133,10 +133,10 @@ def _rules(node: ast.AST) -> Iterator[str]:
 
 
 def outcomes(*reports: Path) -> dict[str, dict[str, int]]:
-    """``file::test`` -> outcome -> how many of its cases, from JUnit reports (of a case, its last one)."""
+    """Return ``file::test`` -> outcome -> number of cases, from JUnit reports; the last outcome of a case counts."""
     cases: dict[str, dict[str, str]] = {}
     for report in reports:
-        # the reports are pytest's own, of runs on this machine
+        # trusted input: reports of pytest runs on this machine
         for case in ET.parse(report).getroot().iter("testcase"):
             file = case.get("classname", "").replace(".", "/") + ".py"
             test, _, which = case.get("name", "").partition("[")
@@ -147,27 +147,27 @@ def outcomes(*reports: Path) -> dict[str, dict[str, int]]:
 
 
 def page(record: Mapping[str, Any]) -> str:
-    """The page's text."""
+    """Return the text of the page."""
     tests = marked()
     unknown = sorted(tests.keys() - {rule for rules in RULES.values() for rule in rules})
     if unknown:
-        raise SystemExit(f"marked, but no rule: {', '.join(unknown)}")
+        raise SystemExit(f"tests are marked with rules that do not exist: {', '.join(unknown)}")
     lines = [
         "# Reliability: rules, tests, outcomes",
         "",
-        "Written by `python docs/make_reliability.py` from the tests' own markers; do not edit it. How the rules are "
-        "kept stands in the docstrings of the modules of `gan.storage`, of `gan.training.recovery`, "
-        "`gan.runtime.signals`, `gan.source` and `gan.reporting.manifest`. The fault injection is "
+        "Generated by `python docs/make_reliability.py` from the markers of the tests; do not edit. The docstrings of the "
+        "modules of `gan.storage`, of `gan.training.recovery`, `gan.runtime.signals`, `gan.source` and "
+        "`gan.reporting.manifest` explain how the rules are implemented. Faults are injected by "
         "`tests/support/fault_injection.py`.",
         "",
-        "Exit codes: 0 done, 2 usage, 3 bad data, 4 checkpoint damaged, incompatible or untrusted, 5 numbers or "
-        "memory, 6 disk, 7 run folder in use, 75 saved and stopped by a signal.",
+        "Exit codes: 0 done, 2 usage, 3 bad data, 4 checkpoint damaged, incompatible or untrusted, 5 values that are not "
+        "finite or out of memory, 6 disk, 7 run folder in use, 75 saved and stopped by a signal.",
         "",
     ]
     if record:
         lines += [f"Outcomes: {record['versions']}. *slow* tests are those of `make test-all`.", ""]
     for chapter, rules in RULES.items():
-        lines += [f"## {chapter}", "", "| rule | what is promised | tests | outcome |", "|---|---|---|---|"]
+        lines += [f"## {chapter}", "", "| rule | guarantee | tests | outcome |", "|---|---|---|---|"]
         for rule, promise in rules.items():
             lines.append(
                 f"| {rule} | {promise} | {_tests(tests.get(rule, []))} "
@@ -194,7 +194,7 @@ def _outcome(tests: list[tuple[str, str, bool]], record: Mapping[str, Any]) -> s
 
 
 def main() -> None:
-    """Add the outcomes of the reports that are named, and write the page."""
+    """Add the outcomes of the given reports and write the page."""
     record = json.loads(RECORD.read_text(encoding="utf-8")) if RECORD.exists() else {}
     if len(sys.argv) > 1:
         import torch

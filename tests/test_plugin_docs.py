@@ -1,4 +1,4 @@
-"""The pages for authors of plugins: the tutorial's code runs, the reference is the source's, links lead somewhere."""
+"""The pages for plugin authors: the code of the tutorial runs, the reference matches the source, links resolve."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ BLOCK = re.compile(r"^```(\w+)([^\n]*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 
 
 def blocks(page: str) -> list[tuple[str, str, str]]:
-    """(language, what follows it, code) of every block of a page."""
+    """(language, rest of the line, code) of every block of a page."""
     return BLOCK.findall((PAGES / page).read_text(encoding="utf-8"))
 
 
 def test_the_tutorial_does_what_it_says(tmp_path):
-    """Its files are written one after the other into a new plugin; the kit first refuses the loss and then passes."""
+    """Its files are written into a new plugin in turn; the conformance kit first refuses the loss and then passes."""
     folder = tmp_path / "gan-sketch"
     create("sketch", "drawing", folder, author="A. Person")
     code, losses = [], []

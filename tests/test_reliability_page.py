@@ -1,4 +1,4 @@
-"""The page of the reliability rules says what the tests' markers say."""
+"""The page of the reliability rules agrees with the markers of the tests."""
 
 from __future__ import annotations
 

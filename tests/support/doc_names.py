@@ -23,7 +23,7 @@ _INLINE = re.compile(r"`(gan [^`]+)`")
 def dotted_names(text: str) -> set[str]:
     """Every ``gan.x`` or ``gan.x.y`` in code: in backticks, and in lines ``from gan.x import y``."""
     found = set(re.findall(r"`(gan(?:\.\w+)+)[`(]", text))
-    for module, imported in re.findall(r"^ *from (gan[\w.]*) import ([\w, ]+)", text, re.MULTILINE):
+    for module, imported in re.findall(r"^ *from (gan(?:\.\w+)*) import ([\w, ]+)", text, re.MULTILINE):
         found |= {f"{module}.{name.strip()}" for name in imported.split(",")}
     return found
 
