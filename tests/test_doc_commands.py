@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from functools import cache
 
 import click
@@ -109,3 +110,11 @@ def test_what_does_not_exist_is_noticed(command):
 def test_names_exist(page):
     for name in sorted(dotted_names(TEXTS[page])):
         assert resolve(name) is not None
+
+
+@pytest.mark.parametrize("page", [*PAGES, "CHANGELOG.md"])
+def test_links_lead_somewhere(page):
+    text = (ROOT / page).read_text(encoding="utf-8")
+    for target in re.findall(r"\]\(([^)#]+)\)", text):
+        if "://" not in target:
+            assert ((ROOT / page).parent / target).exists(), target
