@@ -220,7 +220,7 @@ def unlike(owner: Any, state: dict[str, Any]) -> str:
 
 
 def _unlike(expected: Any, found: Any, path: str, *, strict: bool) -> Iterator[str]:
-    shown = path or "the state"
+    shown = path.rstrip(".") or "the state"
     if isinstance(expected, Mapping):
         if not isinstance(found, dict):
             yield f"{shown} is not a mapping"
@@ -233,25 +233,21 @@ def _unlike(expected: Any, found: Any, path: str, *, strict: bool) -> Iterator[s
                 yield from _unlike(expected[key], found[key], f"{path}{key}.", strict=strict)
     elif isinstance(expected, (list, tuple)):
         if not isinstance(found, type(expected)):
-            yield f"{shown.rstrip('.')} is not a {type(expected).__name__}"
+            yield f"{shown} is not a {type(expected).__name__}"
         elif expected and found:
             if len(expected) != len(found):
-                yield f"{shown.rstrip('.')} has {len(found)} items, not {len(expected)}"
+                yield f"{shown} has {len(found)} items, not {len(expected)}"
             for index, (one, other) in enumerate(zip(expected, found)):
                 yield from _unlike(one, other, f"{path}{index}.", strict=strict)
     elif isinstance(expected, Tensor):
-        yield from _unlike_tensor(expected, found, shown.rstrip("."))
+        if not isinstance(found, Tensor):
+            yield f"{shown} is not a tensor"
+        elif found.shape != expected.shape:
+            yield f"{shown} has shape {tuple(found.shape)}, not {tuple(expected.shape)}"
+        elif found.dtype != expected.dtype:
+            yield f"{shown} has dtype {found.dtype}, not {expected.dtype}"
     elif expected is not None and (isinstance(found, (Tensor, dict, list, tuple))):
-        yield f"{shown.rstrip('.')} is not a plain value"
-
-
-def _unlike_tensor(expected: Tensor, found: Any, shown: str) -> Iterator[str]:
-    if not isinstance(found, Tensor):
-        yield f"{shown} is not a tensor"
-    elif found.shape != expected.shape:
-        yield f"{shown} has shape {tuple(found.shape)}, not {tuple(expected.shape)}"
-    elif found.dtype != expected.dtype:
-        yield f"{shown} has dtype {found.dtype}, not {expected.dtype}"
+        yield f"{shown} is not a plain value"
 
 
 def _unlike_optimizer(owner: torch.optim.Optimizer, state: dict[str, Any]) -> str:
