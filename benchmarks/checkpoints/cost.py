@@ -32,7 +32,7 @@ from gan.data.order import Order
 from gan.plugins.manager import Plugins
 from gan.recipe import Training
 from gan.reporting import manifest as provenance
-from gan.runtime.device import choose
+from gan.runtime.device import choose_device
 from gan.storage.checkpoint import Checkpoints
 from gan.training.trainer import Trainer
 
@@ -83,7 +83,14 @@ def main() -> None:
     data = Noise(fields["image"].shape)
     training: Training = parts.recipe.training
     trainer = Trainer(
-        game.architecture, game.players, game.phases, data, Order(len(data), 0), training, 0, choose("cpu", "fp32")
+        game.architecture,
+        game.players,
+        game.phases,
+        data,
+        Order(len(data), 0),
+        training,
+        0,
+        choose_device("cpu", "fp32"),
     )
     folder = Path(tempfile.mkdtemp())
     checkpoints = Timed(folder, keep=2)

@@ -28,7 +28,7 @@ from gan.contracts import FieldSpec
 from gan.data.order import Order
 from gan.plugins.manager import Plugins
 from gan.reporting.manifest import surroundings
-from gan.runtime.device import choose
+from gan.runtime.device import choose_device
 from gan.training.trainer import Trainer
 from torch import Tensor
 from torch.nn.functional import binary_cross_entropy_with_logits, cross_entropy, interpolate, l1_loss, mse_loss
@@ -215,7 +215,7 @@ class OurLoop:
         parts = resolve(named_recipe("image", named=f"{kind}-64", settings=list(settings), plugins=plugins), plugins)
         game = build_game(parts, {"source": PICTURE, "target": PICTURE})
         self.batch = parts.recipe.training.batch
-        order, place = Order(len(Pictures.pixels), 0), choose("cpu", "fp32")
+        order, place = Order(len(Pictures.pixels), 0), choose_device("cpu", "fp32")
         self.trainer = Trainer(
             game.architecture, game.players, game.phases, Pictures(), order, parts.recipe.training, 0, place
         )

@@ -27,7 +27,7 @@ from gan.generation.model import Model
 from gan.plugins.manager import Plugins
 from gan.reporting.manifest import surroundings
 from gan.reporting.reporter import Reporter
-from gan.runtime.device import choose
+from gan.runtime.device import choose_device
 from gan.testing import real_file
 from gan.training.trainer import Trainer
 from gan_image.datasets import write_idx
@@ -69,7 +69,7 @@ def main() -> None:
         modality = parts.modality_class(parts.modality_config, pack.facts)
         game = build_game(parts, modality.fields)
         order = Order(len(pack), parts.recipe.seed)
-        device = choose("cpu", parts.recipe.training.precision)
+        device = choose_device("cpu", parts.recipe.training.precision)
         trainer = Trainer(
             game.architecture, game.players, game.phases, pack, order, parts.recipe.training, parts.recipe.seed, device
         )

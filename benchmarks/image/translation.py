@@ -39,7 +39,7 @@ from gan.generation.model import Model
 from gan.plugins.manager import Plugins
 from gan.reporting.manifest import surroundings
 from gan.reporting.reporter import Reporter, Tick
-from gan.runtime.device import choose
+from gan.runtime.device import choose_device
 from gan.testing import real_file
 from gan.training.trainer import Trainer
 from gan_image.datasets import drawn, hue, some_shapes
@@ -171,7 +171,7 @@ def main() -> None:
         modality = parts.modality_class(parts.modality_config, pack.facts)
         game = build_game(parts, modality.fields)
         training, seed = parts.recipe.training, parts.recipe.seed
-        device = choose("cpu", training.precision)
+        device = choose_device("cpu", training.precision)
         order = Order(pack.sizes, seed)
         trainer = Trainer(game.architecture, game.players, game.phases, pack, order, training, seed, device)
         model = Model(game.architecture, modality, parts.title, device.device)

@@ -23,7 +23,7 @@ from gan.game import Optimizer, Phase, Player, Turn
 from gan.losses import NonSaturating
 from gan.recipe import Training
 from gan.reporting.manifest import surroundings
-from gan.runtime.device import choose
+from gan.runtime.device import choose_device
 from gan.training.trainer import Trainer
 from gan_image.dcgan import DCGAN, DCGANConfig
 from torch import nn
@@ -84,7 +84,7 @@ class OurLoop:
     def __init__(self, architecture: nn.Module, phases: list[Phase]) -> None:
         training = Training(samples=BATCH * 10**7, batch=BATCH, tick=BATCH * 50, device="cpu", precision="fp32")
         order = Order(len(Pictures.pixels), 0)
-        device = choose("cpu", "fp32")
+        device = choose_device("cpu", "fp32")
         self.trainer = Trainer(architecture, architecture.players(), phases, Pictures(), order, training, 0, device)
 
     def steps(self, count: int) -> None:

@@ -24,21 +24,21 @@ def adversarial_turns(
     discriminator: str = "discriminator",
     after_critic: Callable[[Batch], None] | None = None,
 ) -> list[Turn]:
-    """The turns of the two-player game: the critic's update, its lazy penalties, the generator's update.
+    """The turns of the two-player game: the critic's update, its lazy penalties and the generator's update.
 
-    `real(batch)` and `fake(batch)` give samples as the critic sees them. It scores ``critic(samples)``, or
-    ``critic(samples, conditions(batch))`` where it is told what the samples should be, real and fake ones alike. With
-    ``critic_repeats=1`` both players judge the same fakes, so that the generator runs once an iteration, as in DCGAN.
+    `real(batch)` and `fake(batch)` return samples as the critic receives them. Scores are ``critic(samples)`` or, with
+    `conditions`, ``critic(samples, conditions(batch))`` for real and fake samples. With ``critic_repeats=1`` both
+    players use the same fakes, so that the generator runs once per iteration, as in DCGAN.
     """
     eager = {name: penalty for name, penalty in penalties.items() if penalty.every == 1}
     lazy = {name: penalty for name, penalty in penalties.items() if penalty.every > 1}
     shares = critic_repeats == 1
 
-    def judge(batch: Batch) -> Critic:
+    def scorer(batch: Batch) -> Critic:
         if conditions is None:
             return critic
-        told = conditions(batch)
-        return lambda samples: critic(samples, told)
+        values = conditions(batch)
+        return lambda samples: critic(samples, values)
 
     def fakes_for_critic(batch: Batch) -> Tensor:
         if not shares:
@@ -51,29 +51,29 @@ def adversarial_turns(
 
     def update_critic(batch: Batch) -> dict[str, Tensor]:
         real_samples, fake_samples = real(batch), fakes_for_critic(batch)
-        scores = judge(batch)
-        real_scores, fake_scores = scores(real_samples), scores(fake_samples)
+        score = scorer(batch)
+        real_scores, fake_scores = score(real_samples), score(fake_samples)
         terms = {"loss": loss.discriminator(real_scores, fake_scores).mean()}
         for name, penalty in eager.items():
-            terms[name] = penalty.weight * penalty(scores, real_samples, fake_samples, batch.rng).mean()
+            terms[name] = penalty.weight * penalty(score, real_samples, fake_samples, batch.rng).mean()
         terms["_real_score"] = real_scores.detach().mean()
         terms["_fake_score"] = fake_scores.detach().mean()
         return terms
 
     def lazy_objective(name: str, penalty: Penalty) -> Objective:
-        def regularise(batch: Batch) -> dict[str, Tensor]:
-            value = penalty(judge(batch), real(batch), fakes_for_critic(batch), batch.rng)
+        def regularize(batch: Batch) -> dict[str, Tensor]:
+            value = penalty(scorer(batch), real(batch), fakes_for_critic(batch), batch.rng)
             return {name: penalty.weight * value.mean()}
 
-        return regularise
+        return regularize
 
     def update_generator(batch: Batch) -> dict[str, Tensor]:
         fake_samples = batch.shared.pop("fake") if shares else fake(batch)
-        scores = judge(batch)
-        fake_scores = scores(fake_samples)
+        score = scorer(batch)
+        fake_scores = score(fake_samples)
         if loss.needs_real:
             with torch.no_grad():
-                real_scores = scores(real(batch))
+                real_scores = score(real(batch))
         else:
             real_scores = fake_scores.detach()
         return {"loss": loss.generator(real_scores, fake_scores).mean()}

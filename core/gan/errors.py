@@ -1,17 +1,17 @@
-"""Everything that goes wrong on purpose.
+"""The exceptions of gan and their exit codes.
 
     GanError                  2   one or two lines for the user: what, where, why, the remedy
     ├── UsageError            2   a mistake on the command line or in a recipe
-    │   └── UnknownName       2   a name that nobody offers; carries the nearest known one
+    │   └── UnknownName       2   a name that is not registered; suggests the nearest known one
     ├── PluginError           2   a plugin that cannot be used; carries the plugin's name
     ├── BadData               3   data that cannot be used; carries the file
     ├── CheckpointError       4   a checkpoint that is damaged, incompatible or untrusted
     ├── NumericError          5   a loss, a gradient or a weight that is not finite, or memory ran out
-    ├── DiskError             6   the disk refused: no space, no permission, an I/O error
-    └── RunLocked             7   another process works on the run folder
+    ├── DiskError             6   the disk reported an error: no space, no permission, I/O
+    └── RunLocked             7   another process uses the run folder
 
-The number is the exit code of the command line. A run that a signal stopped leaves with 75 after it saved: that is
-`Stopped`, no error.
+The number is the exit code of the command line. A run that was stopped by a signal exits with 75 after saving; this is
+`Stopped`, which is not an error.
 """
 
 from __future__ import annotations
@@ -22,17 +22,17 @@ from pathlib import Path
 
 
 class GanError(Exception):
-    """A failure told to the user in one or two lines; anything else is a bug and shows a traceback."""
+    """An error reported to the user in one or two lines. Any other exception is a bug and shows a traceback."""
 
     exit_code = 2
 
 
 class UsageError(GanError):
-    """The user asked for something that cannot be."""
+    """A mistake on the command line or in a recipe."""
 
 
 class UnknownName(UsageError):
-    """A name that nobody offers."""
+    """A name that is not registered. `known` lists the registered ones."""
 
     def __init__(self, kind: str, name: str, known: Iterable[str], remedy: str = "") -> None:
         self.kind = kind
@@ -57,7 +57,7 @@ class PluginError(GanError):
 
 
 class BadData(GanError):
-    """Data that cannot be used. `file` names the file, or is None when the whole source is meant."""
+    """Data that cannot be used. `file` is the file, or None if the whole source is meant."""
 
     exit_code = 3
 
@@ -74,30 +74,30 @@ class CheckpointError(GanError):
 
 
 class NumericError(GanError):
-    """Numbers that are not finite, or memory that ran out."""
+    """Non-finite numbers, or memory that ran out."""
 
     exit_code = 5
 
 
 class DiskError(GanError):
-    """The disk refused."""
+    """The disk reported an error."""
 
     exit_code = 6
 
 
 class RunLocked(GanError):
-    """Another process works on the run folder."""
+    """Another process uses the run folder."""
 
     exit_code = 7
 
 
 class Stopped(Exception):
-    """A signal asked the run to stop; it finished its step and saved."""
+    """A signal stopped the run after it finished its iteration and saved."""
 
     exit_code = 75
 
 
 def nearest(name: str, known: Iterable[str]) -> str | None:
-    """The known name closest to `name`, or None when nothing is near."""
+    """The known name closest to `name`, or None if none is similar."""
     close = difflib.get_close_matches(name, list(known), n=1, cutoff=0.5)
     return close[0] if close else None

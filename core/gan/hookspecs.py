@@ -1,4 +1,4 @@
-"""The hooks of a plugin. Each returns entries; the plugin's test is ``list(gan_music.gan_architectures())``.
+"""The hooks that a plugin implements. Each returns entries, as in ``list(gan_music.gan_architectures())``.
 
 A plugin is a distribution with an entry point in the group ``gan``::
 
@@ -14,7 +14,7 @@ whose module implements some of these functions, marked with `hookimpl`::
     def gan_modalities():
         yield ModalityEntry(name="sketch", summary="Pen strokes", target="gan_sketch.data:Sketch", dataset="doodles")
 
-The module imports nothing heavy at its top: entries name their targets, and the core imports them when they are used.
+The module must not import heavy packages at its top. Entries name their targets, which the core imports on use.
 """
 
 from __future__ import annotations
@@ -40,43 +40,43 @@ hookimpl = pluggy.HookimplMarker("gan")
 
 @hookspec
 def gan_modalities() -> Iterable[ModalityEntry]:
-    """Kinds of data: classes that keep `gan.contracts.Modality`."""
+    """Kinds of data: classes that implement `gan.contracts.Modality`."""
     return ()
 
 
 @hookspec
 def gan_architectures() -> Iterable[ArchitectureEntry]:
-    """Published methods: classes that keep `gan.contracts.Architecture`."""
+    """Published methods: classes that implement `gan.contracts.Architecture`."""
     return ()
 
 
 @hookspec
 def gan_losses() -> Iterable[LossEntry]:
-    """Adversarial objectives: things that give a `gan.contracts.Loss`."""
+    """Adversarial losses: callables that return a `gan.contracts.Loss`."""
     return ()
 
 
 @hookspec
 def gan_penalties() -> Iterable[PenaltyEntry]:
-    """Regularisers: classes that give a `gan.contracts.Penalty`."""
+    """Regularizers: classes whose instances are a `gan.contracts.Penalty`."""
     return ()
 
 
 @hookspec
 def gan_metrics() -> Iterable[MetricEntry]:
-    """Numbers about samples: things that give a `gan.contracts.Metric`."""
+    """Metrics of samples: callables that return a `gan.contracts.Metric`."""
     return ()
 
 
 @hookspec
 def gan_extractors() -> Iterable[ExtractorEntry]:
-    """Named, versioned, hashed feature extractors for metrics: things that give a `gan.contracts.Extractor`."""
+    """Named, versioned, hashed feature extractors for metrics: callables that return a `gan.contracts.Extractor`."""
     return ()
 
 
 @hookspec
 def gan_datasets() -> Iterable[DatasetEntry]:
-    """Named data: functions that fill a folder from a dependency or a checked download."""
+    """Named datasets: functions that fill a folder from a dependency or a verified download."""
     return ()
 
 

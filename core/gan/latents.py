@@ -1,4 +1,4 @@
-"""Ways through a latent space."""
+"""Interpolation in latent spaces."""
 
 from __future__ import annotations
 
@@ -7,8 +7,10 @@ from torch import Tensor
 
 
 def slerp(first: Tensor, second: Tensor, at: Tensor) -> Tensor:
-    """Latents ``(n, …)`` a share `at` ``(n,)`` of the way from `first` to `second` along a great circle (Shoemake
-    1985), with lengths between theirs; on a straight line where the two point the same way or one is 0."""
+    """Spherical linear interpolation of latents ``(n, …)`` at positions `at` ``(n,)`` in 0 … 1 (Shoemake 1985).
+
+    Lengths are interpolated linearly. Where the latents are parallel or one is 0, the interpolation is linear.
+    """
     a, b = first.flatten(1), second.flatten(1)
     length_a, length_b = a.norm(dim=1, keepdim=True), b.norm(dim=1, keepdim=True)
     share = at.to(a.dtype)[:, None]

@@ -1,8 +1,8 @@
-"""Adversarial losses on raw scores: arithmetic only. Table 1.1 of the literature, each with its paper.
+"""Adversarial loss functions on raw scores: arithmetic only, each with its paper.
 
-Every loss is minimised by both players and gives one value a sample, ``(N, …), (N, …) -> (N,)``: scores with further
-axes (patches, several heads) are averaged over them after the non-linearity. With sp(t) = log(1 + eᵗ) and D the raw
-score, before any sigmoid.
+Both players minimize their loss. It gives one value per sample, ``(N, …), (N, …) -> (N,)``; scores with further axes
+(patches, several heads) are averaged over them after the non-linearity. Notation: sp(t) = log(1 + eᵗ), and D is the raw
+score before any sigmoid.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ def per_sample(values: Tensor) -> Tensor:
 
 
 class Minimax:
-    """Goodfellow et al. 2014, equation 1: the generator's gradient dies where the discriminator is sure."""
+    """Goodfellow et al. 2014, equation 1: the generator's gradient vanishes where the discriminator is confident."""
 
     needs_real = False
 
@@ -31,7 +31,7 @@ class Minimax:
 
 
 class NonSaturating(Minimax):
-    """Goodfellow et al. 2014, section 3: the generator maximises log D(G(z))."""
+    """Goodfellow et al. 2014, section 3: the generator maximizes log D(G(z))."""
 
     def generator(self, real_scores: Tensor, fake_scores: Tensor) -> Tensor:
         """sp(-D(G(z)))."""
@@ -53,12 +53,12 @@ class LeastSquares:
 
 
 class Wasserstein:
-    """Arjovsky et al. 2017, equation 2: needs a Lipschitz critic (clipped weights or a gradient penalty)."""
+    """Arjovsky et al. 2017, equation 2. Needs a Lipschitz critic (clipped weights or a gradient penalty)."""
 
     needs_real = False
 
     def discriminator(self, real_scores: Tensor, fake_scores: Tensor) -> Tensor:
-        """D(G(z)) - D(x); its negative estimates the distance."""
+        """D(G(z)) - D(x); its negative estimates the Wasserstein distance."""
         return per_sample(fake_scores) - per_sample(real_scores)
 
     def generator(self, real_scores: Tensor, fake_scores: Tensor) -> Tensor:
@@ -81,7 +81,7 @@ class Hinge:
 
 
 class RelativisticPairing:
-    """Jolicoeur-Martineau 2018, section 4.1; the loss of R3GAN: the i-th real beside the i-th fake sample."""
+    """Jolicoeur-Martineau 2018, section 4.1; the loss of R3GAN. Compares the i-th real with the i-th fake sample."""
 
     needs_real = True
 
@@ -95,7 +95,7 @@ class RelativisticPairing:
 
 
 class RelativisticAverage:
-    """Jolicoeur-Martineau 2018, section 4.2: against the mean score of the other kind, over this process's batch."""
+    """Jolicoeur-Martineau 2018, section 4.2. Compares with the mean of the other scores over this process's batch."""
 
     needs_real = True
 

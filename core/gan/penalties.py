@@ -1,4 +1,4 @@
-"""Regularisers of the critic: arithmetic only, one value a sample, computed in float32 whatever the precision is."""
+"""Gradient penalties, regularizers of the critic: arithmetic only, one value per sample, always in float32."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from gan.losses import per_sample
 def gradient_square_norm(critic: Critic, samples: Tensor) -> Tensor:
     """``(N,)``: ‖∇ₓ D(x)‖² summed over all axes of a sample; differentiable with respect to the critic.
 
-    The critic must not mix samples (no batch statistics): the gradient is that of the summed scores.
+    The critic must not mix samples (no batch statistics), because the gradient is that of the summed scores.
     """
     with torch.autocast(samples.device.type, enabled=False), torch.enable_grad():
         points = samples.detach().float().requires_grad_(True)
@@ -29,7 +29,7 @@ class _Weighted:
 
 
 class GradientPenalty(_Weighted):
-    """(‖∇D(x̂)‖ - 1)² at x̂ = εx + (1 - ε)G(z), ε ~ U[0, 1) a sample (Gulrajani et al. 2017, algorithm 1).
+    """(‖∇D(x̂)‖ - 1)² at x̂ = εx + (1 - ε)G(z), ε ~ U[0, 1) per sample (Gulrajani et al. 2017, algorithm 1).
 
     `weight` is the paper's λ.
     """
@@ -38,7 +38,7 @@ class GradientPenalty(_Weighted):
         super().__init__(weight=weight, every=every)
 
     def __call__(self, critic: Critic, real: Tensor, fake: Tensor, rng: Draws) -> Tensor:
-        """``(N,)``."""
+        """The penalty per sample, ``(N,)``."""
         epsilon = rng.rand(*([1] * (real.ndim - 1)))
         with torch.autocast(real.device.type, enabled=False):
             between = torch.lerp(fake.detach().float(), real.detach().float(), epsilon)
@@ -53,7 +53,7 @@ class R1(_Weighted):
         super().__init__(weight=weight, every=every)
 
     def __call__(self, critic: Critic, real: Tensor, fake: Tensor, rng: Draws) -> Tensor:
-        """``(N,)``."""
+        """The penalty per sample, ``(N,)``."""
         return 0.5 * gradient_square_norm(critic, real)
 
 
@@ -61,5 +61,5 @@ class R2(R1):
     """½‖∇D(G(z))‖² on generated samples (Mescheder et al. 2018, equation 10). `weight` is the paper's γ."""
 
     def __call__(self, critic: Critic, real: Tensor, fake: Tensor, rng: Draws) -> Tensor:
-        """``(N,)``."""
+        """The penalty per sample, ``(N,)``."""
         return 0.5 * gradient_square_norm(critic, fake)

@@ -1,7 +1,7 @@
-"""Files of a data source: a folder, a single file or a zip archive, walked in one order on every machine.
+"""The files of a dataset's source: a folder, a single file or a zip archive, listed in the same order on every machine.
 
-Nothing here trusts what it finds: links that lead outside or in circles, pipes, devices, members that climb out of
-their archive, and archives that unpack to a thousand times their size are skipped with a reason.
+Sources are untrusted. Circular links, pipes, devices, archive members that point outside their archive and archives
+that unpack to a large multiple of their size are skipped with a reason.
 """
 
 from __future__ import annotations
@@ -20,14 +20,14 @@ from pathlib import Path, PurePosixPath
 from gan.errors import BadData
 
 MAX_FILE_BYTES = 1 << 30
-"""Largest file that is read whole."""
+"""Largest file that is read, in bytes."""
 MAX_ARCHIVE_MEMBERS = 1_000_000
 MAX_RATIO = 200
-"""Largest ratio of unpacked to packed size of one archive member over 1 MiB."""
+"""Largest ratio of unpacked to packed size, of archive members over 1 MiB."""
 
 
 class Companion(Exception):
-    """Raised by `Modality.read`: another file's samples hold this one already (the second picture of a pair)."""
+    """Raised by `Modality.read` for a file that belongs to another file's samples (the second image of a pair)."""
 
 
 @dataclass(frozen=True)
@@ -35,7 +35,7 @@ class SourceFile:
     """One file of a data source, in a folder or in an archive."""
 
     name: str
-    """Path inside the source, with ``/``: ``"cats/001.png"``. Archives that lie in a folder add their name."""
+    """Path inside the source, with ``/``: ``"cats/001.png"``. Inside archives of a folder it starts with their name."""
     path: Path
     """The file on the disk: the file itself, or the archive that holds it."""
     member: str | None = None
@@ -45,17 +45,17 @@ class SourceFile:
 
     @property
     def suffix(self) -> str:
-        """The ending in lower case, with the dot."""
+        """The lower-case file name extension with its dot."""
         return PurePosixPath(self.name).suffix.lower()
 
     @property
     def folder(self) -> str:
-        """The first folder of `name`, or ``""``: the class in sets that keep a folder a class."""
+        """The first folder of `name`, or ``""``; the class in datasets with one folder per class."""
         parts = PurePosixPath(self.name).parts
         return parts[0] if len(parts) > 1 else ""
 
     def data(self) -> bytes:
-        """The whole content. Raises `BadData` when it is too large, has changed its size or cannot be read."""
+        """The content. Raises `BadData` if it is too large, has changed its size or cannot be read."""
         if self.size > MAX_FILE_BYTES:
             raise BadData(f"{self.size:,} bytes, more than the {MAX_FILE_BYTES:,} that are read", self.name)
         try:
@@ -69,14 +69,15 @@ class SourceFile:
         if len(content) > MAX_FILE_BYTES:
             raise BadData(f"more than the {MAX_FILE_BYTES:,} bytes that are read", self.name)
         if self.member is not None and len(content) != self.size:
-            raise BadData("its archive promises another size", self.name)
+            raise BadData("its size differs from the one in its archive", self.name)
         if self.size and len(content) != self.size:
-            raise BadData(f"changed while it was used: {len(content):,} bytes, not {self.size:,}", self.name)
+            raise BadData(f"changed during use: {len(content):,} bytes, not {self.size:,}", self.name)
         return content
 
     def sibling(self, name: str) -> SourceFile | None:
-        """The file called `name` beside this one (labels beside images), or None; ``../masks/1.png`` lies in the next
-        folder. Names that lead out of the source or of the archive have no file."""
+        """The file `name` relative to this one's folder (labels next to images, ``../masks/1.png``), or None.
+
+        Also None for names that lead out of the source or the archive."""
         beside = posixpath.normpath(posixpath.join(posixpath.dirname(self.name), name))
         if beside.startswith(("../", "/")):
             return None
@@ -93,12 +94,12 @@ class SourceFile:
 _UNREADABLE = (
     zipfile.BadZipFile, zlib.error, lzma.LZMAError, RuntimeError, NotImplementedError, EOFError, ValueError, KeyError
 )  # fmt: skip
-"""What zipfile raises over a damaged or unusual archive."""
+"""What zipfile raises for damaged or unsupported archives."""
 _open_archives = threading.local()
 
 
 def _archive(path: Path) -> zipfile.ZipFile:
-    """The open archive at `path`, the same for many members: reading its table of 70,000 for each would take hours."""
+    """The archive at `path`, kept open: reading its table again for each of many members would take hours."""
     status = os.stat(path)
     key = (str(path), status.st_mtime_ns, status.st_size, status.st_ino, os.getpid())
     found: tuple[object, zipfile.ZipFile] | None = getattr(_open_archives, "last", None)
@@ -108,31 +109,31 @@ def _archive(path: Path) -> zipfile.ZipFile:
 
 
 def _read_regular(path: Path, name: str) -> bytes:
-    """The content of a file that is still a regular one: a pipe in its place must not make the reader wait."""
+    """The content of a regular file; a pipe that has replaced it does not block."""
     descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
     with open(descriptor, "rb") as file:
         if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-            raise BadData("no regular file", name)
+            raise BadData("not a regular file", name)
         return file.read(MAX_FILE_BYTES + 1)
 
 
 @dataclass
 class Listing:
-    """What a source holds."""
+    """The contents of a source."""
 
     root: Path
     files: list[SourceFile] = field(default_factory=list)
-    """Files with a known ending, sorted by name."""
+    """Files with a known extension, sorted by name."""
     skipped: dict[str, str] = field(default_factory=dict)
-    """Name -> reason, for what looks like data and is not used."""
+    """Name -> reason, for files that look like data and are not used."""
     other: int = 0
-    """Files with another ending."""
+    """Number of files with another extension."""
 
 
 def list_source(root: Path, suffixes: Sequence[str]) -> Listing:
     """All files of `root` (a folder, a file or a zip archive) with one of `suffixes`.
 
-    Raises `BadData` when `root` does not exist. An empty listing is the caller's to judge.
+    Raises `BadData` if `root` does not exist or is not a source. The listing may be empty.
     """
     listing = Listing(root)
     wanted = tuple(suffixes)
@@ -147,7 +148,7 @@ def list_source(root: Path, suffixes: Sequence[str]) -> Listing:
     elif root.name.lower().endswith(wanted):
         listing.files.append(SourceFile(root.name, root, None, root.stat().st_size))
     else:
-        raise BadData(f"has none of the known endings ({', '.join(wanted)}, .zip)", root)
+        raise BadData(f"has none of the known extensions ({', '.join(wanted)}, .zip)", root)
     listing.files.sort(key=lambda file: file.name)
     return listing
 
@@ -156,7 +157,7 @@ def _walk(root: Path, wanted: tuple[str, ...], listing: Listing) -> None:
     seen: set[tuple[int, int]] = set()
     for folder, folders, names in os.walk(root, followlinks=True):
         here = os.stat(folder)
-        if (here.st_dev, here.st_ino) in seen:  # a link that leads in a circle, or twice to one folder
+        if (here.st_dev, here.st_ino) in seen:  # reached by a link before
             folders.clear()
             continue
         seen.add((here.st_dev, here.st_ino))
@@ -176,7 +177,7 @@ def _walk(root: Path, wanted: tuple[str, ...], listing: Listing) -> None:
                 listing.skipped[shown] = f"cannot be read: {error.strerror}"
                 continue
             if not stat.S_ISREG(status.st_mode):
-                listing.skipped[shown] = "no regular file"
+                listing.skipped[shown] = "not a regular file"
             elif not os.access(path, os.R_OK):
                 listing.skipped[shown] = "cannot be read: permission denied"
             elif lower.endswith(".zip") and ".zip" not in wanted:
@@ -186,19 +187,19 @@ def _walk(root: Path, wanted: tuple[str, ...], listing: Listing) -> None:
 
 
 def _unzip(path: Path, prefix: str, wanted: tuple[str, ...], listing: Listing) -> None:
+    reason = ""
+    members: list[zipfile.ZipInfo] = []
     try:
         with zipfile.ZipFile(path) as archive:
             members = archive.infolist()
     except (OSError, *_UNREADABLE) as error:
-        listing.skipped[prefix.rstrip("/") or path.name] = f"no readable zip archive: {error}"
-        return
+        reason = f"not a readable zip archive: {error}"
     if len(members) > MAX_ARCHIVE_MEMBERS:
-        listing.skipped[prefix.rstrip("/") or path.name] = (
-            f"{len(members):,} members, more than {MAX_ARCHIVE_MEMBERS:,}"
-        )
-        return
-    if sum(member.compress_size for member in members) > path.stat().st_size:
-        listing.skipped[prefix.rstrip("/") or path.name] = "its members overlap, as in archives made to explode"
+        reason = f"{len(members):,} members, more than {MAX_ARCHIVE_MEMBERS:,}"
+    elif members and sum(member.compress_size for member in members) > path.stat().st_size:
+        reason = "its members overlap, as in archives made to explode"
+    if reason:
+        listing.skipped[prefix.rstrip("/") or path.name] = reason
         return
     names: set[str] = set()
     for member in members:
@@ -220,15 +221,15 @@ def _refusal(member: zipfile.ZipInfo, names: Iterable[str]) -> str:
     parts = PurePosixPath(member.filename.replace("\\", "/")).parts
     mode = member.external_attr >> 16
     if member.filename.startswith(("/", "\\")) or ".." in parts or (parts and ":" in parts[0]):
-        return "its name leads out of the archive"
+        return "its name points outside the archive"
     if mode and not (stat.S_ISREG(mode) or stat.S_IFMT(mode) == 0):
-        return "no regular file"
+        return "not a regular file"
     if member.filename in names:
-        return "a second member of this name"
+        return "another member has this name"
     if member.flag_bits & 0x1:
         return "encrypted"
     if member.file_size > MAX_FILE_BYTES:
         return f"{member.file_size:,} bytes, more than the {MAX_FILE_BYTES:,} that are read"
     if member.file_size > 1 << 20 and member.file_size > MAX_RATIO * max(1, member.compress_size):
-        return "unpacks to more than two hundred times its size"
+        return f"unpacks to more than {MAX_RATIO} times its size"
     return ""

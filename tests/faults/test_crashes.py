@@ -246,7 +246,7 @@ def damage_and_resume(runs, kind):
     DAMAGE[kind](kept[-1])
     life = runs.go_on(run)
     warnings = [event["text"] for event in life.events if event["event"] == "warning"]
-    assert any(str(kept[-1]) in text and f"going on from {kept[-2].name}" in text for text in warnings)
+    assert any(str(kept[-1]) in text and f"continuing from {kept[-2].name}" in text for text in warnings)
     runs.check_equal(run, life)
 
 

@@ -10,12 +10,13 @@ import threading
 from pathlib import Path
 
 import pytest
+import safetensors.torch
 import torch
 from gan.errors import CheckpointError, DiskError, NumericError
 from gan.storage import checkpoint as module
 from gan.storage.checkpoint import Checkpoints, verify
 from gan.storage.durable import ASIDE
-from gan.storage.serialization import join, read_json, read_tensors, split, tensor_bytes
+from gan.storage.serialization import join, read_json, read_tensors, split
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
@@ -60,7 +61,7 @@ def same(one, other):
 def there_and_back(state):
     structure, tensors = split(state)
     text = module.dump_json(structure).encode()
-    return join(read_json(text, "x"), read_tensors(tensor_bytes(tensors), "x"), "x")
+    return join(read_json(text, "x"), read_tensors(safetensors.torch.save(tensors), "x"), "x")
 
 
 def network():
@@ -222,7 +223,7 @@ def test_failing_to_delete_only_warns(tmp_path, monkeypatch):
     assert "cannot be deleted: Permission denied" in warnings[0]
     assert store.newest().samples == 2
     monkeypatch.undo()
-    store.sweep()
+    store.remove_unfinished()
     assert os.listdir(tmp_path) == ["samples-000000002"]
 
 
@@ -253,7 +254,7 @@ def test_a_kill_between_the_two_renames_of_a_replacement_is_healed(tmp_path, mon
         os._exit(0)
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 9
     assert store.newest() is None
-    store.sweep()
+    store.remove_unfinished()
     assert store.newest().state("a") == {"x": 1}
     assert os.listdir(tmp_path) == ["samples-000000001"]
 
@@ -261,13 +262,13 @@ def test_a_kill_between_the_two_renames_of_a_replacement_is_healed(tmp_path, mon
 @pytest.mark.rule("R1")
 def test_leftovers_of_killed_runs_are_swept(tmp_path):
     store = Checkpoints(tmp_path)
-    store.sweep()
+    store.remove_unfinished()
     path = store.save(1, {"a": Plain({"x": 1})}, {})
     shutil.copytree(path, tmp_path / f"{ASIDE}samples-000000002-77-0")
     shutil.copytree(path, tmp_path / f"{ASIDE}del-samples-000000000-77")
     shutil.copytree(path, tmp_path / f"{ASIDE}old-samples-000000001-77-3")
     (tmp_path / f"{ASIDE}x").write_text("")
-    store.sweep()
+    store.remove_unfinished()
     assert os.listdir(tmp_path) == ["samples-000000001"]
 
 
@@ -298,7 +299,7 @@ def weights(**changes):
         ({"weight": torch.zeros(2, 4)}, r"weight has shape \(2, 4\), not \(2, 3\)"),
         ({"weight": torch.zeros(2, 3, dtype=torch.float64)}, "weight has dtype torch.float64, not torch.float32"),
         ({"extra": torch.zeros(1)}, "nothing takes 'extra'"),
-        ({"bias": 1.0}, "bias is no tensor"),
+        ({"bias": 1.0}, "bias is not a tensor"),
     ],
 )
 def test_other_names_shapes_and_dtypes_are_refused_and_nothing_is_changed(tmp_path, change, complaint):
@@ -393,7 +394,7 @@ def test_a_failed_save_is_never_announced_and_leaves_the_older_ones(tmp_path, mo
                 save_and_wait(store, 2, background)
         if announced != [first]:
             pytest.fail(f"announced {announced}")
-        store.sweep()
+        store.remove_unfinished()
         last_sync = call in ("open", "fsync") and failing == total - 1  # the rename was done, only not made durable
         assert os.listdir(tmp_path) == ["samples-000000001"] or last_sync
         shutil.rmtree(tmp_path / "samples-000000002", ignore_errors=True)

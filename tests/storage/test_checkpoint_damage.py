@@ -128,7 +128,7 @@ def test_a_damaged_newest_one_is_named_and_the_one_before_is_used(tmp_path, kind
     assert found.samples == 50
     assert len(warnings) == 1
     assert str(newest) in warnings[0]
-    assert "going on from samples-000000050" in warnings[0]
+    assert "continuing from samples-000000050" in warnings[0]
     assert "\n" not in warnings[0]
     owners = {"a": Owner(), "b": Owner()}
     found.load(owners)
@@ -143,7 +143,9 @@ def test_when_all_are_damaged_it_says_so(tmp_path):
     for samples in (50, 100):
         path = Checkpoints(tmp_path).save(samples, {"a": Owner()}, {})
         cut(path / "a.safetensors")
-    with pytest.raises(CheckpointError, match=r"samples-000000100: damaged: .* So are all 1 older ones"):
+    with pytest.raises(
+        CheckpointError, match=r"samples-000000100: damaged: .* Older checkpoints that are damaged too: 1"
+    ):
         Checkpoints(tmp_path).newest()
 
 

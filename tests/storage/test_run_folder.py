@@ -35,13 +35,13 @@ def test_the_next_path_counts_on(tmp_path):
 def test_a_run_is_made_once_and_opened_again(tmp_path):
     path = tmp_path / "runs" / "a"
     run = RunFolder.create(path)
-    with pytest.raises(UsageError, match="no run folder"):
+    with pytest.raises(UsageError, match="not a run folder"):
         RunFolder.open(path)
     run.recipe.write_text("plugin: toy\n")
     assert RunFolder.open(path).recipe == path / "recipe.yaml"
     with pytest.raises(UsageError, match="gan resume"):
         RunFolder.create(path)
-    with pytest.raises(UsageError, match="is no folder"):
+    with pytest.raises(UsageError, match="is not a folder"):
         RunFolder.open(tmp_path / "none")
 
 
@@ -49,7 +49,7 @@ def test_a_folder_with_other_things_is_left_alone(tmp_path):
     (tmp_path / "thesis.tex").write_text("x")
     with pytest.raises(UsageError, match="not empty"):
         RunFolder.create(tmp_path)
-    with pytest.raises(UsageError, match="is no folder"):
+    with pytest.raises(UsageError, match="is not a folder"):
         RunFolder.create(tmp_path / "thesis.tex")
     assert os.listdir(tmp_path) == ["thesis.tex"]
 

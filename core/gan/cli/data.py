@@ -66,7 +66,7 @@ def _modality(plugins: Plugins, source: Path, name: str | None) -> PluginEntry:
         try:
             listing = list_source(source, plugins.load(plugin_entry).suffixes)
         except BadData as error:
-            if error.reason.startswith("has none of the known endings"):
+            if error.reason.startswith("has none of the known extensions"):
                 continue
             raise
         counts.append((len(listing.files) + len(listing.skipped), plugin_entry))

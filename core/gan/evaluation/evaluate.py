@@ -39,7 +39,7 @@ from gan.generation.loading import load_model
 from gan.metrics import nearest_rows
 from gan.plugins.manager import Plugins
 from gan.reporting.reporter import Reporter
-from gan.runtime.device import choose
+from gan.runtime.device import choose_device
 from gan.source import list_source
 from gan.storage.run_folder import RunFolder
 
@@ -208,7 +208,7 @@ def _judge_run(
     real = _real(rows, question, count, origin, paired=bool(model.input_fields()))
     reporter.note(f"measuring against {size(real.samples):,} real samples")
     receipts = receipts_of(
-        found, generated, real, kind, distributions=parts.distributions, device=choose(device, "fp32").name,
+        found, generated, real, kind, distributions=parts.distributions, device=choose_device(device, "fp32").name,
         question=asdict(question),
     )  # fmt: skip
     return Evaluation(receipts, generated.samples, real.samples, kind.modality, extractors_in(found))
@@ -245,7 +245,7 @@ def _judge_files(
     reporter.note(f"measuring {count:,} samples against {size(real.samples):,} real ones")
     receipts = receipts_of(
         found, generated, real, kind, distributions={owner.distribution: owner.version},
-        device=choose(device, "fp32").name, question=asdict(question),
+        device=choose_device(device, "fp32").name, question=asdict(question),
     )  # fmt: skip
     return Evaluation(receipts, generated.samples, real.samples, kind.modality, extractors_in(found))
 
@@ -256,7 +256,7 @@ def _find(
     names = list(names)
     if not names:
         raise UsageError(f"{kind.name} names no metrics of its own; choose some with --metrics, see `gan plugins show`")
-    place = str(choose(device, "fp32").device)
+    place = str(choose_device(device, "fp32").device)
     return find_metrics(names, kind.name, plugins, device=place, prefer=prefer, architecture=architecture)
 
 

@@ -14,7 +14,7 @@ from gan.errors import CheckpointError, UsageError
 from gan.generation.conditions import Conditions
 from gan.generation.model import Model
 from gan.plugins.manager import Plugins
-from gan.runtime.device import choose
+from gan.runtime.device import choose_device
 from gan.storage.checkpoint import Checkpoint, Checkpoints, verify
 from gan.storage.run_folder import RunFolder
 
@@ -35,7 +35,7 @@ def load_model(folder: RunFolder, plugins: Plugins, *, device: str = "auto", che
         if f"average-{name}" in found.owners
     }
     found.load({"architecture": architecture, **averages}, surplus=True)
-    place = choose(device, "fp32").device
+    place = choose_device(device, "fp32").device
     return Model(architecture.to(place).eval(), modality, parts.title, place, found.samples, conditions)
 
 

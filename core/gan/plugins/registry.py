@@ -43,7 +43,6 @@ if TYPE_CHECKING:
 
 
 MAX_BYTES = 1 << 20
-MAX_DEPTH = 10
 MAX_PLUGINS = 10_000
 
 
@@ -151,44 +150,13 @@ def parse(content: bytes, where: str, *, today: datetime.date | None = None, see
 
 
 def _plain(text: str, where: str) -> Any:
-    """Mappings, lists and texts of a YAML document without aliases, tags and repeated keys; scalars stay texts."""
-    import yaml
+    """The mappings, lists and strings of a YAML document. Raises `BadData`."""
+    from gan.storage.strict_yaml import load_yaml
 
-    loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
     try:
-        depth = 0
-        for event in yaml.parse(text, Loader=loader):
-            line = event.start_mark.line + 1 if event.start_mark else 0
-            if isinstance(event, yaml.AliasEvent) or getattr(event, "anchor", None):
-                raise BadData(f"line {line}: anchors and aliases are not allowed", where)
-            if getattr(event, "tag", None):
-                raise BadData(f"line {line}: tags are not allowed", where)
-            depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
-            if depth > MAX_DEPTH:
-                raise BadData(f"line {line}: nested too deeply", where)
-        node = yaml.compose(text, Loader=loader)
-    except yaml.YAMLError as error:
-        mark = getattr(error, "problem_mark", None)
-        place = f"line {mark.line + 1}: " if mark else ""
-        raise BadData(f"{place}{getattr(error, 'problem', None) or error}", where) from None
-    return _value(node, where)
-
-
-def _value(node: Any, where: str) -> Any:
-    import yaml
-
-    if isinstance(node, yaml.MappingNode):
-        found: dict[str, Any] = {}
-        for key, value in node.value:
-            if not isinstance(key, yaml.ScalarNode):
-                raise BadData(f"line {key.start_mark.line + 1}: a key is a text", where)
-            if key.value in found:
-                raise BadData(f"line {key.start_mark.line + 1}: the key '{key.value}' stands twice", where)
-            found[key.value] = _value(value, where)
-        return found
-    if isinstance(node, yaml.SequenceNode):
-        return [_value(item, where) for item in node.value]
-    return None if node is None or node.tag == "tag:yaml.org,2002:null" else node.value
+        return load_yaml(text, typed=False)
+    except ValueError as error:
+        raise BadData(str(error), where) from None
 
 
 def _typed(values: Any, where: str) -> Index:

@@ -1,32 +1,46 @@
-"""What several processes that train together must decide alike: to stop, to go back, to take a batch in more parts.
+"""Distributed training: the process group, gradient averaging, and decisions that all processes take alike.
 
-A process that left an iteration alone would keep the others waiting for ever. So nobody does: a wish or a failure is
-remembered, and at places that all of them reach they tell each other. A process whose memory ran out takes part in the
-averages of the gradients until then, with gradients that are no numbers, so that nobody makes an update.
+If one process left an iteration alone, the others would wait for it forever. Requests to stop and failures are
+therefore recorded and exchanged at points that all processes reach. Until then, a process that ran out of memory takes
+part in gradient averaging with NaN gradients, so that no process makes an update.
 """
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 import torch
 from torch import Tensor
 
 from gan.errors import NumericError
-from gan.runtime.device import Device, out_of_memory
+from gan.runtime.device import Device, choose_device, out_of_memory
 
 
-def leave() -> None:
-    """Part from the other processes: what `choose` joined. A process that ends without it may be aborted."""
+def init_runtime(device: str = "auto", precision: str = "auto") -> Device:
+    """The device of this process (see `choose_device`) and its rank, after joining the process group.
+
+    It joins the group if a launcher such as torchrun set ``WORLD_SIZE`` to more than 1. Call `shutdown` at the end.
+    """
+    chosen = choose_device(device, precision)
+    world_size = int(os.environ.get("WORLD_SIZE", "1"))
+    if world_size > 1 and not torch.distributed.is_initialized():
+        torch.distributed.init_process_group("nccl" if chosen.device.type == "cuda" else "gloo")
+    return replace(chosen, rank=int(os.environ.get("RANK", "0")), world_size=world_size)
+
+
+def shutdown() -> None:
+    """Leave the process group, if `init_runtime` joined one. A process that ends without it may be aborted."""
     if torch.distributed.is_available() and torch.distributed.is_initialized():
         torch.distributed.destroy_process_group()
 
 
-def average_gradients(parameters: Sequence[Tensor], processes: int) -> None:
-    """The mean of each gradient over all processes, in one flat buffer a dtype.
+def average_gradients(parameters: Sequence[Tensor], world_size: int) -> None:
+    """Replace each gradient by its mean over all processes, with one all-reduce per dtype.
 
-    A parameter without a gradient has none afterwards; it has its place in the buffer all the same, so that the buffers
-    of all processes are alike whatever became of one of them.
+    Parameters without a gradient keep none, but occupy zeros in the flat buffer, so that the buffers of all processes
+    have the same layout.
     """
     by_dtype: dict[torch.dtype, list[Tensor]] = {}
     for parameter in parameters:
@@ -34,7 +48,7 @@ def average_gradients(parameters: Sequence[Tensor], processes: int) -> None:
     for group in by_dtype.values():
         flat = torch.cat([(torch.zeros_like(p) if p.grad is None else p.grad).flatten() for p in group])
         torch.distributed.all_reduce(flat)
-        flat /= processes
+        flat /= world_size
         start = 0
         for parameter in group:
             if parameter.grad is not None:
@@ -43,57 +57,61 @@ def average_gradients(parameters: Sequence[Tensor], processes: int) -> None:
 
 
 ASK_EVERY = 16
-"""Iterations between two questions whether to stop; ticks and the ends of phases are such places too."""
+"""Iterations between two exchanges about stopping; ticks and ends of phases exchange as well."""
 
 
 class Peers:
-    """One process's part in common decisions; alone it decides at once."""
+    """Decisions shared with the other processes; a single process decides on its own."""
 
     def __init__(self, device: Device) -> None:
         self._device = device
         self.oom_reason = ""
-        """Why this process's memory ran out; empty: it did not."""
+        """Why this process ran out of memory; empty if it did not."""
 
     @property
     def alone(self) -> bool:
-        """Whether there is one process only."""
+        """Whether this is the only process."""
         return self._device.world_size == 1
 
-    def any(self, *wishes: bool) -> list[bool]:
-        """For each wish whether any process has it. All must ask at the same place."""
+    def any(self, *flags: bool) -> list[bool]:
+        """For each flag, whether any process has set it. All processes must call this at the same point."""
         if self.alone:
-            return list(wishes)
-        flags = torch.tensor([float(wish) for wish in wishes], device=self._device.device)
-        torch.distributed.all_reduce(flags)
-        return [bool(flag) for flag in flags.tolist()]
+            return list(flags)
+        sums = torch.tensor([float(flag) for flag in flags], device=self._device.device)
+        torch.distributed.all_reduce(sums)
+        return [bool(value) for value in sums.tolist()]
 
     def barrier(self) -> None:
-        """Wait until all are here."""
+        """Wait until all processes have called this."""
         if not self.alone:
             torch.distributed.barrier()
 
     def note_oom(self, error: BaseException) -> bool:
-        """Whether `error` says that memory ran out, and others wait for this process's gradients: then it is
-        remembered instead of raised."""
+        """Record an out-of-memory error while other processes wait for this one's gradients.
+
+        False if `error` is another one or there are no others; the caller then raises it.
+        """
         if self.alone or not out_of_memory(error):
             return False
         self.oom_reason = _first_line(error)
         return True
 
-    def stopping(self, wish: bool, late: bool, *, now: bool) -> tuple[bool, bool]:
-        """(whether to stop, whether time is up), alike for all; asked `now` or not at all. Raises `MemoryError` when
-        the memory of any of them ran out."""
+    def stopping(self, stop: bool, time_is_up: bool, *, now: bool) -> tuple[bool, bool]:
+        """Whether any process wants to stop and whether any process's time is up, the same on all.
+
+        Several processes exchange this only if `now`. Raises `MemoryError` if any of them ran out of memory.
+        """
         if self.alone:
-            return wish, late
+            return stop, time_is_up
         if not now:
             return False, False
-        stop, time_is_up, oom_reason = self.any(wish, late, bool(self.oom_reason))
-        if oom_reason:
+        stop, time_is_up, oom = self.any(stop, time_is_up, bool(self.oom_reason))
+        if oom:
             self._raise_oom()
         return stop, time_is_up
 
     def raise_if_oom(self) -> None:
-        """Raise `MemoryError` when the memory of any of them ran out; all must ask at the same place."""
+        """Raise `MemoryError` if any process ran out of memory. All processes must call this at the same point."""
         if not self.alone and self.any(bool(self.oom_reason))[0]:
             self._raise_oom()
 
@@ -101,14 +119,14 @@ class Peers:
         reason, self.oom_reason = self.oom_reason or "on another process", ""
         raise MemoryError(reason)
 
-    def run_agreed(self, act: Callable[[], None]) -> None:
-        """Do `act`; when it fails in one of them for its numbers or its memory, it has failed in all."""
+    def run_agreed(self, action: Callable[[], None]) -> None:
+        """Run `action` on all processes. If one of them raises `NumericError` or runs out of memory, all do."""
         if self.alone:
-            act()
+            action()
             return
         failure: NumericError | MemoryError | None = None
         try:
-            act()
+            action()
         except NumericError as error:
             failure = error
         except (MemoryError, RuntimeError) as error:
@@ -121,8 +139,8 @@ class Peers:
         if memory:
             raise MemoryError("on another process")
         if numbers:
-            raise NumericError("another process found numbers that are not finite")
+            raise NumericError("another process found non-finite numbers")
 
 
 def _first_line(error: BaseException) -> str:
-    return (str(error).splitlines() or ["no more to be had"])[0]
+    return (str(error).splitlines() or ["none left"])[0]

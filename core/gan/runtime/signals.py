@@ -1,6 +1,6 @@
-"""SIGINT and SIGTERM: between iterations of a training they are a wish, everywhere else they stop at once.
+"""Handling of SIGINT and SIGTERM: training stops after the current iteration, everything else stops at once.
 
-Whatever is on the disk at that moment is whole, so stopping at once loses only work that can be done again.
+Files on disk are complete at any moment, so stopping at once only loses work that can be repeated.
 """
 
 from __future__ import annotations
@@ -15,30 +15,30 @@ from gan.errors import Stopped
 
 
 class _StopNow(KeyboardInterrupt):
-    """Passes every ``except Exception`` on its way out; `StopSignals.caught` turns it into `Stopped`."""
+    """Not an `Exception`, so that no handler swallows it; `StopSignals.caught` turns it into `Stopped`."""
 
 
 class StopSignals:
-    """Asked by the trainer after each iteration: whether somebody wants it to stop."""
+    """Records stop signals; the trainer calls it after each iteration to ask whether to stop."""
 
     def __init__(self) -> None:
         self.wanted: signal.Signals | None = None
         self.remedy = "nothing was trained yet; start again"
-        """What a user does after a stop, for the message."""
+        """What the user can do after a stop, for the message."""
         self._patient = False
 
     def __call__(self) -> bool:
-        """Whether somebody asked to stop."""
+        """Whether a stop signal has arrived."""
         return self.wanted is not None
 
     def stopped(self, where: str = "") -> Stopped:
-        """The exception of the stop."""
+        """The exception for the received signal."""
         name = self.wanted.name if self.wanted is not None else "a signal"
         return Stopped(f"stopped by {name}{where}; {self.remedy}")
 
     @contextmanager
     def caught(self) -> Iterator[None]:
-        """Within it the two signals raise `Stopped`; outside the main thread nothing is caught."""
+        """Context in which the two signals raise `Stopped`; has no effect outside the main thread."""
         if threading.current_thread() is not threading.main_thread():
             yield
             return
@@ -59,7 +59,7 @@ class StopSignals:
 
     @contextmanager
     def patient(self) -> Iterator[None]:
-        """Within it a signal is only remembered, however often it comes."""
+        """Context in which signals are only recorded, however many arrive."""
         self._patient = True
         try:
             yield

@@ -1,13 +1,13 @@
-"""The whole state of a training, written so that a kill or a power cut at any moment leaves the old or the new one.
+"""Checkpoints: the complete training state, saved so that a kill or a power cut leaves the old or the new one whole.
 
     checkpoints/samples-000200000/
       OWNER.safetensors   the tensors of one owner, if it has any
       OWNER.json          its structure and plain values
-      manifest.json       schema, samples, what the trainer says about the run, size and sha256 of each file
+      manifest.json       schema, samples, the trainer's description of the run, size and SHA-256 of each file
 
-Saving: everything is written and synced in a folder aside, the folder is renamed, its parent is synced; only then is
-the checkpoint said to be saved. Loading: the newest checkpoint whose manifest verifies. Nothing is unpickled on any
-path; what a file names is only ever compared with what the program expects.
+To save, all files are written and synced in a temporary folder, the folder is renamed and its parent synced; only then
+is the checkpoint reported as saved. To load, the newest checkpoint whose manifest verifies is used. Nothing is ever
+unpickled; names in files are only compared with the names that the program expects.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Protocol
 
+import safetensors.torch
 import torch
 from torch import Tensor, nn
 
@@ -35,30 +36,30 @@ from gan.storage.serialization import (
     read_regular,
     read_tensors,
     split,
-    tensor_bytes,
     unlike,
 )
 
 SCHEMA = 1
-"""Version of the layout; a checkpoint with another one names the release that it needs."""
+"""Version of the layout; a newer one is refused with the advice to upgrade."""
 _FOLDER = re.compile(r"samples-(\d{9,18})")
 _OWNER = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
+_CHANGED = "{} is not what was written (its SHA-256 differs)"
 _REPLACED = ASIDE + "old-"
 _DELETED = ASIDE + "del-"
 
 
 class StateOwner(Protocol):
-    """A part with a state: modules, optimisers, averages, pools, counters."""
+    """An object with a state: modules, optimizers, averages, pools, counters."""
 
     def state_dict(self) -> Mapping[str, Any]:
         """Nested dicts, lists and tuples of dense tensors and plain values (int, float, str, bool, None)."""
 
     def load_state_dict(self, state: dict[str, Any], /) -> Any:
-        """Take over a state that `state_dict` gave."""
+        """Restore a state that `state_dict` returned."""
 
 
 class Checkpoint:
-    """One checkpoint that was verified when it was found."""
+    """A checkpoint whose files have been verified."""
 
     def __init__(self, path: Path, manifest: Mapping[str, Any]) -> None:
         self.path = path
@@ -68,7 +69,7 @@ class Checkpoint:
         self._files: Mapping[str, Mapping[str, Any]] = manifest["files"]
 
     def state(self, owner: str) -> dict[str, Any]:
-        """The nested state of one owner, tensors on the CPU. Raises `CheckpointError`."""
+        """The nested state of one owner, with tensors on the CPU. Raises `CheckpointError`."""
         if owner not in self.owners:
             raise CheckpointError(f"{self.path}: holds no state of '{owner}' (it has: {', '.join(self.owners)})")
         try:
@@ -79,51 +80,52 @@ class Checkpoint:
         except Broken as error:
             raise _damaged(self.path, str(error)) from error
         except MemoryError as error:
-            raise CheckpointError(f"{self.path}: the state of '{owner}' needs more memory than there is") from error
+            raise CheckpointError(f"{self.path}: the state of '{owner}' needs more memory than is available") from error
         if not isinstance(state, dict):
-            raise _damaged(self.path, f"{owner}.json is no mapping")
+            raise _damaged(self.path, f"{owner}.json is not a mapping")
         return state
 
     def load(self, owners: Mapping[str, StateOwner], *, surplus: bool = False) -> None:
-        """Give every owner its state. Everything is checked before anything is changed.
+        """Load the state of every owner. Everything is checked before anything is changed.
 
-        With `surplus` the checkpoint may hold the state of others too (a generator needs no optimiser). Raises
-        `CheckpointError` that names what is missing or surplus, or has another shape or dtype than expected.
+        With `surplus`, the checkpoint may also hold the states of other owners (a generator needs no optimizer). Raises
+        `CheckpointError` that names what is missing or surplus, or has an unexpected shape or dtype.
         """
         missing = sorted(owners.keys() - set(self.owners))
-        untaken = [] if surplus else sorted(set(self.owners) - owners.keys())
-        if missing or untaken:
-            complaints = [f"it lacks the state of {', '.join(missing)}"] if missing else []
-            complaints += [f"nothing here takes the state of {', '.join(untaken)}"] if untaken else []
-            raise CheckpointError(
-                f"{self.path}: does not fit this run: {'; '.join(complaints)}. Resume with the recipe and the plugin "
-                "versions that wrote it, or train anew with another --out"
-            )
+        unclaimed = [] if surplus else sorted(set(self.owners) - owners.keys())
+        complaints = [f"it lacks the state of {', '.join(missing)}"] if missing else []
+        complaints += [f"nothing here takes the state of {', '.join(unclaimed)}"] if unclaimed else []
+        if complaints:
+            raise self._misfit("", "; ".join(complaints))
         states = {}
         for name, owner in owners.items():
             states[name] = self.state(name)
             complaint = unlike(owner, states[name])
             if complaint:
-                raise CheckpointError(
-                    f"{self.path}: the state of '{name}' does not fit this run: {complaint}. Resume with the recipe "
-                    "and the plugin versions that wrote it, or train anew with another --out"
-                )
+                raise self._misfit(f"the state of '{name}' ", complaint)
         for name, owner in owners.items():
             owner.load_state_dict(states[name])
+
+    def _misfit(self, what: str, complaint: str) -> CheckpointError:
+        return CheckpointError(
+            f"{self.path}: {what}does not fit this run: {complaint}. Resume with the recipe and the plugin versions "
+            "that wrote it, or train again with another --out"
+        )
 
     def _content(self, name: str) -> bytes:
         expected = self._files[name]
         content = read_regular(self.path / name, expected["size"])
         if hashlib.sha256(content).hexdigest() != expected["sha256"]:
-            raise Broken(f"{name} is not what was written (its sha256 differs)")
+            raise Broken(_CHANGED.format(name))
         return content
 
 
 class Checkpoints:
-    """The checkpoints of one run; the caller holds the run folder's lock.
+    """The checkpoints of one run; the caller must hold the run folder's lock.
 
-    `keep` newest ones stay. `warn` gets sentences about damaged or undeletable checkpoints (default: the `warnings`
-    module). `saved` is called with the folder once a checkpoint is durable, from the thread that wrote it.
+    The `keep` newest ones are kept. `warn` receives messages about checkpoints that are damaged or cannot be deleted
+    (default: the `warnings` module). `saved` is called with the folder of each checkpoint once it is durable, from the
+    thread that wrote it.
     """
 
     def __init__(
@@ -151,11 +153,11 @@ class Checkpoints:
         *,
         background: bool = False,
     ) -> Path:
-        """Save the state after `samples` real samples; `about` (plain JSON values) is given back by `Checkpoint.about`.
+        """Save the state after `samples` real samples; `about` (plain JSON values) is stored as `Checkpoint.about`.
 
-        The state is copied before this returns. With `background` it is written by a thread, and what goes wrong
-        there is raised by the next `save` or `wait`. Raises `NumericError` when a weight is not finite (nothing is
-        written then) and `DiskError`.
+        The state is copied before this returns. With `background`, a thread writes it, and its errors are raised by
+        the next `save` or `wait`. Raises `NumericError` if a weight is not finite (nothing is written then) and
+        `DiskError`.
         """
         self.wait()
         parts: dict[str, tuple[Any, dict[str, Tensor]]] = {}
@@ -175,7 +177,7 @@ class Checkpoints:
         return final
 
     def wait(self) -> None:
-        """Wait for the checkpoint that is being written; raise what went wrong with it."""
+        """Wait for the checkpoint that is being written and raise the error of its thread, if any."""
         if self._thread is not None:
             self._thread.join()
             self._thread = None
@@ -184,7 +186,7 @@ class Checkpoints:
             raise failure
 
     def all(self) -> list[Path]:
-        """The folders of all checkpoints, oldest first, unverified."""
+        """The folders of all checkpoints, oldest first, not verified."""
         if not self.folder.is_dir():
             return []
         with disk_errors(self.folder):
@@ -192,8 +194,8 @@ class Checkpoints:
         return [self.folder / name for name in sorted(names, key=lambda name: int(name.removeprefix("samples-")))]
 
     def newest(self) -> Checkpoint | None:
-        """The newest checkpoint that verifies, after a warning for each newer one that does not; None when there is
-        none at all. Raises `CheckpointError` when all are damaged."""
+        """The newest checkpoint that verifies, with a warning for each newer one that does not; None if there are no
+        checkpoints. Raises `CheckpointError` if all are damaged."""
         self.wait()
         damaged = []
         for path in reversed(self.all()):
@@ -203,15 +205,15 @@ class Checkpoints:
                 damaged.append(error)
                 continue
             for complaint in damaged:
-                self._warn(f"{complaint} It is passed over: going on from {path.name}.")
+                self._warn(f"{complaint} It is skipped; continuing from {path.name}.")
             return found
         if damaged:
-            more = f" So are all {len(damaged) - 1} older ones." if len(damaged) > 1 else ""
-            raise CheckpointError(f"{damaged[0]}{more} Restore one from a backup, or train anew with another --out")
+            more = f" Older checkpoints that are damaged too: {len(damaged) - 1}." if len(damaged) > 1 else ""
+            raise CheckpointError(f"{damaged[0]}{more} Restore one from a backup, or train again with another --out")
         return None
 
-    def sweep(self) -> None:
-        """Remove what killed runs left unfinished. Call it with the run folder's lock held."""
+    def remove_unfinished(self) -> None:
+        """Remove what killed runs left unfinished. Requires the run folder's lock."""
         if not self.folder.is_dir():
             return
         with disk_errors(self.folder):
@@ -242,10 +244,10 @@ class Checkpoints:
                 os.mkdir(unfinished)
             files = {}
             for owner in list(parts):
-                structure, tensors = parts.pop(owner)  # a copy's memory is given back as soon as it is written
+                structure, tensors = parts.pop(owner)  # frees the memory of the copy once it is written
                 contents = {f"{owner}.json": (dump_json(structure) + "\n").encode("utf-8")}
                 if tensors:
-                    contents[f"{owner}.safetensors"] = tensor_bytes(tensors)
+                    contents[f"{owner}.safetensors"] = safetensors.torch.save(tensors)
                 for name, content in contents.items():
                     create_file(unfinished / name, content)
                     files[name] = {"size": len(content), "sha256": hashlib.sha256(content).hexdigest()}
@@ -262,7 +264,10 @@ class Checkpoints:
         self._prune(final)
 
     def _put(self, unfinished: Path, final: Path) -> Path | None:
-        """Rename `unfinished` to `final`; where the old `final` went, which `sweep` restores after a kill in here."""
+        """Rename `unfinished` to `final` and return the new name of an old `final`.
+
+        `remove_unfinished` restores the old one if the process is killed between the two renames.
+        """
         replaced = None
         if final.exists():
             replaced = aside(final)
@@ -275,13 +280,13 @@ class Checkpoints:
         return replaced
 
     def _prune(self, newest: Path) -> None:
-        """Keep the `keep` newest up to the one just written, and none past it: those are damaged, or a future that
-        the run has left."""
+        """Keep the `keep` newest up to the one just written, and none past it: those are damaged, or belong to a
+        continuation that the run has rolled back."""
         paths = self.all()
         index = paths.index(newest)
         for path in paths[: max(0, index + 1 - self.keep)] + paths[index + 1 :]:
             doomed = path.with_name(f"{_DELETED}{path.name}-{os.getpid()}")
-            try:  # renamed first: a kill in the deletion must not leave half a checkpoint under a good name
+            try:  # renamed first, so that a kill during deletion leaves no partial checkpoint under a valid name
                 os.rename(path, doomed)
             except OSError as error:
                 self._warn(f"{path}: cannot be deleted: {error.strerror or error}")
@@ -298,20 +303,20 @@ class Checkpoints:
 
 
 def verify(path: Path) -> Checkpoint:
-    """The checkpoint at `path`, every file compared with its sha256. Raises `CheckpointError`."""
+    """The checkpoint at `path`, after comparing every file with its SHA-256. Raises `CheckpointError`."""
     try:
         manifest = _read_manifest(path)
         checkpoint = Checkpoint(path, manifest)
         for name, expected in manifest["files"].items():
             if digest_regular(path / name, expected["size"]) != expected["sha256"]:
-                raise Broken(f"{name} is not what was written (its sha256 differs)")
+                raise Broken(_CHANGED.format(name))
     except Broken as error:
         raise _damaged(path, str(error)) from error
     return checkpoint
 
 
 def _manifest(samples: int, owners: list[str], files: dict[str, Any], about: str) -> str:
-    """The manifest's text. Its last line seals the lines before it, so that a flipped bit anywhere is noticed."""
+    """The text of the manifest. Its last line seals the lines before it with their SHA-256."""
     body = dump_json({"schema": SCHEMA, "samples": samples, "owners": owners, "files": files})
     text = f'{{"checkpoint": {body},\n"about": {about},\n'
     return text + _seal(text.encode("utf-8"))
@@ -322,38 +327,36 @@ def _seal(text: bytes) -> str:
 
 
 def _read_manifest(path: Path) -> dict[str, Any]:
+    def require(condition: bool, problem: str = "is not a manifest") -> None:
+        if not condition:
+            raise Broken(f"manifest.json {problem}")
+
     content = read_regular(path / "manifest.json", None)
     document = read_json(content, "manifest.json")
-    body, about = (document.get(key) if isinstance(document, dict) else None for key in ("checkpoint", "about"))
-    if not isinstance(body, dict) or not isinstance(about, dict):
-        raise Broken("manifest.json is no manifest")
-    schema = body.get("schema")
+    require(isinstance(document, dict))
+    body, about = document.get("checkpoint"), document.get("about")
+    require(isinstance(body, dict) and isinstance(about, dict))
+    schema, samples, owners, files = (body.get(key) for key in ("schema", "samples", "owners", "files"))
     if isinstance(schema, int) and not isinstance(schema, bool) and schema > SCHEMA:
         raise CheckpointError(
             f"{path}: was written by a newer gan-core (layout {schema}, this one reads up to {SCHEMA}); "
             f"upgrade with `pip install --upgrade gan-core`"
         )
-    if schema != SCHEMA or set(document) != {"checkpoint", "about", "seal"}:
-        raise Broken("manifest.json is no manifest")
+    require(schema == SCHEMA and set(document) == {"checkpoint", "about", "seal"})
     end = content.rfind(b'"seal"')
-    if content[end:] != _seal(content[:end]).encode("utf-8"):
-        raise Broken("manifest.json is not what was written (its seal differs)")
-    samples, owners, files = body.get("samples"), body.get("owners"), body.get("files")
-    if not (isinstance(samples, int) and isinstance(owners, list) and isinstance(files, dict)):
-        raise Broken("manifest.json is no manifest")
+    require(content[end:] == _seal(content[:end]).encode("utf-8"), "is not what was written (its seal differs)")
+    require(isinstance(samples, int) and isinstance(owners, list) and isinstance(files, dict))
     match = _FOLDER.fullmatch(path.name)
-    if match and int(match[1]) != samples:
-        raise Broken(f"manifest.json is that of another checkpoint (samples {samples})")
-    if not all(isinstance(owner, str) and _OWNER.fullmatch(owner) for owner in owners):
-        raise Broken("manifest.json names an impossible owner")
+    require(not match or int(match[1]) == samples, f"belongs to another checkpoint (samples {samples})")
+    require(all(isinstance(owner, str) and _OWNER.fullmatch(owner) for owner in owners), "has an invalid owner name")
     structures = {owner + ".json" for owner in owners}
-    if not structures <= set(files) <= structures | {owner + ".safetensors" for owner in owners}:
-        raise Broken("manifest.json lists other files than its owners have")
+    require(
+        structures <= set(files) <= structures | {owner + ".safetensors" for owner in owners},
+        "lists other files than its owners have",
+    )
     for expected in files.values():
-        if not isinstance(expected, dict) or not isinstance(expected.get("sha256"), str):
-            raise Broken("manifest.json is no manifest")
-        if type(expected.get("size")) is not int or expected["size"] < 0:
-            raise Broken("manifest.json is no manifest")
+        require(isinstance(expected, dict) and isinstance(expected.get("sha256"), str))
+        require(type(expected.get("size")) is int and expected["size"] >= 0)
     return {"samples": samples, "owners": owners, "files": files, "about": about}
 
 
@@ -362,7 +365,7 @@ def _damaged(path: Path, reason: str) -> CheckpointError:
 
 
 def _refuse_not_finite(samples: int, name: str, owner: StateOwner, tensors: Mapping[str, Tensor]) -> None:
-    """Weights and optimiser states must be finite; a module's buffer may hold an infinity (a mask) but no NaN."""
+    """Weights and optimizer states must be finite; a module's buffer may hold an infinity (a mask) but no NaN."""
     buffers: set[str] = set()
     if isinstance(owner, nn.Module):
         buffers = {key for key, _ in owner.named_buffers(remove_duplicate=False)}
@@ -372,6 +375,6 @@ def _refuse_not_finite(samples: int, name: str, owner: StateOwner, tensors: Mapp
         bad = torch.isnan(tensor).any() if key in buffers else ~torch.isfinite(tensor).all()
         if bool(bad):
             raise NumericError(
-                f"'{key}' of '{name}' is not finite after {samples:,} samples; no checkpoint was written. Go on from "
-                "the last one with a smaller learning rate or fp32 precision"
+                f"'{key}' of '{name}' is not finite after {samples:,} samples; no checkpoint was written. Resume "
+                "from the last one with a smaller learning rate or fp32 precision"
             )

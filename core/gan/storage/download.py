@@ -1,7 +1,7 @@
-"""Fetching one file over https, checked: size, sha256, every redirect, and where the name leads.
+"""Downloads of single files over https, with checks of size, SHA-256, redirects and addresses.
 
-The addresses of a host are looked up once, all of them are checked, and the connection goes to one that was checked: a
-name that answers otherwise the second time gains nothing.
+All addresses of a host are resolved once and checked, and the connection goes to a checked one, so a name that
+resolves differently the second time (DNS rebinding) gains nothing.
 """
 
 from __future__ import annotations
@@ -10,7 +10,6 @@ import contextlib
 import hashlib
 import http.client
 import ipaddress
-import os
 import re
 import socket
 import ssl
@@ -22,23 +21,23 @@ from pathlib import Path
 from urllib.parse import SplitResult, urljoin, urlsplit
 
 from gan.errors import BadData
-from gan.storage.durable import aside, disk_errors, fsync_dir, make_dirs, write_all
+from gan.storage.durable import disk_errors, file_sha256, make_dirs, replacement, write_all
 
 MAX_REDIRECTS = 5
 TIMEOUT = 30.0
-"""Seconds that a connection may be silent."""
+"""Timeout of a silent connection, in seconds."""
 SLOWEST = 8 << 10
-"""Bytes a second below which a download is given up, after the first minute."""
+"""Lowest accepted mean speed in bytes per second, after the first minute."""
 _CHUNK = 1 << 18
 _NAT64 = ipaddress.ip_network("64:ff9b::/96")
 
 
 class Downloader:
-    """Keeps `gan.contracts.Download`: ``download(url, sha256=…, size=…) -> path``.
+    """Implements `gan.contracts.Download`: ``download(url, sha256=…, size=…) -> path``.
 
-    `cache` is the folder of finished downloads, which are named by their sha256 and checked again before they are
-    used. `allow_private` permits hosts in private networks and on this machine. `context` replaces the system's TLS
-    settings (for a certificate authority of one's own).
+    `cache` is the folder of finished downloads, which are named by their SHA-256 and checked again before each use.
+    `allow_private` permits hosts in private networks and on this machine. `context` replaces the system's TLS settings
+    (for a private certificate authority).
     """
 
     def __init__(self, cache: Path, *, allow_private: bool = False, context: ssl.SSLContext | None = None) -> None:
@@ -47,41 +46,28 @@ class Downloader:
         self._context = context or ssl.create_default_context()
 
     def __call__(self, url: str, *, sha256: str, size: int) -> Path:
-        """The file at `url`, at most `size` bytes with this sha256.
+        """The path of the downloaded file: at most `size` bytes with this SHA-256.
 
-        Raises `BadData` when it cannot be had or is another, `DiskError` when it cannot be written.
+        Raises `BadData` if it cannot be downloaded or is another file, `DiskError` if it cannot be written.
         """
         sha256 = sha256.lower()
         if not re.fullmatch(r"[0-9a-f]{64}", sha256):
             raise BadData("the sha256 of a download has 64 hexadecimal digits", _shown(url))
         path = self.cache / f"{sha256[:16]}-{_file_name(url)}"
-        if _digest(path) == sha256:
-            return path
+        with contextlib.suppress(BadData):
+            if file_sha256(path) == sha256:
+                return path
         make_dirs(self.cache)
-        unfinished = aside(path)
-        try:
-            with disk_errors(unfinished):
-                descriptor = os.open(unfinished, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666)
-            try:
-                found = self._fetch(url, size, descriptor, unfinished)
-                with disk_errors(unfinished):
-                    os.fsync(descriptor)
-            finally:
-                os.close(descriptor)
+        with replacement(path) as descriptor:
+            found = self._fetch(url, size, descriptor, path)
             if found != sha256:
                 raise BadData(f"has sha256 {found}, not the expected {sha256}; it is not used", _shown(url))
-            with disk_errors(path):
-                os.replace(unfinished, path)
-            fsync_dir(self.cache)
-        finally:
-            with contextlib.suppress(OSError):
-                unfinished.unlink()
         return path
 
     def read(self, url: str, *, size: int) -> bytes:
-        """The content at `url`, at most `size` bytes, for small texts whose sha256 nobody can know: an index.
+        """The content at `url`, at most `size` bytes, for small texts without a known SHA-256, such as an index.
 
-        Nothing is kept. Raises `BadData` when it cannot be had.
+        Nothing is cached. Raises `BadData` if it cannot be downloaded.
         """
         with tempfile.TemporaryFile() as file:
             self._fetch(url, size, file.fileno(), Path(tempfile.gettempdir()))
@@ -109,7 +95,7 @@ class Downloader:
         proxy = None if urllib.request.proxy_bypass(host) else urllib.request.getproxies().get("https")
         connection: http.client.HTTPSConnection
         if proxy and not _is_address(host):
-            # the user's own proxy looks the name up; an address is still checked here
+            # the user's own proxy resolves names; addresses are still checked here
             where = urlsplit(proxy if "://" in proxy else f"http://{proxy}")
             connection = http.client.HTTPSConnection(
                 where.hostname or "", where.port or 3128, timeout=TIMEOUT, context=self._context
@@ -129,7 +115,7 @@ class Downloader:
             connection.close()
 
     def _address(self, host: str, port: int, url: str) -> str:
-        """An address of `host`; none of its addresses may be private unless that was asked for."""
+        """A checked address of `host`; unless `allow_private`, all of its addresses must be public."""
         try:
             found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
         except (OSError, UnicodeError) as error:
@@ -142,7 +128,7 @@ class Downloader:
 
 
 class _Pinned(http.client.HTTPSConnection):
-    """A connection to `address` that is secured for `host`."""
+    """A TLS connection to `address`, with the certificate of `host`."""
 
     def __init__(self, host: str, port: int, address: str, context: ssl.SSLContext) -> None:
         super().__init__(host, port, timeout=TIMEOUT, context=context)
@@ -159,7 +145,7 @@ class _Pinned(http.client.HTTPSConnection):
 
 
 def is_public(address: str) -> bool:
-    """Whether an address is one of the open internet, also when it is an IPv4 address in IPv6's clothes."""
+    """Whether an address is on the public internet, including IPv4 addresses embedded in IPv6 ones."""
     parsed = ipaddress.ip_address(address.partition("%")[0])
     if isinstance(parsed, ipaddress.IPv6Address):
         inner = [parsed.ipv4_mapped, parsed.sixtofour, *(parsed.teredo or ())]
@@ -197,7 +183,7 @@ def _checked(url: str) -> SplitResult:
         parts = urlsplit(url)
         _ = parts.port
     except ValueError as error:
-        raise BadData(f"is no URL: {error}", _shown(url)) from error
+        raise BadData(f"is not a URL: {error}", _shown(url)) from error
     if parts.scheme.lower() != "https":
         raise BadData("only https is fetched", _shown(url))
     if not parts.hostname:
@@ -210,7 +196,7 @@ def _checked(url: str) -> SplitResult:
 
 
 def _shown(url: str) -> str:
-    """The URL for messages: no password, no query, one line."""
+    """The URL for messages: one line without a password or a query."""
     bare = re.sub(r"[\x00-\x20\x7f]", "?", re.sub(r"[?#].*", "", url, flags=re.DOTALL))
     return re.sub(r"//[^/]*@", "//", bare)[:200]
 
@@ -225,11 +211,3 @@ def _is_address(host: str) -> bool:
         ipaddress.ip_address(host.partition("%")[0])
         return True
     return False
-
-
-def _digest(path: Path) -> str:
-    try:
-        with open(path, "rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
-    except OSError:
-        return ""

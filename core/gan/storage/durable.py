@@ -1,7 +1,7 @@
-"""Writing files that are there whole or not at all, after a kill and after a power cut.
+"""Atomic, durable writes of files and folders: complete or absent, even after a kill or a power cut.
 
-A file is written beside its place under a name that begins with `ASIDE`, synced, renamed, and its folder is synced:
-whoever reads sees the old content or the new one. Files obey the umask. Whatever the disk refuses becomes a
+A file is written next to its target under a name that starts with `ASIDE`, synced and renamed; then its folder is
+synced. Readers see either the old or the new content. File modes follow the umask. Every `OSError` becomes a
 `DiskError` that names the path and the reason.
 """
 
@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import hashlib
 import itertools
 import json
 import math
@@ -18,11 +19,10 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from gan.errors import DiskError
+from gan.errors import BadData, DiskError
 
 ASIDE = ".tmp-"
-"""How the names of unfinished files and folders begin; whatever has such a name may be deleted when no process works
-on the folder."""
+"""Prefix of unfinished files and folders. They may be deleted while no process works on their folder."""
 
 _count = itertools.count()
 _REMEDIES = {
@@ -32,13 +32,13 @@ _REMEDIES = {
     errno.EACCES: "check the permissions of the folder",
     errno.EPERM: "check the permissions of the folder",
     errno.EROFS: "the disk is mounted read-only; choose another folder",
-    errno.EIO: "the device fails; choose another disk",
+    errno.EIO: "the device failed; choose another disk",
     errno.EMFILE: "raise the limit on open files (ulimit -n)",
 }
 
 
 def disk_error(path: Path | str, error: OSError) -> DiskError:
-    """The `DiskError` of an `OSError`: path, reason, remedy."""
+    """The `DiskError` for an `OSError`: path, reason and remedy."""
     reason = error.strerror or str(error)
     remedy = _REMEDIES.get(error.errno or 0)
     return DiskError(f"{path}: {reason}" + (f"; {remedy}" if remedy else ""))
@@ -46,7 +46,7 @@ def disk_error(path: Path | str, error: OSError) -> DiskError:
 
 @contextlib.contextmanager
 def disk_errors(path: Path | str) -> Iterator[None]:
-    """Turn an `OSError` of the block into a `DiskError` about `path`."""
+    """Turn an `OSError` raised in the block into a `DiskError` about `path`."""
     try:
         yield
     except OSError as error:
@@ -54,12 +54,12 @@ def disk_errors(path: Path | str) -> Iterator[None]:
 
 
 def aside(path: Path) -> Path:
-    """A new name beside `path` for work that is not finished."""
+    """A new name next to `path` for unfinished work."""
     return path.parent / f"{ASIDE}{path.name}-{os.getpid()}-{next(_count)}"
 
 
 def write_all(descriptor: int, data: bytes | memoryview) -> None:
-    """Write everything: a short write goes on where it stopped."""
+    """Write all of `data`, continuing after short writes. Raises `OSError`."""
     rest = memoryview(data).cast("B")
     while rest:
         written = os.write(descriptor, rest)
@@ -68,35 +68,44 @@ def write_all(descriptor: int, data: bytes | memoryview) -> None:
         rest = rest[written:]
 
 
-def fsync_dir(folder: Path) -> None:
-    """Make the names in `folder` survive a power cut."""
-    if os.name == "nt":  # Windows cannot sync a folder; its renames are journalled
-        return
-    with disk_errors(folder):
-        descriptor = os.open(folder, os.O_RDONLY | getattr(os, "O_DIRECTORY", 0))
+@contextlib.contextmanager
+def synced(path: Path, flags: int) -> Iterator[int]:
+    """A descriptor of `path`, opened with `flags`, which is synced when the block ends. Raises `DiskError`.
+
+    After a failed fsync the pages may be lost, so callers give the file up instead of syncing it again.
+    """
+    with disk_errors(path):
+        descriptor = os.open(path, flags | getattr(os, "O_BINARY", 0), 0o666)
         try:
+            yield descriptor
             os.fsync(descriptor)
         finally:
             os.close(descriptor)
 
 
+def fsync_dir(folder: Path) -> None:
+    """Make the names in `folder` survive a power cut."""
+    if os.name == "nt":  # Windows cannot sync a folder; its renames are journalled
+        return
+    with synced(folder, os.O_RDONLY | getattr(os, "O_DIRECTORY", 0)):
+        pass
+
+
 def create_file(path: Path, data: bytes | memoryview) -> None:
-    """Write a file that does not exist yet and sync its content, but not its name: for files in a folder that is
-    itself written aside."""
-    with disk_errors(path):
-        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0), 0o666)
-        try:
-            write_all(descriptor, data)
-            os.fsync(descriptor)  # when this fails the pages may be lost: the file is given up, never synced again
-        finally:
-            os.close(descriptor)
+    """Write and sync a file that must not exist yet. Its name is not synced: meant for files in a folder that is
+    itself renamed into place. Raises `DiskError`."""
+    with synced(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL) as descriptor:
+        write_all(descriptor, data)
 
 
-def write_bytes(path: Path, data: bytes | memoryview) -> None:
-    """Replace or create `path` durably: old content or new content, nothing between. Raises `DiskError`."""
+@contextlib.contextmanager
+def replacement(path: Path) -> Iterator[int]:
+    """A descriptor of a new file that replaces or creates `path` durably if the block succeeds, and is removed if it
+    fails. Raises `DiskError`."""
     unfinished = aside(path)
     try:
-        create_file(unfinished, data)
+        with synced(unfinished, os.O_WRONLY | os.O_CREAT | os.O_EXCL) as descriptor:
+            yield descriptor
         with disk_errors(path):
             os.replace(unfinished, path)
     except BaseException:
@@ -106,8 +115,14 @@ def write_bytes(path: Path, data: bytes | memoryview) -> None:
     fsync_dir(path.parent)
 
 
+def write_bytes(path: Path, data: bytes | memoryview) -> None:
+    """Replace or create `path` durably. Raises `DiskError`."""
+    with replacement(path) as descriptor:
+        write_all(descriptor, data)
+
+
 def write_text(path: Path, text: str) -> None:
-    """`write_bytes` of UTF-8 text, line ends as they are."""
+    """`write_bytes` of UTF-8 text; line ends are kept."""
     write_bytes(path, text.encode("utf-8"))
 
 
@@ -117,29 +132,24 @@ def write_json(path: Path, value: Any, *, indent: int | None = 2, sort_keys: boo
 
 
 def sync_tree(folder: Path) -> None:
-    """Make everything in `folder` durable that others wrote there (artefacts, pictures). Raises `DiskError`."""
+    """Make everything in `folder` durable that other code wrote there (artefacts, images). Raises `DiskError`."""
     for here, _, names in os.walk(folder):
         for name in names:
-            path = Path(here, name)
-            with disk_errors(path):
-                descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_BINARY", 0))
-                try:
-                    os.fsync(descriptor)
-                finally:
-                    os.close(descriptor)
+            with synced(Path(here, name), os.O_RDONLY):
+                pass
         fsync_dir(Path(here))
 
 
 @contextlib.contextmanager
 def filled_aside(folder: Path, marker: str) -> Iterator[Path]:
-    """An empty folder beside `folder` to fill, which takes its place, synced, when the block ends: whole or not at all.
+    """An empty folder next to `folder` to fill, synced and renamed to `folder` when the block ends. For the cache.
 
-    `marker` is a file of the filled folder: where another process was faster, its folder stays. For folders of the
-    shared cache. Raises `DiskError`.
+    `marker` is a file that every complete folder holds: if another process finished first, its folder stays. Raises
+    `DiskError`.
     """
     aside = folder.with_name(f"{folder.name}.{os.getpid()}.tmp")
     shutil.rmtree(aside, ignore_errors=True)
-    sweep_processes(folder.parent)
+    remove_unfinished(folder.parent)
     try:
         aside.mkdir(parents=True)
         yield aside
@@ -156,10 +166,10 @@ def filled_aside(folder: Path, marker: str) -> Iterator[Path]:
         shutil.rmtree(aside, ignore_errors=True)
 
 
-def sweep_processes(folder: Path) -> None:
-    """Remove folders called ``NAME.PID.tmp`` whose process is gone: what killed processes left in a shared cache."""
-    for path in folder.glob("*.tmp") if folder.is_dir() else ():
-        number = path.name.split(".")[-2] if path.name.count(".") >= 2 else ""
+def remove_unfinished(folder: Path) -> None:
+    """Remove the folders called ``NAME.PID.tmp`` that killed processes left in a shared cache."""
+    for path in folder.glob("*.*.tmp"):
+        number = path.name.split(".")[-2]
         if not number.isdigit() or int(number) == os.getpid():
             continue
         try:
@@ -170,6 +180,15 @@ def sweep_processes(folder: Path) -> None:
             continue
 
 
+def file_sha256(path: Path) -> str:
+    """The SHA-256 of a file's content, in hexadecimal. Raises `BadData` if it cannot be read."""
+    try:
+        with open(path, "rb") as content:
+            return hashlib.file_digest(content, "sha256").hexdigest()
+    except OSError as error:
+        raise BadData(f"cannot be read: {error.strerror}", path) from error
+
+
 def make_dirs(folder: Path) -> None:
     """Create `folder` and its parents, each name durable. Raises `DiskError`."""
     if folder.is_dir():
@@ -178,7 +197,7 @@ def make_dirs(folder: Path) -> None:
     with disk_errors(folder), contextlib.suppress(FileExistsError):
         os.mkdir(folder)
     if not folder.is_dir():
-        raise disk_error(folder, NotADirectoryError(errno.ENOTDIR, "is no folder"))
+        raise disk_error(folder, NotADirectoryError(errno.ENOTDIR, "is not a folder"))
     fsync_dir(folder.parent)
 
 
@@ -190,10 +209,10 @@ def cache_folder() -> Path:
 
 
 def dump_json(value: Any, *, indent: int | None = None, sort_keys: bool = False) -> str:
-    """Strict JSON: a number that is not finite becomes null, keys become text, the same value gives the same text.
+    """Strict, deterministic JSON: non-finite numbers become null and keys become strings.
 
-    Takes what JSON knows, and paths, tuples, sets (sorted) and things with ``.item()`` (numpy scalars, 0-d tensors).
-    Raises `TypeError` for anything else.
+    Accepts JSON types, paths, tuples, sets (sorted) and objects with ``.item()`` (numpy scalars, 0-d tensors). Raises
+    `TypeError` for anything else.
     """
     return json.dumps(_strict(value), indent=indent, sort_keys=sort_keys, allow_nan=False, ensure_ascii=False)
 
@@ -201,7 +220,7 @@ def dump_json(value: Any, *, indent: int | None = None, sort_keys: bool = False)
 def _strict(value: Any) -> Any:
     if value is None or isinstance(value, (bool, int)):
         return value
-    if isinstance(value, str):  # a lone surrogate (a file name that is no UTF-8) cannot be written; it is escaped
+    if isinstance(value, str):  # lone surrogates (a file name that is not UTF-8) are escaped
         return str(value).encode("utf-8", "backslashreplace").decode("utf-8")
     if isinstance(value, float):
         return value if math.isfinite(value) else None

@@ -1,11 +1,11 @@
-"""The layout of a run folder, its lock, and its record of numbers.
+"""The run folder: the layout of a training run on disk, its lock and its metrics log.
 
 runs/music-musegan-0001/
-  recipe.yaml      fully resolved; its presence makes the folder a run folder
+  recipe.yaml      the resolved recipe; its presence makes the folder a run folder
   manifest.json    versions, data fingerprint, seed, device, command line, exit reason
-  modality.json    what the modality learned of the training data (class names, a vocabulary)
-  conditions.json  values of the data's conditions (`gan.generation.conditions`), where they have some
-  metrics.jsonl    one line a tick
+  modality.json    what the modality learned from the training data (class names, a vocabulary)
+  conditions.json  values of the data's conditions (`gan.generation.conditions`), if it has any
+  metrics.jsonl    one line per tick
   checkpoints/samples-000200000/  best/samples-000150000/
   previews/  samples/  evaluation/  page/index.html  README.md
 """
@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import Any
 
 from gan.errors import RunLocked, UsageError
-from gan.storage.durable import ASIDE, disk_errors, dump_json, fsync_dir, make_dirs, write_all, write_bytes
+from gan.storage.durable import ASIDE, disk_errors, dump_json, fsync_dir, make_dirs, synced, write_all, write_bytes
 
 if sys.platform == "win32":
     import msvcrt
@@ -31,18 +31,40 @@ else:
     import fcntl
 
 PREVIEW = "preview.png"
-"""The picture beside artefacts, which is none of them."""
+"""Name of the image that is written beside artefacts and is not one of them."""
 
 
 class RunFolder:
-    """The folder that a recipe's training writes and resumes from."""
+    """The folder that a training run writes to and resumes from; its attributes are the paths inside."""
 
     def __init__(self, path: Path) -> None:
-        self.path = Path(path)
+        self.path = path = Path(path)
+        self.recipe = path / "recipe.yaml"
+        self.manifest = path / "manifest.json"
+        """The record of `gan.reporting.manifest`."""
+        self.facts = path / "modality.json"
+        """`Modality.facts`."""
+        self.conditions = path / "conditions.json"
+        self.metrics = path / "metrics.jsonl"
+        self.checkpoints = path / "checkpoints"
+        """The folder of `gan.storage.checkpoint.Checkpoints`."""
+        self.best = path / "best"
+        """The checkpoint with the best value of `evaluation.best`, if the recipe names one."""
+        self.previews = path / "previews"
+        self.samples = path / "samples"
+        """The artefacts written at the end of training."""
+        self.evaluation = path / "evaluation"
+        """Metrics and their receipts."""
+        self.result = self.evaluation / "result.json"
+        """The summary of a `gan.reporting.result.Result`; written when training has ended."""
+        self.page = path / "page" / "index.html"
+        """The page of `gan.reporting.page`."""
+        self.card = path / "README.md"
+        """The model card."""
 
     @staticmethod
     def next_path(parent: Path, plugin: str, architecture: str) -> Path:
-        """``parent/PLUGIN-ARCHITECTURE-0001``, or the number after the highest one there is."""
+        """``parent/PLUGIN-ARCHITECTURE-0001``, or the number after the highest existing one."""
         pattern = re.compile(re.escape(f"{plugin}-{architecture}") + r"-(\d{4,})")
         names = os.listdir(parent) if parent.is_dir() else []
         numbers = [int(match[1]) for match in map(pattern.fullmatch, names) if match]
@@ -50,185 +72,107 @@ class RunFolder:
 
     @classmethod
     def create(cls, path: Path) -> RunFolder:
-        """Make a new run folder. What a killed creation left there is swept.
+        """Make a new run folder, after removing what a killed process left unfinished there.
 
-        Raises `UsageError` when `path` exists and holds anything, `DiskError` when it cannot be made.
+        Raises `UsageError` if `path` exists and is not an empty folder, `DiskError` if it cannot be created.
         """
         if path.exists():
             if not path.is_dir():
-                raise UsageError(f"{path} is no folder; choose another --out")
+                raise UsageError(f"{path} is not a folder; choose another --out")
             names = os.listdir(path)
             if (path / "recipe.yaml").exists():
-                raise UsageError(f"{path} holds a run; go on with `gan resume {path}` or choose another --out")
+                raise UsageError(f"{path} holds a run; continue it with `gan resume {path}` or choose another --out")
             if any(not name.startswith(ASIDE) for name in names):
                 raise UsageError(f"{path} is not empty; choose another --out")
-            for name in names:
-                with contextlib.suppress(OSError):
-                    (path / name).unlink()
+            _remove_unfinished(path)
         make_dirs(path)
         return cls(path)
 
     @classmethod
     def open(cls, path: Path) -> RunFolder:
-        """The run folder at `path`. Raises `UsageError` when there is none."""
+        """The run folder at `path`. Raises `UsageError` if it is not one."""
         run = cls(path)
         if not run.recipe.is_file():
-            what = "holds no recipe.yaml, so it is no run folder" if path.is_dir() else "is no folder"
-            raise UsageError(f"{path} {what}; name the folder that `gan run` made")
+            what = "is not a run folder: it holds no recipe.yaml" if path.is_dir() else "is not a folder"
+            raise UsageError(f"{path} {what}; name a folder made by `gan run`")
         return run
-
-    @property
-    def recipe(self) -> Path:
-        """The resolved recipe, YAML."""
-        return self.path / "recipe.yaml"
-
-    @property
-    def manifest(self) -> Path:
-        """The record of `gan.reporting.manifest`, JSON."""
-        return self.path / "manifest.json"
-
-    @property
-    def facts(self) -> Path:
-        """`Modality.facts`, JSON."""
-        return self.path / "modality.json"
-
-    @property
-    def conditions(self) -> Path:
-        """What `gan.generation.conditions` keeps of the data, JSON; only where samples have conditions."""
-        return self.path / "conditions.json"
-
-    @property
-    def metrics(self) -> Path:
-        """One JSON object a line, one line a tick."""
-        return self.path / "metrics.jsonl"
-
-    @property
-    def checkpoints(self) -> Path:
-        """The folder of `gan.storage.checkpoint.Checkpoints`."""
-        return self.path / "checkpoints"
-
-    @property
-    def best(self) -> Path:
-        """The folder of the one checkpoint with the best metric, where the recipe names one."""
-        return self.path / "best"
-
-    @property
-    def previews(self) -> Path:
-        """Pictures of samples, one a preview interval."""
-        return self.path / "previews"
-
-    @property
-    def samples(self) -> Path:
-        """The artefacts that a training ends with."""
-        return self.path / "samples"
-
-    @property
-    def evaluation(self) -> Path:
-        """Metrics and their receipts."""
-        return self.path / "evaluation"
-
-    @property
-    def result(self) -> Path:
-        """A `gan.reporting.result.Result.summary`, JSON; there when the training has ended."""
-        return self.evaluation / "result.json"
-
-    @property
-    def page(self) -> Path:
-        """The page of `gan.reporting.page`."""
-        return self.path / "page" / "index.html"
-
-    @property
-    def card(self) -> Path:
-        """The model card."""
-        return self.path / "README.md"
 
     @contextlib.contextmanager
     def lock(self) -> Iterator[None]:
-        """Hold the folder for this process. Raises `RunLocked` at once when another process holds it.
+        """Hold the folder for this process. Raises `RunLocked` at once if another holder has it.
 
-        The lock belongs to the open file and not to a file's presence: the lock of a killed process is gone.
+        The lock belongs to the open file, not to the presence of a file: the lock of a killed process is released.
+        (`filelock` would not do: a forked child keeps its lock, and it leaves its lock file in the folder.)
         """
-        descriptor = self._lock_descriptor()
-        held = [descriptor]
+        held = [self._locked_descriptor()]
+
+        def close_copy() -> None:
+            while held:
+                os.close(held.pop())
+
         if hasattr(os, "register_at_fork"):  # a forked child must not keep the lock of a parent that was killed
-
-            def let_go() -> None:
-                while held:
-                    os.close(held.pop())
-
-            os.register_at_fork(after_in_child=let_go)
+            os.register_at_fork(after_in_child=close_copy)
         try:
             yield
         finally:
-            if held:
-                if sys.platform != "win32":
-                    fcntl.flock(descriptor, fcntl.LOCK_UN)  # closing would not do while a child still has a copy
-                os.close(held.pop())
+            if held and sys.platform != "win32":
+                fcntl.flock(held[0], fcntl.LOCK_UN)  # closing does not unlock while a child process has a copy
+            close_copy()
 
-    def _lock_descriptor(self) -> int:
-        busy = RunLocked(f"{self.path} is in use by another process; wait for it, stop it, or choose another --out")
+    def _locked_descriptor(self) -> int:
+        """A descriptor that holds the lock: of the folder itself, so that no lock file can be left over, or of a file
+        in it where the system locks only files (Windows, some network disks)."""
         with disk_errors(self.path):
-            if sys.platform == "win32":
-                descriptor = os.open(self.path / ".lock", os.O_RDWR | os.O_CREAT)
+            if sys.platform != "win32":
                 try:
-                    msvcrt.locking(descriptor, msvcrt.LK_NBLCK, 1)
+                    return self._lock(self.path, os.O_RDONLY)
                 except OSError as error:
-                    os.close(descriptor)
-                    raise busy from error
-                return descriptor
-            descriptor = os.open(self.path, os.O_RDONLY)  # the folder itself: no lock file that could be left over
-            try:
+                    if error.errno not in (errno.EBADF, errno.EINVAL, errno.ENOTSUP, errno.ENOLCK):
+                        raise
+            return self._lock(self.path / ".lock", os.O_RDWR | os.O_CREAT)
+
+    def _lock(self, path: Path, flags: int) -> int:
+        descriptor = os.open(path, flags, 0o666)
+        try:
+            if sys.platform == "win32":
+                msvcrt.locking(descriptor, msvcrt.LK_NBLCK, 1)
+            else:
                 fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError as error:
-                os.close(descriptor)
-                raise busy from error
-            except OSError as error:
-                os.close(descriptor)
-                if error.errno not in (errno.EBADF, errno.EINVAL, errno.ENOTSUP, errno.ENOLCK):
-                    raise
-                descriptor = os.open(self.path / ".lock", os.O_RDWR | os.O_CREAT, 0o666)  # network disks want a file
-                try:
-                    fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                except BlockingIOError as error:
-                    os.close(descriptor)
-                    raise busy from error
+        except OSError as error:
+            os.close(descriptor)
+            if sys.platform == "win32" or isinstance(error, BlockingIOError):
+                raise RunLocked(
+                    f"{self.path} is in use by another process; wait for it, stop it, or choose another --out"
+                ) from error
+            raise
         return descriptor
 
-    def sweep(self) -> None:
-        """Remove files that a killed process left unfinished. Call it with the lock held."""
+    def remove_unfinished(self) -> None:
+        """Remove files that a killed process left unfinished. Requires the lock."""
         for folder in (self.path, self.previews, self.samples, self.evaluation):
-            for name in os.listdir(folder) if folder.is_dir() else []:
-                if name.startswith(ASIDE):
-                    with contextlib.suppress(OSError):
-                        (folder / name).unlink()
+            _remove_unfinished(folder)
 
     def append_metrics(self, record: Mapping[str, Any]) -> None:
-        """Add one line of strict JSON (a number that is not finite becomes null) and sync it.
+        """Append one line of strict JSON (non-finite numbers become null) and sync it.
 
-        Append what belongs to a checkpoint before it is saved: `rewind_metrics` keeps what is not past it.
+        Append the records that belong to a checkpoint before saving it: `rewind_metrics` keeps those up to it.
         """
         new = not self.metrics.exists()
-        with disk_errors(self.metrics):
-            flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | getattr(os, "O_BINARY", 0)
-            descriptor = os.open(self.metrics, flags, 0o666)
-            try:
-                write_all(descriptor, (dump_json(record) + "\n").encode("utf-8"))
-                os.fsync(descriptor)
-            finally:
-                os.close(descriptor)
+        with synced(self.metrics, os.O_WRONLY | os.O_CREAT | os.O_APPEND) as descriptor:
+            write_all(descriptor, (dump_json(record) + "\n").encode("utf-8"))
         if new:
             fsync_dir(self.path)
 
     def read_metrics(self) -> list[dict[str, Any]]:
-        """All whole records, in order."""
+        """All complete records, in order."""
         with disk_errors(self.metrics):
             data = self.metrics.read_bytes() if self.metrics.exists() else b""
         return [record for _, record in _whole_lines(data)]
 
     def rewind_metrics(self, samples: int) -> None:
-        """Before going on from the checkpoint at `samples`: drop a torn tail and the records past it.
+        """Drop an incomplete last line and the records past `samples`, before resuming from that checkpoint.
 
-        The file is not touched when there is nothing to drop.
+        The file is not touched if there is nothing to drop.
         """
         if not self.metrics.exists():
             return
@@ -240,8 +184,14 @@ class RunFolder:
             write_bytes(self.metrics, rewound)
 
 
+def _remove_unfinished(folder: Path) -> None:
+    for path in folder.glob(ASIDE + "*"):
+        with contextlib.suppress(OSError):
+            path.unlink()
+
+
 def _whole_lines(data: bytes) -> list[tuple[bytes, dict[str, Any]]]:
-    """The lines that are a whole JSON object, up to the first that is not: what follows a torn line is no record."""
+    """The lines that are complete JSON objects, up to the first that is not."""
     lines = []
     for line in data.splitlines(keepends=True):
         try:

@@ -1,8 +1,8 @@
-"""States as bytes and back: nested dicts, lists and tuples of tensors and plain values, without pickle.
+"""Serialization of states (nested dicts, lists and tuples of tensors and plain values) without pickle.
 
-`split` takes a state apart into a structure (JSON) and its tensors (safetensors); `join` puts it together again, exact
-to the bit, with integer keys, tuples, infinities and memory layouts as they were. Everything that is read is taken
-for hostile: it is parsed, never run, and what it promises is checked before memory is set aside for it.
+`split` separates a state into a structure (JSON) and its tensors (safetensors); `join` restores it bit for bit,
+including integer keys, tuples, infinities and memory layouts. Input is untrusted: it is parsed, never executed, and
+sizes are checked before memory is allocated.
 """
 
 from __future__ import annotations
@@ -24,20 +24,20 @@ import torch
 from torch import Tensor, nn
 
 MAX_JSON_BYTES = 64 << 20
-"""Largest structure or manifest that is read."""
+"""Largest structure or manifest that is read, in bytes."""
 MAX_DEPTH = 64
 """Deepest nesting of a state."""
 _TAG = "$"
 
 
 class Broken(Exception):
-    """What was read is not what `split` wrote; the text says why."""
+    """The content is not what `split` wrote; the message says why."""
 
 
 def split(state: Any) -> tuple[Any, dict[str, Tensor]]:
-    """Structure and tensors of a state. The tensors are dense copies on the CPU.
+    """The structure and the tensors of a state. The tensors are dense copies on the CPU.
 
-    Raises `TypeError` for anything that is no tensor, dict, list, tuple or plain value, with its path.
+    Raises `TypeError` with the path of anything that is not a tensor, dict, list, tuple or plain value.
     """
     tensors: dict[str, Tensor] = {}
     return _split(state, (), tensors), tensors
@@ -61,7 +61,7 @@ def _split(value: Any, path: tuple[str, ...], tensors: dict[str, Tensor]) -> Any
         if plain:
             return dict(pairs)
         if not all(isinstance(key, (str, int)) and not isinstance(key, bool) for key, _ in pairs):
-            raise TypeError(f"{where} has a key that is neither text nor an integer")
+            raise TypeError(f"{where} has a key that is neither a string nor an integer")
         return {_TAG: "dict", "items": [list(pair) for pair in pairs]}
     if isinstance(value, (list, tuple)):
         items = [_split(item, (*path, str(index)), tensors) for index, item in enumerate(value)]
@@ -87,9 +87,9 @@ def _split_tensor(value: Tensor, where: str, tensors: dict[str, Tensor]) -> dict
 
 
 def _order(value: Tensor) -> list[int] | None:
-    """The permutation that makes a dense tensor contiguous (channels_last and the like), None when it is already.
+    """The permutation that makes a dense tensor contiguous (from channels_last, for example), None if it already is.
 
-    An axis of length 1 has a stride too, and kernels look at it: it is restored as well.
+    The strides of axes of length 1 are restored as well, because kernels read them.
     """
     strides, shape = value.stride(), value.shape
     if value.numel() == 0 or strides == torch.empty(shape, device="meta").stride():
@@ -104,7 +104,7 @@ def _inverse(order: list[int]) -> list[int]:
 
 
 def join(structure: Any, tensors: Mapping[str, Tensor], where: str) -> Any:
-    """The state that `split` took apart. Raises `Broken`."""
+    """The state that `split` separated. Raises `Broken`."""
     left = dict(tensors)
     try:
         state = _join(structure, left)
@@ -130,7 +130,7 @@ def _join(value: Any, left: dict[str, Tensor]) -> Any:
     if tag == "dict":
         pairs = [(key, _join(item, left)) for key, item in value["items"]]
         if not all(isinstance(key, (str, int)) for key, _ in pairs) or len(dict(pairs)) != len(pairs):
-            raise ValueError("a key is impossible or there twice")
+            raise ValueError("a key is invalid or repeated")
         return dict(pairs)
     if tag == "tensor":
         tensor = left.pop(value["name"])
@@ -138,53 +138,42 @@ def _join(value: Any, left: dict[str, Tensor]) -> Any:
         if order is None:
             return tensor
         if sorted(order) != list(range(tensor.dim())):
-            raise ValueError("an order of axes is no permutation")
+            raise ValueError("an order of axes is not a permutation")
         return tensor.permute(_inverse(order))
     raise ValueError(f"unknown tag {tag!r}")
 
 
-def tensor_bytes(tensors: Mapping[str, Tensor]) -> bytes:
-    """The safetensors file of the tensors of `split`."""
-    content: bytes = safetensors.torch.save(dict(tensors))
-    return content
-
-
 def read_tensors(content: bytes, where: str) -> dict[str, Tensor]:
-    """The tensors of a safetensors file, each in memory of its own. Raises `Broken`."""
+    """The tensors of a safetensors file, each with its own memory. Raises `Broken`."""
     try:
         return {name: tensor.clone() for name, tensor in safetensors.torch.load(content).items()}
     except (KeyboardInterrupt, SystemExit, MemoryError):
         raise
-    except BaseException as error:  # a panic of the reader is no Exception
-        raise Broken(f"{where} is no safetensors file ({error})") from error
+    except BaseException as error:  # a panic of the reader is not an Exception
+        raise Broken(f"{where} is not a safetensors file ({error})") from error
 
 
 def read_json(content: bytes, where: str) -> Any:
-    """Strict JSON: no second key of one name, no NaN, no depth that the parser cannot take. Raises `Broken`."""
+    """Strict JSON: no repeated keys, no NaN, no nesting deeper than the parser supports. Raises `Broken`."""
 
     def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
         found = dict(pairs)
         if len(found) != len(pairs):
-            raise ValueError("a key is there twice")
+            raise ValueError("a key is repeated")
         return found
 
     def refuse(name: str) -> Any:
-        raise ValueError(f"{name} is no JSON")
+        raise ValueError(f"{name} is not JSON")
 
     try:
         return json.loads(content.decode("utf-8"), object_pairs_hook=unique, parse_constant=refuse)
     except (ValueError, RecursionError) as error:
-        raise Broken(f"{where} is no JSON ({error})") from error
+        raise Broken(f"{where} is not JSON ({error})") from error
 
 
 def read_regular(path: Path, size: int | None) -> bytes:
-    """The content of a regular file of exactly `size` bytes (None: of at most `MAX_JSON_BYTES`). Raises `Broken`."""
-    with _regular(path) as file:
-        found = os.fstat(file.fileno()).st_size
-        if size is not None and found != size:
-            raise Broken(f"{path.name} has {found:,} bytes, not {size:,}")
-        if size is None and found > MAX_JSON_BYTES:
-            raise Broken(f"{path.name} has {found:,} bytes, more than {MAX_JSON_BYTES:,}")
+    """The content of a regular file of exactly `size` bytes (None: at most `MAX_JSON_BYTES`). Raises `Broken`."""
+    with _regular(path, size) as (file, found):
         content = file.read(found + 1)
     if len(content) != found:
         raise Broken(f"{path.name} changed while it was read")
@@ -192,33 +181,38 @@ def read_regular(path: Path, size: int | None) -> bytes:
 
 
 def digest_regular(path: Path, size: int) -> str:
-    """The sha256 of a regular file of exactly `size` bytes. Raises `Broken`."""
-    with _regular(path) as file:
-        found = os.fstat(file.fileno()).st_size
-        if found != size:
-            raise Broken(f"{path.name} has {found:,} bytes, not {size:,}")
+    """The SHA-256 of a regular file of exactly `size` bytes. Raises `Broken`."""
+    with _regular(path, size) as (file, _):
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 @contextlib.contextmanager
-def _regular(path: Path) -> Iterator[BufferedReader]:
-    """A file open for reading. Links, pipes and devices are refused: a damaged folder neither hangs nor leads away."""
+def _regular(path: Path, size: int | None) -> Iterator[tuple[BufferedReader, int]]:
+    """A file open for reading and its size in bytes.
+
+    Links, pipes and devices are refused: a damaged folder must neither block the reader nor lead it elsewhere.
+    """
     flags = os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
     try:
         with open(os.open(path, flags), "rb") as file:
-            if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
-                raise Broken(f"{path.name} is no regular file")
-            yield file
+            status = os.fstat(file.fileno())
+            if not stat.S_ISREG(status.st_mode):
+                raise Broken(f"{path.name} is not a regular file")
+            if size is not None and status.st_size != size:
+                raise Broken(f"{path.name} has {status.st_size:,} bytes, not {size:,}")
+            if size is None and status.st_size > MAX_JSON_BYTES:
+                raise Broken(f"{path.name} has {status.st_size:,} bytes, more than {MAX_JSON_BYTES:,}")
+            yield file, status.st_size
     except OSError as error:
         reason = "is a link" if error.errno == errno.ELOOP else f"cannot be read: {error.strerror or error}"
         raise Broken(f"{path.name} {reason}") from error
 
 
 def unlike(owner: Any, state: dict[str, Any]) -> str:
-    """How a loaded state differs from what its owner expects (``""``: it fits): names, shapes, dtypes, kinds.
+    """How a loaded state differs from what its owner expects in names, shapes, dtypes or kinds; ``""`` if it fits.
 
-    A part that the owner has not filled yet (an empty dict or list, None) takes anything; an optimiser's per-parameter
-    states are compared with its parameters.
+    Parts that the owner has not filled yet (an empty dict or list, None) accept anything. The per-parameter states of
+    an optimizer are compared with its parameters.
     """
     if isinstance(owner, torch.optim.Optimizer):
         return _unlike_optimizer(owner, state)
@@ -226,10 +220,10 @@ def unlike(owner: Any, state: dict[str, Any]) -> str:
 
 
 def _unlike(expected: Any, found: Any, path: str, *, strict: bool) -> Iterator[str]:
-    shown = path or "the state"
+    shown = path.rstrip(".") or "the state"
     if isinstance(expected, Mapping):
         if not isinstance(found, dict):
-            yield f"{shown} is no mapping"
+            yield f"{shown} is not a mapping"
         elif strict or (expected and found):
             for key in expected.keys() - found.keys():
                 yield f"it lacks '{path}{key}'"
@@ -239,33 +233,29 @@ def _unlike(expected: Any, found: Any, path: str, *, strict: bool) -> Iterator[s
                 yield from _unlike(expected[key], found[key], f"{path}{key}.", strict=strict)
     elif isinstance(expected, (list, tuple)):
         if not isinstance(found, type(expected)):
-            yield f"{shown.rstrip('.')} is no {type(expected).__name__}"
+            yield f"{shown} is not a {type(expected).__name__}"
         elif expected and found:
             if len(expected) != len(found):
-                yield f"{shown.rstrip('.')} has {len(found)} items, not {len(expected)}"
+                yield f"{shown} has {len(found)} items, not {len(expected)}"
             for index, (one, other) in enumerate(zip(expected, found)):
                 yield from _unlike(one, other, f"{path}{index}.", strict=strict)
     elif isinstance(expected, Tensor):
-        yield from _unlike_tensor(expected, found, shown.rstrip("."))
+        if not isinstance(found, Tensor):
+            yield f"{shown} is not a tensor"
+        elif found.shape != expected.shape:
+            yield f"{shown} has shape {tuple(found.shape)}, not {tuple(expected.shape)}"
+        elif found.dtype != expected.dtype:
+            yield f"{shown} has dtype {found.dtype}, not {expected.dtype}"
     elif expected is not None and (isinstance(found, (Tensor, dict, list, tuple))):
-        yield f"{shown.rstrip('.')} is no plain value"
-
-
-def _unlike_tensor(expected: Tensor, found: Any, shown: str) -> Iterator[str]:
-    if not isinstance(found, Tensor):
-        yield f"{shown} is no tensor"
-    elif found.shape != expected.shape:
-        yield f"{shown} has shape {tuple(found.shape)}, not {tuple(expected.shape)}"
-    elif found.dtype != expected.dtype:
-        yield f"{shown} has dtype {found.dtype}, not {expected.dtype}"
+        yield f"{shown} is not a plain value"
 
 
 def _unlike_optimizer(owner: torch.optim.Optimizer, state: dict[str, Any]) -> str:
     if state.keys() != {"state", "param_groups"}:
-        return "it is not the state of an optimiser"
+        return "it is not the state of an optimizer"
     groups, parts = state["param_groups"], state["state"]
     if not isinstance(groups, list) or not isinstance(parts, dict) or len(groups) != len(owner.param_groups):
-        return f"it has other parameter groups than the optimiser's {len(owner.param_groups)}"
+        return f"it has other parameter groups than the optimizer's {len(owner.param_groups)}"
     parameters: dict[int, Tensor] = {}
     for index, (group, own) in enumerate(zip(groups, owner.param_groups)):
         if not isinstance(group, dict) or group.keys() != own.keys() or not isinstance(group["params"], list):

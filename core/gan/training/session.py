@@ -31,8 +31,8 @@ from gan.reporting.page import write_page
 from gan.reporting.plots import plot_training
 from gan.reporting.reporter import Reporter, Tick
 from gan.reporting.result import Result, read_result, references_of
-from gan.runtime.device import choose, out_of_memory
-from gan.runtime.distributed import leave
+from gan.runtime.device import out_of_memory
+from gan.runtime.distributed import init_runtime, shutdown
 from gan.runtime.signals import StopSignals
 from gan.storage.checkpoint import Checkpoint, Checkpoints
 from gan.storage.durable import make_dirs, sync_tree, write_bytes, write_json, write_text
@@ -70,7 +70,7 @@ def start(
     signals = StopSignals()
     with signals.caught(), _together():
         parts = resolve(values, plugins)
-        device = choose(parts.recipe.training.device, parts.recipe.training.precision)
+        device = init_runtime(parts.recipe.training.device, parts.recipe.training.precision)
         pack = _open_in_turn(parts, plugins, reporter, device.rank)
         session = _Session(parts, plugins, reporter, pack, device, signals, total)
         path = out or RunFolder.next_path(Path("runs"), parts.recipe.plugin, parts.recipe.architecture)
@@ -102,7 +102,7 @@ def resume(path: Path, plugins: Plugins, reporter: Reporter, *, force: bool = Fa
         if finished is not None:
             reporter.note(f"{run.path} is finished; nothing was changed")
             return finished
-        device = choose(parts.recipe.training.device, parts.recipe.training.precision)
+        device = init_runtime(parts.recipe.training.device, parts.recipe.training.precision)
         with run.lock() if device.rank == 0 else nullcontext():
             pack = _open_in_turn(parts, plugins, reporter, device.rank)
             session = _Session(parts, plugins, reporter, pack, device, signals)
@@ -116,7 +116,7 @@ def _together() -> Iterator[None]:
     try:
         yield
     finally:
-        leave()
+        shutdown()
 
 
 def _finished(run: RunFolder, parts: ResolvedRecipe) -> Result | None:
@@ -237,8 +237,8 @@ class _Session:
             saved=lambda path: self.reporter.saved(path, int(path.name.removeprefix("samples-"))),
         )
         if self.device.rank == 0:
-            run.sweep()
-            self.checkpoints.sweep()
+            run.remove_unfinished()
+            self.checkpoints.remove_unfinished()
         self.trainer.peers.barrier()
         newest = self.checkpoints.newest()
         if newest is not None:
@@ -246,7 +246,7 @@ class _Session:
             newest.load(self.trainer.owners())
         if self.device.rank == 0:
             run.rewind_metrics(self.trainer.samples)
-            Checkpoints(run.best).sweep()
+            Checkpoints(run.best).remove_unfinished()
             self._look_back()
             self.write_facts(run)
             if not run.manifest.exists():

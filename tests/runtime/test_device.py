@@ -1,0 +1,66 @@
+"""Choosing a device has no side effect on the process group; `init_runtime` joins it once."""
+
+from __future__ import annotations
+
+import socket
+
+import pytest
+import torch
+from gan.errors import UsageError
+from gan.runtime.device import choose_device
+from gan.runtime.distributed import init_runtime, shutdown
+
+
+@pytest.fixture
+def launched(monkeypatch):
+    """The environment that torchrun gives to the second of two processes, without the first."""
+    for name, value in {"WORLD_SIZE": "2", "RANK": "1", "LOCAL_RANK": "1"}.items():
+        monkeypatch.setenv(name, value)
+
+
+@pytest.mark.parametrize(
+    ("precision", "dtype"),
+    [("auto", torch.float32), ("fp32", torch.float32), ("bf16", torch.bfloat16), ("fp16", torch.float16)],
+)
+def test_the_precision_of_a_cpu(precision, dtype):
+    chosen = choose_device("cpu", precision)
+    assert (chosen.device, chosen.dtype, chosen.rank, chosen.world_size) == (torch.device("cpu"), dtype, 0, 1)
+
+
+def test_a_device_that_does_not_exist_is_refused():
+    with pytest.raises(UsageError, match="no device named 'gpu'"):
+        choose_device("gpu")
+
+
+def test_choosing_a_device_joins_no_process_group(launched):
+    assert choose_device("cpu").world_size == 1
+    assert not torch.distributed.is_initialized()
+
+
+def test_a_single_process_joins_no_group(monkeypatch):
+    monkeypatch.delenv("WORLD_SIZE", raising=False)
+    assert init_runtime("cpu").world_size == 1
+    assert not torch.distributed.is_initialized()
+    shutdown()
+
+
+def test_a_launched_process_joins_its_group_once(launched, monkeypatch):
+    joined = []
+    monkeypatch.setattr(torch.distributed, "is_initialized", lambda: bool(joined))
+    monkeypatch.setattr(torch.distributed, "init_process_group", joined.append)
+    monkeypatch.setattr(torch.distributed, "destroy_process_group", joined.clear)
+    for _ in range(2):
+        chosen = init_runtime("cpu")
+        assert (chosen.rank, chosen.world_size, joined) == (1, 2, ["gloo"])
+    shutdown()
+    shutdown()
+    assert joined == []
+
+
+def test_a_group_of_one_is_left_at_shutdown():
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    torch.distributed.init_process_group("gloo", init_method=f"tcp://127.0.0.1:{port}", rank=0, world_size=1)
+    shutdown()
+    assert not torch.distributed.is_initialized()
