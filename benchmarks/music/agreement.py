@@ -13,7 +13,7 @@ from importlib.metadata import version
 import muspy
 import numpy as np
 from common import record
-from gan_music.metrics import (
+from gan_music.metrics.statistics import (
     chroma,
     groove_consistency,
     pitch_class_entropy,

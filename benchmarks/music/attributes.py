@@ -28,7 +28,8 @@ PAIRS = 512
 def measured(model: Model, rolls: np.ndarray) -> dict[str, np.ndarray]:
     """Attribute -> its value in each phrase."""
     return {
-        name: np.array([attribute(roll, model.modality) for roll in rolls]) for name, attribute in ATTRIBUTES.items()
+        name: np.array([attribute(roll, model.modality.grid) for roll in rolls])
+        for name, attribute in ATTRIBUTES.items()
     }
 
 

@@ -16,8 +16,8 @@ import numpy as np
 from common import COUNT, real, record, train
 from gan.api import recipe
 from gan.metrics import FrechetDistance
-from gan_music.features import PhraseFeatures
-from gan_music.metrics import chroma, tonal_distance
+from gan_music.metrics.features import PhraseFeatures
+from gan_music.metrics.statistics import chroma, tonal_distance
 
 SECONDS = 240
 CHOICES = ("", "soprano", "bass", "alto,tenor", "soprano,bass", "alto,tenor,bass")

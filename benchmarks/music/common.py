@@ -20,7 +20,7 @@ from gan.plugins.manager import Plugins
 from gan.reporting.manifest import surroundings
 from gan.reporting.reporter import Reporter, Tick
 from gan.testing import real_file
-from gan_music.metrics import statistics
+from gan_music.metrics.statistics import statistics
 
 HERE = Path(__file__).parent
 COUNT = 1000
@@ -108,7 +108,7 @@ def rows_of(pack: Pack) -> np.ndarray:
 
 def table(roll: np.ndarray, music: Any) -> dict[str, float]:
     """Statistic -> value, and for those of tracks their mean over the tracks, named without one."""
-    found = {name: value for name, (value, _) in statistics(roll, music).items()}
+    found = {name: value for name, (value, _) in statistics(roll, music.grid).items()}
     for group in dict.fromkeys(name.partition("/")[0] for name in found if "/" in name):
         values = [value for name, value in found.items() if name.startswith(group + "/") and not np.isnan(value)]
         found[group] = float(np.mean(values)) if values else float("nan")

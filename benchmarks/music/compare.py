@@ -20,8 +20,8 @@ from gan.build import open_data, recipe_values, resolve
 from gan.metrics import FrechetDistance
 from gan.plugins.manager import Plugins
 from gan.reporting.reporter import Reporter
-from gan_music.features import PhraseFeatures
-from gan_music.metrics import chroma, tonal_distance
+from gan_music.metrics.features import PhraseFeatures
+from gan_music.metrics.statistics import chroma, tonal_distance
 
 A_SECOND = {"frames": 400, "accompany": 500, "accompaniment": 180}
 """Phrases that are shown in a CPU second on the machine of the recorded result, for recipes whose step size falls to

@@ -14,8 +14,9 @@ import pretty_midi
 from common import record
 from gan.data.packing import open_pack
 from gan.testing import real_file
-from gan_music.modality import Music, MusicConfig
-from gan_music.score import read_midi
+from gan_music.config import MusicConfig
+from gan_music.modality import Music
+from gan_music.reading import read_midi
 
 FILES = 900
 

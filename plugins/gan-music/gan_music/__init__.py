@@ -29,42 +29,42 @@ def gan_architectures() -> Iterator[ArchitectureEntry]:
     yield ArchitectureEntry(
         name="musegan",
         summary="MuseGAN's compact networks: composer, jamming and hybrid",
-        target="gan_music.musegan:MuseGAN",
+        target="gan_music.architectures.musegan:MuseGAN",
         modality="music",
         paper=_MUSEGAN,
     )
     yield ArchitectureEntry(
         name="framegan",
         summary="MuseGAN's game with layers over time and a gate a bar, for CPUs; composes or accompanies",
-        target="gan_music.framegan:FrameGAN",
+        target="gan_music.architectures.framegan:FrameGAN",
         modality="music",
         paper=_MUSEGAN,
     )
     yield ArchitectureEntry(
         name="accompaniment",
         summary="MuseGAN's accompanist: given tracks are kept, the others composed to them",
-        target="gan_music.accompaniment:Accompaniment",
+        target="gan_music.architectures.accompaniment:Accompaniment",
         modality="music",
         paper=_MUSEGAN,
     )
     yield ArchitectureEntry(
         name="temporal",
         summary="MuseGAN's temporal model: a phrase from scratch, bar by bar",
-        target="gan_music.temporal:TemporalMuseGAN",
+        target="gan_music.architectures.temporal:TemporalMuseGAN",
         modality="music",
         paper=_MUSEGAN,
     )
     yield ArchitectureEntry(
         name="bmusegan",
         summary="MuseGAN with a refiner and binary neurons, deterministic or stochastic",
-        target="gan_music.bmusegan:BMuseGAN",
+        target="gan_music.architectures.bmusegan:BMuseGAN",
         modality="music",
         paper="Dong and Yang, Convolutional GANs with Binary Neurons for Polyphonic Music, 2018, arXiv:1804.09399",
     )
     yield ArchitectureEntry(
         name="musictransformer",
         summary="An autoregressive transformer over note events: the baseline",
-        target="gan_music.musictransformer:MusicTransformer",
+        target="gan_music.architectures.musictransformer:MusicTransformer",
         modality="music",
         paper="Huang et al., Music Transformer, 2019, arXiv:1809.04281",
     )
@@ -76,7 +76,7 @@ def gan_metrics() -> Iterator[MetricEntry]:
     yield MetricEntry(
         name="music-statistics",
         summary="Empty bars, pitch classes, qualified notes, polyphony, scale, drum pattern, tonal distance …",
-        target="gan_music.metrics:MusicStatistics",
+        target="gan_music.metrics.statistics:MusicStatistics",
         modality="music",
     )
 
@@ -88,7 +88,7 @@ def gan_extractors() -> Iterator[ExtractorEntry]:
         name="phrases",
         summary="Statistics of a phrase by track, made by hand: fid[phrases] is the Fréchet distance on music "
         "statistics",
-        target="gan_music.features:PhraseFeatures",
+        target="gan_music.metrics.features:PhraseFeatures",
         modality="music",
         paper=_MUSEGAN,
     )
@@ -100,7 +100,7 @@ def gan_datasets() -> Iterator[DatasetEntry]:
     yield DatasetEntry(
         name="bach-chorales",
         summary="The 371 chorales of J. S. Bach that music21 carries (350 distinct, 349 of four voices)",
-        target="gan_music.chorales:bach_chorales",
+        target="gan_music.reading.chorales:bach_chorales",
         modality="music",
         licence="Music in the public domain; the encodings come with music21 (BSD) and stay in your installation",
     )

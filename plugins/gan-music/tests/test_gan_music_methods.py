@@ -11,11 +11,17 @@ from gan.errors import UsageError
 from gan.game import Batch
 from gan.losses import Wasserstein
 from gan.penalties import GradientPenalty
-from gan_music.accompaniment import Accompaniment, AccompanimentConfig
-from gan_music.bmusegan import BMuseGAN, BMuseGANConfig
-from gan_music.musictransformer import Events, MusicTransformer, TransformerConfig, TransformerOptions, choose
-from gan_music.neurons import binarise, binary
-from gan_music.temporal import BarGenerator, PhraseGenerator, TemporalConfig, TemporalMuseGAN, halvings
+from gan_music.architectures.accompaniment import Accompaniment, AccompanimentConfig
+from gan_music.architectures.bmusegan import BMuseGAN, BMuseGANConfig
+from gan_music.architectures.musictransformer import (
+    Events,
+    MusicTransformer,
+    TransformerConfig,
+    TransformerOptions,
+    choose,
+)
+from gan_music.architectures.neurons import binarise, binary
+from gan_music.architectures.temporal import BarGenerator, PhraseGenerator, TemporalConfig, TemporalMuseGAN, halvings
 from torch import nn
 
 CPU = torch.device("cpu")
