@@ -122,7 +122,7 @@ def test_silence_and_slowness_cost_nothing(tmp_path):
     for name, body in files.items():
         (tmp_path / name).write_bytes(midi(track(body)))
     said = dict(line.split(" ", 1) for line in bounded(READ_FOLDER, tmp_path, megabytes=400, seconds=30).splitlines())
-    assert "beats long" in said["hours.mid"]
+    assert "quarter notes long" in said["hours.mid"]
     assert "hours" in said["slow.mid"]
     assert "overflow" in said["overflow.mid"]
     assert said["hour.mid"] == "1"

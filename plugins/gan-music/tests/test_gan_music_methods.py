@@ -75,6 +75,7 @@ def test_given_tracks_stay_as_they_are(given):
     assert torch.equal(made, model.generate(2, rng(), Request(given={"roll": hidden}))["roll"])
 
 
+@torch.no_grad()
 def test_accompaniment_hears_the_given_track():
     torch.manual_seed(0)
     model = Accompaniment(AccompanimentConfig(width=32, latent=8), fields())
