@@ -1,9 +1,9 @@
-"""Our statistics beside muspy's (Dong et al. 2020) where both define the same thing; needs ``pip install muspy``.
+"""Compares our statistics with muspy's where both define the same thing; needs ``pip install muspy``.
 
-Phrases of notes of one step, of which no two of one pitch touch: muspy counts notes in scales and pitch classes, we
-count sounding steps, and for such phrases these are one. What differs on purpose: muspy's polyphony rate asks for more
-pitches than its threshold (2: three or more) over the whole piece, ours for as many, bar by bar; its groove consistency
-counts an empty bar more where music ends on a bar line.
+The phrases consist of notes of one step, of which no two of one pitch touch: muspy counts notes in scales and pitch
+classes, we count sounding steps, and for such phrases the counts are equal. Intended differences: muspy's polyphony
+rate requires more pitches than its threshold (2: three or more) over the whole piece, ours as many as its threshold per
+bar; muspy's groove consistency counts one more empty bar if the music ends on a bar line.
 """
 
 from __future__ import annotations
