@@ -1,4 +1,4 @@
-"""Compares our statistics with muspy's where both define the same thing; needs ``pip install muspy``.
+"""Compares our statistics with those of muspy (Dong et al. 2020) that are defined alike; needs ``pip install muspy``.
 
 The phrases consist of notes of one step, of which no two of one pitch touch: muspy counts notes in scales and pitch
 classes, we count sounding steps, and for such phrases the counts are equal. Intended differences: muspy's polyphony
