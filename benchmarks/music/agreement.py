@@ -1,9 +1,9 @@
-"""Our statistics beside muspy's (Dong et al. 2020) where both define the same thing; needs ``pip install muspy``.
+"""Compares our statistics with those of muspy (Dong et al. 2020) that are defined alike; needs ``pip install muspy``.
 
-Phrases of notes of one step, of which no two of one pitch touch: muspy counts notes in scales and pitch classes, we
-count sounding steps, and for such phrases these are one. What differs on purpose: muspy's polyphony rate asks for more
-pitches than its threshold (2: three or more) over the whole piece, ours for as many, bar by bar; its groove consistency
-counts an empty bar more where music ends on a bar line.
+The phrases consist of notes of one step, of which no two of one pitch touch: muspy counts notes in scales and pitch
+classes, we count sounding steps, and for such phrases the counts are equal. Intended differences: muspy's polyphony
+rate requires more pitches than its threshold (2: three or more) over the whole piece, ours as many as its threshold per
+bar; muspy's groove consistency counts one more empty bar if the music ends on a bar line.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from importlib.metadata import version
 import muspy
 import numpy as np
 from common import record
-from gan_music.metrics import (
+from gan_music.metrics.statistics import (
     chroma,
     groove_consistency,
     pitch_class_entropy,

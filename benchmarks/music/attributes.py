@@ -1,9 +1,8 @@
-"""Whether a model that was told density and register does what it is asked for: asked values beside measured ones.
+"""Measures whether a model conditioned on density and register follows them: requested beside measured values.
 
-The recipe `control` (FrameGAN on Bach's chorales), `SECONDS` of CPU time at most. Each attribute is asked for at five
-quantiles of the data, the other one left to the run (drawn from the data's nearest phrases), and phrase by phrase at
-values of real phrases. Beside it stands what phrases have whose conditions are dealt to others: what would be measured
-without control.
+The recipe `control` (FrameGAN on Bach's chorales), `SECONDS` of CPU time at most. Each attribute is requested at
+five quantiles of the data, with the other one sampled from the data's nearest phrases, and phrase by phrase at values
+of real phrases. As a baseline without control, the same is measured with the conditions permuted among phrases.
 """
 
 from __future__ import annotations
@@ -28,7 +27,8 @@ PAIRS = 512
 def measured(model: Model, rolls: np.ndarray) -> dict[str, np.ndarray]:
     """Attribute -> its value in each phrase."""
     return {
-        name: np.array([attribute(roll, model.modality) for roll in rolls]) for name, attribute in ATTRIBUTES.items()
+        name: np.array([attribute(roll, model.modality.grid) for roll in rolls])
+        for name, attribute in ATTRIBUTES.items()
     }
 
 

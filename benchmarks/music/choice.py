@@ -1,4 +1,4 @@
-"""Whether one accompanist takes whichever tracks are given: held-out chorales with other voices given each time.
+"""Measures whether one accompanist accepts any given tracks: held-out chorales with different voices given.
 
 The recipe `accompany` with ``model.given: any``, for `SECONDS` of CPU time. For each choice of given voices: mean tonal
 distance of the composed voices to the given ones, of Bach's own, and of those of a random other phrase; and the Fréchet
@@ -16,8 +16,8 @@ import numpy as np
 from common import COUNT, real, record, train
 from gan.api import recipe
 from gan.metrics import FrechetDistance
-from gan_music.features import PhraseFeatures
-from gan_music.metrics import chroma, tonal_distance
+from gan_music.metrics.features import PhraseFeatures
+from gan_music.metrics.statistics import chroma, tonal_distance
 
 SECONDS = 240
 CHOICES = ("", "soprano", "bass", "alto,tenor", "soprano,bass", "alto,tenor,bass")

@@ -1,4 +1,4 @@
-"""What the music benchmarks share: training for a budget of CPU time, and tables of statistics."""
+"""Shared code of the music benchmarks: training for a budget of CPU time, and tables of statistics."""
 
 from __future__ import annotations
 
@@ -20,17 +20,17 @@ from gan.plugins.manager import Plugins
 from gan.reporting.manifest import surroundings
 from gan.reporting.reporter import Reporter, Tick
 from gan.testing import real_file
-from gan_music.metrics import statistics
+from gan_music.metrics.statistics import statistics
 
 HERE = Path(__file__).parent
 COUNT = 1000
-"""Phrases that a table is made of."""
+"""Number of phrases of a table."""
 
 
 class Budget(Reporter):
-    """Stops the training, which saves first, when its process has used so much CPU time.
+    """Stops the training (which saves a checkpoint first) once its process has used `seconds` of CPU time.
 
-    `judge` looks at every checkpoint on the way; what that takes is not counted.
+    `judge` is called with every checkpoint; its time is not counted.
     """
 
     def __init__(self, seconds: float, judge: Callable[[Model, Budget], None] | None = None, used: float = 0.0) -> None:
@@ -68,7 +68,7 @@ def train(
     judge: Callable[[Model, Budget], None] | None = None,
     used: float = 0.0,
 ) -> tuple[Model, Budget]:
-    """A recipe trained for `seconds` of CPU time; a run that is there already and used some of them goes on."""
+    """A recipe trained for `seconds` of CPU time; an existing run that used `used` of them is resumed."""
     budget = Budget(seconds, judge, used)
     try:
         if (run / "recipe.yaml").exists():
@@ -76,7 +76,7 @@ def train(
         else:
             gan.train(values, out=run, reporter=budget)
     except Stopped:
-        if budget.used <= seconds:  # somebody else stopped it: what it has reached is no result
+        if budget.used <= seconds:  # stopped from outside: not a result
             raise
     return gan.load(run, device="cpu"), budget
 
@@ -85,12 +85,12 @@ def untrained(values: Mapping[str, Any]) -> Model:
     """The same recipe before training."""
     import torch
 
-    parts = resolve(values, Plugins.installed())
-    modality = parts.modality_class(parts.modality_config)
+    resolved = resolve(values, Plugins.installed())
+    modality = resolved.modality_class(resolved.modality_config)
     network = build_architecture(
-        parts.architecture_class, parts.model_config, modality.fields, parts.recipe.seed, parts.title
+        resolved.architecture_class, resolved.model_config, modality.fields, resolved.recipe.seed, resolved.title
     )
-    return Model(network.eval(), modality, parts.title, torch.device("cpu"))
+    return Model(network.eval(), modality, resolved.title, torch.device("cpu"))
 
 
 def real(values: Mapping[str, Any]) -> tuple[Pack, Pack]:
@@ -108,7 +108,7 @@ def rows_of(pack: Pack) -> np.ndarray:
 
 def table(roll: np.ndarray, music: Any) -> dict[str, float]:
     """Statistic -> value, and for those of tracks their mean over the tracks, named without one."""
-    found = {name: value for name, (value, _) in statistics(roll, music).items()}
+    found = {name: value for name, (value, _) in statistics(roll, music.grid).items()}
     for group in dict.fromkeys(name.partition("/")[0] for name in found if "/" in name):
         values = [value for name, value in found.items() if name.startswith(group + "/") and not np.isnan(value)]
         found[group] = float(np.mean(values)) if values else float("nan")

@@ -1,9 +1,8 @@
 """The composition models, binary neurons, the temporal model and the transformer on Bach's chorales, for equal CPU
 time.
 
-Each row is measured on 1,000 phrases: means over the tracks, the distance from the data beside it, and the Fréchet
-distance
-on phrase statistics to 1,000 held-out phrases (that of real training phrases is the floor).
+Each row is measured on 1,000 phrases: means over the tracks, the distance from the data, and the Fréchet distance on
+phrase statistics to 1,000 held-out phrases (that of real training phrases is the lower bound).
 """
 
 from __future__ import annotations
@@ -20,12 +19,12 @@ from gan.build import open_data, recipe_values, resolve
 from gan.metrics import FrechetDistance
 from gan.plugins.manager import Plugins
 from gan.reporting.reporter import Reporter
-from gan_music.features import PhraseFeatures
-from gan_music.metrics import chroma, tonal_distance
+from gan_music.metrics.features import PhraseFeatures
+from gan_music.metrics.statistics import chroma, tonal_distance
 
 A_SECOND = {"frames": 400, "accompany": 500, "accompaniment": 180}
-"""Phrases that are shown in a CPU second on the machine of the recorded result, for recipes whose step size falls to
-the end: their length is what was measured for such a time."""
+"""Phrases trained on per CPU second on the machine of the recorded result, for recipes whose learning rate decays to
+the end and so need the length of training in advance."""
 SHOWN = (
     "empty-bars",
     "pitches",

@@ -1,7 +1,7 @@
-"""Does it learn? A GAN for ten minutes of CPU time: statistics before, on the way, after, and of phrases held out.
+"""Measures learning: a GAN trained for ten minutes of CPU time; statistics before, during and after, and of real data.
 
-``learning.py [SECONDS [FOLDER]]``: ``pop909.yaml`` beside this file. A run in FOLDER stays; started again, it goes
-on after its newest checkpoint.
+``learning.py [SECONDS [FOLDER]]``: ``pop909.yaml`` beside this file. A run in FOLDER is kept; started again, it
+resumes from its newest checkpoint.
 
 How far a statistic went: (after - before) / (data - before); 1 is the data's value, more than 1 too far. Phrases before
 and after are made in the same way, the recipe's own: what `gan generate` does when nothing else is said.

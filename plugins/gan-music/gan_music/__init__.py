@@ -1,4 +1,7 @@
-"""Music for `gan`: MIDI phrases, MuseGAN and its metrics. Importing this module imports nothing heavy."""
+"""The music plugin: MIDI phrases, MuseGAN and its relatives, metrics, dataset and recipes.
+
+Importing this module imports nothing heavy.
+"""
 
 from __future__ import annotations
 
@@ -25,46 +28,46 @@ def gan_modalities() -> Iterator[ModalityEntry]:
 
 @hookimpl
 def gan_architectures() -> Iterator[ArchitectureEntry]:
-    """MuseGAN."""
+    """MuseGAN and its relatives, and a transformer as a baseline."""
     yield ArchitectureEntry(
         name="musegan",
         summary="MuseGAN's compact networks: composer, jamming and hybrid",
-        target="gan_music.musegan:MuseGAN",
+        target="gan_music.architectures.musegan:MuseGAN",
         modality="music",
         paper=_MUSEGAN,
     )
     yield ArchitectureEntry(
         name="framegan",
-        summary="MuseGAN's game with layers over time and a gate a bar, for CPUs; composes or accompanies",
-        target="gan_music.framegan:FrameGAN",
+        summary="MuseGAN's game with layers over time and a gate per bar, for CPUs; composes or accompanies",
+        target="gan_music.architectures.framegan:FrameGAN",
         modality="music",
         paper=_MUSEGAN,
     )
     yield ArchitectureEntry(
         name="accompaniment",
-        summary="MuseGAN's accompanist: given tracks are kept, the others composed to them",
-        target="gan_music.accompaniment:Accompaniment",
+        summary="MuseGAN's accompanist: given tracks are kept, the others are composed to fit them",
+        target="gan_music.architectures.accompaniment:Accompaniment",
         modality="music",
         paper=_MUSEGAN,
     )
     yield ArchitectureEntry(
         name="temporal",
         summary="MuseGAN's temporal model: a phrase from scratch, bar by bar",
-        target="gan_music.temporal:TemporalMuseGAN",
+        target="gan_music.architectures.temporal:TemporalMuseGAN",
         modality="music",
         paper=_MUSEGAN,
     )
     yield ArchitectureEntry(
         name="bmusegan",
         summary="MuseGAN with a refiner and binary neurons, deterministic or stochastic",
-        target="gan_music.bmusegan:BMuseGAN",
+        target="gan_music.architectures.bmusegan:BMuseGAN",
         modality="music",
         paper="Dong and Yang, Convolutional GANs with Binary Neurons for Polyphonic Music, 2018, arXiv:1804.09399",
     )
     yield ArchitectureEntry(
         name="musictransformer",
         summary="An autoregressive transformer over note events: the baseline",
-        target="gan_music.musictransformer:MusicTransformer",
+        target="gan_music.architectures.musictransformer:MusicTransformer",
         modality="music",
         paper="Huang et al., Music Transformer, 2019, arXiv:1809.04281",
     )
@@ -72,23 +75,22 @@ def gan_architectures() -> Iterator[ArchitectureEntry]:
 
 @hookimpl
 def gan_metrics() -> Iterator[MetricEntry]:
-    """The statistics that MuseGAN is judged by."""
+    """The statistics that MuseGAN reports."""
     yield MetricEntry(
         name="music-statistics",
         summary="Empty bars, pitch classes, qualified notes, polyphony, scale, drum pattern, tonal distance …",
-        target="gan_music.metrics:MusicStatistics",
+        target="gan_music.metrics.statistics:MusicStatistics",
         modality="music",
     )
 
 
 @hookimpl
 def gan_extractors() -> Iterator[ExtractorEntry]:
-    """Features for the Fréchet distance and its kind."""
+    """Feature vectors for the Fréchet distance and similar metrics."""
     yield ExtractorEntry(
         name="phrases",
-        summary="Statistics of a phrase by track, made by hand: fid[phrases] is the Fréchet distance on music "
-        "statistics",
-        target="gan_music.features:PhraseFeatures",
+        summary="Hand-made statistics of a phrase by track: fid[phrases] is the Fréchet distance on them",
+        target="gan_music.metrics.features:PhraseFeatures",
         modality="music",
         paper=_MUSEGAN,
     )
@@ -96,11 +98,11 @@ def gan_extractors() -> Iterator[ExtractorEntry]:
 
 @hookimpl
 def gan_datasets() -> Iterator[DatasetEntry]:
-    """Music that needs no download."""
+    """Datasets that need no download."""
     yield DatasetEntry(
         name="bach-chorales",
-        summary="The 371 chorales of J. S. Bach that music21 carries (350 distinct, 349 of four voices)",
-        target="gan_music.chorales:bach_chorales",
+        summary="The 371 chorales of J. S. Bach that music21 contains (350 distinct, 349 of four voices)",
+        target="gan_music.reading.chorales:bach_chorales",
         modality="music",
         licence="Music in the public domain; the encodings come with music21 (BSD) and stay in your installation",
     )
@@ -108,10 +110,10 @@ def gan_datasets() -> Iterator[DatasetEntry]:
 
 @hookimpl
 def gan_recipes() -> Iterator[RecipeEntry]:
-    """Trainings of MuseGAN."""
+    """Recipes for every architecture."""
     yield RecipeEntry(
         name="default",
-        summary="Four-voice phrases after Bach's chorales, small networks, minutes on a CPU",
+        summary="Four-voice phrases from Bach's chorales, small networks, minutes on a CPU",
         target="gan_music:recipes/default.yaml",
         architecture="musegan",
         default=True,
@@ -142,25 +144,25 @@ def gan_recipes() -> Iterator[RecipeEntry]:
     )
     yield RecipeEntry(
         name="binary",
-        summary="The default recipe's phrases, then a refiner with binary neurons",
+        summary="The default recipe's data, then a refiner with binary neurons",
         target="gan_music:recipes/binary.yaml",
         architecture="bmusegan",
     )
     yield RecipeEntry(
         name="frames",
-        summary="The default recipe's phrases by networks over time that train several times as fast on a CPU",
+        summary="The default recipe's data with FrameGAN, which trains several times as fast on a CPU",
         target="gan_music:recipes/frames.yaml",
         architecture="framegan",
     )
     yield RecipeEntry(
         name="accompany",
-        summary="Alto, tenor and bass to a given soprano by FrameGAN: in five CPU minutes they follow it",
+        summary="Alto, tenor and bass to a given soprano by FrameGAN, in five CPU minutes",
         target="gan_music:recipes/accompany.yaml",
         architecture="framegan",
     )
     yield RecipeEntry(
         name="control",
-        summary="FrameGAN that is told notes a bar and mean pitch: gan generate RUN --density 12 --register C4",
+        summary="FrameGAN conditioned on notes per bar and mean pitch: gan generate RUN --density 12 --register C4",
         target="gan_music:recipes/control.yaml",
         architecture="framegan",
     )

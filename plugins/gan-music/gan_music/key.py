@@ -1,4 +1,5 @@
-"""Keys: names, and the estimate of Krumhansl and Kessler (1982) from the durations of the pitch classes."""
+"""Musical keys: parsing names, and estimating a key from the durations of the pitch classes (Krumhansl and Kessler
+1982)."""
 
 from __future__ import annotations
 
@@ -17,7 +18,8 @@ MINOR = np.array([6.33, 2.68, 3.52, 5.38, 2.60, 3.53, 2.54, 4.75, 3.98, 2.69, 3.
 def _profiles() -> np.ndarray[Any, Any]:
     rows = [np.roll(profile, root) for profile in (MAJOR, MINOR) for root in range(12)]
     centred = np.stack(rows) - np.mean(rows, axis=1, keepdims=True)
-    return centred / np.linalg.norm(centred, axis=1, keepdims=True)
+    unit: np.ndarray[Any, Any] = centred / np.linalg.norm(centred, axis=1, keepdims=True)
+    return unit
 
 
 _PROFILES = _profiles()
@@ -27,7 +29,9 @@ def key_correlations(chroma: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
     """``(…, 12)`` sounding time by pitch class -> ``(…, 24)`` Pearson correlations, 12 major keys and 12 minor ones."""
     centred = chroma - chroma.mean(axis=-1, keepdims=True)
     norm = np.linalg.norm(centred, axis=-1, keepdims=True)
-    return np.divide(centred, norm, out=np.zeros_like(centred), where=norm > 0) @ _PROFILES.T
+    unit = np.divide(centred, norm, out=np.zeros_like(centred), where=norm > 0)
+    correlations: np.ndarray[Any, Any] = unit @ _PROFILES.T
+    return correlations
 
 
 def estimate_key(chroma: np.ndarray[Any, Any]) -> tuple[int, bool, float]:
@@ -38,7 +42,7 @@ def estimate_key(chroma: np.ndarray[Any, Any]) -> tuple[int, bool, float]:
 
 
 def shift_to(root: int, target: int) -> int:
-    """The smallest move in semitones, -6 … 5, from one tonic to another."""
+    """The smallest shift in semitones, -6 … 5, from one tonic to another."""
     return (target - root + 6) % 12 - 6
 
 
@@ -46,7 +50,7 @@ def parse_key(text: str) -> tuple[int, bool]:
     """``"F#m"``, ``"Bb minor"``, ``"C"`` -> (tonic, whether minor). Raises `ValueError`."""
     match = re.fullmatch(r"\s*([A-Ga-g])([#b♯♭]?)\s*(m|min|minor|maj|major|)\s*", text)
     if not match:
-        raise ValueError(f"'{text}' is no key; write C, F#, Bb minor, Am …")
+        raise ValueError(f"'{text}' is not a key; write C, F#, Bb minor, Am …")
     letter = {"C": 0, "D": 2, "E": 4, "F": 5, "G": 7, "A": 9, "B": 11}[match[1].upper()]
     accidental = {"#": 1, "♯": 1, "b": -1, "♭": -1, "": 0}[match[2]]
     return (letter + accidental) % 12, match[3] in ("m", "min", "minor")

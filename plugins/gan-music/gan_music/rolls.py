@@ -1,4 +1,4 @@
-"""Arithmetic on piano rolls ``(track, bar, step, pitch)``."""
+"""Arithmetic on piano rolls ``(track, bar, step, pitch)``: quantisation, onsets, notes, transposition."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ Array = np.ndarray[Any, Any]
 
 
 def to_steps(ticks: Array, division: int, steps_per_beat: int) -> Array:
-    """The nearest steps, halves upwards, in integers (so that no tick is too large for a float)."""
+    """The nearest steps, halves rounded up, in integer arithmetic (exact for any tick)."""
     return (2 * np.asarray(ticks, np.int64) * steps_per_beat + division) // (2 * division)
 
 
 def separated(notes: Array) -> Array:
-    """Notes ``(n, 4)``: track, first step, step after the last, row. Where a pitch is struck again while it sounds or
-    right
-    when it ends, the earlier note is shortened to leave one step of rest, so that a roll shows two notes.
+    """Notes ``(n, 4)`` with a step of rest between repeated notes of one pitch, sorted by track, row and start.
 
-    A note of one step keeps it. Sorted by track, row and start.
+    Columns are track, first step, step after the last, and row. Where a pitch is struck again while it sounds or right
+    when it ends, the earlier note is shortened by enough to leave one step of rest, so that a roll shows two notes. A
+    note always keeps at least one step.
     """
     notes = notes[np.lexsort((notes[:, 2], notes[:, 1], notes[:, 3], notes[:, 0]))]
     if len(notes) < 2:
@@ -30,15 +30,22 @@ def separated(notes: Array) -> Array:
     return notes
 
 
+def onsets(roll: Array) -> Array:
+    """Where notes begin, across bar lines: ``(…, bar, step, pitch)`` bool, same shape."""
+    line = roll.reshape(*roll.shape[:-3], -1, roll.shape[-1])
+    starts = line.copy()
+    starts[..., 1:, :] &= ~line[..., :-1, :]
+    return starts.reshape(roll.shape)
+
+
 def note_count(roll: Array) -> int:
-    """Notes of a phrase: beginnings of runs, over bar lines."""
-    line = roll.reshape(roll.shape[0], -1, roll.shape[-1])
-    return int(line[:, 0].sum() + (line[:, 1:] & ~line[:, :-1]).sum())
+    """Number of notes of a phrase; a note that crosses bar lines counts once."""
+    return int(onsets(roll).sum())
 
 
 def transpose(roll: Array, shift: int, pitched: Array) -> Array:
-    """`roll` moved by `shift` semitones on the tracks where `pitched`; notes that leave the rows come back an octave
-    nearer."""
+    """`roll` shifted by `shift` semitones on the tracks where `pitched`; notes that leave the rows are moved back by
+    octaves."""
     if not shift:
         return roll.copy()
     moved = roll.copy()
@@ -55,7 +62,7 @@ def transpose(roll: Array, shift: int, pitched: Array) -> Array:
 
 
 def runs(line: Array) -> tuple[Array, Array, Array]:
-    """``line (step, pitch)`` -> rows, first steps, steps after the last of its notes, sorted by first step, then
+    """The notes of ``line (step, pitch)``: rows, first steps, and steps after the last, sorted by first step, then
     row."""
     padded = np.zeros((line.shape[0] + 2, line.shape[1]), np.int8)
     padded[1:-1] = line

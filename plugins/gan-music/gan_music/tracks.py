@@ -1,24 +1,26 @@
-"""Which instruments of a file play which track of a phrase: named profiles and rules of one's own.
+"""Tracks of a phrase, and the rules that assign the instruments of a file to them.
 
 A track is a list of rules. A rule is a General MIDI program (``33``), a range of programs (``"24-31"``), ``"drums"``
-(channel 10), ``"others"`` (everything pitched that no other track takes), the name of a track in the file with ``*``
-for
-any letters (``"MELODY"``, ``"*bass*"``; capitals do not matter), or ``"#2"``, the second pitched track of the file.
+(channel 10), ``"others"`` (every pitched instrument that no other track takes), the name of a track in the file
+(``"MELODY"``, ``"*bass*"``; ``*`` matches any letters, case is ignored), or ``"#2"``, the second pitched track of the
+file.
 
-For each instrument of a file the rules are tried in this order: names, drums, programs, others. Numbered rules only
-serve files in which no name fits. The first track that fits takes it.
+For each instrument of a file the rules are tried in this order: names, drums, programs, others. Numbered rules apply
+only to files in which no name matches. The first track that matches takes the instrument.
 """
 
 from __future__ import annotations
 
 import fnmatch
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
+from operator import eq
 
 from gan.errors import UsageError
 
-from gan_music.score import Part
+from gan_music.reading import Part
 
 Rule = int | str
 
@@ -56,20 +58,20 @@ PROFILES: dict[str, dict[str, list[Rule]]] = {
     "pop909": {"melody": ["melody"], "bridge": ["bridge"], "piano": ["piano"]},
     "lead-sheet": {"melody": ["melody", "#1"], "chords": ["chords", "#2"]},
 }
-"""Profiles by name, each track name -> rules. `compact` and `paper` are MuseGAN's five families (Dong et al. 2018,
-section 5.1) in the order of its third and first release; `lpd-8` are those of its second."""
+"""Profile name -> track name -> rules. `compact` and `paper` are MuseGAN's five families (Dong et al. 2018, section
+5.1) in the order of its third and first release; `lpd-8` has the eight of its second."""
 
 PROGRAMS = {
     "piano": 0, "guitar": 25, "bass": 33, "strings": 48, "ensemble": 48, "reed": 65, "synth-lead": 80, "synth-pad": 88,
     "soprano": 52, "alto": 52, "tenor": 52, "melody": 0, "bridge": 0, "chords": 0,
 }  # fmt: skip
-"""General MIDI programs that tracks of these names are written with, unless the configuration says otherwise."""
+"""Default General MIDI programs of tracks by name."""
 
 _RANGE = re.compile(r"(\d{1,3})\s*-\s*(\d{1,3})")
 
 
 def programs_of(rule: Rule) -> range | None:
-    """The programs that a rule names, or None for a rule of another kind. Raises `ValueError` outside 0 … 127."""
+    """The programs that a rule names, or None if it is not a rule of programs. Raises `ValueError` outside 0 … 127."""
     text = str(rule).strip()
     if text.isdigit():
         low = high = int(text)
@@ -93,12 +95,12 @@ class Track:
 
     @property
     def drums(self) -> bool:
-        """Whether it is percussion: hits without length, never transposed."""
+        """Whether it is percussion: hits without duration, never transposed."""
         return "drums" in self.rules
 
 
 def resolve(tracks: str | Mapping[str, Sequence[Rule]], programs: Mapping[str, int]) -> tuple[Track, ...]:
-    """The tracks of a profile or of rules of one's own. Raises `ValueError` with a reason."""
+    """The tracks of a profile or of a mapping from names to rules. Raises `ValueError` with a reason."""
     if isinstance(tracks, str):
         if tracks not in PROFILES:
             raise ValueError(f"no profile '{tracks}' (known: {', '.join(PROFILES)}); or map track names to rules")
@@ -121,31 +123,34 @@ def resolve(tracks: str | Mapping[str, Sequence[Rule]], programs: Mapping[str, i
 
 
 def assign(parts: Sequence[Part], tracks: Sequence[Track]) -> list[int | None]:
-    """For each part of a file the index of its track, or None where no rule fits."""
-    chosen: list[int | None] = [_first(tracks, lambda rule, part=part: _named(rule, part)) for part in parts]
+    """The index of the track of each part of a file, or None where no rule matches."""
+    chosen = [_first(tracks, partial(_named, part)) for part in parts]
     by_number = all(track is None for track in chosen)
     pitched = [index for index, part in enumerate(parts) if not part.drums]
     for index, part in enumerate(parts):
         if chosen[index] is not None:
             continue
         if part.drums:
-            chosen[index] = _first(tracks, lambda rule: rule == "drums")
+            chosen[index] = _first(tracks, partial(eq, "drums"))
             continue
-        place = f"#{pitched.index(index) + 1}" if by_number else ""
-        chosen[index] = _first(tracks, lambda rule, place=place: rule == place)
+        if by_number:
+            chosen[index] = _first(tracks, partial(eq, f"#{pitched.index(index) + 1}"))
         if chosen[index] is None:
-            program = part.program
-            chosen[index] = _first(tracks, lambda rule, program=program: program in (programs_of(rule) or ()))
+            chosen[index] = _first(tracks, partial(_has_program, part))
         if chosen[index] is None:
-            chosen[index] = _first(tracks, lambda rule: rule == "others")
+            chosen[index] = _first(tracks, partial(eq, "others"))
     return chosen
 
 
-def _first(tracks: Sequence[Track], fits) -> int | None:  # type: ignore[no-untyped-def]
-    return next((index for index, track in enumerate(tracks) if any(fits(rule) for rule in track.rules)), None)
+def _first(tracks: Sequence[Track], matches: Callable[[Rule], bool]) -> int | None:
+    return next((index for index, track in enumerate(tracks) if any(matches(rule) for rule in track.rules)), None)
 
 
-def _named(rule: Rule, part: Part) -> bool:
+def _has_program(part: Part, rule: Rule) -> bool:
+    return part.program in (programs_of(rule) or ())
+
+
+def _named(part: Part, rule: Rule) -> bool:
     text = str(rule)
     if text in ("drums", "others") or text.startswith("#") or programs_of(text) is not None:
         return False
@@ -153,7 +158,7 @@ def _named(rule: Rule, part: Part) -> bool:
 
 
 def given_places(wanted: Sequence[int | str], names: Sequence[str], count: int, who: str = "model.given") -> list[int]:
-    """The tracks that ``model.given`` or an option names, by number or name. Raises `UsageError`."""
+    """Indices of the tracks that ``model.given`` or an option names, by number or name. Raises `UsageError`."""
     places = []
     for item in wanted:
         text = str(item).strip()
@@ -165,7 +170,7 @@ def given_places(wanted: Sequence[int | str], names: Sequence[str], count: int, 
             known = ", ".join(f"{number} {name}" for number, name in enumerate(names)) or f"0 to {count - 1}"
             raise UsageError(f"{who} names no track '{text}' (known: {known})")
     if len(set(places)) != len(places):
-        raise UsageError(f"{who} names different tracks, each once")
+        raise UsageError(f"{who} must name each track once")
     if len(places) == count:
-        raise UsageError(f"{who} names every track: none is left to compose")
+        raise UsageError(f"{who} names every track; none is left to compose")
     return places

@@ -10,9 +10,10 @@ import shutil
 import numpy as np
 import pytest
 from gan.reporting.page import write_page
-from gan_music import audio
-from gan_music.features import PhraseFeatures
-from gan_music.modality import Music, MusicConfig, MusicOptions
+from gan_music.config import MusicConfig, MusicOptions
+from gan_music.metrics.features import PhraseFeatures
+from gan_music.modality import Music
+from gan_music.writing import audio
 from PIL import Image
 
 
@@ -25,7 +26,7 @@ def phrase() -> np.ndarray:
 def test_the_simple_synthesiser_plays_the_pitch(tmp_path, monkeypatch, caplog):
     soundfile = pytest.importorskip("soundfile")
     monkeypatch.setattr(audio.shutil, "which", lambda name: None)
-    monkeypatch.setattr(audio, "_told", False)
+    monkeypatch.setattr(audio, "_warned", False)
     with caplog.at_level(logging.WARNING):
         Music(MusicConfig(tempo=120)).write({"roll": phrase()}, tmp_path / "a", MusicOptions(render="wav"))
     assert "FluidSynth is not installed" in caplog.text
@@ -83,9 +84,9 @@ def test_drums_are_heard_and_silence_is_silent(monkeypatch):
 
 
 def midi(roll: np.ndarray) -> bytes:
-    from gan_music.midi import midi_bytes
+    from gan_music.writing.midi import midi_bytes
 
-    return midi_bytes(Music(MusicConfig()), roll, MusicOptions())
+    return midi_bytes(Music(MusicConfig()).grid, roll, MusicOptions(), 100.0)
 
 
 def test_features_are_of_each_phrase_alone():

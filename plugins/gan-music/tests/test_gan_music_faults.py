@@ -15,8 +15,9 @@ import pytest
 from gan.errors import BadData
 from gan.source import list_source
 from gan.testing.bounded import bounded
-from gan_music.modality import Music, MusicConfig
-from gan_music.score import read_midi
+from gan_music.config import MusicConfig
+from gan_music.modality import Music
+from gan_music.reading import read_midi
 
 END = b"\0\xff\x2f\0"
 NOTE = b"\0\x90\x3c\x50\x83\x60\x80\x3c\0"
@@ -50,8 +51,8 @@ READ = {
 
 REFUSED = {
     "running status without a status": (midi(track(b"\0\x3c\x50\x83\x60\x3c\0" + END)), "running status"),
-    "a time that never ends": (midi(track(b"\x80" * 4096)), "no valid MIDI"),
-    "a length of nine bytes": (midi(track(NOTE + b"\xff" * 9 + b"\x7f" + NOTE + END)), "no valid MIDI"),
+    "a time that never ends": (midi(track(b"\x80" * 4096)), "not a valid MIDI"),
+    "a length of nine bytes": (midi(track(NOTE + b"\xff" * 9 + b"\x7f" + NOTE + END)), "not a valid MIDI"),
     "a text longer than the file": (midi(track(NOTE + b"\0\xff\x01\xff\xff\xff\x7fabc" + END)), "EOF"),
     "a text longer than the track": (midi(track(b"\0\xff\x01\x7fabc" + NOTE + END)), "EOF"),
     "a system message longer than the file": (midi(track(NOTE + b"\0\xf0\x8f\xff\xff\x7f123" + END)), "EOF"),
@@ -90,7 +91,8 @@ import sys
 from pathlib import Path
 from gan.errors import BadData
 from gan.source import list_source
-from gan_music.modality import Music, MusicConfig
+from gan_music.config import MusicConfig
+from gan_music.modality import Music
 for file in list_source(Path(sys.argv[1]), Music.suffixes).files:
     try:
         print(file.name, sum(1 for _ in Music(MusicConfig()).read(file)))
@@ -120,7 +122,7 @@ def test_silence_and_slowness_cost_nothing(tmp_path):
     for name, body in files.items():
         (tmp_path / name).write_bytes(midi(track(body)))
     said = dict(line.split(" ", 1) for line in bounded(READ_FOLDER, tmp_path, megabytes=400, seconds=30).splitlines())
-    assert "beats long" in said["hours.mid"]
+    assert "quarter notes long" in said["hours.mid"]
     assert "hours" in said["slow.mid"]
     assert "overflow" in said["overflow.mid"]
     assert said["hour.mid"] == "1"

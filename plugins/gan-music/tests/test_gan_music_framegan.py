@@ -10,7 +10,7 @@ from gan.errors import UsageError
 from gan.game import Batch
 from gan.losses import NonSaturating
 from gan.penalties import R1
-from gan_music.framegan import FrameGAN, FrameGANConfig, Over, frames_of, spread
+from gan_music.architectures.framegan import FrameGAN, FrameGANConfig, Over, frames_of, spread
 from torch.nn.functional import conv1d
 
 CPU = torch.device("cpu")
@@ -194,7 +194,7 @@ def test_composer_needs_nothing_given_and_joins_phrases():
     assert net.given_fields() == ()
     made = net.generate(2, rng(2), Request(options=net.Options(bars=6)))["roll"]
     assert made.shape == (2, 3, 6, 24, 12)
-    with pytest.raises(UsageError, match="no multiple"):
+    with pytest.raises(UsageError, match="not a multiple"):
         net.generate(2, rng(2), Request(options=net.Options(bars=5)))
 
 

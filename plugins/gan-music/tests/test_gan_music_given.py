@@ -11,9 +11,10 @@ import symusic
 from gan.contracts import Given
 from gan.errors import BadData, UsageError
 from gan.source import SourceFile
-from gan_music.given import Piece, Window
-from gan_music.midi import conductor, file_bytes, note_track
-from gan_music.modality import Music, MusicConfig, MusicGivenOptions, MusicOptions
+from gan_music.config import MusicConfig, MusicGivenOptions, MusicOptions
+from gan_music.modality import Music
+from gan_music.piece import Piece, Window
+from gan_music.writing.midi import conductor, file_bytes, note_track
 
 SETTINGS = {"tracks": "chorale", "steps_per_beat": 4, "lowest": 36, "pitches": 48, "bars": 2, "min_tracks": 4}
 SCALE = [0, 2, 4, 5, 7, 9, 11]
@@ -81,7 +82,7 @@ def composed(piece: Piece) -> list[np.ndarray]:
 @pytest.mark.parametrize("track", ["1", "lead", "LEAD*"])
 def test_the_chosen_track_is_heard_on_the_grid(band, track):
     """The lead is program 80 and no soprano; its late notes are heard on the eighths."""
-    phrases = [sample["roll"] for sample in Piece.read(music(), band, given(track)).phrases()]
+    phrases = [sample["roll"] for sample in Piece.read(music().cutter, band, given(track)).phrases()]
     assert len(phrases) == 3
     assert not any(roll[1:].any() for roll in phrases)
     whole = phrases[0][0].reshape(32, 48)
@@ -91,7 +92,7 @@ def test_the_chosen_track_is_heard_on_the_grid(band, track):
 
 def test_the_last_phrase_ends_with_the_piece(band):
     """Five bars in phrases of two: the third phrase begins in bar 3 and gives its second bar only."""
-    piece = Piece.read(music(), band, given("1"))
+    piece = Piece.read(music().cutter, band, given("1"))
     assert piece.windows() == [Window(0, 0, 32), Window(32, 32, 64), Window(48, 64, 80)]
     phrases = [sample["roll"] for sample in piece.phrases()]
     assert np.array_equal(phrases[2][:, 0], phrases[1][:, 1])
@@ -103,7 +104,7 @@ def test_the_last_phrase_ends_with_the_piece(band):
 
 def test_a_piece_shorter_than_a_phrase_is_filled_with_silence(tmp_path):
     file = save(tmp_path / "short.mid", [("x", 80, False, melody(1))])
-    piece = Piece.read(music(), file, given())
+    piece = Piece.read(music().cutter, file, given())
     (sample,) = piece.phrases()
     assert sample["roll"][0, 0].any()
     assert not sample["roll"][:, 1].any()
@@ -115,7 +116,7 @@ def test_the_result_keeps_the_given_track_and_the_file_s_time(band, tmp_path):
     lead = melody(4.5, key=2)
     file = save(tmp_path / "song.mid", [("Pad", 88, False, melody(5)), ("Lead", 80, False, lead)], tempos=tempos)
     modality = music()
-    samples = [{"roll": roll} for roll in composed(Piece.read(modality, file, given("1")))]
+    samples = [{"roll": roll} for roll in composed(Piece.read(modality.cutter, file, given("1")))]
     (path,) = modality.write_like(samples, tmp_path / "result", file, given("1"))
     score = symusic.Score(path)
     times = score.ticks_per_quarter // 96
@@ -132,7 +133,7 @@ def test_the_result_keeps_the_given_track_and_the_file_s_time(band, tmp_path):
 
 def test_the_options_of_writing_change_the_composed_tracks(band, tmp_path):
     modality = music()
-    samples = [{"roll": roll} for roll in composed(Piece.read(modality, band, given("1")))]
+    samples = [{"roll": roll} for roll in composed(Piece.read(modality.cutter, band, given("1")))]
     options = MusicOptions(tempo=80, instruments="soprano=73,bass=32", velocity=50)
     (path,) = modality.write_like(samples, tmp_path / "x", band, given("1"), options)
     score = symusic.Score(path)
@@ -152,8 +153,8 @@ def test_a_model_in_c_hears_the_melody_in_c_and_answers_in_its_key(tmp_path, key
     modality = music(normalize_key=True)
     plain = save(tmp_path / "c.mid", [("m", 0, False, melody(4))])
     moved = save(tmp_path / "k.mid", [("m", 0, False, melody(4, key=key))])
-    heard = [sample["roll"] for sample in Piece.read(modality, plain, given()).phrases()]
-    piece = Piece.read(modality, moved, given())
+    heard = [sample["roll"] for sample in Piece.read(modality.cutter, plain, given()).phrases()]
+    piece = Piece.read(modality.cutter, moved, given())
     assert piece.home == -key
     for one, other in zip(heard, piece.phrases(), strict=True):
         assert np.array_equal(one, other["roll"])
@@ -167,52 +168,52 @@ def test_bars_of_another_metre_are_left_to_the_given_track(tmp_path):
     """Two bars of 4/4, one of 3/4, two of 4/4: the phrases are the first two and the last two bars."""
     meters = [(0, 4, 4), (768, 3, 4), (1056, 4, 4)]
     file = save(tmp_path / "m.mid", [("m", 0, False, melody(4.75))], meters=meters)
-    piece = Piece.read(music(), file, given())
+    piece = Piece.read(music().cutter, file, given())
     assert piece.windows() == [Window(0, 0, 32), Window(44, 44, 76)]
     line = piece.composed(composed(piece), 1)
     assert np.flatnonzero(~line.any(1)).tolist() == list(range(32, 44))
     waltz = save(tmp_path / "w.mid", [("m", 0, False, melody(4))], meters=[(0, 3, 4)])
     with pytest.raises(BadData, match="no passage in 4/4"):
-        Piece.read(music(), waltz, given())
+        Piece.read(music().cutter, waltz, given())
 
 
 def test_several_tracks_in_the_order_of_the_model_s(band):
     """The model is given alto and bass (1 and 3): --track 1,0 makes the lead the alto and the first pad the bass."""
-    piece = Piece.read(music(), band, given("1,0", places=(1, 3)))
+    piece = Piece.read(music().cutter, band, given("1,0", places=(1, 3)))
     assert piece.plays == {1: [1], 3: [0]}
     roll = next(piece.phrases())["roll"]
     assert [bool(track.any()) for track in roll] == [False, True, False, True]
-    assert Piece.read(music(), band, given("lead,0+3", places=(0, 1))).plays == {0: [1], 1: [0, 3]}
+    assert Piece.read(music().cutter, band, given("lead,0+3", places=(0, 1))).plays == {0: [1], 1: [0, 3]}
 
 
 @pytest.mark.parametrize(
     ("track", "places", "reason"),
     [
-        ("4", (0,), "--track 4: it has no such track; it has 0 'Pad' (program 88, 40 notes), 1 'Lead' (program 80"),
-        ("pad", (0,), "--track pad: 2 of its tracks have that name"),
+        ("4", (0,), "--track 4: there is no such track; the file has 0 'Pad' (program 88, 40 notes), 1 'Lead' ("),
+        ("pad", (0,), "--track pad: 2 tracks have that name"),
         ("drums", (0,), "track 2 is drums and cannot play the soprano"),
-        ("0,1", (0,), "names 2; the model is given 1, in this order: soprano"),
-        ("1", (0, 3), "names 1; the model is given 2, in this order: soprano, bass"),
+        ("0,1", (0,), "names 2 tracks; the model takes 1, in this order: soprano"),
+        ("1", (0, 3), "names 1 tracks; the model takes 2, in this order: soprano, bass"),
         ("1,1", (0, 3), "names one track twice"),
     ],
 )
 def test_tracks_that_are_not_clear_are_refused_with_a_list(band, track, places, reason):
     with pytest.raises(UsageError) as error:
-        Piece.read(music(), band, given(track, places))
+        Piece.read(music().cutter, band, given(track, places))
     assert reason in str(error.value)
     assert "\n" not in str(error.value)
 
 
 def test_without_a_choice_the_rules_of_the_training_data_hold(band, tmp_path):
     modality = music(tracks={"melody": ["80-87"], "chords": ["88-95"]}, programs={"melody": 73})
-    assert Piece.read(modality, band, given()).plays == {0: [1]}
-    with pytest.raises(UsageError, match="2 of its tracks may be the chords; say which with --track: 0 'Pad'"):
-        Piece.read(modality, band, given(places=(1,)))
+    assert Piece.read(modality.cutter, band, given()).plays == {0: [1]}
+    with pytest.raises(UsageError, match="2 of its tracks match the chords; choose one with --track: 0 'Pad'"):
+        Piece.read(modality.cutter, band, given(places=(1,)))
     flute = save(tmp_path / "flute.mid", [("a", 73, False, melody(2)), ("b", 5, False, melody(2))])
-    with pytest.raises(UsageError, match="none of its tracks is known to be the melody; say which"):
-        Piece.read(modality, flute, given())
+    with pytest.raises(UsageError, match="none of its tracks matches the melody; choose one"):
+        Piece.read(modality.cutter, flute, given())
     alone = save(tmp_path / "alone.mid", [("a", 73, False, melody(2))])
-    assert Piece.read(modality, alone, given()).plays == {0: [0]}
+    assert Piece.read(modality.cutter, alone, given()).plays == {0: [0]}
 
 
 ABC = "X:1\nT:a\nM:4/4\nL:1/8\nQ:1/4=90\nK:C\nCDEF GABc|cBAG FEDC|\n\nX:2\nT:b\nM:4/4\nL:1/8\nK:C\nccBB AAGG|EEDD C4|\n"
@@ -222,12 +223,12 @@ def test_a_piece_of_a_collection_in_other_formats(tmp_path):
     path = tmp_path / "tunes.abc"
     path.write_text(ABC)
     file = SourceFile(path.name, path, None, path.stat().st_size)
-    with pytest.raises(UsageError, match="holds 2 pieces; say which: --piece 0 … 1"):
-        Piece.read(music(), file, given())
+    with pytest.raises(UsageError, match="holds 2 pieces; choose one with --piece 0 … 1"):
+        Piece.read(music().cutter, file, given())
     with pytest.raises(UsageError, match="--piece 2"):
-        Piece.read(music(), file, given(piece=2))
+        Piece.read(music().cutter, file, given(piece=2))
     modality = music()
-    piece = Piece.read(modality, file, given(piece=0))
+    piece = Piece.read(modality.cutter, file, given(piece=0))
     (path,) = modality.write_like([{"roll": roll} for roll in composed(piece)], tmp_path / "o", file, given(piece=0))
     score = symusic.Score(path)
     assert [round(tempo.qpm) for tempo in score.tempos] == [90]
@@ -244,7 +245,7 @@ def test_steps_and_given_ticks_meet_in_the_result(tmp_path, division, per_beat):
     notes = np.array([(0, division, 60, 90), (3 * division, 8 * division, 64, 91)])
     file = save(tmp_path / "x.mid", [("x", 0, False, notes)], division=division)
     modality = music(steps_per_beat=per_beat)
-    piece = Piece.read(modality, file, given())
+    piece = Piece.read(modality.cutter, file, given())
     made = [sample["roll"].copy() for sample in piece.phrases()]
     made[0][1, 0, 1, 20] = True
     (path,) = modality.write_like([{"roll": roll} for roll in made], tmp_path / "o", file, given())

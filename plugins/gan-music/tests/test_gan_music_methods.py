@@ -11,11 +11,17 @@ from gan.errors import UsageError
 from gan.game import Batch
 from gan.losses import Wasserstein
 from gan.penalties import GradientPenalty
-from gan_music.accompaniment import Accompaniment, AccompanimentConfig
-from gan_music.bmusegan import BMuseGAN, BMuseGANConfig
-from gan_music.musictransformer import Events, MusicTransformer, TransformerConfig, TransformerOptions, choose
-from gan_music.neurons import binarise, binary
-from gan_music.temporal import BarGenerator, PhraseGenerator, TemporalConfig, TemporalMuseGAN, halvings
+from gan_music.architectures.accompaniment import Accompaniment, AccompanimentConfig
+from gan_music.architectures.bmusegan import BMuseGAN, BMuseGANConfig
+from gan_music.architectures.musictransformer import (
+    Events,
+    MusicTransformer,
+    TransformerConfig,
+    TransformerOptions,
+    choose,
+)
+from gan_music.architectures.neurons import binarise, binary
+from gan_music.architectures.temporal import BarGenerator, PhraseGenerator, TemporalConfig, TemporalMuseGAN, halvings
 from torch import nn
 
 CPU = torch.device("cpu")
@@ -69,6 +75,7 @@ def test_given_tracks_stay_as_they_are(given):
     assert torch.equal(made, model.generate(2, rng(), Request(given={"roll": hidden}))["roll"])
 
 
+@torch.no_grad()
 def test_accompaniment_hears_the_given_track():
     torch.manual_seed(0)
     model = Accompaniment(AccompanimentConfig(width=32, latent=8), fields())

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from gan_music import key, metrics
-from gan_music.modality import Music, MusicConfig
+from gan_music import key
+from gan_music.config import MusicConfig
+from gan_music.metrics import statistics as metrics
+from gan_music.modality import Music
 
 
 def roll(tracks: int = 1, bars: int = 1, steps: int = 48, pitches: int = 84, count: int = 1) -> np.ndarray:

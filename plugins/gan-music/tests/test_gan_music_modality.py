@@ -12,8 +12,9 @@ import pytest
 from gan.errors import BadData, UsageError
 from gan.source import list_source
 from gan_music import rolls
-from gan_music.modality import Music, MusicConfig, MusicOptions
-from gan_music.score import Part, Score
+from gan_music.config import MusicConfig, MusicOptions
+from gan_music.modality import Music
+from gan_music.reading import Part, Score
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError

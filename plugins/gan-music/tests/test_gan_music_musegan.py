@@ -11,8 +11,10 @@ from gan.errors import UsageError
 from gan.game import Batch
 from gan.losses import Wasserstein
 from gan.penalties import GradientPenalty
-from gan_music.musegan import Down, MuseGAN, MuseGANConfig, MuseGANOptions, Norm, Up, chroma_of, edges_of
-from gan_music.neurons import binarise
+from gan_music.architectures.cells import Down, Norm, Up
+from gan_music.architectures.composing import MuseGANOptions
+from gan_music.architectures.musegan import MuseGAN, MuseGANConfig, chroma_of, edges_of
+from gan_music.architectures.neurons import binarise
 from torch import nn
 from torch.nn.functional import batch_norm, leaky_relu, relu
 

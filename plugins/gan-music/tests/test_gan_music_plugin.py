@@ -51,8 +51,9 @@ def test_listing_imports_nothing_heavy():
 def test_published_values_are_named_as_the_statistics_are():
     import numpy as np
     from gan.build import recipe_values
-    from gan_music.metrics import MusicStatistics
-    from gan_music.modality import Music, MusicConfig
+    from gan_music.config import MusicConfig
+    from gan_music.metrics.statistics import MusicStatistics
+    from gan_music.modality import Music
 
     values = recipe_values(Plugins.installed(), "music", named="paper")
     music = Music(MusicConfig(**values["modality"]))

@@ -15,7 +15,8 @@ import symusic
 from gan.cli import main
 from gan.errors import Stopped
 from gan.reporting.reporter import Reporter
-from gan_music.modality import Music, MusicConfig
+from gan_music.config import MusicConfig
+from gan_music.modality import Music
 
 MODALITY = {"tracks": "chorale", "steps_per_beat": 2, "lowest": 36, "pitches": 48, "bars": 2}
 
@@ -159,7 +160,7 @@ def test_generate_from_the_command_line(midi_folder, tmp_path, capsys):
     assert first == (tmp_path / "e/song-0000.mid").read_bytes()
     assert first != second
     for wrong, reason in (
-        (["--accompany", str(song), "--track", "9"], "--track 9: it has no such track; it has 0 'soprano'"),
+        (["--accompany", str(song), "--track", "9"], "--track 9: there is no such track; the file has 0 'soprano'"),
         (["--track", "1"], "name it with --input FILE or --accompany FILE"),
         (["--accompany"], "wants the name of a file"),
         (["--accompany", str(midi_folder)], "works from one file"),
@@ -168,14 +169,14 @@ def test_generate_from_the_command_line(midi_folder, tmp_path, capsys):
         assert (code, reason in said) == (2, True), said
     (tmp_path / "none.mid").write_bytes(b"no music")
     code, said = run("--accompany", str(tmp_path / "none.mid"), "--out", str(tmp_path / "g"))
-    assert (code, "none.mid: is no MIDI file" in said) == (3, True), said
+    assert (code, "none.mid: is not a MIDI file" in said) == (3, True), said
 
     arguments = ["--input", str(tmp_path), "--track", "1", "--out", str(tmp_path / "h")]
     with pytest.raises(SystemExit) as stop:
         main(["translate", str(tmp_path / "run"), *arguments])
     said = "".join(capsys.readouterr())
     assert stop.value.code == 0, said
-    assert "warning: none.mid: is no MIDI file" in said
+    assert "warning: none.mid: is not a MIDI file" in said
     assert (tmp_path / "h/song.mid").is_file()
     assert (tmp_path / "h/a/sample-0000.mid").is_file()
     code, said = run(*common, "--tempoo", "80", "--out", str(tmp_path / "d"))
@@ -209,7 +210,7 @@ def test_a_model_told_and_given_what_the_user_chooses(midi_folder, tmp_path, cap
         (["--accompany", str(song), "--given", "violin"], "--given names no track 'violin' (known: 0 soprano"),
         (["--given", "soprano"], "makes samples from an input: roll must be given"),
         (["--density", "1000"], "density 1000: the training data have 16 to 16"),
-        (["--register", "H"], "'H' is no pitch"),
+        (["--register", "H"], "'H' is not a pitch"),
     ):
         code, said = run(*wrong)
         assert (code, reason in said) == (2, True), said

@@ -1,20 +1,17 @@
 """MuseGAN's temporal model: a phrase from scratch, bar by bar.
 
 Dong et al. 2018 (arXiv:1709.06298), section 4.3 "generation from scratch", with the layers of the first release. Four
-latent
-vectors make a bar of a track:
+latent vectors make a bar of a track:
 
-    z        the same for all tracks and bars          z_i      of track i, the same for all bars
-    PG(zt)   by bar, the same for all tracks           PG_i(zt_i)  of track i, by bar
+    z        shared by all tracks and bars             z_i         of track i, shared by all bars
+    PG(zt)   per bar, shared by all tracks             PG_i(zt_i)  of track i, per bar
 
-so that fixing z and z_i keeps the idea of a song, drawing zt anew changes its course, and swapping z_i the style of a
-track.
-A phrase generator PG turns one vector into one a bar; a bar generator BG, the same for all bars, turns vectors into a
+Fixing z and z_i keeps the idea of a song, a new zt changes its course, and exchanging z_i changes the style of a track.
+A phrase generator PG turns one vector into one per bar; a bar generator BG, the same for all bars, turns vectors into a
 bar.
 
-The released phrase critic reshapes features of all bars as if they were others', mixing positions; here each bar's
-features go
-through one linear layer and then stand in the order of the bars.
+The released phrase critic reshapes features of all bars in a way that mixes positions; here the features of each bar go
+through one linear layer and keep the order of the bars.
 """
 
 from __future__ import annotations
@@ -26,33 +23,34 @@ import torch
 from gan.adversarial import adversarial_turns
 from gan.contracts import FieldSpec, Loss, Penalty, Request
 from gan.draws import Draws
-from gan.errors import UsageError
 from gan.game import Batch, Optimizer, Phase, Player, Turn
 from gan.recipe import Section
 from pydantic import Field
 from torch import Tensor, nn
 from torch.nn.functional import leaky_relu
 
-from gan_music.musegan import MuseGANOptions, bias_of, in_phrases, side_by_side
-from gan_music.neurons import binarise
+from gan_music.architectures.composing import MuseGANOptions, bias_of, in_phrases, side_by_side
+from gan_music.architectures.neurons import binarise
+from gan_music.architectures.shape import PhraseShape
 
 
 class TemporalConfig(Section):
-    """The size of the networks and how the game is played."""
+    """Sizes of the networks, and settings of the game."""
 
     composition: Literal["composer", "jamming", "hybrid"] = Field(
-        "hybrid", description="Who composes: see the paper's section 4."
+        "hybrid", description="The composition model: see section 4 of the paper."
     )
     latent: int = Field(
-        128, ge=4, multiple_of=4, description="Length of the vector that makes a bar, all its parts together."
+        128, ge=4, multiple_of=4, description="Length of the vector that makes a bar, the sum of all its parts."
     )
     width: int = Field(
-        1024, ge=16, multiple_of=16, description="Channels of the widest layers; the others keep their proportion."
+        1024, ge=16, multiple_of=16, description="Channels of the widest layers; the others are scaled in proportion."
     )
     initial_density: float = Field(0.02, gt=0, lt=0.5, description="Share of the roll that sounds before training.")
-    critic_repeats: int = Field(5, ge=1, description="Updates of the critic for one of the generator.")
+    critic_repeats: int = Field(5, ge=1, description="Updates of the critic per update of the generator.")
     binarisation: Literal["threshold", "bernoulli"] = Field(
-        "threshold", description="A note sounds where its probability exceeds one half, or is drawn with it."
+        "threshold",
+        description="A note sounds where its probability exceeds one half, or at random with its probability.",
     )
 
 
@@ -64,7 +62,7 @@ def grow(inside: int, outside: int, kernel: tuple[int, int], stride: tuple[int, 
 
 
 def halvings(steps: int) -> tuple[int, int]:
-    """How often `steps` can be halved down to an odd or tiny rest, at most five times, and the rest."""
+    """How often `steps` can be halved until it is odd or 2, at most five times, and what remains."""
     times = 0
     while steps % 2 == 0 and steps > 2 and times < 5:
         steps //= 2
@@ -83,7 +81,7 @@ class PhraseGenerator(nn.Module):
             self.layers = nn.Sequential(grow(latent, width, (2, 1)), grow(width, latent, (bars - 1, 1), (1, 1)))
 
     def forward(self, latent: Tensor) -> Tensor:
-        """One vector a bar: two times become ``bars`` by a kernel of ``bars - 1``."""
+        """One vector per bar: two positions in time become ``bars`` by a kernel of ``bars - 1``."""
         out: Tensor = self.layers(latent[:, :, None, None])
         return out.squeeze(3).transpose(1, 2)
 
@@ -111,14 +109,14 @@ class BarGenerator(nn.Module):
         self.out = nn.ConvTranspose2d(width // 16, tracks, (1, 12), (1, 12))
 
     def forward(self, latent: Tensor) -> Tensor:
-        """The latent vector as features of two times, then more times, then octaves, then pitches."""
+        """Features of two positions in time, then of more, then of octaves, then of pitches."""
         features = self.wide(latent[:, :, None, None]).reshape(len(latent), -1, self.begin, 1)
         out: Tensor = self.out(self.layers(features))
         return out
 
 
 class PhraseCritic(nn.Module):
-    """``(N, track, bar, step, pitch)`` in -1 … 1 -> ``(N,)`` raw scores; nothing in it mixes samples."""
+    """``(N, track, bar, step, pitch)`` in -1 … 1 -> ``(N,)`` raw scores. Nothing mixes samples."""
 
     def __init__(self, bars: int, steps: int, pitches: int, tracks: int, width: int) -> None:
         super().__init__()
@@ -149,10 +147,10 @@ class PhraseCritic(nn.Module):
             nn.Linear(width, 1),
         )
         with torch.no_grad():
-            self(torch.zeros(1, tracks, bars, steps, pitches))  # gives the lazy layer its size
+            self(torch.zeros(1, tracks, bars, steps, pitches))  # initialises the lazy layer
 
     def forward(self, roll: Tensor) -> Tensor:
-        """Each bar by itself first, then the bars in their order."""
+        """Features of each bar first, then of the bars in their order."""
         count, _, bars = roll.shape[:3]
         features = self.bar(roll.transpose(1, 2).flatten(0, 1))
         of_bars = leaky_relu(self.of_bar(features.flatten(1)), 0.2).view(count, bars, -1)
@@ -161,7 +159,7 @@ class PhraseCritic(nn.Module):
 
 
 class TemporalMuseGAN(nn.Module):
-    """The game of bar generators, phrase generators and phrase critics."""
+    """The adversarial game of bar generators, phrase generators and phrase critics."""
 
     Config = TemporalConfig
     Options = MuseGANOptions
@@ -169,32 +167,32 @@ class TemporalMuseGAN(nn.Module):
     def __init__(self, config: TemporalConfig, fields: Mapping[str, FieldSpec]) -> None:
         super().__init__()
         self.config = config
-        shape = fields["roll"].shape
-        if len(shape) != 4 or shape[3] % 12:
-            raise UsageError(f"the temporal model reads rolls (track, bar, step, pitch) of whole octaves, not {shape}")
-        self.tracks, self.bars, self.steps, self.pitches = shape
-        self.peers, self.apart = config.composition == "composer", config.composition == "jamming"
+        shape = PhraseShape(fields["roll"].shape)
+        self.tracks, self.bars, self.steps, self.pitches = shape.tracks, shape.bars, shape.steps, shape.pitches
+        self.is_composer, self.is_jamming = config.composition == "composer", config.composition == "jamming"
         parts = 4 if config.composition == "hybrid" else 2
         self.part = config.latent // parts
-        """Length of each of the vectors z, zt, z_i, zt_i that there are."""
-        bars = 1 if self.peers else self.tracks
-        self.shared_phrase = PhraseGenerator(self.bars, self.part, config.width) if not self.apart else None
-        own = 0 if self.peers else self.tracks
+        """Length of each of the vectors z, zt, z_i, zt_i."""
+        bars = 1 if self.is_composer else self.tracks
+        self.shared_phrase = PhraseGenerator(self.bars, self.part, config.width) if not self.is_jamming else None
+        own = 0 if self.is_composer else self.tracks
         self.own_phrases = nn.ModuleList(PhraseGenerator(self.bars, self.part, config.width) for _ in range(own))
-        heads = self.tracks if self.peers else 1
+        heads = self.tracks if self.is_composer else 1
         self.bar_generators = nn.ModuleList(
             BarGenerator(self.steps, self.pitches, config.latent, heads, config.width) for _ in range(bars)
         )
-        critics, seen = (self.tracks, 1) if self.apart else (1, self.tracks)
+        critics, seen = (self.tracks, 1) if self.is_jamming else (1, self.tracks)
         self.critics = nn.ModuleList(
             PhraseCritic(self.bars, self.steps, self.pitches, seen, config.width) for _ in range(critics)
         )
         self.apply(initialise)
         for generator in self.bar_generators:
+            assert isinstance(generator, BarGenerator)
+            assert generator.out.bias is not None
             nn.init.constant_(generator.out.bias, bias_of(config.initial_density))
 
     def players(self) -> dict[str, Player]:
-        """A generator (its weights are averaged) and a critic, whatever number of networks each is made of."""
+        """A generator (its weights are averaged) and a critic; each may consist of several networks."""
         adam = Optimizer(lr=2e-4, betas=(0.5, 0.9))
         shared = [] if self.shared_phrase is None else [self.shared_phrase]
         return {
@@ -203,12 +201,12 @@ class TemporalMuseGAN(nn.Module):
         }
 
     def phases(self, loss: Loss, penalties: Mapping[str, Penalty]) -> list[Phase]:
-        """One adversarial phase; in the jamming model as many games at once as there are tracks."""
+        """One adversarial phase; the jamming model plays one game per track at the same time."""
         games = [self._game(loss, penalties, index) for index in range(len(self.critics))]
         return [Phase("adversarial", [side_by_side(turns) for turns in zip(*games)])]
 
     def _game(self, loss: Loss, penalties: Mapping[str, Penalty], index: int) -> list[Turn]:
-        tracks = slice(index, index + 1) if self.apart else slice(None)
+        tracks = slice(index, index + 1) if self.is_jamming else slice(None)
 
         def fake(batch: Batch) -> Tensor:
             return torch.tanh(self.compose(self.latents(batch.count, batch.rng), tracks))
@@ -223,10 +221,10 @@ class TemporalMuseGAN(nn.Module):
         )
 
     def latents(self, count: int, rng: Draws) -> Tensor:
-        """``(count, 1 + tracks, 2, part)``: first z and zt, then z_i and zt_i of each track; what a composition
-        lacks is left out."""
-        rows = 0 if self.apart else 1
-        rows += 0 if self.peers else self.tracks
+        """``(count, 1 + tracks, 2, part)``: first z and zt, then z_i and zt_i of each track, as far as the
+        composition model has them."""
+        rows = 0 if self.is_jamming else 1
+        rows += 0 if self.is_composer else self.tracks
         return rng.randn(rows, 2, self.part)
 
     def compose(self, latents: Tensor, tracks: slice = slice(None)) -> Tensor:
@@ -241,31 +239,32 @@ class TemporalMuseGAN(nn.Module):
         if self.shared_phrase is not None:
             shared = over_bars(latents[:, 0, 0], self.shared_phrase(latents[:, 0, 1]))
             latents = latents[:, 1:]
-        if self.peers:
+        if self.is_composer:
             assert shared is not None
             out: Tensor = self.bar_generators[0](shared.flatten(0, 1))
             return out.view(count, self.bars, self.tracks, self.steps, self.pitches).transpose(1, 2)
-        made = []
+        bars = []
         for track in range(*tracks.indices(self.tracks)):
             vector = over_bars(latents[:, track, 0], self.own_phrases[track](latents[:, track, 1]))
             vector = vector if shared is None else torch.cat([shared, vector], 2)
             bar = self.bar_generators[track](vector.flatten(0, 1))
-            made.append(bar.view(count, self.bars, self.steps, self.pitches))
-        return torch.stack(made, 1)
+            bars.append(bar.view(count, self.bars, self.steps, self.pitches))
+        return torch.stack(bars, 1)
 
     def generate(self, count: int, rng: Draws, request: Request) -> dict[str, Tensor]:
         """``roll (count, track, bar, step, pitch)`` bool."""
         return in_phrases(self, self.bars, count, rng, request)
 
     def decode(self, latents: Tensor, request: Request) -> dict[str, Tensor]:
-        """The phrases of given latents; drawing notes uses numbers that the latent itself seeds."""
+        """The phrases of latents; random notes use numbers seeded by the latent itself."""
         options = request.options if isinstance(request.options, MuseGANOptions) else MuseGANOptions()
         logits = self.compose(latents * options.truncation)
         return {"roll": binarise(logits, options.binarisation or self.config.binarisation, options.sounding, latents)}
 
 
 def initialise(module: nn.Module) -> None:
-    """Weights from a normal distribution of deviation 0.02 cut at two deviations, no biases (first release)."""
+    """Weights from a normal distribution of standard deviation 0.02 truncated at two of them; biases are zero (first
+    release)."""
     if isinstance(module, (nn.ConvTranspose2d, nn.Conv2d, nn.Conv1d, nn.Linear)):
         nn.init.trunc_normal_(module.weight, std=0.02, a=-0.04, b=0.04)
         if module.bias is not None:

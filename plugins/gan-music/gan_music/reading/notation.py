@@ -1,4 +1,4 @@
-"""Scores that are not MIDI: MusicXML and ABC through music21, and the JSON of the JSB chorale collections."""
+"""Reads scores that are not MIDI: MusicXML and ABC with music21, and the JSON of the JSB chorale collections."""
 
 from __future__ import annotations
 
@@ -10,20 +10,20 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from gan.errors import BadData
 
-from gan_music.score import MAX_BYTES, MAX_NOTES, Part, Score, checked
+from gan_music.reading.score import MAX_BYTES, MAX_NOTES, Part, Score, checked
 
 if TYPE_CHECKING:
     from gan.source import SourceFile
 
 DIVISION = 5040
-"""Ticks of a quarter note for sources without ticks: divisible by 2…10, so that tuplets are exact."""
+"""Ticks per quarter note for sources without ticks: divisible by 2 … 10, so that tuplets are exact."""
 MAX_ABC_TUNES = 10_000
 
 
 def read_notation(file: SourceFile) -> Iterator[Score]:
     """The pieces of a MusicXML, ABC or JSON file. Raises `BadData`."""
     if file.size > MAX_BYTES:
-        raise BadData(f"{file.size:,} bytes, more than the {MAX_BYTES:,} that are read")
+        raise BadData(f"{file.size:,} bytes, more than the limit of {MAX_BYTES:,}")
     if file.suffix == ".json":
         yield from _read_json(file.data())
     elif file.suffix == ".abc":
@@ -39,13 +39,13 @@ def _with_music21(data: bytes, kind: str) -> Iterator[Score]:
         data = _unpacked_mxl(data)
     text = _decoded(data)
     if kind == "musicxml" and "<score-partwise" not in text and "<score-timewise" not in text:
-        raise BadData("is XML but no MusicXML score")
+        raise BadData("is XML but not a MusicXML score")
     if "<!ENTITY" in text:
         raise BadData("declares XML entities, which a score never needs")
     try:
         parsed = converter.parseData(text, format=kind)
-    except Exception as error:  # noqa: BLE001  (music21 raises whatever its parsers meet)
-        raise BadData(f"is no readable {kind}: {str(error).strip()[:120] or type(error).__name__}") from None
+    except Exception as error:  # noqa: BLE001  (music21 lets any error of its parsers through)
+        raise BadData(f"is not readable {kind}: {str(error).strip()[:120] or type(error).__name__}") from None
     tunes = list(parsed.scores) if isinstance(parsed, stream.Opus) else [parsed]
     for tune in tunes[:MAX_ABC_TUNES]:
         yield score_of(tune)
@@ -61,7 +61,7 @@ def _decoded(data: bytes) -> str:
 
 
 def _unpacked_mxl(data: bytes) -> bytes:
-    """The score inside a compressed MusicXML archive, within the bounds."""
+    """The score inside a compressed MusicXML archive. Raises `BadData`, also when it exceeds the size limit."""
     import io
     import re
     import zipfile
@@ -92,14 +92,14 @@ def _unpacked_mxl(data: bytes) -> bytes:
         NotImplementedError,
         UnicodeDecodeError,
     ) as error:
-        raise BadData(f"is no readable compressed MusicXML: {error}") from None
+        raise BadData(f"is not readable compressed MusicXML: {error}") from None
     if len(text) > MAX_BYTES:
         raise BadData(f"unpacks to more than {MAX_BYTES:,} bytes")
     return text
 
 
 def score_of(piece: Any) -> Score:
-    """A `music21` score as a `Score`: ties joined, a pickup as a short first bar. Raises `BadData`."""
+    """A `music21` score as a `Score`: ties are joined, a pickup becomes a short first bar. Raises `BadData`."""
     from music21 import chord, harmony, instrument, meter, note, stream, tempo
 
     parts_of = list(piece.parts) if isinstance(piece, stream.Score) and piece.parts else [piece]
@@ -122,19 +122,18 @@ def score_of(piece: Any) -> Score:
             if isinstance(item, (note.Note, chord.Chord)):
                 rows += [(start, end, int(p.midi), loudness) for p in item.pitches if 0 <= p.midi <= 127]
             if len(rows) > MAX_NOTES:
-                raise BadData(f"more than the {MAX_NOTES:,} notes that are read")
+                raise BadData(f"more than the limit of {MAX_NOTES:,} notes")
         if rows:
             notes = np.array(sorted(set(rows), key=lambda r: (r[0], r[2])), np.int64)
             parts.append(Part(str(part.partName or part.id or ""), int(program or 0), drums, notes))
     meters = _meters(parts_of[0], meter, stream)
     score = Score(DIVISION, parts, meters, tempos=_tempos(piece, tempo))
-    score.seconds = score.end / DIVISION / 2  # written scores keep their beats; 120 a minute is understood
+    score.seconds = score.end / DIVISION / 2  # the tempo of written scores is not used; 120 quarter notes per minute
     return checked(score)
 
 
 def _meters(part: Any, meter: Any, stream: Any) -> list[tuple[int, int, int]]:
-    """(tick, numerator, denominator): where a metre begins; an incomplete first bar counts as a bar of its own
-    length."""
+    """(tick, numerator, denominator) of each change of meter; an incomplete first bar is a bar of its own length."""
     changes: list[tuple[int, int, int]] = []
     for signature in part.recurse().getElementsByClass(meter.TimeSignature):
         changes.append(
@@ -154,7 +153,7 @@ def _meters(part: Any, meter: Any, stream: Any) -> list[tuple[int, int, int]]:
 
 
 def _tempos(piece: Any, tempo: Any) -> list[tuple[int, float]]:
-    """(tick, microseconds a quarter note) of the metronome marks with a number."""
+    """(tick, microseconds per quarter note) of the metronome marks that have a number."""
     found = {}
     for mark in piece.recurse().getElementsByClass(tempo.MetronomeMark):
         pace = mark.getQuarterBPM()
@@ -168,21 +167,21 @@ def _ticks(quarters: Any) -> int:
 
 
 def _read_json(data: bytes) -> Iterator[Score]:
-    """The JSB collections: pieces are lists of time steps, a step a list of pitches (-1: rest), four voices from the
+    """The JSB collections: a piece is a list of time steps, a step a list of pitches (-1: rest), four voices from the
     top down.
 
-    Collections whose name or form tells quarter notes from sixteenths do not say so inside: steps with -1 or of equal
-    length
-    throughout are voices in sixteenths; steps of differing length are chords in quarter notes, read as one part.
+    The files do not say whether their steps are quarter notes or sixteenths. Pieces whose steps all have four pitches
+    are read as four voices in sixteenths; pieces whose steps have different lengths as one part of chords in quarter
+    notes.
     """
     try:
         content = json.loads(data)
     except (ValueError, RecursionError) as error:
-        raise BadData(f"is no readable JSON: {str(error)[:100]}") from None
+        raise BadData(f"is not readable JSON: {str(error)[:100]}") from None
     groups = content.values() if isinstance(content, dict) else [content]
     pieces = [piece for group in groups if isinstance(group, list) for piece in group]
     if not pieces or not all(_is_piece(piece) for piece in pieces):
-        raise BadData("is JSON, but no list of pieces made of time steps with pitches")
+        raise BadData("is JSON, but not a list of pieces made of time steps with pitches")
     separate = all(len(step) == 4 for piece in pieces for step in piece)
     for piece in pieces:
         yield checked(_voices(piece) if separate else _chords(piece))
@@ -198,11 +197,11 @@ def _is_piece(piece: Any) -> bool:
 
 
 def _voices(piece: list[list[int]]) -> Score:
-    """Four voices in sixteenths; a pitch that goes on is held."""
+    """Four voices in sixteenths; a repeated pitch is one held note."""
     parts = []
     for voice, name in enumerate(("Soprano", "Alto", "Tenor", "Bass")):
         line = [step[voice] for step in piece]
-        parts.append(Part(name, 52, False, _held(line, 1)))
+        parts.append(Part(name, 52, False, _held(line)))
     score = Score(4, parts)
     score.seconds = score.end / 8
     return score
@@ -211,18 +210,18 @@ def _voices(piece: list[list[int]]) -> Score:
 def _chords(piece: list[list[int]]) -> Score:
     rows = []
     for pitch in sorted({p for step in piece for p in step if p >= 0}):
-        rows += _held([pitch if pitch in step else -1 for step in piece], 1).tolist()
+        rows += _held([pitch if pitch in step else -1 for step in piece]).tolist()
     notes = np.array(sorted(rows, key=lambda r: (r[0], r[2])), np.int64).reshape(-1, 4)
     score = Score(1, [Part("chords", 0, False, notes)])
     score.seconds = score.end / 2
     return score
 
 
-def _held(line: list[int], ticks: int) -> np.ndarray[Any, Any]:
+def _held(line: list[int]) -> np.ndarray[Any, Any]:
     rows, start = [], 0
     for index in range(1, len(line) + 1):
         if index == len(line) or line[index] != line[start]:
             if line[start] >= 0:
-                rows.append((start * ticks, index * ticks, line[start], 90))
+                rows.append((start, index, line[start], 90))
             start = index
     return np.array(rows, np.int64).reshape(-1, 4)

@@ -1,16 +1,17 @@
-"""A MuseGAN whose layers run over time only: at each step one frame, the pitches of all tracks as channels.
+"""FrameGAN: MuseGAN's game with layers over time only, whose channels are the pitches of all tracks at one step.
 
 Latents, phrases and game are MuseGAN's (Dong et al. 2018, arXiv:1709.06298, section 4: the composer's one latent
-vector, or the hybrid's shared and own ones; accompaniment of given tracks by an encoder whose features stand beside the
-generator's, section 4.3). The layers are another design, made for two cores instead of a GPU:
+vector; accompaniment of given tracks by an encoder whose features are concatenated with the generator's, section 4.3).
+The layers are a different design, made for two CPU cores instead of a GPU:
 
-    convolutions over bars, beats and steps, whose channels are (track, pitch) at the ends: products of matrices
+    convolutions over bars, beats and steps, with (track, pitch) as channels at the ends: matrix products
     the frame at a step is a sum of outputs at every time scale (Karras et al. 2020, section 4.1: skip generator), so
-      that a held note is one number of a coarse scale and not a row of fine ones that agree
-    a gate a track and bar is multiplied with the probability of its notes, so that a bar is as easily empty as full
-    the critic sees, beside its convolutions, how loud each track's loudest note of each bar is
+      that a held note is one number at a coarse scale and not many fine ones that must agree
+    a gate per track and bar is multiplied with the probability of its notes, so that empty bars are easy to generate
+    beside its convolutions, the critic sees how loud the loudest note of each track and bar is
 
-Keys are not interchangeable for it: pitches are channels, so normalise the key of the data or transpose them.
+The layers are not equivariant to transposition, since pitches are channels: normalise the key of the data, or transpose
+them.
 """
 
 from __future__ import annotations
@@ -29,77 +30,66 @@ from pydantic import Field
 from torch import Tensor, nn
 from torch.nn.functional import leaky_relu, pad, relu
 
-from gan_music.conditioning import (
+from gan_music.architectures.composing import MuseGANOptions, in_phrases
+from gan_music.architectures.conditioning import (
     WIDTH,
     ConditionEmbedding,
+    condition_values,
     conditions_of,
     counting,
+    critic_conditions,
     soft_onset_count,
-    told_of,
-    values_of,
 )
-from gan_music.musegan import MuseGANOptions, in_phrases
-from gan_music.neurons import HOW, binarise
+from gan_music.architectures.neurons import BINARISATION, binarise
+from gan_music.architectures.shape import PhraseShape
 from gan_music.tracks import given_places
 
 
 class FrameGANConfig(Section):
-    """The size of the networks and how the game is played."""
+    """Sizes of the networks, and settings of the game."""
 
     latent: int = Field(64, ge=2, description="Length of the latent vector.")
     width: int = Field(256, ge=16, multiple_of=4, description="Channels at the scale of bars and beats.")
     critic_width: int | None = Field(
-        None, ge=16, multiple_of=4, description="The critic's channels at those scales; none: `width`."
+        None, ge=16, multiple_of=4, description="Channels of the critic at those scales; none: `width`."
     )
     beats: int | None = Field(
-        None, ge=1, description="Beats of a bar; none: four when the steps allow it, else three, else one."
+        None, ge=1, description="Beats of a bar; none: four if that divides the steps, else three, else one."
     )
     given: list[int | str] | Literal["any"] = Field(
         [],
-        description="Tracks that are given and accompanied, by name or place (0 is the first); none: all new; any: it "
-        "learns to accompany whichever are given, or none.",
+        description="Tracks that are given and accompanied, by name or number (0 is the first); empty: all tracks are "
+        "composed; any: the model learns to accompany any subset of the tracks.",
     )
-    gate: bool = Field(True, description="Whether a gate a track and bar decides if it is played.")
+    gate: bool = Field(True, description="Whether a gate per track and bar decides if it is played.")
     minibatch_std: int = Field(
         0,
         ge=0,
-        description="Phrases of a batch whose standard deviation the critic sees, by track and of its features (Karras "
-        "et al. 2018, section 3); 0: it judges each phrase alone.",
+        description="Size of the groups of phrases whose standard deviation the critic sees, per track and over its "
+        "features (Karras et al. 2018, section 3); 0: it judges each phrase alone.",
     )
     neuron: Literal["none", "deterministic", "stochastic"] = Field(
         "none",
-        description="Whether the critic sees probabilities or, by binary neurons, notes: above one half, or drawn.",
+        description="What the critic sees: probabilities (none), or notes from binary neurons that fire above one half "
+        "(deterministic) or at random (stochastic).",
     )
     initial_density: float = Field(0.02, gt=0, lt=0.5, description="Share of the roll that sounds before training.")
-    critic_repeats: int = Field(1, ge=1, description="Updates of the critic for one of the generator.")
-    binarisation: Literal["threshold", "bernoulli", "hysteresis"] = Field("hysteresis", description=HOW)
+    critic_repeats: int = Field(1, ge=1, description="Updates of the critic per update of the generator.")
+    binarisation: Literal["threshold", "bernoulli", "hysteresis"] = Field("hysteresis", description=BINARISATION)
 
 
 class FrameGANOptions(MuseGANOptions):
-    """What one call of `generate` may choose."""
+    """Options of one call of `generate`."""
 
     given: str | None = Field(
         None,
-        description="Tracks of the model that are given, by name or place: soprano,3; where model.given is any. None: "
-        "all are composed.",
+        description="Tracks of the model that are given, by name or number (soprano,3); for models with "
+        "model.given=any. None: all are composed.",
     )
 
 
-class Scales:
-    """Lengths of a phrase in bars, beats, parts of a beat and steps, and the factors between them."""
-
-    def __init__(self, shape: tuple[int, ...], beats: int | None) -> None:
-        self.tracks, self.bars, self.steps, self.pitches = shape
-        self.beats = beats or next(n for n in (4, 3, 1) if self.steps % n == 0)
-        if self.steps % self.beats:
-            raise UsageError(f"model.beats {self.beats} does not divide the {self.steps} steps of a bar")
-        beat = self.steps // self.beats
-        self.coarse = next(n for n in range(1, beat + 1) if beat % n == 0 and n * n >= beat)
-        self.fine = beat // self.coarse
-
-
 class Over(nn.Module):
-    """A convolution over three neighbours in time, on ``(N, time, channel)``; silence lies before and after."""
+    """A convolution over three neighbours in time, on ``(N, time, channel)``, with zero padding."""
 
     def __init__(self, inside: int, outside: int) -> None:
         super().__init__()
@@ -122,7 +112,7 @@ class Norm(nn.BatchNorm1d):
 
 
 class Finer(nn.Module):
-    """Each moment becomes `times` moments; then a convolution over neighbours."""
+    """Upsampling in time by `times`, then a convolution over neighbours."""
 
     def __init__(self, inside: int, outside: int, times: int) -> None:
         super().__init__()
@@ -140,7 +130,7 @@ class Finer(nn.Module):
 
 
 class Coarser(nn.Module):
-    """`times` moments become one; nothing that mixes samples, for the penalty's sake."""
+    """Downsampling in time by `times`. Nothing mixes samples, so that gradient penalties are well defined."""
 
     def __init__(self, inside: int, outside: int, times: int) -> None:
         super().__init__()
@@ -153,14 +143,14 @@ class Coarser(nn.Module):
 
 
 class Listener(nn.Module):
-    """Frames -> features at every scale, finest first; the critic's trunk and the accompanist's ear."""
+    """Features of frames at every scale, finest first: the trunk of the critic and the encoder of given tracks."""
 
-    def __init__(self, scales: Scales, channels: int, width: int) -> None:
+    def __init__(self, shape: PhraseShape, channels: int, width: int) -> None:
         super().__init__()
-        self.part = Coarser(channels, width, scales.fine)
+        self.part = Coarser(channels, width, shape.fine)
         self.over = Over(width, width // 2)
-        self.beat = Coarser(width // 2, width, scales.coarse)
-        self.bar = Coarser(width, width, scales.beats)
+        self.beat = Coarser(width // 2, width, shape.coarse)
+        self.bar = Coarser(width, width, shape.beats)
 
     def forward(self, frames: Tensor) -> list[Tensor]:
         """``(N, step, channel)`` -> parts of a beat, beats, bars: ``(N, time, …)``."""
@@ -173,62 +163,65 @@ class Generator(nn.Module):
     """``(N, latent)`` -> the probability of each note, ``(N, composed tracks, bar, step, pitch)``."""
 
     def __init__(
-        self, scales: Scales, config: FrameGANConfig, composed: int, heard: int, conditions: Mapping[str, FieldSpec]
+        self, shape: PhraseShape, config: FrameGANConfig, composed: int, heard: int, conditions: Mapping[str, FieldSpec]
     ) -> None:
         super().__init__()
-        self.scales, self.composed = scales, composed
-        width, frame = config.width, composed * scales.pitches
-        self.ear = Listener(scales, heard, width) if heard else None
+        self.shape, self.composed = shape, composed
+        width, frame = config.width, composed * shape.pitches
+        self.ear = Listener(shape, heard, width) if heard else None
         bar, beat, part = (width, width, width // 2) if heard else (0, 0, 0)
         self.told = ConditionEmbedding(conditions, WIDTH) if conditions else None
-        self.first = nn.Linear(config.latent + (WIDTH if conditions else 0), scales.bars * width, bias=False)
+        self.first = nn.Linear(config.latent + (WIDTH if conditions else 0), shape.bars * width, bias=False)
         self.norm = Norm(width)
         self.bar = Finer(width + bar, width, 1)
-        self.beat = Finer(width + beat, width, scales.beats)
-        self.part = Finer(width + part, width // 2, scales.coarse)
-        self.step = Finer(width // 2, width // 4, scales.fine)
+        self.beat = Finer(width + beat, width, shape.beats)
+        self.part = Finer(width + part, width // 2, shape.coarse)
+        self.step = Finer(width // 2, width // 4, shape.fine)
         sizes = (width, width, width // 2, width // 4)
         self.outputs = nn.ModuleList(nn.Linear(size, frame, bias=index == 0) for index, size in enumerate(sizes))
         self.gate = nn.Linear(width, composed) if config.gate else None
 
-    def forward(self, latents: Tensor, given: Tensor | None = None, told: Tensor | None = None) -> Tensor:
-        """``(N, latent)``, ``(N, step, channel)`` frames of what is given, ``(N, attributes)`` that are asked for."""
-        scales, count = self.scales, len(latents)
+    def forward(self, latents: Tensor, given: Tensor | None = None, condition: Tensor | None = None) -> Tensor:
+        """``(N, latent)``, frames of the given tracks ``(N, step, channel)``, and ``(N, attributes)``."""
+        shape, count = self.shape, len(latents)
         if self.told is not None:
-            latents = torch.cat([latents, self.told(told)], 1)
-        cells = self.norm(self.first(latents).view(count, scales.bars, -1))
+            latents = torch.cat([latents, self.told(condition)], 1)
+        cells = self.norm(self.first(latents).view(count, shape.bars, -1))
         heard = [] if self.ear is None or given is None else self.ear(given)
         logits: Tensor | None = None
         played: Tensor | None = None
         for layer, output in zip((self.bar, self.beat, self.part, self.step), self.outputs):
             if heard:
-                cells = torch.cat([cells, _coarse(heard.pop(), cells.shape[1])], 2)
+                cells = torch.cat([cells, _mean_over(heard.pop(), cells.shape[1])], 2)
             cells = layer(cells)
             if played is None and self.gate is not None:
                 played = torch.sigmoid(self.gate(cells)).transpose(1, 2)[..., None, None]  # (N, track, bar, 1, 1)
             frame = output(cells)
-            logits = frame if logits is None else _finer(logits, layer.times) + frame
+            logits = frame if logits is None else _repeat(logits, layer.times) + frame
         assert logits is not None
-        notes = torch.sigmoid(logits).view(count, scales.bars, scales.steps, self.composed, scales.pitches)
+        notes = torch.sigmoid(logits).view(count, shape.bars, shape.steps, self.composed, shape.pitches)
         notes = notes.permute(0, 3, 1, 2, 4)
         return notes if played is None else notes * played
 
 
-def _coarse(features: Tensor, length: int) -> Tensor:
-    """Mean of neighbours in time, so that `length` moments are left."""
-    return features.unflatten(1, (length, -1)).mean(2)
+def _mean_over(features: Tensor, length: int) -> Tensor:
+    """Means of neighbours in time, so that `length` of them are left."""
+    count, time, channels = features.shape
+    return features.view(count, length, time // length, channels).mean(2)
 
 
-def _finer(cells: Tensor, times: int) -> Tensor:
-    """Each moment `times` times, ``(N, time, channel)``."""
+def _repeat(cells: Tensor, times: int) -> Tensor:
+    """Repeats each position in time `times` times, ``(N, time, channel)``."""
     return cells.unsqueeze(2).expand(-1, -1, times, -1).flatten(1, 2)
 
 
 def spread(features: Tensor, group: int) -> Tensor:
-    """Standard deviation over groups of phrases, of the same shape ``(N, …)``: each phrase has its group's. Groups
-    have the largest size up to `group` that divides N (Karras et al. 2018, arXiv:1710.10196, section 3)."""
+    """Minibatch standard deviation: ``(N, …)``, the same shape; each phrase has that of its group.
+
+    Groups have the largest size up to `group` that divides N (Karras et al. 2018, arXiv:1710.10196, section 3).
+    """
     size = next(n for n in range(min(group, len(features)), 0, -1) if len(features) % n == 0)
-    grouped = features.unflatten(0, (size, -1))
+    grouped = features.view(size, -1, *features.shape[1:])
     deviation = (grouped.var(0, correction=0) + 1e-8).sqrt()
     return deviation.expand(size, *deviation.shape).flatten(0, 1)
 
@@ -238,7 +231,7 @@ class Critic(nn.Module):
 
     def __init__(
         self,
-        scales: Scales,
+        shape: PhraseShape,
         width: int,
         group: int = 0,
         conditions: Mapping[str, FieldSpec] | None = None,
@@ -247,18 +240,20 @@ class Critic(nn.Module):
         super().__init__()
         self.played = played
         self.group = group
-        self.listener = Listener(scales, scales.tracks * scales.pitches, width)
-        seen = scales.tracks * (2 if group else 1) + (1 if group else 0) + (scales.tracks if conditions else 0)
+        self.listener = Listener(shape, shape.tracks * shape.pitches, width)
+        seen = shape.tracks * (2 if group else 1) + (1 if group else 0) + (shape.tracks if conditions else 0)
         self.bars = nn.Linear(width + seen, width)
-        self.phrase = nn.Linear(scales.bars * width, width)
+        self.phrase = nn.Linear(shape.bars * width, width)
         self.score = nn.Linear(width, 1)
         self.told = ConditionEmbedding(conditions, width) if conditions else None
         self.count = counting(conditions)
 
-    def forward(self, roll: Tensor, told: Tensor | None = None) -> Tensor:
-        """``(N, track, bar, step, pitch) -> (N,)``; with ``(N, attributes)`` that the phrase should have, their
-        projection on the features as well (Miyato and Koyama 2018, arXiv:1802.05637). It then sees, too, how many
-        notes begin."""
+    def forward(self, roll: Tensor, condition: Tensor | None = None) -> Tensor:
+        """``(N, track, bar, step, pitch)`` and ``(N, attributes)`` -> ``(N,)``.
+
+        With a condition, the score includes its projection on the features (Miyato and Koyama 2018, arXiv:1802.05637),
+        and the critic also sees the number of onsets.
+        """
         loudest = roll.amax((3, 4)).transpose(1, 2)  # (N, bar, track)
         bars = torch.cat([self.listener(frames_of(roll))[-1], loudest], 2)
         if self.group:
@@ -272,18 +267,20 @@ class Critic(nn.Module):
         score: Tensor = self.score(features).squeeze(1)
         if self.told is None:
             return score
-        score = score + (self.told(told) * features).sum(1) / features.shape[1] ** 0.5
-        return score if self.count is None else score + self.count(told, notes)
+        score = score + (self.told(condition) * features).sum(1) / features.shape[1] ** 0.5
+        return score if self.count is None else score + self.count(condition, notes)
 
 
 def frames_of(roll: Tensor) -> Tensor:
-    """``(N, track, bar, step, pitch)`` in -1 … 1 -> ``(N, bar·step, track·pitch)``, 0 silent and 4 sounding: silence,
-    which is nearly everywhere, says nothing, and the few notes have the size of other features."""
+    """``(N, track, bar, step, pitch)`` in -1 … 1 -> ``(N, bar·step, track·pitch)``, 0 silent and 4 sounding.
+
+    Silence, by far the most frequent value, contributes nothing, and the few notes have the scale of other features.
+    """
     return 2 * (roll.permute(0, 2, 3, 1, 4).flatten(3).flatten(1, 2) + 1)
 
 
 class FrameGAN(nn.Module):
-    """The game of the generator and the critic."""
+    """The adversarial game of the generator and the critic."""
 
     Config = FrameGANConfig
     Options = FrameGANOptions
@@ -291,55 +288,56 @@ class FrameGAN(nn.Module):
     def __init__(self, config: FrameGANConfig, fields: Mapping[str, FieldSpec]) -> None:
         super().__init__()
         self.config = config
-        self.scales = scales = Scales(fields["roll"].shape, config.beats)
+        self.shape = shape = PhraseShape(fields["roll"].shape, config.beats)
         self.names = fields["roll"].names
-        self.any = config.given == "any"
+        self.any_given = config.given == "any"
         self.given: list[int] = []
         if config.given != "any":
-            self.given = sorted(given_places(config.given, self.names, scales.tracks))
-        others = [track for track in range(scales.tracks) if track not in self.given]
+            self.given = sorted(given_places(config.given, self.names, shape.tracks))
+        others = [track for track in range(shape.tracks) if track not in self.given]
         order = [*self.given, *others]
-        self.places = [order.index(track) for track in range(scales.tracks)]
-        heard = scales.tracks * (scales.pitches + 1) if self.any else len(self.given) * scales.pitches
+        self.places = [order.index(track) for track in range(shape.tracks)]
+        heard = shape.tracks * (shape.pitches + 1) if self.any_given else len(self.given) * shape.pitches
         conditions = conditions_of(fields)
         self.conditions = tuple(conditions)
-        self.generator = Generator(scales, config, len(others), heard, conditions)
+        self.generator = Generator(shape, config, len(others), heard, conditions)
         self.critic = Critic(
-            scales, config.critic_width or config.width, config.minibatch_std, conditions, config.binarisation
+            shape, config.critic_width or config.width, config.minibatch_std, conditions, config.binarisation
         )
-        self._begin(config)
+        self._initialise(config)
 
-    def _begin(self, config: FrameGANConfig) -> None:
+    def _initialise(self, config: FrameGANConfig) -> None:
         for module in self.modules():
             if isinstance(module, nn.Linear):
                 nn.init.kaiming_normal_(module.weight, a=0.2)
                 if module.bias is not None:
                     nn.init.zeros_(module.bias)
-        for output in self.generator.outputs:
+        outputs = [layer for layer in self.generator.outputs if isinstance(layer, nn.Linear)]
+        for output in outputs:
             nn.init.normal_(output.weight, std=0.5 / output.in_features**0.5)
         density = config.initial_density
         if self.generator.gate is not None:
             nn.init.normal_(self.generator.gate.weight, std=0.5 / self.generator.gate.in_features**0.5)
-            nn.init.constant_(self.generator.gate.bias, 2.0)  # all bars are played
+            nn.init.constant_(self.generator.gate.bias, 2.0)  # nearly all bars are played at first
             density /= torch.sigmoid(torch.tensor(2.0)).item()
-        nn.init.constant_(self.generator.outputs[0].bias, torch.logit(torch.tensor(density)).item())
+        nn.init.constant_(outputs[0].bias, torch.logit(torch.tensor(density)).item())
 
     def given_fields(self, options: FrameGANOptions | None = None) -> tuple[str, ...]:
-        """The rolls whose given tracks are accompanied, unless all tracks are new; the attributes."""
-        return (*(("roll",) if self._chosen(options) else ()), *self.conditions)
+        """The roll, if some of its tracks are given, and the attributes."""
+        return (*(("roll",) if self._given(options) else ()), *self.conditions)
 
     def given_places(self, options: FrameGANOptions | None = None) -> dict[str, list[int]]:
-        """Which tracks of the roll are given, in the order that the user says."""
-        places = self._chosen(options)
+        """The given tracks of the roll, in the order of the request."""
+        places = self._given(options)
         return {"roll": places} if places else {}
 
-    def _chosen(self, options: Any) -> list[int]:
+    def _given(self, options: Any) -> list[int]:
         wanted = getattr(options, "given", None)
         if wanted is None:
             return self.given
-        if not self.any:
-            raise UsageError("--given chooses for a model that was trained with model.given=any; leave it out")
-        return given_places(wanted.split(","), self.names, self.scales.tracks, "--given")
+        if not self.any_given:
+            raise UsageError("--given applies only to models trained with model.given=any; leave it out")
+        return given_places(wanted.split(","), self.names, self.shape.tracks, "--given")
 
     def players(self) -> dict[str, Player]:
         """A generator (its weights are averaged) and a critic."""
@@ -354,9 +352,9 @@ class FrameGAN(nn.Module):
 
         def fake(batch: Batch) -> Tensor:
             roll = batch["roll"].float() * 2 - 1
-            given = self._some_tracks(batch.rng) if self.any else None
-            told = values_of(self.conditions, batch.fields)
-            notes = self.compose(self.latents(batch.count, batch.rng), self._shown(roll, given), told)
+            given = self._some_tracks(batch.rng) if self.any_given else None
+            condition = condition_values(self.conditions, batch.fields)
+            notes = self.compose(self.latents(batch.count, batch.rng), self._frames(roll, given), condition)
             if self.config.neuron != "none":
                 drawn = self.config.neuron == "stochastic"
                 fires = notes > (batch.rng.rand(*notes.shape[1:]) if drawn else 0.5)
@@ -369,25 +367,30 @@ class FrameGAN(nn.Module):
             real=lambda batch: batch["roll"].float() * 2 - 1,
             fake=fake,
             critic=self.critic,
-            conditions=told_of(self.conditions),
+            conditions=critic_conditions(self.conditions),
             critic_repeats=self.config.critic_repeats,
         )
         return [Phase("adversarial", turns)]
 
-    def compose(self, latents: Tensor, shown: Tensor | None = None, told: Tensor | None = None) -> Tensor:
-        """``(N, latent)``, frames of what is given and ``(N, attributes)`` -> the probability of the other tracks'
-        notes; where any may be given, of all tracks'."""
-        out: Tensor = self.generator(latents, shown, told)
+    def compose(self, latents: Tensor, given: Tensor | None = None, condition: Tensor | None = None) -> Tensor:
+        """``(N, latent)``, frames of the given tracks and ``(N, attributes)`` -> note probabilities of the others.
+
+        With ``model.given=any`` the result has all tracks.
+        """
+        out: Tensor = self.generator(latents, given, condition)
         return out
 
     def _some_tracks(self, rng: Draws) -> Tensor:
-        """``(N, track)`` bool: any number of tracks but all, any of them."""
-        ranks = rng.rand(self.scales.tracks).argsort(1).argsort(1)
-        return ranks < rng.randint(self.scales.tracks, 1)
+        """``(N, track)`` bool: random subsets of the tracks, never all of them."""
+        ranks = rng.rand(self.shape.tracks).argsort(1).argsort(1)
+        return ranks < rng.randint(self.shape.tracks, 1)
 
-    def _shown(self, roll: Tensor, given: Tensor | None) -> Tensor | None:
-        """Frames of the given tracks of ``(N, track, bar, step, pitch)`` in -1 … 1; where any may be, of all tracks,
-        the others silent, with a channel a track that says whether it is given."""
+    def _frames(self, roll: Tensor, given: Tensor | None) -> Tensor | None:
+        """Frames of the given tracks of ``(N, track, bar, step, pitch)`` in -1 … 1; None if there are none.
+
+        With ``model.given=any`` the frames have all tracks, the others silent, and one channel per track that says
+        whether it is given.
+        """
         if given is None:
             return frames_of(roll[:, self.given]) if self.given else None
         frames = frames_of(torch.where(given[:, :, None, None, None], roll, -1.0))
@@ -395,7 +398,7 @@ class FrameGAN(nn.Module):
         return torch.cat([frames, marks.expand(-1, frames.shape[1], -1)], 2)
 
     def _kept(self, roll: Tensor, composed: Tensor, given: Tensor | None) -> Tensor:
-        """The given tracks as they are, and the others as they were composed."""
+        """The given tracks as they are, and the others as composed."""
         if given is not None:
             return torch.where(given[:, :, None, None, None], roll, composed)
         return torch.cat([roll[:, self.given], composed], 1)[:, self.places] if self.given else composed
@@ -406,28 +409,28 @@ class FrameGAN(nn.Module):
 
     def generate(self, count: int, rng: Draws, request: Request) -> dict[str, Tensor]:
         """``roll (count, track, bar, step, pitch)`` bool, with the given tracks as they are."""
-        if not self._chosen(request.options):
-            return in_phrases(self, self.scales.bars, count, rng, request)
+        if not self._given(request.options):
+            return in_phrases(self, self.shape.bars, count, rng, request)
         return self.decode(self.latents(count, rng), request)
 
     def decode(self, latents: Tensor, request: Request) -> dict[str, Tensor]:
-        """The phrases of given latents; drawing notes uses numbers that the latent itself seeds."""
+        """The phrases of latents; random notes use numbers seeded by the latent itself."""
         options = request.options if isinstance(request.options, MuseGANOptions) else FrameGANOptions()
-        scales, places = self.scales, self._chosen(options)
-        roll = torch.zeros(len(latents), scales.tracks, scales.bars, scales.steps, scales.pitches, dtype=torch.bool)
+        shape, places = self.shape, self._given(options)
+        roll = torch.zeros(len(latents), shape.tracks, shape.bars, shape.steps, shape.pitches, dtype=torch.bool)
         roll = roll.to(latents.device)
         if places:
-            if options.bars not in (None, scales.bars):
-                raise UsageError(f"an accompaniment has the {scales.bars} bars of what is given; leave --bars out")
+            if options.bars not in (None, shape.bars):
+                raise UsageError(f"an accompaniment has the {shape.bars} bars of the given tracks; leave --bars out")
             if request.given is None or "roll" not in request.given:
                 raise UsageError("an accompaniment needs a phrase with the tracks to accompany")
             roll = request.given["roll"]
         given = None
-        if self.any:
-            given = torch.zeros(len(latents), scales.tracks, dtype=torch.bool, device=latents.device)
+        if self.any_given:
+            given = torch.zeros(len(latents), shape.tracks, dtype=torch.bool, device=latents.device)
             given[:, places] = True
-        told = values_of(self.conditions, request.given)
-        notes = self.compose(latents * options.truncation, self._shown(roll.float() * 2 - 1, given), told)
+        condition = condition_values(self.conditions, request.given)
+        notes = self.compose(latents * options.truncation, self._frames(roll.float() * 2 - 1, given), condition)
         composed = binarise(
             torch.logit(notes, 1e-6) / 2, options.binarisation or self.config.binarisation, options.sounding, latents
         )

@@ -1,4 +1,4 @@
-"""Piano rolls as pictures."""
+"""Draws piano rolls as pictures and animations."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ COLOURS = (
     (31, 119, 180), (214, 39, 40), (44, 160, 44), (255, 127, 14), (148, 103, 189), (140, 86, 75), (23, 190, 207), (227,
     119, 194),
 )  # fmt: skip
-"""One a track, in their order, then again from the first."""
+"""Colors of the tracks in their order; more tracks start again with the first."""
 WIDTH = 480
-"""Least width of one roll in pixels."""
+"""Minimum width of one roll in pixels."""
 
 
 def draw(batch: np.ndarray[Any, Any], tracks: Sequence[Track], columns: int = 2) -> Image.Image:
-    """``batch (N, track, bar, step, pitch)`` -> one picture: `columns` rolls beside each other, a legend on top.
+    """``batch (N, track, bar, step, pitch)`` -> one picture with `columns` rolls per row and a legend on top.
 
     All rolls show the pitches from the lowest to the highest that any of them uses, and at least two octaves.
     """
@@ -46,8 +46,10 @@ def draw(batch: np.ndarray[Any, Any], tracks: Sequence[Track], columns: int = 2)
 
 
 def animate(roll: np.ndarray[Any, Any], tracks: Sequence[Track], beats: int) -> list[Image.Image]:
-    """``roll (track, bar, step, pitch)`` -> a picture for each of `beats` beats of the phrase, in which what has not
-    sounded yet is pale and a line stands where it sounds."""
+    """``roll (track, bar, step, pitch)`` -> one frame for each of `beats` beats of the phrase.
+
+    A line marks the current beat, and later beats are pale.
+    """
     whole = draw(roll[None], tracks, 1)
     top, left, right = 30, 12, whole.width - 12
     pale = Image.blend(whole, Image.new("RGB", whole.size, "white"), 0.75)
@@ -64,7 +66,7 @@ def animate(roll: np.ndarray[Any, Any], tracks: Sequence[Track], beats: int) -> 
 
 
 def _range(batch: np.ndarray[Any, Any], tracks: Sequence[Track]) -> tuple[int, int]:
-    """The rows to show: from the lowest to after the highest that a pitched track uses."""
+    """The range of rows to show: from the lowest that a pitched track uses to after the highest."""
     pitched = [index for index, track in enumerate(tracks) if not track.drums]
     used = np.nonzero(batch[:, pitched].any(axis=(0, 1, 2, 3)))[0] if pitched else np.zeros(0, int)
     low, high = (int(used[0]), int(used[-1]) + 1) if len(used) else (0, 24)

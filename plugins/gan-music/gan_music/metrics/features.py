@@ -1,13 +1,14 @@
-"""Feature vectors of phrases for the metrics that compare distributions: statistics made by hand, no network."""
+"""Feature vectors of phrases for metrics that compare distributions: hand-made statistics, without a network."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from gan.contracts import Features
 
-from gan_music import metrics
+from gan_music.grid import grid_of
+from gan_music.metrics import statistics as metrics
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -16,10 +17,10 @@ if TYPE_CHECKING:
 
 
 class PhraseFeatures:
-    """What MuseGAN's statistics say of each phrase: of every track the silent bars, pitch classes, polyphony, notes a
-    bar, note
-    length, height and range; of the whole the pitch classes, scale consistency, entropy and groove. Each is scaled to
-    about 0 … 1, and 0 where a silent phrase has none.
+    """Statistics of each phrase, each scaled to about 0 … 1; 0 where a silent phrase has no value.
+
+    Of every track: silent bars, pitch classes, polyphony, notes per bar, note length, mean pitch and range. Of the
+    whole: pitch classes, scale consistency, entropy and groove.
     """
 
     version = "1"
@@ -34,9 +35,9 @@ class PhraseFeatures:
     def __call__(self, samples: Samples, modality: Modality) -> Features:
         """``(N, 7 · tracks + 15)`` float32."""
         rolls = np.asarray(samples["roll"], bool)
-        music: Any = modality
+        grid = grid_of(modality)
         count, _, bars = rolls.shape[:3]
-        lowest, per_beat = music.config.lowest, music.config.steps_per_beat
+        lowest, per_beat = grid.lowest, grid.steps_per_beat
         sounding = metrics.sounding_bars(rolls)
         bars_sounding = np.maximum(sounding.sum(axis=2), 1)
         _, notes = metrics.qualified_notes(rolls)
@@ -55,7 +56,7 @@ class PhraseFeatures:
             (rows @ pitch) / cells / rolls.shape[4],
             np.maximum(top - bottom, 0) / rolls.shape[4],
         ]
-        pitched = [index for index, track in enumerate(music.tracks) if not track.drums]
+        pitched = [index for index, track in enumerate(grid.tracks) if not track.drums]
         chroma = metrics.chroma(rolls[:, pitched], rolls.shape[3], lowest).sum(axis=(1, 2)).astype(float)
         share = chroma / np.maximum(chroma.sum(axis=1, keepdims=True), 1)
         whole = [

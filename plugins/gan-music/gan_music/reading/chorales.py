@@ -1,4 +1,4 @@
-"""The data set `bach-chorales`: the four-voice chorales that music21 carries, read from the installed package."""
+"""The dataset `bach-chorales`: the four-voice chorales that music21 contains, read from the installed package."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import mido
 import numpy as np
 from gan.contracts import Download
 
-from gan_music.score import Score
+from gan_music.reading.score import Score
 
 VOICES = ("Soprano", "Alto", "Tenor", "Bass")
 TICKS = 480
@@ -20,9 +20,9 @@ CHOIR = 52
 
 
 def bach_chorales(folder: Path, download: Download) -> None:
-    """Fill `folder` with a MIDI file a chorale, four tracks named soprano, alto, tenor and bass.
+    """Fills `folder` with one MIDI file per chorale, with four tracks named soprano, alto, tenor and bass.
 
-    Nothing is downloaded. About 40 seconds of CPU time, in two processes; the files are the same every time.
+    Nothing is downloaded. Takes about 40 seconds of CPU time in two processes; the files are the same every time.
     """
     from music21 import corpus
 
@@ -34,10 +34,10 @@ def bach_chorales(folder: Path, download: Download) -> None:
 
 
 def _chorale(name: str) -> bytes:
-    """The MIDI file of one chorale; empty when it has not exactly four voices."""
+    """The MIDI file of one chorale; empty if it does not have exactly four voices."""
     from music21 import corpus
 
-    from gan_music.notation import score_of
+    from gan_music.reading.notation import score_of
 
     piece = corpus.parse(name, forceSource=True)
     voices = [part for part in piece.parts if part.recurse().notes]
@@ -53,7 +53,7 @@ def _chorale(name: str) -> bytes:
 
 
 def score_bytes(score: Score, names: tuple[str, ...], program: int) -> bytes:
-    """A score as a Standard MIDI File of format 1, its metre in a conductor track, its parts renamed to `names`."""
+    """A score as a Standard MIDI File of format 1: the meter in a conductor track, the parts renamed to `names`."""
     file = mido.MidiFile(type=1, ticks_per_beat=TICKS)
     conductor = mido.MidiTrack()
     now = 0

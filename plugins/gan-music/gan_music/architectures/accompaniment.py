@@ -1,10 +1,8 @@
-"""MuseGAN's accompaniment: some tracks are given, the others are composed to them.
+"""MuseGAN's accompaniment: some tracks are given, the others are composed to fit them.
 
-Dong et al. 2018 (arXiv:1709.06298), section 4.2 "track-conditional generation", with the networks of the third
-release: an
-encoder reads the given tracks, and every layer of the generator sees the encoder's layer of its own size. The given
-tracks
-go into the phrase unchanged; the critic judges the whole.
+Dong et al. 2018 (arXiv:1709.06298), section 4.2 "track-conditional generation", with the networks of the third release:
+an encoder reads the given tracks, and every layer of the generator sees the encoder's layer of its own size. The given
+tracks are copied into the phrase unchanged; the critic judges the whole.
 """
 
 from __future__ import annotations
@@ -21,34 +19,27 @@ from gan.game import Batch, Optimizer, Phase, Player
 from pydantic import Field, field_validator
 from torch import Tensor, nn
 
-from gan_music.musegan import (
-    Critic,
-    MuseGANConfig,
-    MuseGANOptions,
-    Norm,
-    Shape,
-    Up,
-    bias_of,
-    gather,
-    initialise,
-)
-from gan_music.neurons import binarise
+from gan_music.architectures.cells import Norm, Up, gather
+from gan_music.architectures.composing import MuseGANOptions, bias_of
+from gan_music.architectures.musegan import Critic, MuseGANConfig, initialise
+from gan_music.architectures.neurons import binarise
+from gan_music.architectures.shape import PhraseShape
 from gan_music.tracks import given_places
 
 
 class AccompanimentConfig(MuseGANConfig):
-    """The size of the networks, and which tracks are given."""
+    """Sizes of the networks, and which tracks are given."""
 
     composition: Any = Field("composer", description="Always composer: one generator composes all other tracks.")
     given: list[int | str] = Field(
-        [0], min_length=1, description="Tracks that are given, by name or place (0 is the first)."
+        [0], min_length=1, description="Tracks that are given, by name or number (0 is the first)."
     )
 
     @field_validator("composition")
     @classmethod
     def _one_composer(cls, value: Any) -> Any:
         if value != "composer":
-            raise ValueError("the accompaniment has one composer")
+            raise ValueError("composition must be composer for the accompaniment")
         return value
 
 
@@ -67,14 +58,14 @@ class Encode(nn.Module):
         self.norm = Norm(outside)
 
     def forward(self, cells: Tensor) -> Tensor:
-        """The cells, fewer of them."""
+        """The downsampled cells."""
         return torch.relu(self.norm(gather(cells, self.conv)))
 
 
 class Encoder(nn.Module):
-    """The given tracks at every size that the generator has."""
+    """Features of the given tracks at every size of the generator's layers."""
 
-    def __init__(self, shape: Shape, given: int, width: int) -> None:
+    def __init__(self, shape: PhraseShape, given: int, width: int) -> None:
         super().__init__()
         pitch, time = (1, 1, 12), (1, shape.fine, 1)
         self.pitch_first = Encode(given, width // 32, pitch)
@@ -97,9 +88,9 @@ class Encoder(nn.Module):
 
 
 class AccompanyingHead(nn.Module):
-    """The last layers of one track: as MuseGAN's, each with the encoder's features of its size beside its input."""
+    """The last layers of one track: MuseGAN's, with the encoder's features of equal size concatenated to each input."""
 
-    def __init__(self, shape: Shape, width: int) -> None:
+    def __init__(self, shape: PhraseShape, width: int) -> None:
         super().__init__()
         pitch, time = (1, 1, 12), (1, shape.fine, 1)
         self.pitch_first = Up(width // 4 + width // 16, width // 16, pitch)
@@ -119,9 +110,9 @@ class AccompanyingHead(nn.Module):
 
 
 class AccompanyingGenerator(nn.Module):
-    """Latents and given tracks -> the other tracks."""
+    """Composes the other tracks from latents and given tracks."""
 
-    def __init__(self, shape: Shape, latent: int, given: int, width: int) -> None:
+    def __init__(self, shape: PhraseShape, latent: int, given: int, width: int) -> None:
         super().__init__()
         self.encoder = Encoder(shape, given, width)
         self.phrase = Up(latent + width // 2, width, (shape.bars, 1, 1))
@@ -141,7 +132,7 @@ class AccompanyingGenerator(nn.Module):
 
 
 class Accompaniment(nn.Module):
-    """The game of an accompanist and a critic of the whole."""
+    """The adversarial game of an accompanist and a critic of the whole phrase."""
 
     Config = AccompanimentConfig
     Options = MuseGANOptions
@@ -149,7 +140,7 @@ class Accompaniment(nn.Module):
     def __init__(self, config: AccompanimentConfig, fields: Mapping[str, FieldSpec]) -> None:
         super().__init__()
         self.config = config
-        self.shape = shape = Shape(fields["roll"].shape, config.beats)
+        self.shape = shape = PhraseShape(fields["roll"].shape, config.beats)
         self.given = sorted(given_places(config.given, fields["roll"].names, shape.tracks))
         self.others = [track for track in range(shape.tracks) if track not in self.given]
         order = [*self.given, *self.others]
@@ -158,14 +149,15 @@ class Accompaniment(nn.Module):
         self.critic = Critic(shape, shape.tracks, config.width)
         initialise(self, config.width)
         for head in self.generator.heads:
+            assert isinstance(head, AccompanyingHead)
             nn.init.constant_(head.join.bias, bias_of(config.initial_density))
 
     def given_fields(self, options: Any = None) -> tuple[str, ...]:
-        """The rolls whose given tracks are accompanied; their other tracks are not looked at."""
+        """The roll whose given tracks are accompanied; its other tracks are ignored."""
         return ("roll",)
 
     def given_places(self, options: Any = None) -> dict[str, list[int]]:
-        """Which tracks of the roll are given."""
+        """The given tracks of the roll."""
         return {"roll": self.given}
 
     def players(self) -> dict[str, Player]:
@@ -177,7 +169,7 @@ class Accompaniment(nn.Module):
         }
 
     def phases(self, loss: Loss, penalties: Mapping[str, Penalty]) -> list[Phase]:
-        """One adversarial phase; a fake phrase has the given tracks of the real one."""
+        """One adversarial phase; a generated phrase has the given tracks of the real one."""
 
         def fake(batch: Batch) -> Tensor:
             given = batch["roll"][:, self.given].float() * 2 - 1
@@ -197,7 +189,7 @@ class Accompaniment(nn.Module):
         return torch.cat([given, composed], 1)[:, self.places]
 
     def latents(self, count: int, rng: Draws) -> Tensor:
-        """``(count, latent)``: the same melody has many accompaniments."""
+        """``(count, latent)``; each latent gives another accompaniment of the same tracks."""
         return rng.truncated_normal(self.config.latent)
 
     def generate(self, count: int, rng: Draws, request: Request) -> dict[str, Tensor]:
@@ -205,10 +197,10 @@ class Accompaniment(nn.Module):
         return self.decode(self.latents(count, rng), request)
 
     def decode(self, latents: Tensor, request: Request) -> dict[str, Tensor]:
-        """Accompaniments of given latents; drawing notes uses numbers that the latent itself seeds."""
+        """The accompaniments of latents; random notes use numbers seeded by the latent itself."""
         options = request.options if isinstance(request.options, MuseGANOptions) else MuseGANOptions()
         if options.bars not in (None, self.shape.bars):
-            raise UsageError(f"an accompaniment has the {self.shape.bars} bars of what is given; leave --bars out")
+            raise UsageError(f"an accompaniment has the {self.shape.bars} bars of the given tracks; leave --bars out")
         if request.given is None:
             raise UsageError("an accompaniment needs a phrase with the tracks to accompany")
         given = request.given["roll"][:, self.given]

@@ -1,23 +1,24 @@
-"""Binary outputs: how real values become notes."""
+"""Binary neurons and binarisation: how real-valued outputs become notes."""
 
 from __future__ import annotations
 
 import torch
 from torch import Tensor
 
-HOW = (
-    "threshold: a note sounds where its probability exceeds one half. bernoulli: it is drawn with it. hysteresis: a "
-    "note lasts as long as its probability exceeds 0.2, and is played if it exceeds 0.8 meanwhile."
+BINARISATION = (
+    "threshold: a note sounds where its probability exceeds one half. bernoulli: it sounds at random, with its "
+    "probability. hysteresis: a note lasts as long as its probability exceeds 0.2, if it exceeds 0.8 at some step."
 )
+"""Description of the setting `binarisation`."""
 HIGH, LOW = 0.8, 0.2
 
 
 def binarise(logits: Tensor, how: str, density: float | None, latents: Tensor) -> Tensor:
     """``(N, …)`` values before the tanh -> bool of the same shape.
 
-    ``threshold``: true above 0. ``bernoulli``: true with probability (tanh + 1) / 2, from numbers that the row's
-    latent seeds, so that a latent always gives the same phrase. ``hysteresis``: see `held`. `density`: the likeliest
-    share of each row's cells instead.
+    ``threshold``: true above 0. ``bernoulli``: true with probability (tanh + 1) / 2, from numbers seeded by the row's
+    latent, so that a latent always gives the same phrase. ``hysteresis``: see `held`. With `density`, the most likely
+    cells up to that share of each row are true instead.
     """
     if density is not None:
         flat = logits.flatten(1)
@@ -35,9 +36,11 @@ def binarise(logits: Tensor, how: str, density: float | None, latents: Tensor) -
 
 
 def held(surely: Tensor, perhaps: Tensor) -> Tensor:
-    """``(N, track, bar, step, pitch)`` bool: the notes of `perhaps`, over bar lines, that are `surely` there at some
-    step. Two thresholds keep a note whole whose probability wavers, and leave out what is nowhere probable (the
-    hysteresis of Canny 1986, along time)."""
+    """The notes of `perhaps` that are in `surely` at some step: ``(N, track, bar, step, pitch)`` bool.
+
+    Two thresholds keep a note whole whose probability wavers, and leave out what is probable nowhere (the hysteresis of
+    Canny 1986, along time).
+    """
     sure, perhaps_line = surely.flatten(2, 3), perhaps.flatten(2, 3)
     found = sure & perhaps_line
     steps = range(1, found.shape[2])
@@ -49,7 +52,7 @@ def held(surely: Tensor, perhaps: Tensor) -> Tensor:
 
 
 def seeded(latent: Tensor) -> torch.Generator:
-    """A generator whose seed is a function of the bits of one latent."""
+    """A random number generator whose seed is a function of the bits of one latent."""
     bits = latent.detach().float().cpu().contiguous().flatten().view(torch.int32).to(torch.int64)
     weights = torch.arange(1, len(bits) + 1, dtype=torch.int64) * 2_654_435_761
     return torch.Generator().manual_seed(int((bits * weights).sum().item()) & (2**63 - 1))
@@ -58,7 +61,8 @@ def seeded(latent: Tensor) -> torch.Generator:
 def binary(values: Tensor, slope: float, noise: Tensor | None) -> Tensor:
     """Binary neurons: 0 or 1, with the gradient of σ(slope · value).
 
-    Deterministic without `noise`: 1 where the sigmoid exceeds one half; else 1 where it exceeds the noise, U[0, 1).
+    Without `noise` they are deterministic: 1 where the sigmoid exceeds one half. With noise from U[0, 1) they are
+    stochastic: 1 where the sigmoid exceeds it.
     """
     probability = torch.sigmoid(slope * values)
     fires = probability > (0.5 if noise is None else noise)

@@ -1,8 +1,7 @@
-"""Phrases that can be heard: MIDI files rendered to WAV, OGG or MP3.
+"""Renders MIDI files to audio: WAV, OGG or MP3.
 
-FluidSynth is used where its command is installed and a SoundFont is found; else a simple synthesiser, which is enough
-to
-hear notes and rhythm.
+FluidSynth is used if its command is installed and a SoundFont is found; otherwise a simple synthesiser, which is enough
+to hear notes and rhythm.
 """
 
 from __future__ import annotations
@@ -19,7 +18,7 @@ from typing import Any
 import numpy as np
 
 RATE = 44_100
-"""Samples a second."""
+"""Samples per second."""
 FORMATS = {"wav": "WAV", "ogg": "OGG", "mp3": "MP3"}
 SOUNDFONT_FOLDERS = (
     "/usr/share/sounds/sf2",
@@ -29,11 +28,11 @@ SOUNDFONT_FOLDERS = (
 )
 
 _log = logging.getLogger(__name__)
-_told = False
+_warned = False
 
 
 def render(midi: bytes, path: Path) -> Path:
-    """Play a MIDI file into `path`, whose suffix says the format (.wav, .ogg, .mp3), at 44.1 kHz."""
+    """Renders a MIDI file into `path` at 44.1 kHz; the suffix (.wav, .ogg, .mp3) gives the format."""
     import soundfile
 
     font = soundfont()
@@ -41,7 +40,7 @@ def render(midi: bytes, path: Path) -> Path:
     if font is not None and shutil.which("fluidsynth"):
         sound = with_fluidsynth(midi, font)
     if sound is None:
-        _tell(font)
+        _warn_once(font)
         sound = simple(midi)
     peak = float(np.abs(sound).max(initial=0.0))
     if peak > 0:
@@ -53,7 +52,7 @@ def render(midi: bytes, path: Path) -> Path:
 
 
 def soundfont() -> Path | None:
-    """``$GAN_SOUNDFONT``, else the first SoundFont in the usual folders, else the one that pretty_midi brings."""
+    """``$GAN_SOUNDFONT``, else the first SoundFont in the usual folders, else the one that pretty_midi contains."""
     if named := os.environ.get("GAN_SOUNDFONT"):
         return Path(named)
     for folder in SOUNDFONT_FOLDERS:
@@ -66,7 +65,7 @@ def soundfont() -> Path | None:
 
 
 def with_fluidsynth(midi: bytes, font: Path) -> np.ndarray[Any, Any] | None:
-    """``(samples, 2)`` by FluidSynth's command, or None when it fails."""
+    """``(samples, 2)`` rendered by FluidSynth's command, or None if it fails."""
     import soundfile
 
     with tempfile.TemporaryDirectory() as folder:
@@ -83,8 +82,8 @@ def with_fluidsynth(midi: bytes, font: Path) -> np.ndarray[Any, Any] | None:
 
 
 def simple(midi: bytes) -> np.ndarray[Any, Any]:
-    """``(samples,)``: pitched notes as a few harmonics by pretty_midi, drums as short noises: low ones dull, high
-    ones bright."""
+    """``(samples,)``: pitched notes as a few harmonics, drums as short noises, dull for low ones and bright for high
+    ones."""
     import pretty_midi
 
     piece = pretty_midi.PrettyMIDI(io.BytesIO(midi))
@@ -103,11 +102,12 @@ def simple(midi: bytes) -> np.ndarray[Any, Any]:
 
 
 def _harmonics(phase: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
-    return np.sin(phase) + 0.4 * np.sin(2 * phase) + 0.15 * np.sin(3 * phase)
+    wave: np.ndarray[Any, Any] = np.sin(phase) + 0.4 * np.sin(2 * phase) + 0.15 * np.sin(3 * phase)
+    return wave
 
 
 def _drum(pitch: int) -> np.ndarray[Any, Any]:
-    """A third of a second: General MIDI's kicks (35, 36) hum, snares (37 … 40) rattle, what is higher hisses."""
+    """A third of a second: a hum for kicks (General MIDI 35, 36), a rattle for snares (37 … 40), a hiss for others."""
     time = np.arange(RATE // 3) / RATE
     noise = np.random.default_rng(pitch).standard_normal(len(time))
     if pitch <= 36:
@@ -117,13 +117,13 @@ def _drum(pitch: int) -> np.ndarray[Any, Any]:
     return np.diff(noise, prepend=0.0) * 0.3 * np.exp(-time * (60 if pitch in (42, 44) else 15))
 
 
-def _tell(font: Path | None) -> None:
-    global _told
-    if not _told:
+def _warn_once(font: Path | None) -> None:
+    global _warned
+    if not _warned:
         missing = "FluidSynth" if not shutil.which("fluidsynth") else "a SoundFont"
         _log.warning(
-            "%s is not installed: the simple synthesiser plays. For instruments that sound like themselves install "
+            "%s is not installed; using the simple synthesiser. For realistic instruments install "
             "fluidsynth and a SoundFont (Debian: fluidsynth timgm6mb-soundfont), or name one in GAN_SOUNDFONT.",
             missing,
         )
-        _told = True
+        _warned = True

@@ -1,10 +1,9 @@
-"""An autoregressive transformer over note events: the honest baseline beside the adversarial networks.
+"""An autoregressive transformer over note events: the baseline for the adversarial networks.
 
-Huang et al., Music Transformer, 2019, arXiv:1809.04281, with the plain learned positions of a GPT (Radford et al.
-2019): for
-four bars relative attention is not needed. The events are those of REMI (Huang and Yang 2020, arXiv:2002.00212) for
-several
-tracks: ``bar``, ``position``, then for each note that begins there ``track and pitch`` and ``length``.
+Huang et al., Music Transformer, 2019, arXiv:1809.04281, with the learned positions of a GPT (Radford et al. 2019),
+since four bars do not need relative attention. The events are those of REMI (Huang and Yang 2020, arXiv:2002.00212)
+extended to several tracks: ``bar``, ``position``, then for each note that begins there ``track and pitch`` and
+``length``.
 """
 
 from __future__ import annotations
@@ -27,26 +26,33 @@ from gan_music import rolls
 
 
 class TransformerConfig(Section):
-    """The size of the network."""
+    """Sizes of the network."""
 
-    width: int = Field(128, ge=8, description="Length of the vector of a token.")
-    layers: int = Field(4, ge=1, description="Blocks of attention and perceptron.")
-    heads: int = Field(4, ge=1, description="Heads of attention; a divisor of the width.")
-    context: int = Field(512, ge=16, description="Longest sequence in tokens; what a phrase has beyond it is left out.")
-    dropout: float = Field(0.1, ge=0, lt=1, description="Share of activations that is dropped in training.")
+    width: int = Field(128, ge=8, description="Length of the embedding of a token.")
+    layers: int = Field(4, ge=1, description="Number of transformer blocks.")
+    heads: int = Field(4, ge=1, description="Attention heads; must divide the width.")
+    context: int = Field(512, ge=16, description="Maximum length of a sequence in tokens; longer phrases are cut off.")
+    dropout: float = Field(0.1, ge=0, lt=1, description="Dropout rate in training.")
 
 
 class TransformerOptions(BaseModel):
-    """What one call of `generate` may choose."""
+    """Options of one call of `generate`."""
 
     model_config = {"extra": "forbid"}
 
-    temperature: float = Field(1.0, gt=0, le=10, description="Below 1 safer, above 1 wilder.")
-    top_p: float = Field(1.0, gt=0, le=1, description="Only the likeliest tokens that together have this probability.")
+    temperature: float = Field(
+        1.0, gt=0, le=10, description="Sampling temperature; below 1 more predictable, above 1 more varied."
+    )
+    top_p: float = Field(
+        1.0,
+        gt=0,
+        le=1,
+        description="Nucleus sampling: only the most likely tokens that together have this probability.",
+    )
 
 
 class Events:
-    """Rolls as sequences of tokens, and back. Every roll whose events fit the context comes back as it was."""
+    """Encodes rolls as sequences of tokens, and decodes them. Encoding is lossless within the context length."""
 
     END, BEGIN, BAR = 0, 1, 2
 
@@ -69,7 +75,7 @@ class Events:
         follows[4, 5] = True
         follows[5, [0, 2, 3, 4]] = True
         self.allowed = follows[:, kinds]
-        """``(kind, token)``: which tokens may follow a token of a kind."""
+        """``(kind, token)`` bool: whether a token may follow a token of that kind."""
 
     def encode(self, roll: np.ndarray[Any, Any]) -> list[int]:
         """``(track, bar, step, pitch)`` -> tokens from `BEGIN` to `END`."""
@@ -89,9 +95,9 @@ class Events:
         return [*tokens, self.END]
 
     def decode(self, tokens: list[int]) -> np.ndarray[Any, Any]:
-        """Tokens -> ``(track, bar, step, pitch)`` bool; what makes no note is passed over."""
+        """Tokens -> ``(track, bar, step, pitch)`` bool; tokens that make no note are skipped."""
         line = np.zeros((self.tracks, self.bars * self.steps, self.pitches), bool)
-        bar, start, place = -1, 0, None
+        bar, start, note = -1, 0, None
         for token in tokens:
             kind = self.kinds[token]
             if kind == 0:
@@ -101,14 +107,18 @@ class Events:
             elif kind == 3:
                 start = max(bar, 0) * self.steps + token - self.position
             elif kind == 4:
-                place = divmod(token - self.note, self.pitches)
-            elif kind == 5 and place is not None and bar < self.bars:
-                line[place[0], start : start + token - self.length + 1, place[1]] = True
+                note = divmod(token - self.note, self.pitches)
+            elif kind == 5 and note is not None and bar < self.bars:
+                line[note[0], start : start + token - self.length + 1, note[1]] = True
         return line.reshape(self.tracks, self.bars, self.steps, self.pitches)
 
 
+Cache = tuple[Tensor, Tensor]
+"""Keys and values of one block for the tokens so far."""
+
+
 class Block(nn.Module):
-    """Attention to what came before, then a perceptron, each on normalised input with a way around it."""
+    """Causal self-attention, then a perceptron, each with layer normalisation before it and a residual connection."""
 
     def __init__(self, config: TransformerConfig) -> None:
         super().__init__()
@@ -119,10 +129,11 @@ class Block(nn.Module):
         self.wide, self.narrow = nn.Linear(width, 4 * width), nn.Linear(4 * width, width)
         self.drop = nn.Dropout(config.dropout)
 
-    def forward(self, x: Tensor, past: tuple[Tensor, Tensor] | None = None) -> tuple[Tensor, tuple[Tensor, Tensor]]:
-        """``(N, time, width)`` and the keys and values before -> the same, and the keys and values up to now."""
+    def forward(self, x: Tensor, past: Cache | None = None) -> tuple[Tensor, Cache]:
+        """``(N, time, width)`` and the cached keys and values -> the same shape, and the extended cache."""
         query, key, value = (
-            part.unflatten(2, (self.heads, -1)).transpose(1, 2) for part in self.attend(self.norm1(x)).chunk(3, 2)
+            part.view(*part.shape[:2], self.heads, -1).transpose(1, 2)
+            for part in self.attend(self.norm1(x)).chunk(3, 2)
         )
         if past is not None:
             key, value = torch.cat([past[0], key], 2), torch.cat([past[1], value], 2)
@@ -133,7 +144,7 @@ class Block(nn.Module):
 
 
 class Network(nn.Module):
-    """Tokens -> scores of the next one; input and output share one table of vectors."""
+    """Scores of the next token; input and output share one embedding table."""
 
     def __init__(self, tokens: int, config: TransformerConfig) -> None:
         super().__init__()
@@ -146,11 +157,11 @@ class Network(nn.Module):
                 scale = 0.02 / (2 * config.layers) ** 0.5 if name.endswith(("gather.weight", "narrow.weight")) else 0.02
                 nn.init.normal_(parameter, std=scale)
 
-    def forward(self, tokens: Tensor, past: list[Any] | None = None) -> tuple[Tensor, list[Any]]:
-        """``(N, time)`` -> ``(N, time, tokens)`` and what the next call needs of the past."""
+    def forward(self, tokens: Tensor, past: list[Cache] | None = None) -> tuple[Tensor, list[Cache]]:
+        """``(N, time)`` -> ``(N, time, tokens)`` and the cache for the next call."""
         begin = 0 if past is None else past[0][0].shape[2]
         x = self.token(tokens) + self.place.weight[begin : begin + tokens.shape[1]]
-        now = []
+        now: list[Cache] = []
         for index, block in enumerate(self.blocks):
             x, kept = block(x, None if past is None else past[index])
             now.append(kept)
@@ -158,10 +169,12 @@ class Network(nn.Module):
 
 
 class MusicTransformer(nn.Module):
-    """A game with one player: the likelihood of the next event is maximised."""
+    """A game with one player that maximises the likelihood of the next event."""
 
     Config = TransformerConfig
     Options = TransformerOptions
+    allowed: Tensor
+    kinds: Tensor
 
     def __init__(self, config: TransformerConfig, fields: Mapping[str, FieldSpec]) -> None:
         super().__init__()
@@ -174,14 +187,14 @@ class MusicTransformer(nn.Module):
         self.register_buffer("kinds", torch.from_numpy(self.events.kinds), persistent=False)
 
     def players(self) -> dict[str, Player]:
-        """One."""
+        """The only player: the model (its weights are averaged)."""
         optimizer = Optimizer(
             name="adamw", lr=1e-3, betas=(0.9, 0.95), weight_decay=0.1, clip_norm=1.0, schedule="cosine", final=0.1
         )
         return {"model": Player(self.network, optimizer, average=True)}
 
     def phases(self, loss: Loss, penalties: Mapping[str, Penalty]) -> list[Phase]:
-        """Maximum likelihood; the adversarial loss of a recipe has no part in it."""
+        """One phase of maximum likelihood; the adversarial loss of the recipe is not used."""
         return [Phase("maximum-likelihood", [Turn("model", self._likelihood)])]
 
     def _likelihood(self, batch: Batch) -> dict[str, Tensor]:
@@ -196,18 +209,18 @@ class MusicTransformer(nn.Module):
         return {"loss": cross_entropy(scores.flatten(0, 1), tokens[:, 1:].flatten(), ignore_index=-1)}
 
     def generate(self, count: int, rng: Draws, request: Request) -> dict[str, Tensor]:
-        """``roll (count, track, bar, step, pitch)`` bool, one event after another, each of a kind that may follow."""
+        """``roll (count, track, bar, step, pitch)`` bool, sampled event by event."""
         options = request.options if isinstance(request.options, TransformerOptions) else TransformerOptions()
         chance = rng.rand(self.config.context)
         device = chance.device
         tokens = torch.full((count, 1), self.events.BEGIN, device=device)
         written = [tokens]
         bars = torch.zeros(count, dtype=torch.long, device=device)
-        past: list[Any] | None = None
+        past: list[Cache] | None = None
         done = torch.zeros(count, dtype=torch.bool, device=device)
         for step in range(self.config.context - 1):
             scores, past = self.network(tokens, past)
-            may = self.allowed[self.kinds[tokens[:, 0]]]  # type: ignore[index]
+            may = self.allowed[self.kinds[tokens[:, 0]]]
             may[:, self.events.BAR] &= bars < self.events.bars
             probability = torch.softmax((scores[:, -1] / options.temperature).masked_fill(~may, -torch.inf), 1)
             tokens = choose(probability, chance[:, step], options.top_p)[:, None]
@@ -217,19 +230,22 @@ class MusicTransformer(nn.Module):
             written.append(tokens)
             if bool(done.all()):
                 break
-            tokens = tokens.masked_fill(done[:, None], self.events.BEGIN)  # a finished row goes on unread
-        made = [self.events.decode(row) for row in torch.cat(written, 1).tolist()]
-        return {"roll": torch.from_numpy(np.stack(made)).to(device)}
+            tokens = tokens.masked_fill(done[:, None], self.events.BEGIN)  # further tokens of finished rows are ignored
+        rolls_ = [self.events.decode(row) for row in torch.cat(written, 1).tolist()]
+        return {"roll": torch.from_numpy(np.stack(rolls_)).to(device)}
 
 
 def choose(probability: Tensor, chance: Tensor, top_p: float) -> Tensor:
-    """``(N, tokens)`` and ``(N,)`` from U[0, 1) -> ``(N,)``: the token at which the likeliest ones add up to
-    `chance` of `top_p`."""
+    """Nucleus sampling: ``(N, tokens)`` and ``(N,)`` from U[0, 1) -> ``(N,)``.
+
+    Among the most likely tokens that together have the probability `top_p`, it is the one at which the cumulative
+    probability exceeds `chance`.
+    """
     sorted_, order = probability.sort(dim=1, descending=True, stable=True)
     total = sorted_.cumsum(1)
     kept = total - sorted_ < top_p
     sorted_ = sorted_ * kept
     total = sorted_.cumsum(1)
-    place = torch.searchsorted(total, (chance * total[:, -1])[:, None], right=True).clamp(max=int(order.shape[1]) - 1)
-    place = torch.minimum(place, (kept & (sorted_ > 0)).sum(1, keepdim=True) - 1)
-    return order.gather(1, place)[:, 0]
+    index = torch.searchsorted(total, (chance * total[:, -1])[:, None], right=True).clamp(max=int(order.shape[1]) - 1)
+    index = torch.minimum(index, (kept & (sorted_ > 0)).sum(1, keepdim=True) - 1)
+    return order.gather(1, index)[:, 0]

@@ -1,0 +1,1 @@
+"""Generative models of piano rolls, one architecture per file, and the layers that they share."""

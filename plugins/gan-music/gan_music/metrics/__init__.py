@@ -1,0 +1,1 @@
+"""Metrics of phrases: statistics for people, and feature vectors for distances between distributions."""

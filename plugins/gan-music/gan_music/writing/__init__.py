@@ -1,0 +1,1 @@
+"""Writes phrases: MIDI files, audio, pictures and the HTML of a report."""
