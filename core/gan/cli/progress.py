@@ -248,6 +248,18 @@ def show_summary(summary: dict[str, Any]) -> None:
         console.print(table)
 
 
+def print_columns(rows: Sequence[Sequence[str]]) -> None:
+    """Print rows as aligned columns on the standard output; only a terminal wraps long cells."""
+    from rich.console import Console
+    from rich.markup import escape
+    from rich.table import Table
+
+    table = Table.grid(padding=(0, 2))
+    for row in rows:
+        table.add_row(*map(escape, row))
+    Console(width=None if sys.stdout.isatty() else 10_000, highlight=False).print(table)
+
+
 def print_json(values: Any) -> None:
     """One JSON document on the standard output."""
     click.echo(json.dumps(values, indent=2, ensure_ascii=False))

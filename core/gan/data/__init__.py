@@ -1,4 +1,4 @@
-"""A source packed once into arrays, and read in a seeded order."""
+"""Datasets: packed once into memory-mapped arrays, and read by the training in a seeded order."""
 
 from __future__ import annotations
 

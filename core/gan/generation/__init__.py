@@ -1,4 +1,4 @@
-"""Make samples with a trained model."""
+"""Generation: load a trained model from a run folder and make samples with it."""
 
 from __future__ import annotations
 
