@@ -1,4 +1,4 @@
-"""`gan evaluate` and `gan compare`: runs and folders, receipts that are computed again, numbers that are not comparable."""
+"""`gan evaluate` and `gan compare`: runs and folders, receipts computed again, numbers that are not comparable."""
 
 from __future__ import annotations
 

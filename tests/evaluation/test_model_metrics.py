@@ -96,9 +96,9 @@ def test_a_metric_may_look_at_the_model_through_an_extractor(plugins, tmp_path):
 def test_files_without_a_model_refuse_it_in_one_line(plugins, tmp_path):
     points = tmp_path / "points.csv"
     points.write_text("0,0\n1,1\n")
-    question = EvaluationRequest(str(points), str(points), metrics=["weight-norm"], modality="points")
+    request = EvaluationRequest(str(points), str(points), metrics=["weight-norm"], modality="points")
     with pytest.raises(UsageError, match="'weight-norm' needs the trained model: evaluate a run folder") as refused:
-        evaluate(question, plugins)
+        evaluate(request, plugins)
     assert "\n" not in str(refused.value)
     with pytest.raises(UsageError, match="'ppl' needs the trained model"):
         find_metrics(["ppl[raw]"], "points", plugins)

@@ -106,7 +106,7 @@ class Comparison:
         }
 
     def draw(self, folder: Path, trade_offs: Sequence[tuple[str, str]] = Modality.trade_offs) -> list[Path]:
-        """Save ``metrics.png``, and ``quality-diversity.png`` if both values of a pair of `trade_offs` were measured."""
+        """Save ``metrics.png``, and ``quality-diversity.png`` if both values of a trade-off were measured."""
         from gan.reporting.plots import plot_bars, plot_quality_diversity
 
         pictures = [plot_bars(self.names, self.values, folder / "metrics.png")]
