@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -84,9 +84,8 @@ def resolve(values: Mapping[str, Any], plugins: Plugins) -> ResolvedRecipe:
     modality_class = plugins.load(modality)
     modality_config = validated(modality_class.Config, recipe.modality, "modality")
     model_config = validated(architecture_class.Config, recipe.model, "model")
-    owners = [architecture, modality]
     found = plugins.find("gan_losses", recipe.loss.name, prefer=recipe.plugin)
-    owners.append(found)
+    owners = [architecture, modality, found]
     loss = _constructed(plugins.load(found), recipe.loss.settings, f"loss '{recipe.loss.name}'")
     penalties: dict[str, Penalty] = {}
     for number, named in enumerate(recipe.penalties):
@@ -102,18 +101,9 @@ def resolve(values: Mapping[str, Any], plugins: Plugins) -> ResolvedRecipe:
             "data": recipe.data.model_copy(update={"source": recipe.data.source or modality.entry.dataset}),
         }
     )
-    return ResolvedRecipe(
-        recipe,
-        architecture,
-        architecture_class,
-        modality,
-        modality_class,
-        modality_config,
-        model_config,
-        loss,
-        penalties,
-        {plugin_entry.info.distribution: plugin_entry.info.version for plugin_entry in owners},
-    )
+    versions = {owner.info.distribution: owner.info.version for owner in owners}
+    classes = (architecture, architecture_class, modality, modality_class)
+    return ResolvedRecipe(recipe, *classes, modality_config, model_config, loss, penalties, versions)
 
 
 def _constructed(factory: Any, settings: Mapping[str, Any], what: str) -> Any:
@@ -129,7 +119,7 @@ def _constructed(factory: Any, settings: Mapping[str, Any], what: str) -> Any:
         raise UsageError(f"{what}: {error}") from None
 
 
-def _hint(name: str, known: Sequence[str]) -> str:
+def _hint(name: str, known: Iterable[str]) -> str:
     close = nearest(name, known)
     return f"did you mean '{close}'?" if close else f"known: {', '.join(known) or 'none'}"
 
@@ -214,9 +204,7 @@ def build_game(resolved: ResolvedRecipe, fields: Mapping[str, Any], total: int |
     players = dict(architecture.players())
     unknown = [name for name in recipe.optimizers if name not in players]
     if unknown:
-        close = nearest(unknown[0], players)
-        hint = f"; did you mean '{close}'?" if close else ""
-        raise UsageError(f"optimizers.{unknown[0]}: {resolved.title} has the players {', '.join(players)}{hint}")
+        raise UsageError(f"optimizers.{unknown[0]}: {resolved.title} has no such player; {_hint(unknown[0], players)}")
     for name, player in players.items():
         changes = recipe.optimizers.get(name, {})
         players[name] = dataclasses.replace(player, optimizer=_optimizer(player.optimizer, changes, name))

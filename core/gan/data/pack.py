@@ -192,18 +192,8 @@ def load_pack(folder: Path) -> Pack:
             raise ValueError(f"the size of {path} is not that of its pack")
         stamps[path] = _stamp(path)
         arrays[name] = np.memmap(path, dtype=dtype, mode="r", shape=(count, width))
-    return Pack(
-        folder,
-        fields,
-        counts,
-        about["facts"],
-        about["fingerprint"],
-        about["files"],
-        about["skipped"],
-        arrays,
-        None,
-        stamps,
-    )
+    about = {key: about[key] for key in ("facts", "fingerprint", "files", "skipped")}
+    return Pack(folder, fields, counts, **about, arrays=arrays, stamps=stamps)
 
 
 def _tupled(value: Any) -> Any:
