@@ -366,5 +366,5 @@ def test_values_are_paired_on_the_same_extractor():
 
 
 def test_nothing_to_compare(runs, capsys, tmp_path):
-    assert "two runs or more" in gan(capsys, "compare", runs / "one", code=2).err
+    assert "at least two runs" in gan(capsys, "compare", runs / "one", code=2).err
     assert "writes receipts" in gan(capsys, "compare", runs / "one", tmp_path, code=2).err

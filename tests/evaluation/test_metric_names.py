@@ -88,7 +88,7 @@ def test_values_come_in_the_order_of_the_metrics():
     [
         (ZeroDivisionError("by zero"), "ZeroDivisionError: by zero"),
         (BadData("too few samples"), "too few samples"),
-        ([0.5], "TypeError: gives float where MetricValue is promised"),
+        ([0.5], "TypeError: returned float instead of MetricValue"),
     ],
 )
 def test_a_failing_metric_is_named_and_the_others_stay(failure, reason):
