@@ -51,7 +51,7 @@ def study(model: Model) -> dict[str, Any]:
         rows, asked, found = [], [], []
         for number, share in enumerate(LEVELS):
             wanted = float(np.quantile(kept[name], share))
-            rolls = model.generate(PHRASES, seed=number, asked={name: wanted})["roll"]
+            rolls = model.generate(PHRASES, seed=number, conditions={name: wanted})["roll"]
             here = measured(model, rolls)
             other = next(each for each in ATTRIBUTES if each != name)
             rows.append(

@@ -26,7 +26,7 @@ import gan
 import torch
 from clock import Clock
 from gan.api import resume_run
-from gan.evaluation.evaluate import EvaluationRequest, judge
+from gan.evaluation.evaluate import EvaluationRequest, evaluate
 from gan.plugins.manager import Plugins
 from gan.reporting.manifest import surroundings
 from gan.testing import real_file
@@ -113,17 +113,17 @@ def trained(name, captions, folder):
 
 def measured(run, captions, temperature, checkpoint="newest"):
     """One row: BLEU against the held-out captions and against all, Self-BLEU, NLL-test."""
-    question = EvaluationRequest(
+    request = EvaluationRequest(
         str(run), metrics=["bleu", "self-bleu", "nll-test"], count=COUNT, real_count=0, checkpoint=checkpoint,
         options={"temperature": temperature},
     )  # fmt: skip
-    judgement = judge(question, Plugins.installed(), device="cpu")
+    evaluation = evaluate(request, Plugins.installed(), device="cpu")
     row = {"temperature": temperature}
-    for receipt in judgement.receipts:
+    for receipt in evaluation.receipts:
         values = [round(value.value, 4) for value in receipt.values]
         row["bleu held-out" if receipt.metric == "bleu" else receipt.metric] = values
     (row["nll-test"],) = row["nll-test"]
-    texts = [text.split() for text in judgement.modality.texts(judgement.generated)]
+    texts = [text.split() for text in evaluation.modality.texts(evaluation.generated)]
     found = bleu(*corpora(texts, [line.split() for line in captions.read_text().splitlines()]))
     row["bleu all"] = [round(float(values.mean()), 4) for values in found.values()]
     return row

@@ -1,4 +1,4 @@
-"""What the command line does, from Python: `train`, `resume`, `load`."""
+"""The Python interface: `train`, `resume_run`, `load` and `evaluate` do what the command line does."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 
 from gan import recipe as recipes
 from gan.build import recipe_values
-from gan.evaluation.evaluate import EvaluationRequest, judge
+from gan.evaluation import evaluate as evaluation
 from gan.evaluation.receipts import Receipt
 from gan.generation.loading import load_model
 from gan.generation.model import Model
@@ -29,7 +29,7 @@ def recipe(
     settings: Collection[str] = (),
     plugins: Plugins | None = None,
 ) -> dict[str, Any]:
-    """A plugin's recipe as plain values, changed by ``key=value`` texts like those of ``--set``."""
+    """Return a plugin's recipe as plain values, changed by ``key=value`` strings like those of ``--set``."""
     found = recipe_values(plugins or Plugins.installed(), plugin, architecture, named)
     return recipes.with_settings(found, settings)
 
@@ -42,9 +42,9 @@ def train(
     reporter: Reporter | None = None,
     plugins: Plugins | None = None,
 ) -> Result:
-    """Train a recipe: a mapping, a recipe file, or the name of a plugin whose default recipe is meant.
+    """Train a recipe: a mapping, a recipe file, or the name of a plugin, which stands for its default recipe.
 
-    `samples` is the length of all phases together, in real samples shown; None: what the recipe says.
+    `samples` is the total length of all phases, in real samples shown; None: as in the recipe.
     """
     plugins = plugins or Plugins.installed()
     if isinstance(values, str | Path):
@@ -59,17 +59,17 @@ def train(
 
 
 def resume_run(run: str | Path, *, reporter: Reporter | None = None, plugins: Plugins | None = None) -> Result:
-    """Go on with a run that was stopped."""
+    """Continue a run that was stopped."""
     return resume(Path(run), plugins or Plugins.installed(), reporter or Reporter())
 
 
 def load(
     run: str | Path | Result, *, device: str = "auto", plugins: Plugins | None = None, checkpoint: str | int = "newest"
 ) -> Model:
-    """The model of a run's newest good checkpoint, with averaged weights where there are some.
+    """Load the model of a run's newest intact checkpoint, with averaged weights (EMA) if the checkpoint has them.
 
-    `checkpoint` may be ``"best"``, where the recipe's ``evaluation.best`` kept one, or a number of samples shown.
-    Raises `UsageError` when `run` is no run folder, `CheckpointError` when it holds no good checkpoint.
+    `checkpoint` may also be ``"best"``, if the recipe's ``evaluation.best`` kept one, or a number of samples shown.
+    Raises `UsageError` when `run` is not a run folder, `CheckpointError` when it holds no intact checkpoint.
     """
     folder = RunFolder.open(run.run if isinstance(run, Result) else Path(run))
     return load_model(folder, plugins or Plugins.installed(), device=device, checkpoint=checkpoint)
@@ -85,15 +85,15 @@ def evaluate(
     plugins: Plugins | None = None,
     **more: Any,
 ) -> list[Receipt]:
-    """Measure a run, or files against real ones: a receipt a metric, each with its values.
+    """Evaluate a run, or files against real ones; return a receipt with the values of each metric.
 
     `more` are further members of `gan.evaluation.evaluate.EvaluationRequest`.
     """
-    question = EvaluationRequest(
+    request = evaluation.EvaluationRequest(
         str(target.run if isinstance(target, Result) else target),
         None if against is None else str(against),
         tuple(metrics),
         count,
         **more,
     )
-    return judge(question, plugins or Plugins.installed(), device=device).receipts
+    return evaluation.evaluate(request, plugins or Plugins.installed(), device=device).receipts

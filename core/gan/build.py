@@ -1,10 +1,10 @@
-"""From a recipe to objects: look up its names, check its settings, open its data, build its game."""
+"""Build a training from a recipe: resolve its names, check its settings, open its dataset, construct the networks."""
 
 from __future__ import annotations
 
 import dataclasses
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,7 +12,7 @@ from typing import Any
 import torch
 
 from gan import recipe as recipes
-from gan.contracts import Architecture, ConditionalOnInput, DatasetEntry, FieldSpec, Loss, Penalty
+from gan.contracts import Architecture, ConditionalOnInput, FieldSpec, Loss, Penalty
 from gan.data.datasets import prepare_dataset
 from gan.data.pack import Pack
 from gan.data.packing import open_pack
@@ -28,7 +28,7 @@ from gan.storage.durable import cache_folder
 
 @dataclass
 class ResolvedRecipe:
-    """What a recipe's names stand for."""
+    """A checked recipe with the classes and settings that its names stand for."""
 
     recipe: Recipe
     architecture: PluginEntry
@@ -40,22 +40,22 @@ class ResolvedRecipe:
     loss: Loss
     penalties: dict[str, Penalty]
     distributions: dict[str, str]
-    """Distribution -> version of every plugin that takes part."""
+    """Distribution -> version of every plugin that is used."""
 
     @property
     def title(self) -> str:
-        """For messages: ``"music/musegan"``."""
+        """Plugin and architecture, for messages: ``"music/musegan"``."""
         return f"{self.architecture.info.name}/{self.architecture.entry.name}"
 
 
 def recipe_values(plugins: Plugins, plugin: str, architecture: str | None = None, named: str | None = None) -> Any:
-    """The values of a plugin's recipe: the one called `named`, else `architecture`'s first, else its default."""
+    """Return the values of a plugin's recipe: the one called `named`, one for `architecture`, or its default."""
     plugins.require(plugin)
     offered = plugins.entries("gan_recipes", plugin)
     if named is not None:
         chosen = plugins.find("gan_recipes", named, plugin)
     elif architecture is not None:
-        plugins.find("gan_architectures", architecture, plugin)  # tells a wrong name with the nearest right one
+        plugins.find("gan_architectures", architecture, plugin)  # raises for an unknown name
         fitting = [plugin_entry for plugin_entry in offered if plugin_entry.entry.architecture == architecture]
         if not fitting:
             return {"plugin": plugin, "architecture": architecture}
@@ -70,12 +70,12 @@ def recipe_values(plugins: Plugins, plugin: str, architecture: str | None = None
     where = f"recipe '{chosen.entry.name}' of {chosen.info.distribution}"
     values = recipes.parse_yaml(plugins.resource(chosen), where)
     if not isinstance(values, dict):
-        raise PluginError(plugin, f"{where} is no mapping of keys to values")
+        raise PluginError(plugin, f"{where} is not a mapping of keys to values")
     return values
 
 
 def resolve(values: Mapping[str, Any], plugins: Plugins) -> ResolvedRecipe:
-    """Type a recipe and find everything that it names. Raises `UsageError` for what is wrong in it."""
+    """Check the values of a recipe and find everything that it names. Raises `UsageError` for what is wrong in it."""
     recipe = validated(Recipe, values, "")
     plugins.require(recipe.plugin)
     architecture = plugins.find("gan_architectures", recipe.architecture, recipe.plugin)
@@ -84,16 +84,15 @@ def resolve(values: Mapping[str, Any], plugins: Plugins) -> ResolvedRecipe:
     modality_class = plugins.load(modality)
     modality_config = validated(modality_class.Config, recipe.modality, "modality")
     model_config = validated(architecture_class.Config, recipe.model, "model")
-    owners = [architecture, modality]
     found = plugins.find("gan_losses", recipe.loss.name, prefer=recipe.plugin)
-    owners.append(found)
+    owners = [architecture, modality, found]
     loss = _constructed(plugins.load(found), recipe.loss.settings, f"loss '{recipe.loss.name}'")
     penalties: dict[str, Penalty] = {}
     for number, named in enumerate(recipe.penalties):
         found = plugins.find("gan_penalties", named.name, prefer=recipe.plugin)
         owners.append(found)
         if named.name in penalties:
-            raise UsageError(f"penalties.{number}: '{named.name}' stands twice")
+            raise UsageError(f"penalties.{number}: '{named.name}' is named twice")
         penalties[named.name] = _constructed(plugins.load(found), named.settings, f"penalty '{named.name}'")
     recipe = recipe.model_copy(
         update={
@@ -102,18 +101,9 @@ def resolve(values: Mapping[str, Any], plugins: Plugins) -> ResolvedRecipe:
             "data": recipe.data.model_copy(update={"source": recipe.data.source or modality.entry.dataset}),
         }
     )
-    return ResolvedRecipe(
-        recipe,
-        architecture,
-        architecture_class,
-        modality,
-        modality_class,
-        modality_config,
-        model_config,
-        loss,
-        penalties,
-        {plugin_entry.info.distribution: plugin_entry.info.version for plugin_entry in owners},
-    )
+    versions = {owner.info.distribution: owner.info.version for owner in owners}
+    classes = (architecture, architecture_class, modality, modality_class)
+    return ResolvedRecipe(recipe, *classes, modality_config, model_config, loss, penalties, versions)
 
 
 def _constructed(factory: Any, settings: Mapping[str, Any], what: str) -> Any:
@@ -125,88 +115,105 @@ def _constructed(factory: Any, settings: Mapping[str, Any], what: str) -> Any:
         known = [name for name in inspect.signature(factory).parameters if name != "self"]
         wrong = [name for name in settings if name not in known]
         if wrong:
-            close = nearest(wrong[0], known)
-            hint = f"did you mean '{close}'?" if close else f"known: {', '.join(known) or 'none'}"
-            raise UsageError(f"{what} has no setting '{wrong[0]}'; {hint}") from None
+            raise UsageError(f"{what} has no setting '{wrong[0]}'; {_hint(wrong[0], known)}") from None
         raise UsageError(f"{what}: {error}") from None
 
 
-def find_source(parts: ResolvedRecipe, plugins: Plugins, *, prepare: bool = True) -> Path:
-    """The folder, file or archive that ``data.source`` stands for; a named data set is made or fetched now."""
-    source = parts.recipe.data.source or ""
+def _hint(name: str, known: Iterable[str]) -> str:
+    close = nearest(name, known)
+    return f"did you mean '{close}'?" if close else f"known: {', '.join(known) or 'none'}"
+
+
+def find_source(resolved: ResolvedRecipe, plugins: Plugins, *, prepare: bool = True) -> Path:
+    """The folder, file or archive that ``data.source`` stands for; a named dataset is made or downloaded."""
+    source = resolved.recipe.data.source or ""
     path = Path(source).expanduser()
     if path.exists() or os.sep in source or source.startswith("."):
         return path
+    modality = resolved.modality
+    return find_dataset(source, modality.entry.name, plugins, "data.source", prefer=modality.info.name, prepare=prepare)
+
+
+def find_dataset(
+    name: str, modality: str, plugins: Plugins, setting: str, *, prefer: str | None = None, prepare: bool = True
+) -> Path:
+    """The folder of the dataset that a setting names; without `prepare`, only the name is checked.
+
+    Raises `UsageError` for an unknown name and for data of another modality.
+    """
     try:
-        plugin_entry = plugins.find("gan_datasets", source, prefer=parts.modality.info.name)
+        plugin_entry = plugins.find("gan_datasets", name, prefer=prefer)
     except UnknownName as error:
-        raise UsageError(f"data.source: no file or folder '{source}', and {error}") from None
-    entry = plugin_entry.entry
-    assert isinstance(entry, DatasetEntry)
-    if entry.modality != parts.modality.entry.name:
-        raise UsageError(f"data.source: '{source}' is {entry.modality} data, not {parts.modality.entry.name}")
+        raise UsageError(f"{setting}: no file or folder '{name}', and {error}") from None
+    if plugin_entry.entry.modality != modality:
+        raise UsageError(f"{setting}: '{name}' is {plugin_entry.entry.modality} data, not {modality}")
     return prepare_dataset(plugin_entry, plugins) if prepare else cache_folder()
 
 
-def open_data(parts: ResolvedRecipe, plugins: Plugins, reporter: Reporter) -> Pack:
-    """The pack of the recipe's data."""
-    source = find_source(parts, plugins)
+def open_data(resolved: ResolvedRecipe, plugins: Plugins, reporter: Reporter) -> Pack:
+    """Open the pack of the recipe's dataset."""
+    source = find_source(resolved, plugins)
     return open_pack(
-        source, parts.modality_class, parts.modality_config, parts.modality.entry.name, progress=reporter.packing
+        source,
+        resolved.modality_class,
+        resolved.modality_config,
+        resolved.modality.entry.name,
+        progress=reporter.packing,
     )
 
 
 def build_architecture(
     architecture_class: Any, config: Any, fields: Mapping[str, FieldSpec], seed: int, who: str
 ) -> Any:
-    """An architecture with weights drawn from `seed`, on the CPU, so that every device starts from the same."""
+    """Construct an architecture on the CPU, with initial weights from `seed` that are the same for every device."""
     with torch.random.fork_rng(devices=[]):
         seed_everything(derive(seed, "weights"))
         architecture = architecture_class(config, dict(fields))
     if not isinstance(architecture, torch.nn.Module) or not isinstance(architecture, Architecture):
-        raise GanError(f"{who} is no torch.nn.Module with players, phases and generate")
+        raise GanError(f"{who} is not a torch.nn.Module with players, phases and generate")
     return architecture
 
 
 @dataclass
 class Game:
-    """An architecture with its players and phases, as the recipe changes them."""
+    """An architecture with its players and phases, after the changes of the recipe."""
 
     architecture: Any
     players: dict[str, Player]
     phases: list[Phase]
 
 
-def build_game(parts: ResolvedRecipe, fields: Mapping[str, Any], total: int | None = None) -> Game:
-    """The networks with their first weights, the optimisers and the phases of the recipe.
+def build_game(resolved: ResolvedRecipe, fields: Mapping[str, Any], total: int | None = None) -> Game:
+    """Build the networks with their initial weights, and the optimizer settings and phases of the recipe.
 
-    `total` shortens or lengthens the whole training to so many real samples, each phase in its share. Completes
-    ``parts.recipe`` with every optimiser setting and the length of every phase that ``training.samples`` does not give.
+    `total` changes the length of the training to that many real samples and scales each phase. Also completes
+    ``resolved.recipe`` with all optimizer settings and the lengths of the phases that do not follow
+    ``training.samples``.
     """
-    recipe = parts.recipe
-    architecture = build_architecture(parts.architecture_class, parts.model_config, fields, recipe.seed, parts.title)
-    taken = architecture.given_fields() if isinstance(architecture, ConditionalOnInput) else ()
+    recipe = resolved.recipe
+    architecture = build_architecture(
+        resolved.architecture_class, resolved.model_config, fields, recipe.seed, resolved.title
+    )
+    accepted = architecture.given_fields() if isinstance(architecture, ConditionalOnInput) else ()
     for name, spec in fields.items():
-        if spec.condition and name not in taken:
-            setting = parts.modality_class.conditions.get(name, "it")
+        if spec.condition and name not in accepted:
+            setting = resolved.modality_class.conditions.get(name, "it")
             raise UsageError(
-                f"{parts.title} takes no condition '{name}'; leave {setting} out, or take another architecture"
+                f"{resolved.title} takes no condition '{name}'; leave {setting} out, or use another architecture"
             )
     players = dict(architecture.players())
     unknown = [name for name in recipe.optimizers if name not in players]
     if unknown:
-        close = nearest(unknown[0], players)
-        hint = f"; did you mean '{close}'?" if close else ""
-        raise UsageError(f"optimizers.{unknown[0]}: {parts.title} has the players {', '.join(players)}{hint}")
+        raise UsageError(f"optimizers.{unknown[0]}: {resolved.title} has no such player; {_hint(unknown[0], players)}")
     for name, player in players.items():
         changes = recipe.optimizers.get(name, {})
         players[name] = dataclasses.replace(player, optimizer=_optimizer(player.optimizer, changes, name))
-    phases = list(architecture.phases(parts.loss, parts.penalties))
+    phases = list(architecture.phases(resolved.loss, resolved.penalties))
     names = [phase.name for phase in phases]
     for name in recipe.phases:
         if name not in names:
             raise UnknownName("phase", name, names)
-    phases = [_as_recipe_says(phase, recipe.phases.get(phase.name)) for phase in phases]
+    phases = [_with_length(phase, recipe.phases.get(phase.name)) for phase in phases]
     lengths = phase_lengths(phases, recipe.training.samples)
     if total is not None:
         lengths = [max(1, round(length * total / sum(lengths))) for length in lengths]
@@ -216,7 +223,7 @@ def build_game(parts: ResolvedRecipe, fields: Mapping[str, Any], total: int | No
         for phase, length in zip(phases, lengths, strict=True)
     ]
     tick = recipe.training.tick or max(recipe.training.batch, sum(lengths) // 50)
-    parts.recipe = recipe.model_copy(
+    resolved.recipe = recipe.model_copy(
         update={
             "optimizers": {n: _plain(dataclasses.asdict(player.optimizer)) for n, player in players.items()},
             "phases": {
@@ -230,7 +237,7 @@ def build_game(parts: ResolvedRecipe, fields: Mapping[str, Any], total: int | No
     return Game(architecture, players, phases)
 
 
-def _as_recipe_says(phase: Phase, settings: recipes.PhaseLength | None) -> Phase:
+def _with_length(phase: Phase, settings: recipes.PhaseLength | None) -> Phase:
     if settings is None:
         return phase
     return dataclasses.replace(phase, samples=settings.samples or phase.samples, batch=settings.batch or phase.batch)
@@ -247,9 +254,7 @@ def _optimizer(settings: Optimizer, changes: Mapping[str, Any], player: str) -> 
     known = [f.name for f in dataclasses.fields(Optimizer)]
     for key in changes:
         if key not in known:
-            close = nearest(key, known)
-            hint = f"did you mean '{close}'?" if close else f"known: {', '.join(known)}"
-            raise UsageError(f"unknown key 'optimizers.{player}.{key}'; {hint}")
+            raise UsageError(f"unknown key 'optimizers.{player}.{key}'; {_hint(key, known)}")
     try:
         return TypeAdapter(Optimizer).validate_python(values)
     except ValidationError as error:

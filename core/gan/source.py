@@ -26,6 +26,10 @@ MAX_RATIO = 200
 """Largest ratio of unpacked to packed size, of archive members over 1 MiB."""
 
 
+class NoKnownFiles(BadData):
+    """A source holds no file with one of the wanted extensions."""
+
+
 class Companion(Exception):
     """Raised by `Modality.read` for a file that belongs to another file's samples (the second image of a pair)."""
 
@@ -148,7 +152,7 @@ def list_source(root: Path, suffixes: Sequence[str]) -> Listing:
     elif root.name.lower().endswith(wanted):
         listing.files.append(SourceFile(root.name, root, None, root.stat().st_size))
     else:
-        raise BadData(f"has none of the known extensions ({', '.join(wanted)}, .zip)", root)
+        raise NoKnownFiles(f"has none of the known extensions ({', '.join(wanted)}, .zip)", root)
     listing.files.sort(key=lambda file: file.name)
     return listing
 

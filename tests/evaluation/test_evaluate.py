@@ -1,4 +1,4 @@
-"""`gan evaluate` and `gan compare`: runs and folders, receipts that are asked again, numbers that do not compare."""
+"""`gan evaluate` and `gan compare`: runs and folders, receipts computed again, numbers that are not comparable."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from gan import api
 from gan.cli import main
 from gan.errors import BadData, UsageError
 from gan.evaluation.comparison import paired
-from gan.evaluation.evaluate import EvaluationRequest, judge, keep
-from gan.evaluation.receipts import read_receipts
+from gan.evaluation.evaluate import EvaluationRequest, evaluate
+from gan.evaluation.receipts import keep, read_receipts
 from gan.evaluation.sample_sets import real_samples, weights_sha256
 from gan.plugins.manager import Plugins
 from gan.testing import toy
@@ -130,7 +130,7 @@ def test_a_sweep_measures_at_each_value_of_an_option(runs, capsys, tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (["--sweep", "truncation=1.0"], "two values or more"),
+        (["--sweep", "truncation=1.0"], "at least two values"),
         (["--sweep", "temperature=0.5,1"], "temperature"),
         (["--sweep", "truncation=1,2", "--option", "truncation=1"], "both set truncation"),
     ],
@@ -221,26 +221,26 @@ def test_a_run_against_other_data(runs, plugins, tmp_path):
 def test_broken_files_are_named_and_left_out(folder, plugins, capsys):
     (folder / "broken.csv").write_text("no numbers\n")
     said = gan(capsys, "evaluate", folder, "--against", "ring", "--metrics", "kid[raw]")
-    assert "broken.csv is left out" in said.err
+    assert "skipped broken.csv" in said.err
     assert "40 generated" in said.out
 
 
 @pytest.mark.parametrize(
-    ("question", "error", "words"),
+    ("request_values", "error", "words"),
     [
         ({"target": "made"}, UsageError, "name the real data with --against"),
         ({"target": "made", "against": "nothing"}, UsageError, "no file or folder 'nothing'"),
         ({"target": "made", "against": "ring", "seed": 3}, UsageError, "are for runs"),
         ({"target": "nowhere", "against": "ring"}, BadData, "does not exist"),
-        ({"target": "one", "modality": "points"}, UsageError, "a run says itself"),
+        ({"target": "one", "modality": "points"}, UsageError, "a run determines its kind"),
         ({"target": "one", "metrics": ["fid[lenet]"]}, UsageError, "no extractor named 'lenet'"),
     ],
 )
-def test_what_cannot_be_asked_is_refused(folder, runs, plugins, question, error, words):
+def test_what_cannot_be_evaluated_is_refused(folder, runs, plugins, request_values, error, words):
     places = {"made": folder, "one": runs / "one"}
-    question["target"] = str(places.get(question["target"], question["target"]))
+    request_values["target"] = str(places.get(request_values["target"], request_values["target"]))
     with pytest.raises(error, match=words):
-        judge(EvaluationRequest(**question), plugins)
+        evaluate(EvaluationRequest(**request_values), plugins)
 
 
 # ------------------------------------------------------------------ the commands
@@ -327,7 +327,7 @@ def test_unlike_numbers_are_refused_and_what_differs_is_said(runs, plugins, caps
     keep(api.evaluate(runs / "one", metrics=["kid[raw]"], count=30, plugins=plugins), few)
     keep(api.evaluate(runs / "two", metrics=["kid[raw]"], count=60, plugins=plugins), many)
     said = gan(capsys, "compare", few, many, code=2)
-    assert "these numbers do not compare" in said.err
+    assert "these numbers are not comparable" in said.err
     assert "generated samples: 30 and 60" in said.err
     assert said.out == ""
     said = gan(capsys, "compare", few, many, "--anyway")
@@ -366,5 +366,5 @@ def test_values_are_paired_on_the_same_extractor():
 
 
 def test_nothing_to_compare(runs, capsys, tmp_path):
-    assert "two runs or more" in gan(capsys, "compare", runs / "one", code=2).err
+    assert "at least two runs" in gan(capsys, "compare", runs / "one", code=2).err
     assert "writes receipts" in gan(capsys, "compare", runs / "one", tmp_path, code=2).err

@@ -13,8 +13,9 @@ import numpy as np
 import pytest
 from gan.contracts import ExtractorEntry, Features, FieldSpec, MetricValue
 from gan.errors import BadData, PluginError, UnknownName, UsageError
-from gan.evaluation.metric_names import MetricSpec, NamedExtractor, find_metrics, measure, measure_each
+from gan.evaluation.metric_names import MetricSpec, find_metrics, measure, measure_each
 from gan.hookspecs import hookimpl
+from gan.metrics.extractors import NamedExtractor
 from gan.plugins.manager import Plugins
 
 SAMPLES = {"x": np.zeros((2, 1), np.float32)}
@@ -87,7 +88,7 @@ def test_values_come_in_the_order_of_the_metrics():
     [
         (ZeroDivisionError("by zero"), "ZeroDivisionError: by zero"),
         (BadData("too few samples"), "too few samples"),
-        ([0.5], "TypeError: gives float where MetricValue is promised"),
+        ([0.5], "TypeError: returned float instead of MetricValue"),
     ],
 )
 def test_a_failing_metric_is_named_and_the_others_stay(failure, reason):
@@ -175,5 +176,5 @@ def test_what_cannot_be_measured_is_refused_with_the_remedy(plugins, name, modal
     ],
 )
 def test_wrong_features_are_the_extractors_fault(features):
-    with pytest.raises(PluginError, match="extractor 'odd' gave"):
+    with pytest.raises(PluginError, match="extractor 'odd' returned"):
         NamedExtractor("odd", lambda samples, modality: features)({"x": np.zeros((3, 1))}, MODALITY)

@@ -12,9 +12,10 @@ import torch
 from gan import api
 from gan.contracts import Features, MetricEntry, MetricValue
 from gan.errors import UsageError
-from gan.evaluation.evaluate import EvaluationRequest, ask_again, judge
+from gan.evaluation.evaluate import EvaluationRequest, evaluate
 from gan.evaluation.metric_names import find_metrics
 from gan.evaluation.receipts import read_receipts
+from gan.evaluation.repeat import evaluate_again
 from gan.evaluation.sample_sets import weights_sha256
 from gan.hookspecs import hookimpl
 from gan.plugins.manager import Plugins
@@ -65,7 +66,7 @@ def test_a_run_is_judged_by_the_weights_that_its_samples_are_made_with(plugins, 
     assert receipt.metric == "weight-norm"
     assert receipt.settings == {"power": 2}
     assert receipt.generated["weights"] == weights_sha256(architecture)
-    ((_, differences),) = ask_again([receipt], plugins, device="cpu", reporter=Reporter())
+    ((_, differences),) = evaluate_again([receipt], plugins, device="cpu", reporter=Reporter())
     assert differences == []
 
 
@@ -79,7 +80,7 @@ def test_a_metric_may_look_at_the_model_through_an_extractor(plugins, tmp_path):
     (receipt,) = read_receipts(tmp_path / "run" / "evaluation" / "receipts.json")
     assert receipt.extractor["name"] == "raw"
     assert receipt.settings["epsilon"] == 1e-4
-    ((_, differences),) = ask_again([receipt], plugins, device="cpu", reporter=Reporter())
+    ((_, differences),) = evaluate_again([receipt], plugins, device="cpu", reporter=Reporter())
     assert differences == []
     model = api.load(tmp_path / "run", plugins=plugins)
     (metric,) = find_metrics(["ppl[raw]"], "points", plugins, architecture=model.architecture.eval()).values()
@@ -95,11 +96,11 @@ def test_a_metric_may_look_at_the_model_through_an_extractor(plugins, tmp_path):
 def test_files_without_a_model_refuse_it_in_one_line(plugins, tmp_path):
     points = tmp_path / "points.csv"
     points.write_text("0,0\n1,1\n")
-    question = EvaluationRequest(str(points), str(points), metrics=["weight-norm"], modality="points")
-    with pytest.raises(UsageError, match="'weight-norm' asks the trained model: evaluate a run folder") as refused:
-        judge(question, plugins)
+    request = EvaluationRequest(str(points), str(points), metrics=["weight-norm"], modality="points")
+    with pytest.raises(UsageError, match="'weight-norm' needs the trained model: evaluate a run folder") as refused:
+        evaluate(request, plugins)
     assert "\n" not in str(refused.value)
-    with pytest.raises(UsageError, match="'ppl' asks the trained model"):
+    with pytest.raises(UsageError, match="'ppl' needs the trained model"):
         find_metrics(["ppl[raw]"], "points", plugins)
     with pytest.raises(UsageError, match="takes no extractor"):
         find_metrics(["weight-norm[raw]"], "points", plugins)

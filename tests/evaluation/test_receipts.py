@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 from gan.contracts import MetricValue
 from gan.errors import UsageError
-from gan.evaluation.metric_names import NamedExtractor, OnFeatures
+from gan.evaluation.metric_names import BoundMetric
 from gan.evaluation.receipts import Receipt, agreement, metric_identity, read_receipts, samples_sha256, write_receipts
 from gan.metrics import KernelDistance
-from gan.metrics.extractors import Raw
+from gan.metrics.extractors import NamedExtractor, Raw
 from gan.weights import file_sha256, find_weights
 
 RECEIPT = Receipt(
@@ -116,7 +116,7 @@ def test_the_hash_of_samples_sees_every_number_its_type_and_its_field():
 
 
 def test_what_a_metric_says_of_itself():
-    metric = OnFeatures(KernelDistance(seed=3), NamedExtractor("raw", Raw()))
+    metric = BoundMetric(KernelDistance(seed=3), NamedExtractor("raw", Raw()))
     identity = metric_identity(metric)
     assert identity["settings"]["seed"] == 3
     assert identity["extractor"]["name"] == "raw"

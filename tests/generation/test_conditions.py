@@ -206,13 +206,13 @@ def test_trained_told_and_asked(plugins, tmp_path, monkeypatch, capsys):
     assert list(model.condition_fields()) == ["side"]
     assert model.architecture.told == (0.0, 1.0)
     for number, side in enumerate(("west", "east")):
-        made = model.generate(100, asked={"side": side})
+        made = model.generate(100, conditions={"side": side})
         assert made["side"].tolist() == [number] * 100
         assert ((made["points"][:, 0] > 0) == number).mean() > 0.9, side
     free = model.generate(100)
     assert 20 < free["side"].sum() < 80
     assert np.array_equal(model.generate(3, first=40)["side"], free["side"][40:43])
-    way = model.interpolate(1, 2, 5, asked={"side": "east"})
+    way = model.interpolate(1, 2, 5, conditions={"side": "east"})
     assert way["side"].tolist() == [1] * 5
 
     for module in ("generate", "options"):
@@ -236,7 +236,7 @@ def test_trained_told_and_asked(plugins, tmp_path, monkeypatch, capsys):
     code, said = command("--help")
     assert "Options of this run (sided/told)" in said
     assert "--side" in said
-    assert "The data have 0 to 1 (class index)." in " ".join(said.split())
+    assert "the training data have 0 to 1 (class index)." in " ".join(said.split())
     assert "--truncation" in said
     (tmp_path / "run" / "conditions.json").write_text('{"side": 3}')
     code, said = command("--count", "1")

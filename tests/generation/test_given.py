@@ -134,7 +134,7 @@ def test_without_latents_each_row_has_draws_of_its_own():
 def test_rendered_file_holds_what_was_made_of_the_chosen_part(numbers, tmp_path):
     made = model()
     assert isinstance(made.architecture, GivenInPart)
-    given = made.given(choices={"line": 1})
+    given = made.given(input_options={"line": 1})
     assert (given.fields, given.places, given.options.line) == (("pair",), {"pair": (0,)}, 1)
     paths, samples = made.render(numbers, tmp_path / "out" / "x", given, 3)
     assert [path.name for path in paths] == [f"x-{index:04d}.txt" for index in range(7)]
@@ -145,17 +145,17 @@ def test_rendered_file_holds_what_was_made_of_the_chosen_part(numbers, tmp_path)
 
 
 def test_translate_gives_the_field_of_which_a_part_is_made(numbers):
-    found = model().translate(numbers.path, choices={"line": 0})
+    found = model().translate(numbers.path, input_options={"line": 0})
     assert found["pair"][:, 0].tolist() == [1, 2, 3]
 
 
 def test_choices_are_flags_and_unknown_ones_are_refused():
     found = split_flags(model(), {"line": "1"})
-    assert (found.ways, found.asked, found.choices, found.writing) == ({}, {}, {"line": "1"}, None)
+    assert (found.options, found.conditions, found.input_options, found.output_options) == ({}, {}, {"line": "1"}, None)
     with pytest.raises(UsageError, match="did you mean --go-on-with"):
         split_flags(model(), {"go_on_wit": "x"})
     with pytest.raises(UsageError, match="line"):
-        model().given(choices={"line": "first"})
+        model().given(input_options={"line": "first"})
 
 
 def test_default_reading_gives_the_given_fields_only(tmp_path):

@@ -1,4 +1,4 @@
-"""`gan data`: check a folder before training, list and fetch named data."""
+"""The commands of `gan data`: check a dataset before training, list and fetch named datasets."""
 
 from __future__ import annotations
 
@@ -8,39 +8,39 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from gan.cli import installed
-from gan.errors import BadData, UsageError
+from gan.errors import BadData
 
 if TYPE_CHECKING:
     from gan.data.check import Check
-    from gan.plugins.manager import PluginEntry, Plugins
 
 SHOWN = 50
-"""Dropped files that are shown; ``--json`` has all."""
+"""Number of skipped files that are printed; ``--json`` has all."""
 
 
 @click.group()
 def data() -> None:
-    """Check, list and fetch data."""
+    """Check, list and fetch datasets."""
 
 
 @data.command(epilog="Example: gan data check ./photos --modality image --set resolution=64")
 @click.argument("source", metavar="DIR", type=click.Path(path_type=Path))
-@click.option("--modality", "name", metavar="NAME", help="The kind of data; found by the files' endings if not given.")
 @click.option(
-    "--set", "settings", multiple=True, metavar="KEY=VALUE", help="A setting of the modality; may be repeated."
+    "--modality", "name", metavar="NAME", help="The modality; default: the one that knows the endings of most files."
 )
-@click.option("--json", "as_json", is_flag=True, help="One JSON document, for programs.")
+@click.option("--set", "settings", multiple=True, metavar="KEY=VALUE", help="A setting of the modality; repeatable.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
 @click.pass_context
 def check(ctx: click.Context, source: Path, name: str | None, settings: tuple[str, ...], as_json: bool) -> None:
-    """Say what a training would use of a folder, file or archive, and what it would drop and why.
+    """Print what a training would use of a folder, file or archive, and what it would skip and why.
 
-    The files are read as for a training; nothing is written. Leaves with 3 when nothing can be used.
+    The files are read as for a training; nothing is written. The exit code is 3 when nothing can be used.
     """
     from gan.data.check import check_source
+    from gan.data.detect import find_modality
     from gan.recipe import validated, with_settings
 
     plugins = installed(ctx)
-    plugin_entry = _modality(plugins, source, name)
+    plugin_entry = find_modality(source, name, plugins)
     modality = plugins.load(plugin_entry)
     config = validated(modality.Config, with_settings({}, settings), "")
     found = check_source(source, modality, config)
@@ -53,32 +53,6 @@ def check(ctx: click.Context, source: Path, name: str | None, settings: tuple[st
     if not found.used:
         endings = ", ".join(modality.suffixes)
         raise BadData(f"none of {len(found.skipped)} files with a known ending ({endings}) can be used", source)
-
-
-def _modality(plugins: Plugins, source: Path, name: str | None) -> PluginEntry:
-    """The modality asked for, or the one that knows most of the files' endings."""
-    if name is not None:
-        return plugins.find("gan_modalities", name)
-    from gan.source import list_source
-
-    counts: list[tuple[int, PluginEntry]] = []
-    for plugin_entry in plugins.entries("gan_modalities"):
-        try:
-            listing = list_source(source, plugins.load(plugin_entry).suffixes)
-        except BadData as error:
-            if error.reason.startswith("has none of the known extensions"):
-                continue
-            raise
-        counts.append((len(listing.files) + len(listing.skipped), plugin_entry))
-    best = max((count for count, _ in counts), default=0)
-    winners = [plugin_entry for count, plugin_entry in counts if count == best and best]
-    if not winners:
-        names = ", ".join(plugin_entry.entry.name for plugin_entry in plugins.entries("gan_modalities")) or "none"
-        raise BadData(f"no file with an ending that an installed modality knows (installed: {names})", source)
-    if len(winners) > 1:
-        names = " or ".join(f"--modality {plugin_entry.entry.name}" for plugin_entry in winners)
-        raise UsageError(f"{source} fits several kinds of data; add {names}")
-    return winners[0]
 
 
 def _show(found: Check, modality: str) -> None:
@@ -97,16 +71,19 @@ def _show(found: Check, modality: str) -> None:
 
 
 def _printable(text: str) -> str:
-    """One line for a terminal: names of files may hold anything."""
+    """Escape what is not printable: names of files may contain anything."""
     plain = text.encode("utf-8", "backslashreplace").decode("utf-8")
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in plain)
 
 
 @data.command("list", epilog="Example: gan data list --json")
-@click.option("--json", "as_json", is_flag=True, help="One JSON document, for programs.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
 @click.pass_context
 def list_data(ctx: click.Context, as_json: bool) -> None:
-    """List the named data of all plugins: kind, what the first use downloads, licence, whether they are here."""
+    """List the named datasets of all plugins, with modality, size of the download and licence.
+
+    The column HERE says whether a dataset is in the cache already.
+    """
     from gan.data.datasets import dataset_folder
 
     rows: list[dict[str, Any]] = [
@@ -126,22 +103,19 @@ def list_data(ctx: click.Context, as_json: bool) -> None:
 
         print_json(rows)
         return
-    table = [("NAME", "MODALITY", "DOWNLOAD", "HERE", "LICENCE", "SUMMARY")]
-    table += [
-        (r["name"], r["modality"], r["download"], "yes" if r["here"] else "no", r["licence"], r["summary"])
-        for r in rows
-    ]
-    widths = [max(len(row[column]) for row in table) for column in range(5)]
-    for row in table:
-        click.echo("  ".join([*(cell.ljust(width) for cell, width in zip(row[:5], widths, strict=True)), row[5]]))
+    from gan.cli.progress import print_columns
+
+    keys = ("name", "modality", "download", "here", "licence", "summary")
+    shown = [{**row, "here": "yes" if row["here"] else "no"} for row in rows]
+    print_columns([[key.upper() for key in keys], *([row[key] for key in keys] for row in shown)])
 
 
 @data.command(epilog="Example: gan data fetch digits")
 @click.argument("name", metavar="NAME")
-@click.option("--json", "as_json", is_flag=True, help="One JSON document, for programs.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
 @click.pass_context
 def fetch(ctx: click.Context, name: str, as_json: bool) -> None:
-    """Make or download a named data set into the cache, checked, and print the folder of its files."""
+    """Make or download a named dataset into the cache, verify it, and print the folder of its files."""
     from gan.data.datasets import prepare_dataset
 
     plugins = installed(ctx)

@@ -1,4 +1,4 @@
-"""`gan evaluate` and `gan compare`."""
+"""The commands `gan evaluate` and `gan compare`: metrics of runs and files, with receipts."""
 
 from __future__ import annotations
 
@@ -22,22 +22,36 @@ if TYPE_CHECKING:
     epilog="Example: gan evaluate runs/image-dcgan-0001 --metrics fid[lenet5],precision-recall[lenet5] --count 2000",
 )
 @click.argument("target", metavar="RUN|DIR", required=False)
-@click.option("--against", metavar="DATA|RUN", help="The real samples; a run's own data if not given.")
-@click.option("--metrics", multiple=True, metavar="NAME,…", help="NAME or NAME[EXTRACTOR]; the recipe's if not given.")
-@click.option("--count", type=click.IntRange(min=2), help="Generated samples; the recipe's evaluation.samples.")
-@click.option("--real-count", type=click.IntRange(min=0), help="Real samples; as many as generated ones; 0: all.")
-@click.option("--seed", type=click.IntRange(min=0), help="Of the samples; the run's own evaluation's if not given.")
-@click.option("--checkpoint", default="newest", show_default=True, metavar="WHICH", help="newest, best, or samples.")
-@click.option("--option", "options", multiple=True, metavar="KEY=VALUE", help="Of the architecture; may be repeated.")
-@click.option("--sweep", "swept", metavar="KEY=V,V,…", help="Measure at each of these values of one option.")
-@click.option("--modality", metavar="NAME", help="The kind of data, where files leave a choice.")
-@click.option("--set", "settings", multiple=True, metavar="KEY=VALUE", help="Of the kind of data, without a run.")
+@click.option("--against", metavar="DATA|RUN", help="The real samples; default: the run's own data.")
+@click.option(
+    "--metrics", multiple=True, metavar="NAME,…", help="NAME or NAME[EXTRACTOR]; default: those of the recipe."
+)
+@click.option("--count", type=click.IntRange(min=2), help="Number of generated samples; default: evaluation.samples.")
+@click.option("--real-count", type=click.IntRange(min=0), help="Number of real samples; default: --count; 0: all.")
+@click.option("--seed", type=click.IntRange(min=0), help="Random seed; default: that of the run's own evaluation.")
+@click.option(
+    "--checkpoint",
+    default="newest",
+    show_default=True,
+    metavar="WHICH",
+    help="newest, best, or a number of samples shown.",
+)
+@click.option(
+    "--option", "options", multiple=True, metavar="KEY=VALUE", help="An option of the architecture; repeatable."
+)
+@click.option("--sweep", "swept", metavar="KEY=V,V,…", help="Evaluate at each of these values of one option.")
+@click.option("--modality", metavar="NAME", help="The modality, where it is ambiguous.")
+@click.option("--set", "settings", multiple=True, metavar="KEY=VALUE", help="A setting of the modality; repeatable.")
 @click.option("--device", default="auto", show_default=True, metavar="NAME", help="auto, cpu, cuda, mps …")
-@click.option("--out", type=click.Path(path_type=Path), help="File for the receipts; RUN/evaluation/receipts.json.")
+@click.option(
+    "--out", type=click.Path(path_type=Path), help="File for the receipts; default: RUN/evaluation/receipts.json."
+)
 @click.option("--plots", type=click.Path(path_type=Path), help="Folder for pictures of the comparison.")
-@click.option("--receipt", type=click.Path(path_type=Path), help="Compute the receipts of a file again and compare.")
-@click.option("--quiet", is_flag=True, help="Only the table and what is wrong.")
-@click.option("--json", "as_json", is_flag=True, help="The receipts as one JSON document.")
+@click.option(
+    "--receipt", type=click.Path(path_type=Path), help="Compute the receipts of a file again and compare the values."
+)
+@click.option("--quiet", is_flag=True, help="Print only the table, warnings and errors.")
+@click.option("--json", "as_json", is_flag=True, help="Print the receipts as one JSON document.")
 @click.pass_context
 def evaluate(
     ctx: click.Context,
@@ -59,46 +73,47 @@ def evaluate(
     quiet: bool,
     as_json: bool,
 ) -> int:
-    """Measure a run, or a folder of samples, against real samples; every number comes with its receipt.
+    """Evaluate a run, or a folder of samples, against real samples; every number comes with a receipt.
 
     \b
-    gan evaluate RUN                                the metrics that its training ended with
-    gan evaluate RUN --metrics kid[squeezenet]      others; `gan plugins show NAME` lists them
-    gan evaluate DIR --against DATA                 a folder against a folder
-    gan evaluate RUN --sweep temperature=0.7,1.0    quality against variety, at each value of an option
-    gan evaluate --receipt RUN/evaluation/receipts.json    compute it again: does it agree?
+    gan evaluate RUN                                the metrics of the end of its training
+    gan evaluate RUN --metrics kid[squeezenet]      other metrics; see `gan plugins show NAME`
+    gan evaluate DIR --against DATA                 a folder of samples against real data
+    gan evaluate RUN --sweep temperature=0.7,1.0    quality and diversity at each value of an option
+    gan evaluate --receipt RUN/evaluation/receipts.json    compute the values again and compare
 
-    A metric on features is named with its extractor, and so is its value: FID[lenet5]. A plain FID is the one of the
-    Inception network of 2015. Files of weights are looked for in the folders of the variable GAN_WEIGHTS, or stand
-    behind the extractor: fid[lenet5=FILE].
+    A metric on features is named with its extractor, and so is its value: FID[lenet5]. A plain FID uses the Inception
+    network of 2015. Weights are searched in the folders of the variable GAN_WEIGHTS, or named with the extractor:
+    fid[lenet5=FILE].
     """
     plugins = installed(ctx)
-    from gan.cli.progress import PlainReporter, QuietReporter
-    from gan.evaluation.evaluate import EvaluationRequest, judge, keep, receipts_file
+    from gan.cli.progress import PlainReporter, QuietReporter, print_columns
+    from gan.evaluation import evaluate as evaluation
+    from gan.evaluation.receipts import keep, receipts_file, values_of
 
     reporter = QuietReporter() if quiet or as_json else PlainReporter()
     if receipt is not None:
         return _again(receipt, target, plugins, device, reporter, as_json)
     if target is None:
-        raise UsageError("name a run folder, or a folder of samples; or a file of receipts with --receipt")
-    question = EvaluationRequest(
+        raise UsageError("name a run folder or a folder of samples, or a file of receipts with --receipt")
+    request = evaluation.EvaluationRequest(
         target, against, _split(metrics), count, real_count, seed, checkpoint, _pairs(options), modality, settings
     )
-    answer: Evaluation | Sweep
+    result: Evaluation | Sweep
     table: list[list[str]] | None = None
     if swept is None:
-        answer = judge(question, plugins, device=device, reporter=reporter)
+        result = evaluation.evaluate(request, plugins, device=device, reporter=reporter)
     else:
         from gan.evaluation.sweep import sweep
 
         ((option, values),) = _pairs([swept]).items()
-        answer = found_at = sweep(question, option, _split([values]), plugins, device=device, reporter=reporter)
-        table = found_at.table()
-    receipts = answer.receipts
+        result = swept_over = sweep(request, option, _split([values]), plugins, device=device, reporter=reporter)
+        table = swept_over.table()
+    receipts = result.receipts
     file = out or receipts_file(target)
     if file is not None:
         keep(receipts, file)
-    pictures = answer.draw(plots) if plots is not None else []
+    pictures = result.draw(plots) if plots is not None else []
     if as_json:
         from gan.storage.durable import dump_json
 
@@ -107,13 +122,12 @@ def evaluate(
         if table is None:
             _show(receipts)
         else:
-            _columns(table)
+            print_columns(table)
         for path in [*([file] if file is not None else []), *pictures]:
             click.echo(f"{'receipts' if path == file else 'picture '}  {path}")
         if file is None and not quiet:
-            click.echo("no receipts were kept: name a file with --out", err=True)
-    failed = [value for found in receipts for value in found.values if "error" in value.details]
-    return 1 if failed else 0
+            click.echo("the receipts were not saved: name a file with --out", err=True)
+    return int(any("error" in value.details for value in values_of(receipts)))
 
 
 def _split(names: Sequence[str]) -> tuple[str, ...]:
@@ -132,81 +146,77 @@ def _pairs(options: Sequence[str]) -> dict[str, Any]:
 
 
 def _show(receipts: Sequence[Receipt]) -> None:
-    """The table of values, and what is odd about them."""
+    """Print the table of values, then the warnings."""
     from dataclasses import asdict
 
+    from gan.cli.progress import print_columns
+    from gan.evaluation.receipts import values_of
     from gan.reporting.tables import shown, shown_value
 
-    wanted = {"lower": "lower", "higher": "higher", "real": "close to real"}
+    better = {"lower": "lower", "higher": "higher", "real": "close to real"}
     rows = [["metric", "generated", "real", "better is"]]
-    for value in (value for receipt in receipts for value in receipt.values):
+    for value in values_of(receipts):
         failed = "error" in value.details
-        cells = [value.name, shown_value(asdict(value)), shown(value.real), "" if failed else wanted[value.direction]]
+        cells = [value.name, shown_value(asdict(value)), shown(value.real), "" if failed else better[value.direction]]
         rows.append(cells)
-    _columns(rows)
-    for receipt in receipts:
-        for value in receipt.values:
-            if "warning" in value.details:
-                click.echo(f"warning: {value.name}: {value.details['warning']}", err=True)
+    print_columns(rows)
+    for value in values_of(receipts):
+        if "warning" in value.details:
+            click.echo(f"warning: {value.name}: {value.details['warning']}", err=True)
     if receipts:
         first = receipts[0]
         click.echo(f"\n{first.generated['count']:,} generated, {first.real['count']:,} real samples")
 
 
-def _columns(rows: Sequence[Sequence[str]]) -> None:
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    for row in rows:
-        click.echo("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
-
-
 def _again(file: Path, target: str | None, plugins: Any, device: str, reporter: Any, as_json: bool) -> int:
-    """Ask the questions of a file again; 0 where all answers agree, else 1."""
-    from gan.evaluation.evaluate import ask_again
+    """Compute the receipts of a file again and print what differs; return 0 where all agree, else 1."""
     from gan.evaluation.receipts import read_receipts
+    from gan.evaluation.repeat import evaluate_again
 
-    answers = ask_again(read_receipts(file), plugins, target=target, device=device, reporter=reporter)
+    results = evaluate_again(read_receipts(file), plugins, target=target, device=device, reporter=reporter)
     if as_json:
         from gan.cli.progress import print_json
 
-        print_json([{"metric": old.metric, "agrees": not said, "differences": said} for old, said in answers])
+        print_json([{"metric": old.metric, "agrees": not found, "differences": found} for old, found in results])
     else:
-        for old, said in answers:
+        for old, found in results:
             numbers = ", ".join(f"{value.name} {value.value:.6g}" for value in old.values)
-            click.echo(f"{'agrees' if not said else 'DIFFERS'}  {old.metric}: {numbers}")
-            for line in said:
+            click.echo(f"{'agrees' if not found else 'DIFFERS'}  {old.metric}: {numbers}")
+            for line in found:
                 click.echo(f"         {line}")
-    return 1 if any(said for _, said in answers) else 0
+    return 1 if any(found for _, found in results) else 0
 
 
 @click.command(epilog="Example: gan compare runs/image-dcgan-0001 runs/image-dcgan-0002 --plots comparison")
 @click.argument("targets", metavar="RUN|FILE…", nargs=-1, required=True, type=click.Path(path_type=Path))
-@click.option("--anyway", is_flag=True, help="Show unlike numbers beside each other, and say what differs.")
-@click.option("--plots", type=click.Path(path_type=Path), help="Folder for pictures: quality against diversity, bars.")
-@click.option("--json", "as_json", is_flag=True, help="The table as one JSON document.")
+@click.option("--anyway", is_flag=True, help="Also show numbers that are not comparable, and print what differs.")
+@click.option("--plots", type=click.Path(path_type=Path), help="Folder for plots: bars, and quality against diversity.")
+@click.option("--json", "as_json", is_flag=True, help="Print the table as one JSON document.")
 @click.pass_context
 def compare(ctx: click.Context, targets: tuple[Path, ...], anyway: bool, plots: Path | None, as_json: bool) -> None:
-    """Put the numbers of runs beside each other, if their receipts are alike.
+    """Compare the metrics of runs, if their receipts are comparable.
 
-    Numbers of other counts, other real samples, another extractor or preprocessing, or another version of a metric do
-    not compare: the command says what differs and stops. Receipts are written by `gan run` and `gan evaluate`.
+    Numbers are not comparable if their counts, real samples, extractor, preprocessing or version of the metric differ:
+    the command then prints what differs and stops. Receipts are written by `gan run` and `gan evaluate`.
     """
+    from gan.cli.progress import print_columns
     from gan.evaluation.comparison import Comparison
 
     comparison = Comparison.of(targets)
     if comparison.unlike and not anyway:
         lines = [*comparison.unlike[:6], *(["…"] if len(comparison.unlike) > 6 else [])]
         raise UsageError(
-            "these numbers do not compare:\n  " + "\n  ".join(lines) + "\n"
-            "measure all alike with gan evaluate (same --metrics, --count, --against), or look at them with --anyway"
+            "these numbers are not comparable:\n  " + "\n  ".join(lines) + "\n"
+            "evaluate all alike with gan evaluate (same --metrics, --count, --against), or show them with --anyway"
         )
     if as_json:
         from gan.storage.durable import dump_json
 
         click.echo(dump_json(comparison.to_json(), indent=2))
     else:
-        _columns(comparison.table())
+        print_columns(comparison.table())
         for line in comparison.unlike:
-            click.echo(f"does not compare: {line}", err=True)
+            click.echo(f"not comparable: {line}", err=True)
         for line in comparison.remarks:
             click.echo(f"note: {line}", err=True)
     if plots is not None:
@@ -215,7 +225,7 @@ def compare(ctx: click.Context, targets: tuple[Path, ...], anyway: bool, plots: 
 
 
 def _trade_offs(plugins: Plugins, modality: str) -> Sequence[tuple[str, str]]:
-    """Of the modality; where its plugin is not here, receipts still compare, and every modality's pairs are drawn."""
+    """The pairs of the modality; the default ones where its plugin is not installed."""
     from gan.contracts import Modality
 
     try:

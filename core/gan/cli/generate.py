@@ -1,4 +1,4 @@
-"""`gan generate`."""
+"""The command `gan generate`: make samples with a trained run."""
 
 from __future__ import annotations
 
@@ -26,29 +26,39 @@ if TYPE_CHECKING:
     epilog="Example: gan generate runs/music-musegan-0001 --count 4 --seed 7 --out more --tempo 90",
 )
 @click.argument("run_folder", metavar="RUN", type=click.Path(path_type=Path))
-@click.option("--count", type=click.IntRange(min=1), default=8, show_default=True, help="How many samples.")
-@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Same seed, same files.")
-@click.option("--first", type=click.IntRange(min=0), default=0, show_default=True, help="Index of the first sample.")
+@click.option("--count", type=click.IntRange(min=1), default=8, show_default=True, help="Number of samples.")
 @click.option(
-    "--out", type=click.Path(path_type=Path), help="Folder for the files; RUN/samples/seed-SEED if not given."
+    "--seed",
+    type=click.IntRange(min=0),
+    default=0,
+    show_default=True,
+    help="Random seed; the same seed gives the same files.",
 )
+@click.option("--first", type=click.IntRange(min=0), default=0, show_default=True, help="Index of the first sample.")
+@click.option("--out", type=click.Path(path_type=Path), help="Folder for the files; default: RUN/samples/seed-SEED.")
 @click.option(
     "--input",
     "input_path",
     type=click.Path(path_type=Path),
-    help="A file, folder or archive to work from: the music to accompany, the pictures to translate.",
+    help="A file, folder or archive as input: the music to accompany, the pictures to translate.",
 )
 @click.option(
     "--interpolate",
     nargs=2,
     type=click.IntRange(min=0),
     metavar="A B",
-    help="--count samples on the way from the first one of seed A to that of seed B.",
+    help="Interpolate: --count samples from the first one of seed A to the first one of seed B.",
 )
-@click.option("--checkpoint", default="newest", show_default=True, metavar="WHICH", help="newest, best, or samples.")
+@click.option(
+    "--checkpoint",
+    default="newest",
+    show_default=True,
+    metavar="WHICH",
+    help="newest, best, or a number of samples shown.",
+)
 @click.option("--device", default="auto", show_default=True, metavar="NAME", help="auto, cpu, cuda, mps …")
-@click.option("--quiet", is_flag=True, help="Do not name the files.")
-@click.option("--json", "as_json", is_flag=True, help="The files as one JSON document.")
+@click.option("--quiet", is_flag=True, help="Do not print the names of the files.")
+@click.option("--json", "as_json", is_flag=True, help="Print the files as one JSON document.")
 @click.pass_context
 def generate(
     ctx: click.Context,
@@ -64,10 +74,10 @@ def generate(
     quiet: bool,
     as_json: bool,
 ) -> None:
-    """Make samples with a trained run, as files and a preview.
+    """Generate samples with a trained run, as files and a preview.
 
-    Further flags are the options of the run's architecture and of its kind of data, for example --truncation 0.7 or
-    --tempo 90; `gan generate RUN --help` lists them. The same command writes the same bytes again.
+    Further flags are the options of the run's architecture and modality, for example --truncation 0.7 or --tempo 90;
+    `gan generate RUN --help` lists them. The same command always writes the same bytes.
     """
     plugins = installed(ctx)
     from gan.api import load
@@ -76,31 +86,35 @@ def generate(
     further = flags(ctx.args)
     whole = model.modality.whole_input
     source = further.pop(whole, None) if whole else None
-    found = split_flags(model, further)
-    if found.choices and source is None and input_path is None:
+    run_flags = split_flags(model, further)
+    if run_flags.input_options and source is None and input_path is None:
         inputs = "--input FILE" + (f" or --{whole} FILE" if whole else "")
-        raise UsageError(f"{spelt(next(iter(found.choices)))} chooses from an input; name it with {inputs}")
+        raise UsageError(f"{spelt(next(iter(run_flags.input_options)))} needs an input; name it with {inputs}")
     if source is not None:
         if interpolate is not None or input_path is not None:
-            raise UsageError(f"--{whole} works from a whole file; leave --interpolate and --input out")
+            raise UsageError(f"--{whole} uses a whole file as input; leave out --interpolate and --input")
         if source is True:
-            raise UsageError(f"--{whole} wants the name of a file")
+            raise UsageError(f"--{whole} needs the name of a file")
         if ctx.get_parameter_source("count") is ParameterSource.DEFAULT:
             count = 1
         folder = out or run_folder / "samples" / f"{Path(source).stem}-seed-{seed}"
-        paths, samples = _from_whole(model, _one_file(model, Path(source), whole), folder, found, seed, first, count)
+        paths, samples = _from_whole(
+            model, _one_file(model, Path(source), whole), folder, run_flags, seed, first, count
+        )
     else:
         name = f"seed-{seed}"
         if interpolate is not None:
             if input_path is not None or first:
-                raise UsageError("--interpolate goes from one latent to another; leave --input and --first out")
-            samples = model.interpolate(*interpolate, count, options=found.ways, asked=found.asked)
+                raise UsageError("--interpolate goes from one latent to another; leave out --input and --first")
+            samples = model.interpolate(*interpolate, count, options=run_flags.options, conditions=run_flags.conditions)
             name = f"seed-{interpolate[0]}-to-{interpolate[1]}"
         else:
-            rows = None if input_path is None else _given_samples(model, input_path, count, first, found)
-            samples = model.generate(count, seed, first=first, options=found.ways, given=rows, asked=found.asked)
+            rows = None if input_path is None else _given_samples(model, input_path, count, first, run_flags)
+            samples = model.generate(
+                count, seed, first=first, options=run_flags.options, given=rows, conditions=run_flags.conditions
+            )
         folder = out or run_folder / "samples" / name
-        paths = model.write(samples, folder, first=first, options=found.writing)
+        paths = model.write(samples, folder, first=first, options=run_flags.output_options)
     preview = folder / "preview.png"
     model.modality.preview(samples).save(preview)
     if as_json:
@@ -113,28 +127,35 @@ def generate(
 
 
 def _from_whole(
-    model: Model, file: SourceFile, folder: Path, asked: Flags, seed: int, first: int, count: int
+    model: Model, file: SourceFile, folder: Path, run_flags: Flags, seed: int, first: int, count: int
 ) -> tuple[list[Path], Samples]:
-    """The files made from the whole of `file`, one for each of `count` indices, and the samples in the first."""
-    given = model.given(asked.ways, asked.choices)
+    """Generate from the whole of `file`, once for each of `count` indices; return the files and the first samples."""
+    given = model.given(run_flags.options, run_flags.input_options)
     paths: list[Path] = []
     samples: Samples = {}
     for index in range(first, first + count):
-        place = folder / f"{Path(file.name).stem}-{index:04d}"
+        stem = folder / f"{Path(file.name).stem}-{index:04d}"
         with _named(file):
             written, made = model.render(
-                file, place, given, seed, index=index, options=asked.ways, asked=asked.asked, writing=asked.writing
+                file,
+                stem,
+                given,
+                seed,
+                index=index,
+                options=run_flags.options,
+                conditions=run_flags.conditions,
+                output_options=run_flags.output_options,
             )
         paths += written
         samples = samples or made
     return paths, samples
 
 
-def _given_samples(model: Model, source: Path, count: int, first: int, asked: Flags) -> Samples:
-    """What `source` holds for the given fields: its samples from `first` on, and from the beginning when they end."""
+def _given_samples(model: Model, source: Path, count: int, first: int, run_flags: Flags) -> Samples:
+    """Read the input fields of `count` samples of `source`, from `first` on; the samples repeat when they end."""
     from gan.generation.model import stacked
 
-    given = model.given(asked.ways, asked.choices)
+    given = model.given(run_flags.options, run_flags.input_options)
     read: list[Sample] = []
     for file in _files(model, source):
         with _named(file):
@@ -156,13 +177,13 @@ def _files(model: Model, source: Path) -> list[SourceFile]:
 def _one_file(model: Model, source: Path, flag: str) -> SourceFile:
     files = _files(model, source)
     if len(files) > 1:
-        raise UsageError(f"--{flag} works from one file, and {source} holds {len(files):,}; use: gan translate")
+        raise UsageError(f"--{flag} uses one file, and {source} holds {len(files):,}; use: gan translate")
     return files[0]
 
 
 @contextmanager
 def _named(file: SourceFile) -> Iterator[None]:
-    """Says in which file data are bad."""
+    """Add the name of the file to `BadData`."""
     try:
         yield
     except BadData as error:

@@ -1,4 +1,4 @@
-"""Flags that a run has beside the command's: its conditions, the options of its architecture and kind of data."""
+"""Flags of a run in `gan generate` and `gan translate`: conditions, and options of its architecture and modality."""
 
 from __future__ import annotations
 
@@ -16,24 +16,26 @@ from gan.errors import GanError, UsageError, nearest
 if TYPE_CHECKING:
     from gan.generation.model import Model
 
-
 ARGUMENTS = "gan.cli.arguments"
+"""Key of the raw arguments in click's `Context.meta`."""
 
 
 class OfRun(click.Command):
-    """A command whose ``--help``, after the name of a run, lists that run's own flags."""
+    """A command whose ``--help`` also lists the flags of the run that is named before it."""
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        """As click does; ``--help`` is answered before arguments have names, so they are kept for it."""
+        """Keep the raw arguments for ``--help``, which click handles before it parses them."""
         ctx.meta[ARGUMENTS] = list(args)
         return super().parse_args(ctx, args)
 
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        """The command's options, then the run's."""
+        """Write the options of the command, then those of the run."""
         super().format_options(ctx, formatter)
         folder = next((text for text in ctx.meta.get(ARGUMENTS, ()) if (Path(text) / "recipe.yaml").is_file()), None)
         if folder is not None:
-            with contextlib.suppress(GanError, OSError, ValueError, KeyError):  # a damaged run: the command will say so
+            with contextlib.suppress(
+                GanError, OSError, ValueError, KeyError
+            ):  # the command itself reports a damaged run
                 title, rows = _flags_of(ctx, Path(folder))
                 with formatter.section(title):
                     formatter.write_dl(rows)
@@ -51,11 +53,11 @@ def _flags_of(ctx: click.Context, folder: Path) -> tuple[str, list[tuple[str, st
     rows: list[tuple[str, str]] = []
     if run.conditions.is_file():
         for name, column in json.loads(run.conditions.read_text(encoding="utf-8")).items():
-            said = f"The data have {column['low']:.4g} to {column['high']:.4g} ({column['unit']})."
-            rows.append((spelt(name), f"What the samples should be. {said}"))
+            limits = f"{column['low']:.4g} to {column['high']:.4g} ({column['unit']})"
+            rows.append((spelt(name), f"Condition of the samples; the training data have {limits}."))
     whole = plugins.load(modality).whole_input
     if whole:
-        rows.append((spelt(whole), "A file to work from as a whole."))
+        rows.append((spelt(whole), "A file to use as a whole as input."))
     for target, kind in (
         (architecture.entry.target, "Options"),
         (modality.entry.target, "GivenOptions"),
@@ -66,26 +68,26 @@ def _flags_of(ctx: click.Context, folder: Path) -> tuple[str, list[tuple[str, st
 
 
 def spelt(name: str) -> str:
-    """A field's name as it stands on the command line."""
+    """The flag of a field: ``--cut-off`` for ``cut_off``."""
     return "--" + name.replace("_", "-")
 
 
 @dataclass
 class Flags:
-    """What further flags ask of a run."""
+    """The values of a run's flags, by what they belong to."""
 
-    ways: dict[str, Any] = field(default_factory=dict)
+    options: dict[str, Any] = field(default_factory=dict)
     """Settings of the architecture's `Options`."""
-    asked: dict[str, Any] = field(default_factory=dict)
+    conditions: dict[str, Any] = field(default_factory=dict)
     """Values of conditions."""
-    choices: dict[str, Any] = field(default_factory=dict)
+    input_options: dict[str, Any] = field(default_factory=dict)
     """Settings of the modality's `GivenOptions`."""
-    writing: Any = None
+    output_options: Any = None
     """An instance of the modality's `Options`."""
 
 
 def flags(arguments: list[str]) -> dict[str, Any]:
-    """``["--tempo", "90", "--key=C"]`` as values; a flag without a value is true."""
+    """Parse flags such as ``["--tempo", "90", "--key=C"]``; a flag without a value is True."""
     found: dict[str, Any] = {}
     waiting: str | None = None
     for text in arguments:
@@ -100,38 +102,38 @@ def flags(arguments: list[str]) -> dict[str, Any]:
             found[waiting] = text
             waiting = None
         else:
-            raise UsageError(f"'{text}' belongs to no flag")
+            raise UsageError(f"'{text}' does not belong to a flag")
     if waiting is not None:
         found[waiting] = True
     return found
 
 
 def split_flags(model: Model, given: dict[str, Any]) -> Flags:
-    """Whose each flag is; an unknown one is refused by name."""
+    """Assign each flag to what it belongs to. Raises `UsageError` for an unknown flag."""
     from gan.recipe import validated
 
-    makes = getattr(model.architecture, "Options", None)
-    reads, writes = model.modality.GivenOptions, model.modality.Options
-    taken = model.condition_fields()
+    output_model = model.modality.Options
+    option_models = (getattr(model.architecture, "Options", None), model.modality.GivenOptions, output_model)
+    of_architecture, of_input, of_output = (() if one is None else one.model_fields for one in option_models)
+    conditions = model.condition_fields()
     found, rest = Flags(), {}
     for name, value in given.items():
-        if name in taken:
-            found.asked[name] = value
-        elif makes is not None and name in makes.model_fields:
-            found.ways[name] = value
-        elif reads is not None and name in reads.model_fields:
-            found.choices[name] = value
-        elif writes is not None and name in writes.model_fields:
+        if name in conditions:
+            found.conditions[name] = value
+        elif name in of_architecture:
+            found.options[name] = value
+        elif name in of_input:
+            found.input_options[name] = value
+        elif name in of_output:
             rest[name] = value
         elif name in model.modality.conditions:
-            model.read_asked({name: value})  # says that the run was trained without it
+            model.read_conditions({name: value})  # raises: the run was trained without it
         else:
-            kinds = [kind.model_fields for kind in (makes, reads, writes) if kind is not None]
             whole = [model.modality.whole_input] if model.modality.whole_input else []
-            names = [*whole, *taken, *(known for kind in kinds for known in kind)]
+            names = [*whole, *conditions, *of_architecture, *of_input, *of_output]
             close = nearest(name, names)
             known = ", ".join(map(spelt, names)) or "none"
             hint = f"did you mean {spelt(close)}?" if close else f"its options: {known}"
             raise UsageError(f"{model.name} has no option {spelt(name)}; {hint}")
-    found.writing = validated(writes, rest, "") if writes is not None else None
+    found.output_options = validated(output_model, rest, "") if output_model is not None else None
     return found

@@ -218,7 +218,6 @@ class RichReporter(PlainReporter):
 def show_summary(summary: dict[str, Any]) -> None:
     """The short table that a training ends with, on the standard output."""
     from rich.console import Console
-    from rich.markup import escape
     from rich.table import Table
 
     console = Console(width=None if sys.stdout.isatty() else 110, highlight=False)
@@ -241,11 +240,20 @@ def show_summary(summary: dict[str, Any]) -> None:
     console.print(about)
     if summary["metrics"]:
         header, rows = metric_rows(summary)
-        table = Table(*header, box=None, padding=(0, 2))
-        for row in rows:
-            table.add_row(*map(escape, row))
         console.print()
-        console.print(table)
+        print_columns([header, *rows])
+
+
+def print_columns(rows: Sequence[Sequence[str]]) -> None:
+    """Print rows as aligned columns on the standard output; only a terminal wraps long cells."""
+    from rich.console import Console
+    from rich.markup import escape
+    from rich.table import Table
+
+    table = Table.grid(padding=(0, 2))
+    for row in rows:
+        table.add_row(*map(escape, row))
+    Console(width=None if sys.stdout.isatty() else 10_000, highlight=False).print(table)
 
 
 def print_json(values: Any) -> None:

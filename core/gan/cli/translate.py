@@ -1,4 +1,4 @@
-"""`gan translate`."""
+"""The command `gan translate`: apply a trained image-to-image or other input-conditional model to files."""
 
 from __future__ import annotations
 
@@ -26,10 +26,16 @@ if TYPE_CHECKING:
 @click.argument("run_folder", metavar="RUN", type=click.Path(path_type=Path))
 @click.option("--input", "source", required=True, type=click.Path(path_type=Path), help="A folder, archive or file.")
 @click.option("--out", required=True, type=click.Path(path_type=Path), help="Folder for the translations.")
-@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Same seed, same files.")
+@click.option(
+    "--seed",
+    type=click.IntRange(min=0),
+    default=0,
+    show_default=True,
+    help="Random seed; the same seed gives the same files.",
+)
 @click.option("--device", default="auto", show_default=True, metavar="NAME", help="auto, cpu, cuda, mps …")
-@click.option("--quiet", is_flag=True, help="Say only what is wrong.")
-@click.option("--json", "as_json", is_flag=True, help="The files as one JSON document.")
+@click.option("--quiet", is_flag=True, help="Print only warnings and errors.")
+@click.option("--json", "as_json", is_flag=True, help="Print the files as one JSON document.")
 @click.pass_context
 def translate(
     ctx: click.Context,
@@ -41,11 +47,10 @@ def translate(
     quiet: bool,
     as_json: bool,
 ) -> None:
-    """Translate files with a trained run, under their names and at their sizes.
+    """Translate files with a trained run; outputs keep the names and sizes of the inputs.
 
-    Further flags are the options of the run's architecture and of its kind of data, for example --direction ba;
-    `gan translate RUN --help` lists them.
-    A file that cannot be read is named and left out.
+    Further flags are the options of the run's architecture and modality, for example --direction ba;
+    `gan translate RUN --help` lists them. Files that cannot be read are skipped with a warning.
     """
     plugins = installed(ctx)
     from gan.api import load
@@ -53,11 +58,11 @@ def translate(
     if out.resolve() == (source if source.is_dir() else source.parent).resolve():
         raise UsageError(f"--out {out} is the folder of the input; name another one")
     model = load(run_folder, device=device, plugins=plugins)
-    asked = split_flags(model, flags(ctx.args))
+    run_flags = split_flags(model, flags(ctx.args))
     written: list[Path] = []
     skipped: dict[str, str] = {}
     with _progress(hidden=quiet or as_json) as advance:
-        for paths in translated(model, source, out, asked, seed, skipped, advance):
+        for paths in translated(model, source, out, run_flags, seed, skipped, advance):
             written += paths
     for name, reason in skipped.items():
         click.echo(f"warning: {name}: {reason}", err=True)
@@ -68,26 +73,26 @@ def translate(
 
         print_json({"artefacts": [str(path) for path in written], "skipped": skipped})
     elif not quiet:
-        click.echo(f"{len(written)} files in {out}" + (f", {len(skipped)} left out" if skipped else ""))
+        click.echo(f"{len(written)} files in {out}" + (f", {len(skipped)} skipped" if skipped else ""))
 
 
 def translated(
     model: Model,
     source: Path,
     out: Path,
-    asked: Flags,
+    run_flags: Flags,
     seed: int,
     skipped: dict[str, str],
     advance: Callable[[int, int], None],
 ) -> Iterator[list[Path]]:
-    """The files written for each file of `source`, in order.
+    """Translate the files of `source` in order and yield the files written for each.
 
-    Files that cannot be read, or do not fit the choices, go to `skipped` with their reason. `advance(done, total)`
-    hears of every file.
+    Files that cannot be read, or do not fit the options, are added to `skipped` with the reason. `advance(done, total)`
+    is called after every file.
     """
     from gan.source import list_source
 
-    given = model.given(asked.ways, asked.choices)
+    given = model.given(run_flags.options, run_flags.input_options)
     listing = list_source(source, model.modality.suffixes)
     skipped.update(listing.skipped)
     if not listing.files and not skipped:
@@ -102,9 +107,9 @@ def translated(
                 given,
                 seed,
                 index=position,
-                options=asked.ways,
-                asked=asked.asked,
-                writing=asked.writing,
+                options=run_flags.options,
+                conditions=run_flags.conditions,
+                output_options=run_flags.output_options,
             )
         except BadData as error:
             skipped[file.name] = error.reason
@@ -117,18 +122,18 @@ def translated(
 
 
 def _stems(names: list[str]) -> dict[str, str]:
-    """Name -> name without its ending; with the ending's letters where two files would be one."""
+    """Name -> name without its ending; the ending is kept in another form where two names would be equal."""
     short = {name: str(PurePosixPath(name).with_suffix("")) for name in names}
-    often = Counter(short.values())
+    counts = Counter(short.values())
     return {
-        name: f"{stem}-{PurePosixPath(name).suffix[1:].lower()}" if often[stem] > 1 else stem
+        name: f"{stem}-{PurePosixPath(name).suffix[1:].lower()}" if counts[stem] > 1 else stem
         for name, stem in short.items()
     }
 
 
 @contextmanager
 def _progress(*, hidden: bool) -> Iterator[Callable[[int, int], None]]:
-    """A bar on a terminal; silent elsewhere."""
+    """A progress bar on a terminal; silent elsewhere."""
     from rich.console import Console
     from rich.progress import Progress
 

@@ -1,4 +1,4 @@
-"""Report what a source holds and what would be skipped, without packing it."""
+"""Check a dataset before training: which files would be used, and which skipped and why. Nothing is written."""
 
 from __future__ import annotations
 
@@ -8,31 +8,31 @@ from typing import Any
 
 from gan.contracts import Modality
 from gan.data.pack import Progress
-from gan.data.packing import _read_all, _row
+from gan.data.packing import _row, read_files
 from gan.source import list_source
 
 
 @dataclass
 class Check:
-    """What a training would use of a source."""
+    """What a training would use of a dataset."""
 
     used: dict[str, int]
-    """Name -> samples, in the order of the pack."""
+    """File name -> number of samples, in the order of the pack."""
     skipped: dict[str, str]
-    """Name -> reason."""
+    """File name -> reason."""
     other: int
-    """Files with other endings."""
+    """Number of files with other endings."""
     inventory: dict[str, tuple[int, int]] = field(default_factory=dict)
-    """What `Modality.inventory` found -> (files that hold it, how often in all), what most files hold first."""
+    """Item of `Modality.inventory` -> (number of files with it, total count), most frequent first."""
 
     @property
     def samples(self) -> int:
-        """Samples of all files."""
+        """Number of samples in all files."""
         return sum(self.used.values())
 
 
 def check_source(source: Path, modality_class: type[Modality], config: Any, progress: Progress | None = None) -> Check:
-    """Read a source as `open_pack` does and keep nothing: what would be used, and what is dropped and why."""
+    """Read a source as `open_pack` does, without keeping anything."""
     listing = list_source(source, modality_class.suffixes)
     check = Check({}, dict(listing.skipped), listing.other)
     if not listing.files:
@@ -40,7 +40,7 @@ def check_source(source: Path, modality_class: type[Modality], config: Any, prog
     modality = modality_class(config, modality_class(config).survey(listing.files))
     fields = modality.fields
     held: dict[str, tuple[int, int]] = {}
-    for done, (file, samples, reason) in enumerate(_read_all(modality, listing.files), 1):
+    for done, (file, samples, reason) in enumerate(read_files(modality, listing.files), 1):
         if reason is not None:
             check.skipped[file.name] = reason
         else:

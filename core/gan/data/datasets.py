@@ -1,4 +1,4 @@
-"""Named data: made by a plugin from an installed dependency, or fetched, once, into the cache."""
+"""Named datasets: made by a plugin from an installed dependency, or downloaded, once, into the cache."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ if TYPE_CHECKING:
 
 
 def dataset_folder(plugin_entry: PluginEntry) -> Path:
-    """Where the data set lies, or will lie."""
+    """The folder of a dataset in the cache, whether it exists or not."""
     entry = plugin_entry.entry
     return cache_folder() / "datasets" / f"{entry.name}-{entry.version}"
 
 
 def prepare_dataset(plugin_entry: PluginEntry, plugins: Plugins) -> Path:
-    """The folder of a named data set; it is filled now when this is its first use, whole or not at all."""
+    """Return the folder with the files of a named dataset; the first use makes or downloads it, atomically."""
     folder = dataset_folder(plugin_entry)
     if (folder / "dataset.json").is_file():
         return folder / "files"
@@ -35,7 +35,7 @@ def prepare_dataset(plugin_entry: PluginEntry, plugins: Plugins) -> Path:
         except Exception as error:
             raise PluginError(
                 plugin_entry.info.name,
-                f"data set '{plugin_entry.entry.name}' of {plugin_entry.info.distribution} failed: {error}",
+                f"dataset '{plugin_entry.entry.name}' of {plugin_entry.info.distribution} failed: {error}",
             ) from error
         about = {"name": plugin_entry.entry.name, "licence": plugin_entry.entry.licence}
         (aside / "dataset.json").write_text(json.dumps(about))

@@ -1,4 +1,7 @@
-"""The seeded order in which the samples of a data set are drawn."""
+"""The seeded order in which a training reads the samples of a dataset: what a dataloader's sampler does elsewhere.
+
+The order is a function of (seed, position), so that resuming needs no state of workers.
+"""
 
 from __future__ import annotations
 
@@ -11,9 +14,10 @@ from gan.draws import derive
 
 
 class Order:
-    """Which samples the training sees at a position: a permutation of all samples for every pass over the data.
+    """The samples that the training reads at a position: a new permutation of all samples for every epoch.
 
-    `sizes` are the samples of each group of fields (`Pack.sizes`), or one number; every group has its own passes.
+    `sizes` are the numbers of samples of each group of fields (`Pack.sizes`), or one number; each group has its own
+    epochs.
     """
 
     def __init__(self, sizes: int | Sequence[int], seed: int) -> None:
@@ -22,8 +26,10 @@ class Order:
         self._passes: list[dict[int, np.ndarray[Any, Any]]] = [{} for _ in self._sizes]
 
     def indices(self, position: int, count: int) -> np.ndarray[Any, Any]:
-        """The samples `position` … ``position + count - 1`` of an endless sequence of passes, int64: ``(count,)``, or
-        ``(count, groups)`` where there are several groups."""
+        """Indices of the samples `position` … ``position + count - 1`` of an endless sequence of epochs.
+
+        int64 ``(count,)``, or ``(count, groups)`` where there are several groups.
+        """
         columns = [self._column(group, position, count) for group in range(len(self._sizes))]
         return columns[0] if len(columns) == 1 else np.stack(columns, axis=1)
 

@@ -1,12 +1,10 @@
-"""Packed data: a source is read once into arrays on the disk, and training reads from those.
+"""Read packed datasets: memory-mapped arrays with the samples of a source, and their split for validation.
 
-A pack is keyed by the content of its source, by the modality and by the modality's settings. Its order in training is a
-function of (seed, position): resuming costs nothing and no worker keeps a state.
+`gan.data.packing` writes packs.
 """
 
 from __future__ import annotations
 
-import dataclasses
 import json
 import os
 from collections.abc import Callable
@@ -23,54 +21,54 @@ from gan.errors import BadData
 
 @dataclass
 class Pack:
-    """Samples of one source in arrays on the disk, memory-mapped.
+    """The samples of one source, in memory-mapped arrays on the disk.
 
-    Unpaired fields (`Field.group`) have arrays of different lengths; such a pack is as long as its longest group, and
-    a shorter one begins again.
+    Unpaired fields (`FieldSpec.group`) have arrays of different lengths; such a pack is as long as its longest group,
+    and shorter groups are repeated.
     """
 
     folder: Path
     fields: dict[str, FieldSpec]
     counts: dict[str, int]
-    """Group of fields -> samples in its arrays; one group where all fields come together."""
+    """Group of fields -> number of samples in its arrays; one group where all fields are paired."""
     facts: dict[str, Any]
-    """What `Modality.survey` learned."""
+    """The result of `Modality.survey`."""
     fingerprint: str
-    """SHA-256 of the source's content, the modality and its settings."""
+    """SHA-256 of the source's content, the modality and its settings; also the key of the pack in the cache."""
     files: list[str]
-    """Names of the files that gave samples."""
+    """Names of the files with samples."""
     skipped: dict[str, str]
-    """Name -> reason of the files that gave none."""
+    """Name -> reason of the files without samples."""
     arrays: dict[str, np.ndarray[Any, Any]]
     rows: dict[str, np.ndarray[Any, Any]] | None = None
-    """Group -> the rows that this view shows; None: all."""
-    marks: dict[Path, tuple[int, int, int]] = field(default_factory=dict)
-    """Size, time and number of each array's file, to notice that somebody changes it under a training."""
+    """Group -> the rows of this view; None: all."""
+    stamps: dict[Path, tuple[int, int, int]] = field(default_factory=dict)
+    """Size, time and inode of each array's file, to detect changes during a training."""
 
     def __len__(self) -> int:
         return max(self.sizes)
 
     @property
     def count(self) -> int:
-        """Samples of the longest group, of the whole pack."""
+        """Number of samples of the longest group in the whole pack."""
         return max(self.counts.values())
 
     @property
     def sizes(self) -> list[int]:
-        """Samples of each group in this view."""
+        """Numbers of samples of each group in this view."""
         return list(self.counts.values()) if self.rows is None else [len(rows) for rows in self.rows.values()]
 
     def take(self, indices: np.ndarray[Any, Any]) -> Samples:
-        """The samples at `indices`, field by field, ``(len(indices), *shape)``.
+        """Return the samples at `indices` as field name -> array ``(n, *shape)``.
 
-        `indices` are int64 ``(n,)``, or ``(n, groups)`` for an index a group.
+        `indices` are int64 ``(n,)``, or ``(n, groups)`` with an index for each group.
 
-        Raises `BadData` when the pack on the disk changed under the training.
+        Raises `BadData` when the pack on the disk changed during the training.
         """
-        for path, mark in self.marks.items():  # reading past the end of a shrunken mapped file would kill the process
-            if _mark(path) != mark:
+        for path, stamp in self.stamps.items():  # reading past the end of a truncated mapped file kills the process
+            if _stamp(path) != stamp:
                 raise BadData(
-                    "the packed data changed or vanished while it was used; resume, and it is packed anew", path
+                    "the packed data changed or vanished while it was in use; resume the run to pack it again", path
                 )
         columns = {}
         for number, (group, size) in enumerate(zip(self.counts, self.sizes)):
@@ -87,22 +85,22 @@ class Pack:
         return taken
 
     def column(self, name: str) -> np.ndarray[Any, Any]:
-        """One field of all samples of this view, ``(n, *shape)``; for small ones."""
+        """Return one field of all samples of this view, ``(n, *shape)``; for small fields."""
         spec = self.fields[name]
         rows = slice(None) if self.rows is None else self.rows[spec.group]
         return self.arrays[name][rows].reshape(-1, *spec.shape)
 
     def file_of_row(self, group: str | None = None) -> np.ndarray[Any, Any]:
-        """Index into `files` of every sample of a group (None: the first one), int32."""
+        """Return the index into `files` of every sample of a group (None: the first group), int32."""
         number = 0 if group is None else list(self.counts).index(group)
         rows: np.ndarray[Any, Any] = np.load(self.folder / f"file_of_row-{number}.npy", allow_pickle=False)
         return rows
 
     def split(self, holdout: float, *, balance: bool = False) -> tuple[Pack, Pack]:
-        """(training, held out): whole files, chosen by a hash of their names, about `holdout` of them.
+        """Split into (training, validation): about a share `holdout` of the files, chosen by a hash of their names.
 
-        One file stays whole in one of the two, so that phrases of one song are not in both. A group of a single file
-        has its last rows held out. With `balance` both show every folder equally often, as `balanced` says.
+        Files are not divided, so that phrases of one song are not in both. Of a group of a single file, the last rows
+        are held out. With `balance`, every folder has equally many samples in each of the two; see `balanced`.
         """
         if balance:
             return self._balanced_parts(holdout)
@@ -113,15 +111,16 @@ class Pack:
             of_held = self._held(group, holdout)
             kept[group], out[group] = np.flatnonzero(~of_held), np.flatnonzero(of_held)
             if not len(kept[group]) or not len(out[group]):
-                raise BadData(f"{count} samples are too few to hold {holdout:g} of them out")
+                raise BadData(f"{count} samples are too few to hold out a share of {holdout:g}")
         return replace(self, rows=kept), replace(self, rows=out)
 
     def balanced(self) -> Pack:
-        """A view in which all folders directly inside the source have equally many samples: those of the smaller ones
-        stand there several times. An archive inside the source is a folder; files beside them are one. Of unpaired
-        fields each group is balanced by itself.
+        """Return a view in which all folders directly inside the source have equally many samples.
 
-        Raises `BadData` where there are no two folders to balance.
+        Samples of smaller folders are repeated. An archive inside the source counts as a folder, and so do the files
+        beside the folders. Each group of unpaired fields is balanced separately.
+
+        Raises `BadData` where there are fewer than two folders.
         """
         rows = {}
         for group, count in self.counts.items():
@@ -134,13 +133,13 @@ class Pack:
         return replace(self, rows=rows)
 
     def _folder_of_row(self, group: str) -> np.ndarray[Any, Any]:
-        """Name of the folder directly inside the source that each row of a group comes from; ``""``: none."""
+        """The folder directly inside the source that each row of a group comes from; ``""``: none."""
         folders = np.array([name.partition("/")[0] if "/" in name else "" for name in self.files])
         found: np.ndarray[Any, Any] = folders[self.file_of_row(group)]
         return found
 
     def _folders_shown(self) -> set[str]:
-        """The folders of this view's samples."""
+        """The folders that this view has samples of."""
         found: set[str] = set()
         for group in self.counts:
             of_row = self._folder_of_row(group)
@@ -172,57 +171,42 @@ class Pack:
 
 
 Progress = Callable[[int, int], None]
-"""``(files done, files in all)``."""
+"""Called with (files done, total files)."""
 
 
 def load_pack(folder: Path) -> Pack:
-    """A pack on the disk."""
+    """Open a pack on the disk. Raises `OSError`, `ValueError`, `KeyError` or `TypeError` where it is damaged."""
     about = json.loads((folder / "pack.json").read_text())
     fields = {
-        name: FieldSpec(**{part: _tupled(value) for part, value in spec.items()})
+        name: FieldSpec(**{key: _tupled(value) for key, value in spec.items()})
         for name, spec in about["fields"].items()
     }
     counts = about["counts"]
     arrays: dict[str, np.ndarray[Any, Any]] = {}
-    marks = {}
+    stamps = {}
     for name, spec in fields.items():
         width, dtype = _stored(spec)
         count = counts[spec.group]
         path = folder / f"{name}.bin"
         if path.stat().st_size != count * width * dtype.itemsize:
-            raise ValueError(f"{path} has another size than its pack says")
-        marks[path] = _mark(path)
+            raise ValueError(f"the size of {path} is not that of its pack")
+        stamps[path] = _stamp(path)
         arrays[name] = np.memmap(path, dtype=dtype, mode="r", shape=(count, width))
-    return Pack(
-        folder,
-        fields,
-        counts,
-        about["facts"],
-        about["fingerprint"],
-        about["files"],
-        about["skipped"],
-        arrays,
-        None,
-        marks,
-    )
-
-
-def _described(spec: FieldSpec) -> dict[str, Any]:
-    """Only what every field has: a modality may extend `FieldSpec` with what JSON cannot hold."""
-    return {part.name: getattr(spec, part.name) for part in dataclasses.fields(FieldSpec)}
+    about = {key: about[key] for key in ("facts", "fingerprint", "files", "skipped")}
+    return Pack(folder, fields, counts, **about, arrays=arrays, stamps=stamps)
 
 
 def _tupled(value: Any) -> Any:
-    return tuple(value) if isinstance(value, list) else value  # JSON knows lists only
+    return tuple(value) if isinstance(value, list) else value  # JSON has lists only
 
 
 def _stored(spec: FieldSpec) -> tuple[int, np.dtype[Any]]:
-    """(values a row, their type) on the disk: truth values are stored as bits."""
+    """(values per row, their type) on the disk; booleans are packed as bits."""
     size = int(np.prod(spec.shape, dtype=np.int64))
     return ((size + 7) // 8, np.dtype("uint8")) if spec.dtype == "bool" else (size, np.dtype(spec.dtype))
 
 
-def _mark(path: Path) -> tuple[int, int, int]:
+def _stamp(path: Path) -> tuple[int, int, int]:
     try:
         status = os.stat(path)
     except OSError:

@@ -1,7 +1,11 @@
-"""Pack a source once: read its files in parallel into memory-mapped arrays in the cache."""
+"""Pack a dataset: read its files in parallel, once, into arrays in the cache.
+
+A pack is keyed by the content of its source, the modality and the modality's settings. `gan.data.pack` reads packs.
+"""
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import json
 import os
@@ -15,7 +19,7 @@ from typing import Any
 import numpy as np
 
 from gan.contracts import FieldSpec, Modality, Sample
-from gan.data.pack import Pack, Progress, _described, load_pack
+from gan.data.pack import Pack, Progress, load_pack
 from gan.errors import BadData, DiskError, GanError
 from gan.source import Companion, Listing, SourceFile, list_source
 from gan.storage.durable import cache_folder, filled_aside
@@ -34,9 +38,9 @@ def open_pack(
     cache: Path | None = None,
     progress: Progress | None = None,
 ) -> Pack:
-    """The pack of `source`, made now if the cache has none. `name` is the modality's name, for its key.
+    """Open the pack of `source`, which is made if the cache has none. `name` is the modality's name, part of the key.
 
-    Raises `BadData` when the source gives no sample, with the reasons of the first files.
+    Raises `BadData` with the reasons of the first files when the source has no usable sample.
     """
     packs = (cache or cache_folder()) / "packs"
     listing = list_source(source, modality.suffixes)
@@ -63,7 +67,7 @@ def open_pack(
         raise DiskError(f"{note}: {error.strerror}; set GAN_CACHE to a folder that can be written") from error
     try:
         return load_pack(folder)
-    except (OSError, ValueError, KeyError, TypeError):  # somebody changed it since
+    except (OSError, ValueError, KeyError, TypeError):  # it was damaged after it was written
         shutil.rmtree(folder, ignore_errors=True)
         _build(listing, modality, config, folder, key, progress)
         return load_pack(folder)
@@ -112,7 +116,7 @@ def _build(
     with filled_aside(folder, "pack.json") as aside:
         outputs = {name: open(aside / f"{name}.bin", "wb") for name in fields}  # noqa: SIM115  (closed below)
         try:
-            for done, (file, samples, reason) in enumerate(_read_all(modality, listing.files), 1):
+            for done, (file, samples, reason) in enumerate(read_files(modality, listing.files), 1):
                 if reason is not None:
                     skipped[file.name] = reason
                 elif samples:
@@ -131,11 +135,11 @@ def _build(
             raise BadData(_all_bad(skipped), listing.root)
         empty = [", ".join(groups[group]) for group, rows in file_of_row.items() if not rows]
         if empty:
-            raise BadData(f"no sample of {empty[0]}, only of the other fields", listing.root)
+            raise BadData(f"the source has no sample of {empty[0]}, only of other fields", listing.root)
         for number, rows in enumerate(file_of_row.values()):
             np.save(aside / f"file_of_row-{number}.npy", np.asarray(rows, dtype=np.int32), allow_pickle=False)
         about = {
-            "fields": {name: _described(spec) for name, spec in fields.items()},
+            "fields": {name: _field_record(spec) for name, spec in fields.items()},
             "counts": {group: len(rows) for group, rows in file_of_row.items()},
             "facts": facts,
             "fingerprint": key,
@@ -145,8 +149,15 @@ def _build(
         (aside / "pack.json").write_text(json.dumps(about))
 
 
-def _read_all(modality: Modality, files: Sequence[SourceFile]) -> Iterator[tuple[SourceFile, list[Sample], str | None]]:
-    """Every file's samples in the order of `files`, read a little ahead by threads."""
+def _field_record(spec: FieldSpec) -> dict[str, Any]:
+    """The members of `FieldSpec` itself: a modality may extend it with members that JSON cannot hold."""
+    return {member.name: getattr(spec, member.name) for member in dataclasses.fields(FieldSpec)}
+
+
+def read_files(
+    modality: Modality, files: Sequence[SourceFile]
+) -> Iterator[tuple[SourceFile, list[Sample], str | None]]:
+    """Yield (file, samples, reason why it cannot be used or None) in the order of `files`; threads read ahead."""
     workers = min(8, os.cpu_count() or 1)
     with ThreadPoolExecutor(workers) as pool:
         waiting: deque[tuple[SourceFile, Future[tuple[list[Sample], str | None]]]] = deque()
@@ -167,14 +178,14 @@ def _read_one(modality: Modality, file: SourceFile) -> tuple[list[Sample], str |
     except BadData as error:
         return [], error.reason
     except (MemoryError, RecursionError):
-        return [], "needs more memory than there is"
-    except Exception as error:  # noqa: BLE001  (a reader's failure concerns one file and is named in the pack)
+        return [], "needs more memory than is available"
+    except Exception as error:  # noqa: BLE001  (a reader's failure concerns one file and is recorded in the pack)
         return [], f"{type(error).__name__}: {error}"
     return samples, None if samples else "holds no sample"
 
 
 def _group_of(sample: Sample, groups: dict[str, dict[str, FieldSpec]]) -> str:
-    """The group that a sample's fields are of."""
+    """The group that a sample's fields belong to."""
     if len(groups) == 1:
         return next(iter(groups))
     return next((group for group, fields in groups.items() if not fields.keys().isdisjoint(sample)), next(iter(groups)))

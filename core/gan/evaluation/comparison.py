@@ -1,52 +1,54 @@
-"""Runs beside each other, as far as their receipts allow it."""
+"""Compare the metrics of several runs, as far as their receipts allow it, for `gan compare`."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 from gan.contracts import MetricValue, Modality
 from gan.errors import UsageError
-from gan.evaluation.receipts import Receipt, read_receipts
+from gan.evaluation.receipts import RECEIPTS, Receipt, read_receipts
 from gan.reporting.tables import shown, shown_value
+from gan.storage.run_folder import RunFolder
 
 
 @dataclass
 class Comparison:
-    """Values by name and run; see `of`."""
+    """The values of several runs by metric; made by `of`."""
 
     names: list[str]
-    """Of the runs, as short as they can be told apart."""
+    """Names of the runs, as short as possible while distinct."""
     values: dict[str, list[MetricValue | None]] = field(default_factory=dict)
-    """Value's name -> one for each run, None where it was not measured."""
+    """Name of a value -> the value of each run, None where it was not measured."""
     unlike: list[str] = field(default_factory=list)
-    """What forbids the comparison."""
+    """Differences that forbid the comparison."""
     remarks: list[str] = field(default_factory=list)
-    """What differs without forbidding it."""
+    """Differences that do not forbid it."""
     modality: str = ""
-    """The kind of data, of the first receipt."""
+    """Name of the modality, from the first receipt."""
 
     @classmethod
     def of(cls, targets: Sequence[Path]) -> Comparison:
-        """The receipts of run folders or of files that `gan evaluate` wrote.
+        """Compare run folders, or files of receipts that `gan evaluate` wrote.
 
-        Where a run was measured several times, the receipts that are like the other runs' are taken, newest first.
+        Where a run was evaluated several times, the newest receipts that are comparable with the other runs' are used.
         """
         if len(targets) < 2:
-            raise UsageError("name two runs or more")
-        found = [read_receipts(_file(target)) for target in targets]
+            raise UsageError("name at least two runs")
+        files = [RunFolder(target).evaluation / RECEIPTS if target.is_dir() else target for target in targets]
+        found = [read_receipts(file) for file in files]
         comparison = cls(_short(targets))
         metrics = list(dict.fromkeys(receipt.metric_name for receipts in found for receipt in receipts))
         for metric in metrics:
             having = [[r for r in reversed(receipts) if r.metric_name == metric] for receipts in found]
-            chosen = _alike(having)
+            chosen = _comparable(having)
             comparison._take(metric, chosen)
             comparison.modality = comparison.modality or next(r.modality["name"] for r in chosen if r)
         if not metrics:
-            raise UsageError("none of these has a receipt; measure with gan evaluate RUN")
+            raise UsageError("none of these has a receipt; write some with gan evaluate RUN")
         return comparison
 
     def _take(self, metric: str, chosen: list[Receipt | None]) -> None:
@@ -68,9 +70,9 @@ class Comparison:
             self.values[value.name] = row
 
     def best(self, name: str) -> int | None:
-        """Which run is best, where that can be said: one has a better value, by more than the errors."""
+        """Index of the run whose value is better than all others by more than the standard errors, or None."""
         row = self.values[name]
-        costs = [math.inf if value is None or math.isnan(value.value) else _cost(value) for value in row]
+        costs = [math.inf if value is None else cost(asdict(value)) for value in row]
         order = sorted(range(len(row)), key=costs.__getitem__)
         if self.unlike or len(order) < 2 or math.isinf(costs[order[1]]):
             return None
@@ -79,7 +81,7 @@ class Comparison:
         return order[0] if gap > math.hypot(*(error for error in errors if not math.isnan(error))) else None
 
     def table(self) -> list[list[str]]:
-        """Cells; a star stands behind the best value of a row."""
+        """Cells of a table; a star marks the best value of each row."""
         rows = [["metric", *self.names, "real"]]
         for name, row in self.values.items():
             best = self.best(name)
@@ -104,7 +106,7 @@ class Comparison:
         }
 
     def draw(self, folder: Path, trade_offs: Sequence[tuple[str, str]] = Modality.trade_offs) -> list[Path]:
-        """``metrics.png``, and ``quality-diversity.png`` where both values of one of the `trade_offs` stand."""
+        """Save ``metrics.png``, and ``quality-diversity.png`` if both values of a trade-off were measured."""
         from gan.reporting.plots import plot_bars, plot_quality_diversity
 
         pictures = [plot_bars(self.names, self.values, folder / "metrics.png")]
@@ -118,9 +120,9 @@ class Comparison:
 
 
 def paired(names: Collection[str], trade_offs: Sequence[tuple[str, str]]) -> list[tuple[str, str]]:
-    """Which of the values called `names` are to be drawn against each other, quality before diversity.
+    """The (quality, diversity) pairs among the values called `names` that are plotted against each other.
 
-    `trade_offs` are a modality's (`gan.contracts.Modality.trade_offs`), values on features named without extractor.
+    `trade_offs` are those of a modality (`gan.contracts.Modality.trade_offs`), without names of extractors.
     """
     found = []
     for quality, diversity in trade_offs:
@@ -132,20 +134,21 @@ def paired(names: Collection[str], trade_offs: Sequence[tuple[str, str]]) -> lis
     return found
 
 
-def _cost(value: MetricValue) -> float:
-    if value.direction == "real":
-        return math.inf if value.real is None else abs(value.value - value.real)
-    return value.value if value.direction == "lower" else -value.value
+def cost(value: Mapping[str, Any]) -> float:
+    """The number to minimize for a `MetricValue` as a mapping: the value, its negative, or its distance from `real`.
 
-
-def _file(target: Path) -> Path:
-    if target.is_dir():
-        return target / "evaluation" / "receipts.json"
-    return target
+    Infinity where there is no number.
+    """
+    number, real = value["value"], value.get("real")
+    if number is None or math.isnan(number):
+        return math.inf
+    if value["direction"] == "real":
+        return math.inf if real is None else abs(number - real)
+    return float(number if value["direction"] == "lower" else -number)
 
 
 def _short(targets: Sequence[Path]) -> list[str]:
-    """The last parts of paths, as many as tell them apart."""
+    """The last parts of paths, as many as make them distinct."""
     for depth in range(1, max(len(target.parts) for target in targets) + 1):
         names = ["/".join(target.parts[-depth:]) for target in targets]
         if len(set(names)) == len(names):
@@ -153,8 +156,8 @@ def _short(targets: Sequence[Path]) -> list[str]:
     return [f"{number}: {target}" for number, target in enumerate(targets, 1)]
 
 
-def _alike(having: list[list[Receipt]]) -> list[Receipt | None]:
-    """One receipt of each run: alike if there are such, else the newest ones."""
+def _comparable(having: list[list[Receipt]]) -> list[Receipt | None]:
+    """One receipt of each run: comparable ones if there are such, otherwise the newest."""
     present = [receipts for receipts in having if receipts]
     for first in present[0]:
         chosen = [next((r for r in receipts if not first.unlike(r)), None) for receipts in having]

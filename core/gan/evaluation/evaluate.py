@@ -1,81 +1,83 @@
-"""Measure a run or files against real samples, with receipts; the same for the end of a training and for a user.
+"""Evaluate a trained run, or a folder of samples, against real samples; `gan evaluate` and `gan.evaluate` end here.
 
-judgement = judge(Question("runs/music-musegan-0001"), Plugins.installed())
-for receipt in judgement.receipts:
-    print(receipt.values)
+    evaluation = evaluate(EvaluationRequest("runs/music-musegan-0001"), Plugins.installed())
+    for receipt in evaluation.receipts:
+        print(receipt.values)
+
+Validation during a training (`gan.training.validation`) computes its metrics with the same functions of
+`gan.evaluation.sample_sets`.
 """
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from gan import recipe as recipes
-from gan.build import open_data, resolve
+from gan.build import find_dataset, open_data, resolve
 from gan.contracts import Metric, Modality, Samples
-from gan.data.datasets import prepare_dataset
+from gan.data.detect import find_modality
 from gan.data.packing import open_pack
 from gan.draws import derive
-from gan.errors import UnknownName, UsageError
-from gan.evaluation.metric_names import NamedExtractor, extractors_in, find_metrics
-from gan.evaluation.receipts import RECEIPTS, Receipt, agreement, read_receipts, write_receipts
+from gan.errors import UsageError
+from gan.evaluation.metric_names import extractors_in, find_metrics
+from gan.evaluation.receipts import Receipt
 from gan.evaluation.sample_sets import (
     Kind,
     Rows,
     SampleSet,
-    generate,
+    SamplesInMemory,
+    generated_set,
     read_samples,
-    real_samples,
+    real_set,
     receipts_of,
     size,
-    weights_sha256,
 )
 from gan.generation.loading import load_model
 from gan.metrics import nearest_rows
-from gan.plugins.manager import Plugins
+from gan.metrics.extractors import NamedExtractor
+from gan.plugins.manager import PluginInfo, Plugins
 from gan.reporting.reporter import Reporter
 from gan.runtime.device import choose_device
-from gan.source import list_source
 from gan.storage.run_folder import RunFolder
 
-SHOWN, PAIRED = 36, 16
-"""Samples of either set in a picture, and in one of nearest neighbours."""
+SHOWN = 36
+"""Samples of each set in the picture that compares them."""
+PAIRED = 16
+"""Generated samples in a picture of nearest neighbours."""
 
 
 @dataclass(frozen=True)
 class EvaluationRequest:
-    """What is to be measured; everything that a receipt needs to ask it again."""
+    """What to evaluate and how; a receipt keeps it, so that the evaluation can be repeated."""
 
     target: str
-    """A run folder; or a folder, file or archive of samples."""
+    """A run folder, or a folder, file or archive of samples."""
     against: str | None = None
-    """Real data: a path or the name of a data set; a run folder stands for its data. None: the run's own data."""
+    """Real data: a path or the name of a dataset; a run folder stands for its data. None: the run's own data."""
     metrics: Sequence[str] = ()
-    """Names of metrics; none: the recipe's, or the modality's."""
+    """Names of metrics; if empty, those of the recipe or the modality."""
     count: int | None = None
-    """Generated samples; None: what the recipe's `evaluation.samples` says, or all files."""
+    """Number of generated samples; None: `evaluation.samples` of the recipe, or all files."""
     real_count: int | None = None
-    """Real samples; None: as many as generated ones; 0: all."""
+    """Number of real samples; None: as many as generated ones; 0: all."""
     seed: int | None = None
-    """Of the generated samples; None: that of the run's own evaluation."""
+    """Seed of the generated samples; None: the seed of the run's own evaluation."""
     checkpoint: str = "newest"
     """``newest``, ``best``, or a number of samples shown."""
     options: Mapping[str, Any] = field(default_factory=dict)
-    """Of the architecture's `Options`."""
+    """Settings of the architecture's `Options`."""
     modality: str | None = None
-    """The kind of data, where no run says it and the files' endings leave a choice."""
+    """The modality, where no run determines it and the files' endings are ambiguous."""
     settings: Sequence[str] = ()
-    """``key=value`` of the modality, where no run says them."""
+    """``key=value`` settings of the modality, where no run determines them."""
 
 
 @dataclass(frozen=True)
 class Evaluation:
-    """The answer to a question, and what it was found on."""
+    """The result of an evaluation: receipts with their values, and the samples that were compared."""
 
     receipts: list[Receipt]
     generated: Samples
@@ -84,8 +86,11 @@ class Evaluation:
     extractors: list[NamedExtractor]
 
     def draw(self, folder: Path) -> list[Path]:
-        """Pictures: real and generated side by side; for each extractor the generated samples above their nearest real
-        ones, and for each classifier the shares of the classes."""
+        """Save pictures to `folder` and return their paths.
+
+        One shows real and generated samples side by side. For each extractor, one shows generated samples above their
+        nearest real ones, and for each classifier one shows the shares of the classes.
+        """
         from gan.reporting.plots import plot_class_shares, plot_side_by_side
 
         few = {"real": _first(self.real, SHOWN), "generated": _first(self.generated, SHOWN)}
@@ -101,8 +106,8 @@ class Evaluation:
             name = "".join(letter if letter.isalnum() or letter in "-." else "-" for letter in extractor.name)
             drawn.append(plot_side_by_side(pairs, folder / f"nearest-{name}.png"))
             if generated.probabilities is not None and real.probabilities is not None:
-                opinions = {"real": real.probabilities, "generated": generated.probabilities}
-                drawn.append(plot_class_shares(opinions, folder / f"classes-{name}.png"))
+                shares = {"real": real.probabilities, "generated": generated.probabilities}
+                drawn.append(plot_class_shares(shares, folder / f"classes-{name}.png"))
         return drawn
 
 
@@ -110,222 +115,111 @@ def _first(samples: Samples, count: int) -> Samples:
     return {name: values[:count] for name, values in samples.items()}
 
 
-def judge(
-    question: EvaluationRequest, plugins: Plugins, *, device: str = "auto", reporter: Reporter | None = None
+def evaluate(
+    request: EvaluationRequest, plugins: Plugins, *, device: str = "auto", reporter: Reporter | None = None
 ) -> Evaluation:
-    """Answer a question. Raises `UsageError` and `BadData` for what cannot be measured."""
+    """Compute the metrics of a request. Raises `UsageError` and `BadData` for what cannot be evaluated."""
     reporter = reporter or Reporter()
-    target = Path(question.target).expanduser()
-    answer = _judge_run if (target / "recipe.yaml").is_file() else _judge_files
-    return answer(question, target, plugins, device, reporter)
+    target = Path(request.target).expanduser()
+    if (target / "recipe.yaml").is_file():
+        return _evaluate_run(request, target, plugins, device, reporter)
+    return _evaluate_files(request, target, plugins, device, reporter)
 
 
-def ask_again(
-    receipts: Sequence[Receipt], plugins: Plugins, *, target: str | None = None, device: str, reporter: Reporter
-) -> list[tuple[Receipt, list[str]]]:
-    """Compute the values of receipts again: each with what is otherwise now, nothing where it agrees.
-
-    `target` says where the run or the folder lies now, when it has moved. Receipts of one question are answered
-    together.
-    """
-    groups: dict[str, list[tuple[int, Receipt]]] = {}
-    for place, receipt in enumerate(receipts):
-        rest = {key: value for key, value in receipt.question.items() if key != "metrics"}
-        same = json.dumps([rest, receipt.generated.get("checkpoint")], sort_keys=True)
-        groups.setdefault(same, []).append((place, receipt))
-    answers: dict[int, list[str]] = {}
-    for group in groups.values():
-        question = _asked(group[0][1], [receipt.metric for _, receipt in group], target)
-        again = judge(question, plugins, device=device, reporter=reporter).receipts
-        for (place, old), new in zip(group, again, strict=True):
-            said = agreement(old, new)
-            answers[place] = [*said, *old.remarks(new)] if said else []
-    return [(receipt, answers[place]) for place, receipt in enumerate(receipts)]
-
-
-def _asked(receipt: Receipt, metrics: list[str], target: str | None) -> EvaluationRequest:
-    if not receipt.question:
-        raise UsageError(f"the receipt of {receipt.metric} does not say what to ask")
-    changes = {"metrics": metrics, **({"target": target} if target else {})}
-    try:
-        asked = EvaluationRequest(**{**receipt.question, **changes})
-    except TypeError as error:
-        raise UsageError(f"the receipt of {receipt.metric}: {error}") from None
-    if "checkpoint" not in receipt.generated:
-        return asked
-    return replace(asked, checkpoint=_same_checkpoint(Path(asked.target).expanduser(), receipt))
-
-
-def _same_checkpoint(folder: Path, receipt: Receipt) -> str:
-    """The checkpoint that was measured, where it still exists; else the one that was asked for."""
-    wanted = f"samples-{receipt.generated['checkpoint']:09d}"
-    run = RunFolder(folder)
-    if (run.checkpoints / wanted).is_dir():
-        return str(receipt.generated["checkpoint"])
-    return "best" if (run.best / wanted).is_dir() else str(receipt.question["checkpoint"])
-
-
-def receipts_file(target: str) -> Path | None:
-    """Where the receipts of a run are kept; None for anything else."""
-    run = Path(target).expanduser()
-    return RunFolder(run).evaluation / RECEIPTS if (run / "recipe.yaml").is_file() else None
-
-
-def _judge_run(
-    question: EvaluationRequest, folder: Path, plugins: Plugins, device: str, reporter: Reporter
+def _evaluate_run(
+    request: EvaluationRequest, folder: Path, plugins: Plugins, device: str, reporter: Reporter
 ) -> Evaluation:
-    if question.settings or question.modality:
-        raise UsageError("a run says itself what its kind of data is; leave --modality and --set out")
+    if request.settings or request.modality:
+        raise UsageError("a run determines its kind of data; leave out --modality and --set")
     run = RunFolder.open(folder)
-    parts = resolve(recipes.read_values(run.recipe), plugins)
-    model = load_model(run, plugins, device=device, checkpoint=question.checkpoint)
-    kind = Kind(parts.modality.entry.name, model.modality, parts.recipe.modality)
+    resolved = resolve(recipes.read_values(run.recipe), plugins)
+    recipe, owner = resolved.recipe, resolved.modality.info
+    model = load_model(run, plugins, device=device, checkpoint=request.checkpoint)
+    kind = Kind(resolved.modality.entry.name, model.modality, recipe.modality)
     rows: Rows
-    if question.against is None:
-        pack = open_data(parts, plugins, reporter)
-        _, rows = pack.split(parts.recipe.data.holdout, balance=parts.recipe.data.balance)
-        origin = {"source": parts.recipe.data.source, "fingerprint": pack.fingerprint}
-    else:  # read as the run reads: its vocabulary and its classes, not those that the other data would have
-        path = _data_of(question.against, kind.name, plugins)
-        rows = _Held(read_samples(path, kind.modality, None, reporter).samples)
-        origin = {"source": question.against, "fingerprint": ""}
-    metrics = question.metrics or parts.recipe.evaluation.metrics or parts.modality_class.metrics
-    count = question.count or parts.recipe.evaluation.samples
-    seed = derive(parts.recipe.seed, "evaluation") if question.seed is None else question.seed
-    found = _find(metrics, kind, plugins, device, prefer=parts.modality.info.name, architecture=model.architecture)
-    reporter.note(f"making {count:,} samples")
-    generated = SampleSet(
-        generate(model, rows, count, seed, question.options),
-        {
-            "run": question.target,
-            "architecture": parts.title,
-            "checkpoint": model.trained,
-            "weights": weights_sha256(model.architecture),
-            "seed": seed,
-            "options": dict(question.options),
-        },
-    )
-    real = _real(rows, question, count, origin, paired=bool(model.input_fields()))
-    reporter.note(f"measuring against {size(real.samples):,} real samples")
-    receipts = receipts_of(
-        found, generated, real, kind, distributions=parts.distributions, device=choose_device(device, "fp32").name,
-        question=asdict(question),
-    )  # fmt: skip
-    return Evaluation(receipts, generated.samples, real.samples, kind.modality, extractors_in(found))
+    if request.against is None:
+        pack = open_data(resolved, plugins, reporter)
+        _, rows = pack.split(recipe.data.holdout, balance=recipe.data.balance)
+        origin = {"source": recipe.data.source, "fingerprint": pack.fingerprint}
+    else:  # read with the run's vocabulary and classes, not with those that the other data would have
+        path = _data_of(request.against, kind.name, plugins)
+        rows = SamplesInMemory(read_samples(path, kind.modality, None, reporter).samples)
+        origin = {"source": request.against, "fingerprint": ""}
+    names = request.metrics or recipe.evaluation.metrics or resolved.modality_class.metrics
+    count = request.count or recipe.evaluation.samples
+    seed = derive(recipe.seed, "evaluation") if request.seed is None else request.seed
+    metrics = _find_metrics(names, kind, plugins, device, owner, model.architecture)
+    paired = bool(model.input_fields())
+    if paired and request.real_count not in (None, count):
+        raise UsageError(f"the run works on inputs: it needs one real sample for each of its {count:,} samples")
+    reporter.note(f"generating {count:,} samples")
+    generated = generated_set(model, rows, count, seed, request.target, request.options)
+    real = real_set(rows, count, request.real_count, origin, paired=paired)
+    return _measure(request, metrics, generated, real, kind, resolved.distributions, device, reporter)
 
 
-def _judge_files(
-    question: EvaluationRequest, target: Path, plugins: Plugins, device: str, reporter: Reporter
+def _evaluate_files(
+    request: EvaluationRequest, target: Path, plugins: Plugins, device: str, reporter: Reporter
 ) -> Evaluation:
-    if question.against is None:
-        raise UsageError(f"{question.target} is no run folder; name the real data with --against DATA or --against RUN")
-    if question.options or question.seed is not None or question.checkpoint != "newest":
-        raise UsageError(f"{question.target} is no run folder; --seed, --checkpoint and --option are for runs")
-    against = Path(question.against).expanduser()
+    if request.against is None:
+        raise UsageError(f"{request.target} is no run folder; name the real data with --against DATA or --against RUN")
+    if request.options or request.seed is not None or request.checkpoint != "newest":
+        raise UsageError(f"{request.target} is no run folder; --seed, --checkpoint and --option are for runs")
+    against = Path(request.against).expanduser()
     if (against / "recipe.yaml").is_file():
-        parts = resolve(recipes.read_values(RunFolder.open(against).recipe), plugins)
-        name, modality_class, config = parts.modality.entry.name, parts.modality_class, parts.modality_config
-        owner = parts.modality.info
-        pack = open_data(parts, plugins, reporter)
-        _, rows = pack.split(parts.recipe.data.holdout, balance=parts.recipe.data.balance)
+        resolved = resolve(recipes.read_values(RunFolder.open(against).recipe), plugins)
+        modality, modality_class, config = resolved.modality, resolved.modality_class, resolved.modality_config
+        pack = open_data(resolved, plugins, reporter)
+        _, rows = pack.split(resolved.recipe.data.holdout, balance=resolved.recipe.data.balance)
     else:
-        plugin_entry = _modality(question, target, plugins)
-        name, owner, modality_class = plugin_entry.entry.name, plugin_entry.info, plugins.load(plugin_entry)
-        values = recipes.with_settings({}, question.settings)
-        config = recipes.validated(modality_class.Config, values, "modality")
-        pack = rows = open_pack(
-            _data_of(question.against, name, plugins), modality_class, config, name, progress=reporter.packing
-        )
-    kind = Kind(name, modality_class(config, pack.facts), config.model_dump(mode="json"))
-    metrics = question.metrics or modality_class.metrics
-    found = _find(metrics, kind, plugins, device, prefer=owner.name)
-    generated = read_samples(target, kind.modality, question.count, reporter)
-    count = size(generated.samples)
-    real = _real(rows, question, count, {"source": question.against, "fingerprint": pack.fingerprint})
-    reporter.note(f"measuring {count:,} samples against {size(real.samples):,} real ones")
-    receipts = receipts_of(
-        found, generated, real, kind, distributions={owner.distribution: owner.version},
-        device=choose_device(device, "fp32").name, question=asdict(question),
-    )  # fmt: skip
-    return Evaluation(receipts, generated.samples, real.samples, kind.modality, extractors_in(found))
+        modality = find_modality(target, request.modality, plugins)
+        modality_class = plugins.load(modality)
+        config = recipes.validated(modality_class.Config, recipes.with_settings({}, request.settings), "modality")
+        name = modality.entry.name
+        source = _data_of(request.against, name, plugins)
+        pack = rows = open_pack(source, modality_class, config, name, progress=reporter.packing)
+    owner = modality.info
+    kind = Kind(modality.entry.name, modality_class(config, pack.facts), config.model_dump(mode="json"))
+    metrics = _find_metrics(request.metrics or modality_class.metrics, kind, plugins, device, owner)
+    generated = read_samples(target, kind.modality, request.count, reporter)
+    origin = {"source": request.against, "fingerprint": pack.fingerprint}
+    real = real_set(rows, size(generated.samples), request.real_count, origin)
+    distributions = {owner.distribution: owner.version}
+    return _measure(request, metrics, generated, real, kind, distributions, device, reporter)
 
 
-def _find(
-    names: Iterable[str], kind: Kind, plugins: Plugins, device: str, *, prefer: str, architecture: Any = None
+def _find_metrics(
+    names: Iterable[str], kind: Kind, plugins: Plugins, device: str, owner: PluginInfo, architecture: Any = None
 ) -> dict[str, Metric]:
     names = list(names)
     if not names:
-        raise UsageError(f"{kind.name} names no metrics of its own; choose some with --metrics, see `gan plugins show`")
-    place = str(choose_device(device, "fp32").device)
-    return find_metrics(names, kind.name, plugins, device=place, prefer=prefer, architecture=architecture)
+        raise UsageError(f"{kind.name} has no default metrics; choose some with --metrics, see `gan plugins show`")
+    name = str(choose_device(device, "fp32").device)
+    return find_metrics(names, kind.name, plugins, device=name, prefer=owner.name, architecture=architecture)
 
 
-def _real(
-    rows: Rows, question: EvaluationRequest, count: int, origin: Mapping[str, Any], *, paired: bool = False
-) -> SampleSet:
-    """As many as asked for, of the fixed permutation; pairs need one for each generated sample."""
-    wanted = question.real_count
-    if paired and wanted not in (None, count):
-        raise UsageError(f"the run works on inputs: it needs one real sample for each of its {count:,}")
-    if not paired:
-        wanted = len(rows) if wanted == 0 else min(wanted or count, len(rows))
-    return SampleSet(real_samples(rows, wanted or count), {**origin, "of": len(rows)})
-
-
-class _Held:
-    """Samples in memory as `Rows`."""
-
-    def __init__(self, samples: Samples) -> None:
-        self.samples = samples
-
-    def __len__(self) -> int:
-        return size(self.samples)
-
-    def take(self, indices: np.ndarray[Any, Any]) -> Samples:
-        """The samples at `indices`."""
-        return {name: values[indices] for name, values in self.samples.items()}
+def _measure(
+    request: EvaluationRequest,
+    metrics: Mapping[str, Metric],
+    generated: SampleSet,
+    real: SampleSet,
+    kind: Kind,
+    distributions: Mapping[str, str],
+    device: str,
+    reporter: Reporter,
+) -> Evaluation:
+    reporter.note(f"measuring {size(generated.samples):,} samples against {size(real.samples):,} real samples")
+    name = choose_device(device, "fp32").name
+    receipts = receipts_of(
+        metrics, generated, real, kind, distributions=distributions, device=name, request=asdict(request)
+    )
+    return Evaluation(receipts, generated.samples, real.samples, kind.modality, extractors_in(metrics))
 
 
 def _data_of(source: str, modality: str, plugins: Plugins) -> Path:
-    """The files that `source` stands for: a path, the data of a run, or a named data set."""
+    """The files that `source` stands for: a path, the data of a run, or a named dataset."""
     path = Path(source).expanduser()
     if (path / "recipe.yaml").is_file():
         values = recipes.validated(recipes.Recipe, recipes.read_values(path / "recipe.yaml"), "")
         return _data_of(str(values.data.source), modality, plugins)
-    if path.exists():
-        return path
-    try:
-        plugin_entry = plugins.find("gan_datasets", source)
-    except UnknownName as error:
-        raise UsageError(f"--against: no file or folder '{source}', and {error}") from None
-    if plugin_entry.entry.modality != modality:
-        raise UsageError(f"--against: '{source}' is {plugin_entry.entry.modality} data, not {modality}")
-    return prepare_dataset(plugin_entry, plugins)
-
-
-def _modality(question: EvaluationRequest, target: Path, plugins: Plugins) -> Any:
-    """The modality that was named, or the only one that knows the endings of the target's files."""
-    if question.modality is not None:
-        return plugins.find("gan_modalities", question.modality)
-    fitting = []
-    for plugin_entry in plugins.entries("gan_modalities"):
-        suffixes = plugins.load(plugin_entry).suffixes
-        if list_source(target, suffixes).files:
-            fitting.append(plugin_entry)
-    if len(fitting) == 1:
-        return fitting[0]
-    names = ", ".join(plugin_entry.entry.name for plugin_entry in fitting or plugins.entries("gan_modalities"))
-    why = "several kinds of data have such files" if fitting else "no installed kind of data has such files"
-    raise UsageError(f"{target}: {why}; choose with --modality ({names or 'none is installed'})")
-
-
-def keep(receipts: Sequence[Receipt], file: Path) -> None:
-    """Add receipts to a file; an older one that answered the same question for the same samples gives way."""
-    old = read_receipts(file) if file.is_file() else []
-
-    def key(receipt: Receipt) -> str:
-        said = [receipt.metric, receipt.generated["sha256"], receipt.real["sha256"], dict(receipt.modality["settings"])]
-        return json.dumps(said, sort_keys=True)
-
-    new = {key(receipt) for receipt in receipts}
-    write_receipts([*(receipt for receipt in old if key(receipt) not in new), *receipts], file)
+    return path if path.exists() else find_dataset(source, modality, plugins, "--against")

@@ -1,9 +1,9 @@
-"""Receipts: everything that made a number, so that it can be computed again and unlike numbers are not compared.
+"""Receipts: how the values of a metric were computed, so that they can be reproduced and only like is compared.
 
-A receipt belongs to one metric's values. `Receipt.unlike` names what forbids a comparison: another version or setting
-of the metric, another extractor, preprocessing or precision, other counts (most distances are biased in them), other
-real samples. What made the generated samples may differ, since that is what a comparison is about. Library versions
-and devices may differ too and are told.
+Each receipt belongs to one metric. `Receipt.unlike` lists the differences that forbid a comparison: the version or
+settings of the metric, the extractor, preprocessing or precision, the counts (most distances are biased in them), and
+the real samples. The origin of the generated samples may differ, since that is what a comparison is about. Library
+versions and devices may differ too and are reported by `Receipt.remarks`.
 """
 
 from __future__ import annotations
@@ -14,52 +14,49 @@ import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
-from gan.contracts import Metric, MetricValue, Samples
+from gan.contracts import Metric, MetricValue, Samples, value_from_json
 from gan.errors import UsageError
-
-if TYPE_CHECKING:
-    from gan.contracts import Samples
-
-from gan.contracts import value_from_json
+from gan.storage.durable import make_dirs, write_json
+from gan.storage.run_folder import RunFolder
 
 RECEIPTS = "receipts.json"
-"""Name of the file of receipts in a folder of evaluations."""
+"""Name of the file of receipts in the folder of a run's evaluations."""
 
 FORMAT = 1
 
 
 @dataclass(frozen=True)
 class Receipt:
-    """How the values of one metric came about. All members are plain JSON values."""
+    """The values of one metric and how they were computed. All members are plain JSON values."""
 
     metric: str
-    """As it was typed: ``"fid[lenet5]"``."""
+    """The metric as the user typed it: ``"fid[lenet5]"``."""
     metric_version: str
     settings: Mapping[str, Any]
-    """Of the metric: neighbours, subsets, a seed."""
+    """Settings of the metric: neighbours, subsets, a seed."""
     extractor: Mapping[str, str] | None
-    """Name, version, sha256 of the weights, preprocessing; None for a metric on samples."""
+    """Name, version, sha256 of the weights, and preprocessing; None for a metric on samples."""
     generated: Mapping[str, Any]
-    """Count, sha256 of the samples, and where they come from: run, seed, sha256 of the weights; or a folder."""
+    """Count, sha256 of the samples, and their origin: run, seed and sha256 of the weights, or a folder."""
     real: Mapping[str, Any]
-    """Count, sha256 of the samples, source, fingerprint, and which of its samples were taken."""
+    """Count, sha256 of the samples, source, fingerprint, and the number of samples that they were chosen from."""
     modality: Mapping[str, Any]
-    """The kind of data and its settings, which decide how files become samples."""
+    """Name and settings of the modality, which determine how files become samples."""
     libraries: Mapping[str, str]
     device: str
     precision: str
     command: str
     question: Mapping[str, Any] = field(default_factory=dict)
-    """A `gan.evaluation.evaluate.EvaluationRequest`: what to ask to compute it again."""
+    """The `gan.evaluation.evaluate.EvaluationRequest` that computes it again."""
     values: Sequence[MetricValue] = field(default_factory=list)
 
     def unlike(self, other: Receipt) -> list[str]:
-        """What forbids comparing the two, a sentence each; empty when nothing does."""
-        said = []
+        """Differences that forbid comparing the two, as sentences."""
+        differences = []
         for what, mine, theirs in (
             ("metric", self.metric_name, other.metric_name),
             ("metric version", self.metric_version, other.metric_version),
@@ -73,17 +70,17 @@ class Receipt:
             ("precision", self.precision, other.precision),
         ):
             if mine != theirs:
-                said.append(f"{what}: {_shown(mine)} and {_shown(theirs)}")
-        return said
+                differences.append(f"{what}: {_shown(mine)} and {_shown(theirs)}")
+        return differences
 
     def remarks(self, other: Receipt) -> list[str]:
-        """What differs without forbidding a comparison."""
+        """Differences that do not forbid a comparison."""
         pairs = [("device", self.device, other.device), *_entries("library", self.libraries, other.libraries)]
         return [f"{what}: {_shown(mine)} and {_shown(theirs)}" for what, mine, theirs in pairs if mine != theirs]
 
     @property
     def metric_name(self) -> str:
-        """The metric without a path of weights: the extractor's sha256 says which they are."""
+        """The metric without the path of weights, which the extractor's sha256 identifies."""
         return self.metric.partition("=")[0].rstrip("]") + ("]" if self.extractor else "")
 
     def to_json(self) -> dict[str, Any]:
@@ -103,34 +100,55 @@ class Receipt:
                 if not isinstance(part["count"], int) or not isinstance(part["sha256"], str):
                     raise TypeError("a count or a sha256 is missing")
         except (KeyError, TypeError, ValueError, AttributeError) as error:
-            raise UsageError(f"{where}: no receipt of `gan evaluate`: {error}") from None
+            raise UsageError(f"{where}: not a receipt of `gan evaluate`: {error}") from None
         return receipt
 
 
 def write_receipts(receipts: Iterable[Receipt], path: Path) -> None:
-    """A JSON list."""
-    from gan.storage.durable import make_dirs, write_json
-
+    """Write receipts as a JSON list."""
     make_dirs(path.parent)
     write_json(path, [receipt.to_json() for receipt in receipts])
 
 
 def read_receipts(path: Path) -> list[Receipt]:
-    """The receipts of a file. Raises `UsageError` with the place and the reason."""
+    """Read the receipts of a file. Raises `UsageError` with the file and the reason."""
     try:
         records = json.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise UsageError(f"{path}: {error.strerror}; `gan evaluate RUN` writes receipts") from None
     except ValueError as error:
-        raise UsageError(f"{path}: no JSON: {error}") from None
+        raise UsageError(f"{path}: not JSON: {error}") from None
     if not isinstance(records, list) or not all(isinstance(record, dict) for record in records):
-        raise UsageError(f"{path}: no list of receipts")
+        raise UsageError(f"{path}: not a list of receipts")
     return [Receipt.from_json(record, str(path)) for record in records]
 
 
-def samples_sha256(samples: Samples) -> str:
-    """Of all fields by name, their types, shapes and bytes: equal where and only where all samples are."""
+def keep(receipts: Sequence[Receipt], file: Path) -> None:
+    """Add receipts to a file; they replace older ones of the same metric for the same samples."""
+    old = read_receipts(file) if file.is_file() else []
 
+    def key(receipt: Receipt) -> str:
+        settings = dict(receipt.modality["settings"])
+        parts = [receipt.metric, receipt.generated["sha256"], receipt.real["sha256"], settings]
+        return json.dumps(parts, sort_keys=True)
+
+    new = {key(receipt) for receipt in receipts}
+    write_receipts([*(receipt for receipt in old if key(receipt) not in new), *receipts], file)
+
+
+def receipts_file(target: str) -> Path | None:
+    """The file that keeps the receipts of a run folder; None for anything else."""
+    run = Path(target).expanduser()
+    return RunFolder(run).evaluation / RECEIPTS if (run / "recipe.yaml").is_file() else None
+
+
+def values_of(receipts: Iterable[Receipt]) -> list[MetricValue]:
+    """The values of several receipts, in order."""
+    return [value for receipt in receipts for value in receipt.values]
+
+
+def samples_sha256(samples: Samples) -> str:
+    """Hash of the names, types, shapes and bytes of all fields: equal if and only if all samples are."""
     digest = hashlib.sha256()
     for name, values in sorted(samples.items()):
         digest.update(f"{name}\0{values.dtype.str}\0{values.shape}\0".encode())
@@ -140,7 +158,7 @@ def samples_sha256(samples: Samples) -> str:
 
 
 def metric_identity(metric: Metric) -> dict[str, Any]:
-    """Version, settings and extractor of a metric, as a receipt keeps them."""
+    """Version, settings and extractor of a metric, as fields of a receipt."""
     extractor = getattr(metric, "extractor", None)
     return {
         "metric_version": metric.version,
@@ -150,26 +168,28 @@ def metric_identity(metric: Metric) -> dict[str, Any]:
 
 
 def agreement(old: Receipt, new: Receipt, tolerance: float = 1e-6) -> list[str]:
-    """What a second computation found to be otherwise; empty when it agrees.
+    """What differs between two computations of the same values; an empty list means agreement.
 
-    Values agree within `tolerance` of their size, or within that of a real counterpart or error near 0.
+    Values agree within `tolerance` relative to the larger of the value and its standard error.
     """
-    said = [*old.unlike(new)]
+    differences = old.unlike(new)
     for what in ("sha256", "weights"):
         mine, theirs = old.generated.get(what), new.generated.get(what)
         if mine != theirs:
-            said.append(f"generated {'samples' if what == 'sha256' else what}: {_shown(mine)} and {_shown(theirs)}")
+            differences.append(
+                f"generated {'samples' if what == 'sha256' else what}: {_shown(mine)} and {_shown(theirs)}"
+            )
     found = {value.name: value for value in new.values}
     for value in old.values:
         again = found.get(value.name)
         if again is None:
-            said.append(f"{value.name} was {value.value:.6g} and is missing now")
+            differences.append(f"{value.name} was {value.value:.6g} and is missing now")
             continue
         scale = max(abs(value.value), abs(value.error or 0.0), 1e-9)
         same = abs(again.value - value.value) <= tolerance * scale
         if not same and not (math.isnan(value.value) and math.isnan(again.value)):
-            said.append(f"{value.name} was {value.value:.8g} and is {again.value:.8g} now")
-    return said
+            differences.append(f"{value.name} was {value.value:.8g} and is {again.value:.8g} now")
+    return differences
 
 
 def _entries(what: str, mine: Mapping[str, Any], theirs: Mapping[str, Any]) -> Iterator[tuple[str, Any, Any]]:

@@ -1,7 +1,7 @@
-"""Sets of samples and receipts about them: what the end of a training and `gan evaluate` share.
+"""Sets of real and generated samples, and their metrics; shared by validation during training and `gan evaluate`.
 
-What is real is chosen by a fixed permutation of the data, whoever asks and whatever the run's seed, so that equal
-counts of the same data are the same samples. What is generated follows from (weights, seed, count).
+Real samples are chosen by a fixed permutation of the data that does not depend on the run's seed, so that equal counts
+of the same data are the same samples. Generated samples are a function of (weights, seed, count).
 """
 
 from __future__ import annotations
@@ -28,12 +28,15 @@ from gan.reporting.scrub import scrub
 from gan.source import Companion, SourceFile, list_source
 from gan.storage.run_folder import PREVIEW
 
+NAMED_FILES = 3
+"""How many unusable files an error or the warnings name."""
+
 
 def read_samples(source: Path, modality: Modality, count: int | None, reporter: Reporter) -> SampleSet:
-    """The samples of a folder, file or archive, in the order of their names; at most `count`.
+    """Read at most `count` samples of a folder, file or archive, in the order of their names.
 
-    A ``preview.png`` that `gan generate` left beside the artefacts is not one of them. Raises `BadData` when nothing
-    can be read.
+    The ``preview.png`` that `gan generate` writes beside the samples is ignored. Raises `BadData` when nothing can be
+    read.
     """
     listing = list_source(source, modality.suffixes)
     rows: list[dict[str, np.ndarray[Any, Any]]] = []
@@ -42,20 +45,21 @@ def read_samples(source: Path, modality: Modality, count: int | None, reporter: 
     for done, file in enumerate(files, 1):
         try:
             rows.extend(_checked(modality, file))
-        except Companion:  # the other half of a sample that is there already
+        except Companion:  # the other half of a sample that was already read
             pass
         except BadData as error:
             skipped[file.name] = error.reason
         reporter.packing(done, len(files))
         if count is not None and len(rows) >= count:
             break
+    reasons = [f"{name}: {reason}" for name, reason in list(skipped.items())[:NAMED_FILES]]
     if not rows:
-        first = "; ".join(f"{name}: {reason}" for name, reason in list(skipped.items())[:3])
-        raise BadData(f"none of {len(files)} files can be used{f' ({first})' if first else ''}", source)
-    for name, reason in list(skipped.items())[:3]:
-        reporter.warn(f"{name} is left out: {reason}")
-    if len(skipped) > 3:
-        reporter.warn(f"and {len(skipped) - 3} more")
+        first = f" ({'; '.join(reasons)})" if reasons else ""
+        raise BadData(f"none of {len(files)} files can be used{first}", source)
+    for reason in reasons:
+        reporter.warn(f"skipped {reason}")
+    if len(skipped) > NAMED_FILES:
+        reporter.warn(f"skipped {len(skipped) - NAMED_FILES} more files")
     rows = rows[:count]
     samples = {name: np.stack([row[name] for row in rows]) for name in modality.fields}
     return SampleSet(samples, {"files": str(source), "skipped": len(skipped)})
@@ -74,7 +78,7 @@ def _checked(modality: Modality, file: SourceFile) -> list[dict[str, np.ndarray[
 
 @dataclass(frozen=True)
 class SampleSet:
-    """Samples and where they come from, as a receipt says it."""
+    """Samples, and where they come from as a receipt records it."""
 
     samples: Samples
     origin: Mapping[str, Any]
@@ -87,7 +91,7 @@ class SampleSet:
 
 @dataclass(frozen=True)
 class Kind:
-    """One kind of data as it is set up."""
+    """A modality with its name and settings."""
 
     name: str
     modality: Modality
@@ -95,7 +99,7 @@ class Kind:
 
 
 class Rows(Protocol):
-    """Packed samples."""
+    """A dataset of samples by index: a `gan.data.pack.Pack`, or `SamplesInMemory`."""
 
     def __len__(self) -> int: ...
 
@@ -103,19 +107,44 @@ class Rows(Protocol):
         """The samples at `indices`."""
 
 
+@dataclass(frozen=True)
+class SamplesInMemory:
+    """Samples in memory as `Rows`."""
+
+    samples: Samples
+
+    def __len__(self) -> int:
+        return size(self.samples)
+
+    def take(self, indices: np.ndarray[Any, Any]) -> Samples:
+        """The samples at `indices`."""
+        return {name: values[indices] for name, values in self.samples.items()}
+
+
 def size(samples: Samples) -> int:
-    """How many samples."""
+    """The number of samples."""
     return len(next(iter(samples.values())))
 
 
 def real_samples(rows: Rows, count: int) -> Samples:
-    """The first `count` of a fixed permutation of `rows`, repeated where there are fewer."""
+    """The first `count` samples of a fixed permutation of `rows`, repeated where there are fewer."""
     order = np.random.Generator(np.random.Philox(derive(0, "evaluation"))).permutation(len(rows))
     return rows.take(np.resize(order, count))
 
 
+def real_set(
+    rows: Rows, count: int, real_count: int | None, origin: Mapping[str, Any], *, paired: bool = False
+) -> SampleSet:
+    """The real samples for `count` generated ones: `real_count` of them (None: as many; 0: all), at most all.
+
+    With `paired`, there is one real sample for each generated one, repeated where there are fewer.
+    """
+    wanted = count if paired else min(len(rows) if real_count == 0 else real_count or count, len(rows))
+    return SampleSet(real_samples(rows, wanted), {**origin, "of": len(rows)})
+
+
 def weights_sha256(architecture: torch.nn.Module) -> str:
-    """Of all parameters and buffers as they are now (with averaged weights where these are applied)."""
+    """Hash of all parameters and buffers at their present values (averaged weights where these are applied)."""
     digest = hashlib.sha256()
     for name, tensor in architecture.state_dict().items():
         array = tensor.detach().cpu().contiguous()
@@ -125,13 +154,42 @@ def weights_sha256(architecture: torch.nn.Module) -> str:
 
 
 def generate(model: Model, rows: Rows, count: int, seed: int, options: Mapping[str, Any] | None = None) -> Samples:
-    """`count` samples of `seed`, as previews and metrics want them (`preview_options` of the architecture); where it
-    works on an input, that of the first real samples."""
+    """Generate `count` samples for previews and metrics, with the architecture's `preview_options`.
+
+    An architecture that works on an input is given that of the first real samples.
+    """
     chosen = {**getattr(model.architecture, "preview_options", {}), **(options or {})}
     needed = model.given_fields(chosen)
     real = real_samples(rows, count) if needed else {}
     given = {name: real[name] for name in needed} if needed else None
     return model.generate(count, seed, options=chosen, given=given)
+
+
+def generated_set(
+    model: Model,
+    rows: Rows,
+    count: int,
+    seed: int,
+    run: str,
+    options: Mapping[str, Any] | None = None,
+    trained: int | None = None,
+) -> SampleSet:
+    """Generate `count` samples and record the weights, seed and options that they come from.
+
+    `trained` is the number of real samples that the weights were trained on; None: as when the model was loaded.
+    """
+    options = dict(options or {})
+    return SampleSet(
+        generate(model, rows, count, seed, options),
+        {
+            "run": run,
+            "architecture": model.name,
+            "checkpoint": model.trained if trained is None else trained,
+            "weights": weights_sha256(model.architecture),
+            "seed": seed,
+            "options": options,
+        },
+    )
 
 
 def receipts_of(
@@ -142,9 +200,9 @@ def receipts_of(
     *,
     distributions: Mapping[str, str],
     device: str,
-    question: Mapping[str, Any],
+    request: Mapping[str, Any],
 ) -> list[Receipt]:
-    """Measure, and say of every metric how its values came about."""
+    """Compute the metrics and return a receipt for each."""
     measured = measure_each(metrics, generated.samples, real.samples, kind.modality)
     shared: dict[str, Any] = {
         "generated": generated.record,
@@ -154,11 +212,14 @@ def receipts_of(
         "device": device,
         "precision": "fp32",
         "command": " ".join(scrub(["gan", *sys.argv[1:]])),
-        "question": dict(question),
     }
-    receipts = []
-    for name, values in measured.items():
-        asked = {**shared["question"], "metrics": [name]}
-        identity = metric_identity(metrics[name])
-        receipts.append(Receipt(metric=name, values=values, **identity, **{**shared, "question": asked}))
-    return receipts
+    return [
+        Receipt(
+            metric=name,
+            values=values,
+            question={**request, "metrics": [name]},
+            **metric_identity(metrics[name]),
+            **shared,
+        )
+        for name, values in measured.items()
+    ]

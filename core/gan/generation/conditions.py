@@ -1,7 +1,7 @@
-"""Conditions: fields that describe a sample and may be asked for, and what values of them the training data have.
+"""Conditions: fields that describe a sample and that a user may specify, with their values in the training data.
 
-A run keeps `KEPT` rows of the data's conditions in ``conditions.json``, with the range of each. What a user does not
-ask for is drawn from these rows, all fields of a row together, so that a model is asked for what it has seen.
+A run stores `KEPT` rows of the data's conditions in ``conditions.json``, with the range of each. Unspecified conditions
+are sampled from these rows, all fields of a row together, so that combinations occur in the training data.
 """
 
 from __future__ import annotations
@@ -19,24 +19,24 @@ from gan.draws import derive
 from gan.errors import UsageError
 
 KEPT = 1024
-"""Rows of the data's conditions that a run keeps."""
+"""Number of rows of conditions that a run stores."""
 NEAR = 16
-"""Where some fields are asked for, the others come from a row among the 1/16 of the kept ones that are nearest."""
+"""When some conditions are specified, the others are sampled from the nearest 1/16 of the stored rows."""
 
 
 @dataclass(frozen=True)
 class Conditions:
-    """What values of their conditions the training data have."""
+    """Values of the conditions in the training data."""
 
     rows: Samples = field(default_factory=dict)
-    """Condition -> its value in each kept row."""
+    """Condition -> its value in each stored row."""
     ranges: Mapping[str, tuple[float, float]] = field(default_factory=dict)
-    """Condition -> the smallest and the largest value of all the data."""
+    """Condition -> smallest and largest value in all training data."""
     units: Mapping[str, str] = field(default_factory=dict)
 
     @classmethod
     def of(cls, pack: Pack) -> Conditions:
-        """Of the samples that a pack shows."""
+        """Collect the conditions of the samples of a pack."""
         rows: dict[str, Any] = {}
         ranges, units = {}, {}
         for name, spec in pack.fields.items():
@@ -50,7 +50,7 @@ class Conditions:
 
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> Conditions:
-        """From what `to_json` gave. Raises `KeyError`, `TypeError` and `ValueError` for anything else."""
+        """The inverse of `to_json`. Raises `KeyError`, `TypeError` and `ValueError` for anything else."""
         rows = {name: np.array(column["rows"], column["dtype"]) for name, column in values.items()}
         ranges = {name: (float(column["low"]), float(column["high"])) for name, column in values.items()}
         return cls(rows, ranges, {name: str(column["unit"]) for name, column in values.items()})
@@ -63,7 +63,7 @@ class Conditions:
         }
 
     def narrowed(self, fields: Mapping[str, FieldSpec]) -> dict[str, FieldSpec]:
-        """`fields` whose conditions have the range of the data: what an architecture is built with."""
+        """Return `fields` with the conditions limited to their range in the data, as an architecture is built with."""
         return {
             name: dataclasses.replace(spec, low=self.ranges[name][0], high=self.ranges[name][1])
             if name in self.ranges
@@ -72,28 +72,31 @@ class Conditions:
         }
 
     def check(self, name: str, value: float, spec: FieldSpec) -> None:
-        """Raises `UsageError` for a value that the data do not have."""
+        """Raise `UsageError` for a value outside the range of the training data."""
         low, high = self.ranges.get(name, (spec.low, spec.high))
         if not low <= value <= high:
             raise UsageError(f"{name} {value:g}: the training data have {low:.4g} to {high:.4g} ({spec.unit})")
 
     def draw(
-        self, fields: Mapping[str, FieldSpec], asked: Mapping[str, float], seed: int, first: int, count: int
+        self, fields: Mapping[str, FieldSpec], specified: Mapping[str, float], seed: int, first: int, count: int
     ) -> Samples:
-        """Values of `fields` for samples `first` … of `seed`: what is asked for, the others as the data have them
-        beside it. A sample's do not depend on how many are drawn."""
-        missing = [name for name in fields if name not in asked]
-        found = {name: np.full(count, asked[name], fields[name].dtype) for name in fields if name in asked}
+        """Return values of `fields` for samples `first` … ``first + count - 1`` of `seed`.
+
+        Unspecified conditions are sampled from the stored rows that are nearest to the specified values. The values of
+        a sample do not depend on `count`.
+        """
+        missing = [name for name in fields if name not in specified]
+        found = {name: np.full(count, specified[name], fields[name].dtype) for name in fields if name in specified}
         if not missing:
             return found
         lacking = [name for name in missing if name not in self.rows]
         if lacking:
-            raise UsageError(f"the run does not know what values of {lacking[0]} its data have; ask for one")
+            raise UsageError(f"the run does not know what values of {lacking[0]} its data have; specify one")
         size = len(self.rows[missing[0]])
         near = np.arange(size)
         if found:
             distance = np.zeros(size)
-            for name, value in asked.items():
+            for name, value in specified.items():
                 low, high = self.ranges[name]
                 distance += np.abs(self.rows[name].astype(float) - value) / max(high - low, 1e-9)
             near = np.argsort(distance, kind="stable")[: max(1, size // NEAR)]

@@ -1,4 +1,4 @@
-"""From a run folder to a model."""
+"""Load a trained model from a checkpoint of a run folder, for generation and evaluation."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ from gan.storage.run_folder import RunFolder
 
 def load_model(folder: RunFolder, plugins: Plugins, *, device: str = "auto", checkpoint: str | int = "newest") -> Model:
     """See `gan.api.load`."""
-    parts = resolve(recipes.read_values(folder.recipe), plugins)
-    modality = load_modality(folder, parts)
+    resolved = resolve(recipes.read_values(folder.recipe), plugins)
+    modality = load_modality(folder, resolved)
     conditions = _conditions(folder)
     found = find_checkpoint(folder, checkpoint)
     fields = conditions.narrowed(modality.fields)
     architecture = build_architecture(
-        parts.architecture_class, parts.model_config, fields, parts.recipe.seed, parts.title
+        resolved.architecture_class, resolved.model_config, fields, resolved.recipe.seed, resolved.title
     )
     averages = {
         f"average-{name}": _AveragedWeights(dict(player.named_parameters()))
@@ -35,18 +35,18 @@ def load_model(folder: RunFolder, plugins: Plugins, *, device: str = "auto", che
         if f"average-{name}" in found.owners
     }
     found.load({"architecture": architecture, **averages}, surplus=True)
-    place = choose_device(device, "fp32").device
-    return Model(architecture.to(place).eval(), modality, parts.title, place, found.samples, conditions)
+    chosen = choose_device(device, "fp32").device
+    return Model(architecture.to(chosen).eval(), modality, resolved.title, chosen, found.samples, conditions)
 
 
 class _AveragedWeights:
-    """Loads a checkpoint's exponential moving average (`gan.training.ema`) into the parameters themselves."""
+    """Loads the exponential moving average of a checkpoint (`gan.training.ema`) into the parameters themselves."""
 
     def __init__(self, parameters: Mapping[str, torch.nn.Parameter]) -> None:
         self._parameters = parameters
 
     def state_dict(self) -> dict[str, torch.Tensor]:
-        """The parameters by name: what the checkpoint must hold."""
+        """The parameters by name, which the checkpoint must hold."""
         return {name: parameter.detach() for name, parameter in self._parameters.items()}
 
     def load_state_dict(self, state: Mapping[str, torch.Tensor]) -> None:
@@ -65,24 +65,27 @@ def _conditions(folder: RunFolder) -> Conditions:
         raise UsageError(f"{folder.conditions}: {error}") from None
 
 
-def load_modality(folder: RunFolder, parts: ResolvedRecipe) -> Modality:
-    """The run's kind of data, which needs neither its data nor its weights."""
+def load_modality(folder: RunFolder, resolved: ResolvedRecipe) -> Modality:
+    """Construct the modality of a run; needs neither its data nor its weights."""
     try:
         facts = json.loads(folder.facts.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise UsageError(f"{folder.facts}: {error}") from None
-    modality: Modality = parts.modality_class(parts.modality_config, facts)
+    modality: Modality = resolved.modality_class(resolved.modality_config, facts)
     return modality
 
 
 def find_checkpoint(run: RunFolder, wanted: str | int) -> Checkpoint:
-    """``"newest"``, ``"best"``, or the one at so many samples shown. Raises `UsageError` and `CheckpointError`."""
+    """Find a checkpoint: ``"newest"``, ``"best"``, or a number of samples shown.
+
+    Raises `UsageError` for one that does not exist, `CheckpointError` for a damaged one and where there is none.
+    """
     best = wanted == "best"
     checkpoints = Checkpoints(run.best if best else run.checkpoints)
     if best or wanted == "newest":
         found = checkpoints.newest()
         if found is None and best:
-            raise CheckpointError(f"{run.path} kept no best checkpoint: its recipe names no metric in evaluation.best")
+            raise CheckpointError(f"{run.path} has no best checkpoint: its recipe names no metric in evaluation.best")
         if found is None:
             raise CheckpointError(f"{run.checkpoints} holds no checkpoint; train first with: gan resume {run.path}")
         return found
@@ -90,6 +93,6 @@ def find_checkpoint(run: RunFolder, wanted: str | int) -> Checkpoint:
     if str(wanted).replace("_", "").isdecimal() and int(wanted) in known:
         return verify(known[int(wanted)])
     raise UsageError(
-        f"{run.path} has no checkpoint '{wanted}'; it has newest, best where the recipe keeps one, "
-        f"and {', '.join(map(str, known)) or 'none else'}"
+        f"{run.path} has no checkpoint '{wanted}'; it has newest, best if the recipe keeps one, "
+        f"and {', '.join(map(str, known)) or 'no others'}"
     )

@@ -1,8 +1,8 @@
-"""A trained architecture and its modality, ready to make samples."""
+"""Generate samples with a trained model: an architecture with its weights, and its modality."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -29,13 +29,14 @@ from gan.runtime.device import seed_torch
 from gan.source import SourceFile, list_source
 
 GENERATION_BATCH = 16
+"""Batch size of generation, if the architecture has no `generation_batch` of its own."""
 
 
 class Model:
-    """Makes samples and writes them as files.
+    """Generates samples and writes them as files.
 
-    A sample is a function of (weights, seed, index, request): not of how many others are made with it, nor of the
-    device's random state.
+    A sample is a function of (weights, seed, index, request). It depends neither on the number of samples that are
+    generated with it nor on the random state of the device.
     """
 
     def __init__(
@@ -50,12 +51,12 @@ class Model:
         self.architecture = architecture
         self.modality = modality
         self.name = name
-        """For messages: ``"music/musegan"``."""
+        """Plugin and architecture, for messages: ``"music/musegan"``."""
         self.device = device
         self.trained = trained
-        """Real samples that its weights were trained on when they were loaded."""
+        """Number of real samples that the weights were trained on when they were loaded."""
         self.conditions = conditions or Conditions()
-        """What values of their conditions the training data have."""
+        """Values of the conditions in the training data."""
 
     def generate(
         self,
@@ -65,32 +66,24 @@ class Model:
         first: int = 0,
         options: Mapping[str, Any] | None = None,
         given: Samples | None = None,
-        asked: Mapping[str, Any] | None = None,
+        conditions: Mapping[str, Any] | None = None,
     ) -> Samples:
-        """Samples `first` … ``first + count - 1`` of `seed`: field name -> ``(count, *shape)`` numpy array.
+        """Generate samples `first` … ``first + count - 1`` of `seed`: field name -> numpy array ``(count, *shape)``.
 
-        `options` are settings of the architecture's `Options`. `given` holds the given fields of `ConditionalOnInput`,
-        ``count`` rows each; `asked` are values of conditions for all samples, and conditions of neither are drawn as
-        the data have them. Raises `UsageError` for what the architecture cannot do.
+        `options` are settings of the architecture's `Options`. `given` holds the input fields of `ConditionalOnInput`,
+        ``count`` rows each. `conditions` are values for all samples; unspecified conditions are sampled from the
+        training data. Raises `UsageError` for what the architecture cannot do.
         """
         request_options = self._options(options or {})
-        given = self._with_conditions(given, request_options, asked, seed, first, count)
+        given = self._with_conditions(given, request_options, conditions, seed, first, count)
         self._check_given(given, count, request_options)
-        size = getattr(self.architecture, "generation_batch", GENERATION_BATCH)
-        parts: list[dict[str, Tensor]] = []
-        accelerators = [self.device] if self.device.type == "cuda" else []
-        with torch.no_grad(), torch.random.fork_rng(devices=accelerators):
-            for start in range(0, count, size):
-                wanted = min(size, count - start)
-                rng = SeededDraws.of(seed, first + start, size, self.device)
-                seed_torch(derive(seed, "generate", first + start), self.device)
-                rows = None if given is None else self._rows(given, start, size)
-                made = self.architecture.generate(size, rng, Request(request_options, rows))
-                check_samples(made, self.modality.fields, size, self.name)
-                parts.append({name: tensor[:wanted] for name, tensor in made.items()})
-        if not parts:
-            return {name: np.empty((0, *spec.shape), spec.dtype) for name, spec in self.modality.fields.items()}
-        return self._whole(parts, given)
+
+        def make(start: int, size: int, rows: Mapping[str, Tensor] | None) -> Mapping[str, Tensor]:
+            rng = SeededDraws.of(seed, first + start, size, self.device)
+            made: Mapping[str, Tensor] = self.architecture.generate(size, rng, Request(request_options, rows))
+            return made
+
+        return self._in_batches(make, count, seed, first, given)
 
     def interpolate(
         self,
@@ -99,30 +92,33 @@ class Model:
         count: int = 8,
         *,
         options: Mapping[str, Any] | None = None,
-        asked: Mapping[str, Any] | None = None,
+        conditions: Mapping[str, Any] | None = None,
     ) -> Samples:
-        """``(count, *shape)`` by field: from sample 0 of one seed to sample 0 of another, at equal steps of the great
-        circle between their latents, both ends included; conditions lie on the line between theirs. Raises `UsageError`
-        where there is no latent space."""
+        """Generate `count` samples from sample 0 of one seed to sample 0 of another, both included.
+
+        Their latents are at equal steps on the great circle between the two ends, and their conditions on a line.
+        Raises `UsageError` where there is no latent space.
+        """
         net = self.architecture
-        request = Request(self._options(options or {}), None)
+        request_options = self._options(options or {})
         if not isinstance(net, LatentSpace):
             raise UsageError(f"{self.name} has no latent space to interpolate in")
-        if self.input_fields(request.options):
+        if self.input_fields(request_options):
             raise UsageError(f"{self.name} makes samples from an input, not from latents alone")
         if count < 2:
-            raise UsageError("an interpolation has at least two samples, its ends")
+            raise UsageError("an interpolation needs at least two samples, its two ends")
         with torch.no_grad():
             begin, end = (net.latents(1, SeededDraws.of(seed, 0, 1, self.device)) for seed in (first_seed, second_seed))
         ends = [
-            self._with_conditions(None, request.options, asked, seed, 0, 1) or {} for seed in (first_seed, second_seed)
+            self._with_conditions(None, request_options, conditions, seed, 0, 1) or {}
+            for seed in (first_seed, second_seed)
         ]
         share = np.linspace(0, 1, count)
         given = {
             name: (one + share * (ends[1][name] - one)).astype(self.modality.fields[name].dtype)
             for name, one in ends[0].items()
         }
-        return self._between(begin, end, count, first_seed, request, given or None)
+        return self._between(begin, end, count, first_seed, request_options, given or None)
 
     def follow(
         self,
@@ -131,14 +127,16 @@ class Model:
         *,
         index: int = 0,
         options: Mapping[str, Any] | None = None,
-        asked: Mapping[str, Any] | None = None,
+        conditions: Mapping[str, Any] | None = None,
     ) -> Samples:
-        """What is made from a row of `given` after the other, so that it belongs together: sample `index` of `seed`,
-        with a sample for every row. Where there is a latent space, their latents lie at equal steps of the great circle
-        between two that are drawn. Their conditions are the same."""
+        """Generate sample `index` of `seed` from consecutive rows of `given`, one sample for each row, as one work.
+
+        Where there is a latent space, the latents are at equal steps on the great circle between two random ones. The
+        conditions of all rows are equal.
+        """
         net, count = self.architecture, len(next(iter(given.values())))
         request_options = self._options(options or {})
-        same = self._with_conditions({}, request_options, asked, seed, index, 1) or {}
+        same = self._with_conditions({}, request_options, conditions, seed, index, 1) or {}
         given = {**{name: np.repeat(value, count) for name, value in same.items()}, **given}
         if not isinstance(net, LatentSpace):
             return self.generate(count, seed, first=index, options=options, given=given)
@@ -146,33 +144,44 @@ class Model:
         with torch.no_grad():
             rng = SeededDraws.of(seed, index, 1, self.device)
             begin, end = net.latents(1, rng), net.latents(1, rng)
-        return self._between(begin, end, count, derive(seed, "follow", index), Request(request_options, None), given)
+        return self._between(begin, end, count, derive(seed, "follow", index), request_options, given)
 
     def _between(
-        self, begin: Tensor, end: Tensor, count: int, seed: int, request: Request, given: Samples | None = None
+        self, begin: Tensor, end: Tensor, count: int, seed: int, options: Any, given: Samples | None = None
     ) -> Samples:
-        """`count` samples on the way from one latent to another, in whole batches, as `generate` makes them."""
-        net = self.architecture
-        size = getattr(net, "generation_batch", GENERATION_BATCH)
-        made: list[dict[str, Tensor]] = []
-        accelerators = [self.device] if self.device.type == "cuda" else []
-        with torch.no_grad(), torch.random.fork_rng(devices=accelerators):
-            begin, end = (latent.repeat_interleave(size, 0) for latent in (begin, end))
-            places = torch.linspace(0, 1, count, device=self.device)
-            for start in range(0, count, size):
-                at = places[torch.arange(start, start + size).clamp(max=count - 1)]
-                seed_torch(derive(seed, "generate", start), self.device)
-                rows = None if given is None else self._rows(given, start, size)
-                part = net.decode(slerp(begin, end, at), Request(request.options, rows))
-                check_samples(part, self.modality.fields, size, self.name)
-                made.append({name: tensor[: count - start] for name, tensor in part.items()})
-        return self._whole(made, given)
+        """`count` samples at equal steps from one latent to another."""
+        steps = torch.linspace(0, 1, count, device=self.device)
 
-    def _whole(self, parts: Sequence[Mapping[str, Tensor]], given: Samples | None) -> Samples:
-        """The parts joined, with the conditions that they were made for."""
-        whole = {name: torch.cat([part[name] for part in parts]).cpu().numpy() for name in parts[0]}
+        def make(start: int, size: int, rows: Mapping[str, Tensor] | None) -> Mapping[str, Tensor]:
+            at = steps[torch.arange(start, start + size).clamp(max=count - 1)]
+            latents = slerp(begin.repeat_interleave(size, 0), end.repeat_interleave(size, 0), at)
+            made: Mapping[str, Tensor] = self.architecture.decode(latents, Request(options, rows))
+            return made
+
+        return self._in_batches(make, count, seed, 0, given)
+
+    def _in_batches(
+        self,
+        make: Callable[[int, int, Mapping[str, Tensor] | None], Mapping[str, Tensor]],
+        count: int,
+        seed: int,
+        first: int,
+        given: Samples | None,
+    ) -> Samples:
+        """Join what ``make(start, size, rows of given)`` returns for whole batches, with the conditions of `given`."""
+        size = getattr(self.architecture, "generation_batch", GENERATION_BATCH)
         fields = self.modality.fields
-        return {name: v for name, v in (given or {}).items() if name in fields and fields[name].condition} | whole
+        batches: list[dict[str, Tensor]] = []
+        with torch.no_grad(), torch.random.fork_rng(devices=[self.device] if self.device.type == "cuda" else []):
+            for start in range(0, count, size):
+                seed_torch(derive(seed, "generate", first + start), self.device)
+                made = make(start, size, None if given is None else self._rows(given, start, size))
+                check_samples(made, fields, size, self.name)
+                batches.append({name: tensor[: count - start] for name, tensor in made.items()})
+        if not batches:
+            return {name: np.empty((0, *spec.shape), spec.dtype) for name, spec in fields.items()}
+        joined = {name: torch.cat([batch[name] for batch in batches]).cpu().numpy() for name in batches[0]}
+        return {name: v for name, v in (given or {}).items() if name in fields and fields[name].condition} | joined
 
     def translate(
         self,
@@ -180,15 +189,15 @@ class Model:
         seed: int = 0,
         *,
         options: Mapping[str, Any] | None = None,
-        choices: Mapping[str, Any] | None = None,
-        asked: Mapping[str, Any] | None = None,
+        input_options: Mapping[str, Any] | None = None,
+        conditions: Mapping[str, Any] | None = None,
     ) -> Samples:
-        """What was made of what is translated, accompanied or continued: ``(rows, *shape)`` by field.
+        """Translate, accompany or continue an input; return the generated fields as arrays ``(rows, *shape)``.
 
-        `item` is a path, or what else the modality's `read_given` takes (a picture); `choices` are settings of the
-        modality's `GivenOptions`, `asked` values of conditions. Raises `BadData` when it cannot be read.
+        `item` is a path, or another input of the modality's `read_given` (a picture). `input_options` are settings of
+        the modality's `GivenOptions`. Raises `BadData` when the input cannot be read.
         """
-        given = self.given(options, choices)
+        given = self.given(options, input_options)
         if isinstance(item, str | Path):
             files: list[Any] = list_source(Path(item), self.modality.suffixes).files
         else:
@@ -196,8 +205,9 @@ class Model:
         rows = [row for file in files for row in self.modality.read_given(file, given)]
         if not rows:
             raise BadData("holds nothing to translate", str(item))
-        samples = self.generate(len(rows), seed, options=options, given=stacked(rows, given.fields), asked=asked)
-        return {name: samples[name] for name in self._made(samples, given)}
+        inputs = stacked(rows, given.fields)
+        samples = self.generate(len(rows), seed, options=options, given=inputs, conditions=conditions)
+        return {name: samples[name] for name in self._generated(samples, given)}
 
     def render(
         self,
@@ -208,29 +218,29 @@ class Model:
         *,
         index: int = 0,
         options: Mapping[str, Any] | None = None,
-        asked: Mapping[str, Any] | None = None,
-        writing: Any = None,
+        conditions: Mapping[str, Any] | None = None,
+        output_options: Any = None,
     ) -> tuple[list[Path], Samples]:
-        """Work from the whole of `file`: the files written for it, and the samples that they hold.
+        """Translate, accompany or continue a whole file; return the written files and the samples that they hold.
 
-        `given` is what `given()` says for these options, `writing` an instance of the modality's `Options`.
+        `given` is the result of `given()` for these options, `output_options` an instance of the modality's `Options`.
         """
         rows = list(self.modality.read_given(file, given))
-        samples = self.follow(stacked(rows, given.fields), seed, index=index, options=options, asked=asked)
-        made = self._made(samples, given)
+        samples = self.follow(stacked(rows, given.fields), seed, index=index, options=options, conditions=conditions)
+        made = self._generated(samples, given)
         each = [{name: samples[name][row] for name in made} for row in range(len(rows))]
         stem.parent.mkdir(parents=True, exist_ok=True)
-        return self.modality.write_like(each, stem, file, given, writing), samples
+        return self.modality.write_like(each, stem, file, given, output_options), samples
 
-    def _made(self, samples: Samples, given: Given) -> list[str]:
-        """The fields that were made, whole or in part; of further ones (`preview_options`) no file is made."""
+    def _generated(self, samples: Samples, given: Given) -> list[str]:
+        """The fields that are written to files: those that were generated, whole or in part, without extra fields."""
         known = {name for name, spec in self.modality.fields.items() if not spec.condition}
         return [name for name in samples if name in known and (name not in given.fields or name in given.places)]
 
     def write(
         self, samples: Samples, folder: Path, *, prefix: str = "sample", first: int = 0, options: Any = None
     ) -> list[Path]:
-        """Write every sample as a file ``prefix-0000.suffix`` in `folder`; their paths."""
+        """Write every sample as a file ``prefix-0000.suffix`` in `folder` and return the paths."""
         folder.mkdir(parents=True, exist_ok=True)
         count = len(next(iter(samples.values())))
         return [
@@ -242,27 +252,29 @@ class Model:
             for index in range(count)
         ]
 
-    def given(self, options: Mapping[str, Any] | None = None, choices: Mapping[str, Any] | None = None) -> Given:
-        """What must be given for these options of the architecture, with `choices` of the modality's `GivenOptions`.
+    def given(self, options: Mapping[str, Any] | None = None, input_options: Mapping[str, Any] | None = None) -> Given:
+        """Return the fields of the input for these options, with settings of the modality's `GivenOptions`.
 
         Raises `UsageError` where the architecture takes no input.
         """
         from gan.recipe import validated
 
-        wanted = self._options(options or {})
-        fields = self.input_fields(wanted)
-        if not fields and "given" in getattr(type(wanted), "model_fields", ()):
-            raise UsageError(f"{self.name} is given nothing as it is asked; where it can be, say what with --given")
+        request_options = self._options(options or {})
+        fields = self.input_fields(request_options)
+        if not fields and "given" in getattr(type(request_options), "model_fields", ()):
+            raise UsageError(
+                f"{self.name} takes no input with these options; where it can take one, choose it with --given"
+            )
         if not fields:
             raise UsageError(
-                f"{self.name} makes samples from nothing but a seed and takes no input; leave it out, or use a run "
-                "whose architecture works from one"
+                f"{self.name} makes samples from a seed alone and takes no input; leave it out, or use a run "
+                "whose architecture works on an input"
             )
         net, model = self.architecture, self.modality.GivenOptions
-        places = net.given_places(wanted) if isinstance(net, GivenInPart) else {}
-        if model is None and choices:
-            raise UsageError(f"the input of {self.name} has no option '{next(iter(choices))}'; it has none at all")
-        chosen = None if model is None else validated(model, choices or {}, "")
+        places = net.given_places(request_options) if isinstance(net, GivenInPart) else {}
+        if model is None and input_options:
+            raise UsageError(f"the input of {self.name} has no option '{next(iter(input_options))}', nor any other")
+        chosen = None if model is None else validated(model, input_options or {}, "")
         return Given(fields, {name: tuple(which) for name, which in places.items()}, chosen)
 
     def _options(self, options: Mapping[str, Any]) -> Any:
@@ -271,12 +283,12 @@ class Model:
         model = getattr(self.architecture, "Options", None)
         if model is None:
             if options:
-                raise UsageError(f"{self.name} has no option '{next(iter(options))}'; it has none at all")
+                raise UsageError(f"{self.name} has no option '{next(iter(options))}', nor any other")
             return None
         return validated(model, options, "")
 
     def given_fields(self, options: Mapping[str, Any] | None = None) -> tuple[str, ...]:
-        """The fields that must be given for these options, conditions among them; none where it takes nothing."""
+        """The fields that must be given for these options, including conditions; empty where there are none."""
         return self._given_fields(self._options(options or {}))
 
     def _given_fields(self, options: Any) -> tuple[str, ...]:
@@ -285,45 +297,46 @@ class Model:
         return ()
 
     def input_fields(self, options: Any = None) -> tuple[str, ...]:
-        """The fields that an input must hold for an instance of the architecture's `Options`: all that are given, but
-        for conditions."""
+        """The fields that an input must hold, for an instance of the architecture's `Options`; without conditions."""
         fields = self.modality.fields
         return tuple(name for name in self._given_fields(options) if not fields[name].condition)
 
     def condition_fields(self, options: Any = None) -> dict[str, FieldSpec]:
-        """The conditions that it takes, by name."""
+        """The conditions that the architecture takes, by name."""
         fields = self.modality.fields
         return {name: fields[name] for name in self._given_fields(options) if fields[name].condition}
 
-    def read_asked(self, asked: Mapping[str, Any], options: Any = None) -> dict[str, float]:
-        """Values of conditions, as a user writes them, as numbers. Raises `UsageError` for conditions that the run does
-        not have and for values that its data do not have."""
-        taken = self.condition_fields(options)
+    def read_conditions(self, conditions: Mapping[str, Any], options: Any = None) -> dict[str, float]:
+        """Convert values of conditions, as a user writes them, to numbers.
+
+        Raises `UsageError` for conditions that the run does not have and for values that its data do not have.
+        """
+        known = self.condition_fields(options)
         values = {}
-        for name, value in asked.items():
-            if name not in taken:
+        for name, value in conditions.items():
+            if name not in known:
                 setting = self.modality.conditions.get(name)
                 remedy = f"; train one with --set {setting}" if setting else ""
-                known = f" (it has {', '.join(taken)})" if taken else ""
-                raise UsageError(f"this run was trained without the condition {name}{known}{remedy}")
+                others = f" (it has {', '.join(known)})" if known else ""
+                raise UsageError(f"this run was trained without the condition {name}{others}{remedy}")
             try:
                 values[name] = self.modality.read_condition(name, str(value))
             except ValueError as error:
                 raise UsageError(f"{name}: {error}") from None
-            self.conditions.check(name, values[name], taken[name])
+            self.conditions.check(name, values[name], known[name])
         return values
 
     def _with_conditions(
         self,
         given: Samples | None,
         options: Any,
-        asked: Mapping[str, Any] | None,
+        conditions: Mapping[str, Any] | None,
         seed: int,
         first: int,
         count: int,
     ) -> Samples | None:
-        """`given` with the conditions that it lacks: asked for, or drawn."""
-        values = self.read_asked(asked or {}, options)
+        """Add the missing conditions to `given`: the specified ones, and others sampled from the training data."""
+        values = self.read_conditions(conditions or {}, options)
         missing = {name: spec for name, spec in self.condition_fields(options).items() if name not in (given or {})}
         if not missing:
             return given
@@ -342,7 +355,7 @@ class Model:
                 raise UsageError(f"{self.name}: field '{name}' of the input must have {count} rows")
 
     def _rows(self, given: Samples, start: int, size: int) -> dict[str, Tensor]:
-        """`size` rows from `start` on; the last one repeated where there are fewer."""
+        """The `size` rows from `start` on, as tensors; the last row is repeated where there are fewer."""
         rows = {}
         for name, values in given.items():
             index = np.minimum(np.arange(start, start + size), len(values) - 1)
@@ -351,12 +364,12 @@ class Model:
 
 
 def stacked(rows: Sequence[Sample], fields: Sequence[str]) -> Samples:
-    """Samples as arrays with a leading axis, by field."""
+    """Stack samples into arrays with a leading axis, by field."""
     return {name: np.stack([row[name] for row in rows]) for name in fields}
 
 
 def check_samples(made: Mapping[str, Tensor], fields: Mapping[str, FieldSpec], count: int, who: str) -> None:
-    """Hold generated samples against the modality's fields, in this one place."""
+    """Check the shapes and types of generated samples against the fields of the modality. Raises `GanError`."""
     for name, spec in fields.items():
         if spec.condition:
             continue
@@ -372,7 +385,7 @@ def check_samples(made: Mapping[str, Tensor], fields: Mapping[str, FieldSpec], c
 
 
 def _fits(shape: tuple[int, ...], wanted: tuple[int, ...], longer: int | None) -> bool:
-    """Whether shapes are equal but for the axis `longer`, which may be longer; None: equal."""
+    """Whether two shapes are equal, except that the axis `longer`, if any, may be longer."""
     if longer is not None and len(shape) == len(wanted) > longer:
         before, after = longer, longer + 1
         others = shape[:before] + shape[after:] == wanted[:before] + wanted[after:]

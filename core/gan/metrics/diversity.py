@@ -1,4 +1,4 @@
-"""How much samples differ from each other."""
+"""Diversity metrics: how much samples differ from each other."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ Array: TypeAlias = np.ndarray[Any, Any]
 
 
 def mean_distance(rows: Array, *, pairs: int = 10_000, seed: int = 0) -> tuple[float, float]:
-    """(mean, standard error) of the Euclidean distance between random pairs of different rows ``(n, d)``.
+    """Return (mean, standard error) of the Euclidean distance between random pairs of different rows ``(n, d)``.
 
-    Pairs share rows, so their mean is less sure than that of independent ones: by the theory of U-statistics its
-    variance is at most that of one pair times ``1 / pairs + 2 / n``. That bound is the error.
+    Pairs share rows, so their mean is less certain than that of independent pairs: by the theory of U-statistics its
+    variance is at most that of one pair times ``1 / pairs + 2 / n``. The error is this bound.
     """
     n = len(rows)
     if n < 2:
@@ -36,7 +36,7 @@ def mean_distance(rows: Array, *, pairs: int = 10_000, seed: int = 0) -> tuple[f
 
 
 def vendi_score(rows: Array) -> float:
-    """Effective number of different rows ``(n, d)``, between 1 and ``min(n, d)``.
+    """Return the effective number of different rows ``(n, d)``, between 1 and ``min(n, d)``.
 
     Friedman and Dieng 2023, "The Vendi Score", definition 3.1 with the cosine kernel: the exponential of the entropy of
     the eigenvalues of ``K / n``. They are those of ``XᵀX / n`` for normalised rows, whichever matrix is smaller.
@@ -52,10 +52,10 @@ def vendi_score(rows: Array) -> float:
 
 
 class Diversity:
-    """Distance between samples, effective number of samples, and share of samples without a double.
+    """Distance between samples, effective number of samples, and share of samples without a duplicate.
 
-    A generator that collapses has less of each than the real samples; a set of noise can have more. Both sets are cut
-    to the size of the smaller one, since the last two depend on it.
+    After mode collapse each is smaller than for real samples; for noise it can be larger. Both sets are cut to the size
+    of the smaller one, since the last two values depend on it.
     """
 
     version = "1"
@@ -64,7 +64,7 @@ class Diversity:
         self.settings = {"pairs": pairs, "seed": seed}
 
     def compute(self, generated: Features, real: Features) -> list[MetricValue]:
-        """Three values that are good when they are close to the real samples' own."""
+        """Return three values; the closer to those of the real samples, the better."""
         n = min(len(generated.vectors), len(real.vectors))
         first, second = generated.vectors[:n], real.vectors[:n]
         distance, error = mean_distance(first, **self.settings)

@@ -1,4 +1,4 @@
-"""The core's own feature extractors: they need no weights and serve any kind of data."""
+"""Feature extractors for metrics: the core's own, which needs no weights, and the cache around any extractor."""
 
 from __future__ import annotations
 
@@ -8,23 +8,24 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from gan.contracts import Features, Modality
+from gan.contracts import Extractor, Features, Modality
+from gan.errors import PluginError
 
 if TYPE_CHECKING:
     from gan.contracts import Samples
 
-
 WIDEST = 2048
-"""Numbers in a sample above which `Raw` projects them."""
+"""Samples of more numbers than this are projected by `Raw`."""
 PROJECTED = 512
+"""Numbers of a projected sample."""
 
 
 class Raw:
-    """The numbers of a sample themselves, fields in the order of their names, each scaled to 0 … 1.
+    """The numbers of a sample as its features: fields in the order of their names, each scaled to 0 … 1.
 
-    A sample of more than 2,048 numbers is projected to 512 by a fixed Gaussian matrix, which keeps distances within
-    some percent (Johnson and Lindenstrauss 1984). No network: good for points, tables and tests; on images it sees
-    what a pixel-wise comparison sees.
+    A sample of more than 2,048 numbers is projected to 512 by a fixed Gaussian matrix, which preserves distances to
+    within a few percent (Johnson and Lindenstrauss 1984). It uses no network: suitable for points, tables and tests;
+    on images it amounts to a pixel-wise comparison.
     """
 
     version = "1"
@@ -35,7 +36,7 @@ class Raw:
         self._matrix: np.ndarray[Any, Any] | None = None
 
     def __call__(self, samples: Samples, modality: Modality) -> Features:
-        """``(N, d)`` with d the numbers of one sample, or 512."""
+        """Return features ``(N, d)``, where d is the size of one sample, or 512."""
         parts = []
         for name, field in sorted(modality.fields.items()):
             values = samples[name].reshape(len(samples[name]), -1).astype(np.float32)
@@ -51,3 +52,50 @@ class Raw:
             matrix = np.random.Generator(np.random.PCG64(seed)).standard_normal((width, PROJECTED))
             self._matrix = (matrix / PROJECTED**0.5).astype(np.float32)
         return self._matrix
+
+
+class NamedExtractor:
+    """An extractor with its name that checks the features and caches those of the latest sets."""
+
+    cached = 2
+    """One generated set and one real set."""
+
+    def __init__(self, name: str, extractor: Extractor) -> None:
+        self.name: str = getattr(extractor, "label", name)
+        self.extractor = extractor
+        self._seen: list[tuple[Samples, Features]] = []
+
+    def __call__(self, samples: Samples, modality: Modality) -> Features:
+        """Return the features of `samples`, computed once. Raises `PluginError` if their shape or type is wrong."""
+        for seen, features in self._seen:
+            if seen is samples:
+                return features
+        features = self.extract(samples, modality)
+        self._seen = [*self._seen, (samples, features)][-self.cached :]
+        return features
+
+    def extract(self, samples: Samples, modality: Modality) -> Features:
+        """Compute the features without caching them. Raises `PluginError` likewise."""
+        features = self.extractor(samples, modality)
+        self._check(features, len(next(iter(samples.values()))))
+        return features
+
+    def _check(self, features: Features, count: int) -> None:
+        vectors, probabilities = features.vectors, features.probabilities
+        if vectors.ndim != 2 or len(vectors) != count or vectors.dtype != "float32":
+            found = f"{vectors.dtype} features {vectors.shape}"
+            raise PluginError(self.name, f"extractor '{self.name}' returned {found} instead of float32 ({count}, d)")
+        if probabilities is not None and (probabilities.ndim != 2 or len(probabilities) != count):
+            raise PluginError(
+                self.name,
+                f"extractor '{self.name}' returned probabilities {probabilities.shape} instead of ({count}, classes)",
+            )
+
+    def identity(self) -> dict[str, str]:
+        """Name, version, hash of the weights and preprocessing, as a receipt records them."""
+        return {
+            "name": self.name,
+            "version": self.extractor.version,
+            "sha256": self.extractor.sha256,
+            "preprocessing": self.extractor.preprocessing,
+        }

@@ -20,9 +20,9 @@ Array: TypeAlias = np.ndarray[Any, Any]
 
 
 def frechet_distance(first: Moments, second: Moments) -> float:
-    """The distance between two sets, in the unit of the features squared; 0 for equal means and covariances.
+    """Return the distance between two sets, in the unit of the features squared; 0 for equal means and covariances.
 
-    Rounding can leave a value of about ``-1e-12 · Tr(Σ)``; it is not hidden.
+    Rounding errors can make it negative, about ``-1e-12 · Tr(Σ)``; this is not clipped.
     """
     difference = first.mean - second.mean
     covariance, other = first.covariance, second.covariance
@@ -32,7 +32,7 @@ def frechet_distance(first: Moments, second: Moments) -> float:
 
 
 def trace_of_root(first: Array, second: Array) -> float:
-    """``Tr((Σ₁ Σ₂)^½)`` of two covariances ``(d, d)``.
+    """Return ``Tr((Σ₁ Σ₂)^½)`` of two covariances ``(d, d)``.
 
     With ``Σ₁ = L Lᵀ`` the eigenvalues of ``Σ₁ Σ₂`` that are not 0 are those of ``Lᵀ Σ₂ L``, which is symmetric: no
     matrix root, no complex numbers. A Cholesky factorisation with pivots stops at the numerical rank r, so a
@@ -50,14 +50,13 @@ def trace_of_root(first: Array, second: Array) -> float:
 
 
 def frechet_error(rows: Array, other_rows: Array, first: Moments, second: Moments) -> float:
-    """Standard error of `frechet_distance` over both sets of rows ``(n, d)`` and ``(m, d)``; NaN where n or m is not
-    above d.
+    """Return the standard error of `frechet_distance` for rows ``(n, d)`` and ``(m, d)``; NaN unless n and m exceed d.
 
     The delta method, as in the distance's limit law (Rippl, Munk, Sturm 2016, "Limit laws of the empirical Wasserstein
     distance: Gaussian distributions"). With ``T = Σ₁^-½ (Σ₁^½ Σ₂ Σ₁^½)^½ Σ₁^-½``, which carries the first Gaussian to
     the second, a row x of the first set moves the distance by ``φ(x) / n``, without the mean of
     ``φ(x) = 2 (μ₁ - μ₂)ᵀ(x - μ₁) + (x - μ₁)ᵀ(I - T)(x - μ₁)``; one of the second set likewise with ``T⁻¹``. The error
-    says how much the value changes from one draw of the samples to the next, and nothing of the bias.
+    is that of the sampling and does not include the bias.
     """
     if min(first.count, second.count) <= first.dimensions:
         return math.nan
@@ -103,16 +102,16 @@ def _factor(covariance: Array) -> Array:
 
 
 class FrechetDistance:
-    """FID of any extractor; a plain FID only with the Inception network of 2015.
+    """Fréchet distance (FID) of any extractor; called FID alone only with the Inception network of 2015.
 
-    Biased in the number of samples: only values of equal counts compare.
+    It is biased in the number of samples: only values of equal counts are comparable.
     """
 
     version = "1"
     label = "FID"
 
     def compute(self, generated: Features, real: Features) -> list[MetricValue]:
-        """One value, with its standard error where there are more samples than dimensions; lower is better."""
+        """Return one value, with its standard error if there are more samples than dimensions; lower is better."""
         first, second = Moments.of(generated.vectors), Moments.of(real.vectors)
         details: dict[str, Any] = {"mean term": float(((first.mean - second.mean) ** 2).sum())}
         fewest, dimensions = min(first.count, second.count), first.dimensions

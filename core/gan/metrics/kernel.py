@@ -28,7 +28,7 @@ def cubic_kernel(first: Array, second: Array) -> Array:
 def squared_mmd(first: Array, second: Array) -> tuple[float, float]:
     """Unbiased squared MMD of features ``(n, d)`` and ``(m, d)``, and its standard error by the jackknife.
 
-    The estimate without sample i needs only the sums of row i of the kernel matrices, so the error costs nothing.
+    The estimate without sample i needs only the sums of row i of the kernel matrices, so the error is almost free.
     """
     n, m = len(first), len(second)
     if min(n, m) < 2:
@@ -60,12 +60,12 @@ def squared_mmd(first: Array, second: Array) -> tuple[float, float]:
 def kernel_distance(
     first: Array, second: Array, *, subsets: int = 100, subset_size: int = 1000, seed: int = 0
 ) -> tuple[float, float, float]:
-    """(value, standard error, standard deviation over subsets) of the kernel distance.
+    """Return (value, standard error, standard deviation over subsets) of the kernel distance.
 
-    Each subset takes ``min(subset_size, n, m)`` samples of either set without replacement. The error counts that
-    subsets overlap: with ``s²`` the variance over subsets of size b out of N samples, the mean of all subsets can know
-    no more than the N samples do, ``s² · (b / N + (1 - b / N) / subsets)``. Sets of at most `subset_size` samples are
-    taken whole, once, with the jackknife's error; the deviation is then NaN.
+    Each subset has ``min(subset_size, n, m)`` samples of each set without replacement. The standard error accounts for
+    the overlap of subsets: with ``s²`` the variance over subsets of size b out of N samples, the variance of their mean
+    is ``s² · (b / N + (1 - b / N) / subsets)``. Sets of at most `subset_size` samples are used whole, once, with the
+    error of the jackknife; the deviation is then NaN.
     """
     size = min(subset_size, len(first), len(second))
     fewest = min(len(first), len(second))
@@ -88,7 +88,7 @@ def kernel_distance(
 
 
 class KernelDistance:
-    """KID of any extractor, unscaled; papers often print it times 1,000."""
+    """Kernel distance (KID) of any extractor, unscaled; papers often report it times 1,000."""
 
     version = "1"
     label = "KID"

@@ -1,4 +1,4 @@
-"""Mean and covariance of many rows in one pass: float64, by chunks, in memory that does not grow with the rows."""
+"""Streaming mean and covariance of features: float64, in chunks, in memory that does not grow with the samples."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from gan.errors import BadData
 Array: TypeAlias = np.ndarray[Any, Any]
 
 CHUNK_ROWS = 1024
-"""Rows that are gathered before they are added: large matrix products are several times faster than small ones."""
+"""Rows that are accumulated at once: large matrix products are several times faster than small ones."""
 
 
 class Moments:
     """Streaming mean and covariance of rows ``(n, dimensions)``.
 
     Rows are shifted by the mean of the first chunk, so that a large mean does not cancel the digits of a small
-    variance, and accumulated in float64. Needs ``8 · dimensions²`` bytes, and as much again for the answer.
+    variance, and accumulated in float64. Needs ``8 · dimensions²`` bytes, and as much again for the result.
     """
 
     def __init__(self, dimensions: int) -> None:
@@ -47,7 +47,7 @@ class Moments:
         return moments
 
     def update(self, rows: Array) -> None:
-        """Add rows ``(n, dimensions)``. Raises `BadData` where one is not finite."""
+        """Add rows ``(n, dimensions)``. Raises `BadData` if one is not finite."""
         if rows.ndim != 2 or rows.shape[1] != self.dimensions:
             raise ValueError(f"features have shape {rows.shape}, wanted (n, {self.dimensions})")
         for start in range(0, len(rows), CHUNK_ROWS):

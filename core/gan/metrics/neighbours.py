@@ -1,6 +1,6 @@
 """Metrics of nearest neighbours in a feature space: precision and recall, density and coverage, memorisation.
 
-Distances are Euclidean, in float64, by chunks of rows: memory is ``CHUNK_ROWS · n`` numbers, time is quadratic.
+Distances are Euclidean, in float64, in chunks of rows: memory is ``CHUNK_ROWS · n`` numbers, time is quadratic.
 """
 
 from __future__ import annotations
@@ -19,12 +19,12 @@ Array: TypeAlias = np.ndarray[Any, Any]
 
 CHUNK_ROWS = 1024
 _ROUNDING = 1e-13
-"""Share of ``|x|² + |y|²`` below which a squared distance is rounding, and taken as 0."""
+"""A squared distance below this share of ``|x|² + |y|²`` is a rounding error and set to 0."""
 
 
 def squared_distances(queries: Array, base: Array) -> Iterator[tuple[int, Array]]:
-    """(first row, ``(rows, m)`` squared distances of these queries to all of `base`), chunk by chunk."""
-    centre = base.mean(axis=0, dtype=np.float64)  # near the origin fewer digits cancel
+    """Yield (index of the first query, squared distances ``(rows, m)`` of the next queries to all of `base`)."""
+    centre = base.mean(axis=0, dtype=np.float64)  # fewer digits cancel near the origin
     base_rows = base - centre
     base_norms = np.einsum("ij,ij->i", base_rows, base_rows)
     for start in range(0, len(queries), CHUNK_ROWS):
@@ -39,7 +39,7 @@ def squared_distances(queries: Array, base: Array) -> Iterator[tuple[int, Array]
 
 
 def neighbour_distances(rows: Array, k: int) -> Array:
-    """``(n, k)`` squared distances of each row to its k nearest other rows, ascending."""
+    """Return the squared distances ``(n, k)`` of each row to its k nearest other rows, ascending."""
     if len(rows) <= k:
         raise BadData(f"{len(rows)} samples, more than {k} are needed for {k} neighbours")
     found = np.empty((len(rows), k))
@@ -51,14 +51,14 @@ def neighbour_distances(rows: Array, k: int) -> Array:
 
 
 def nearest_rows(queries: Array, base: Array) -> Array:
-    """``(n,)``: the index of the row of `base` that is nearest to each query."""
+    """Return the index ``(n,)`` of the row of `base` that is nearest to each query."""
     return np.concatenate([distances.argmin(axis=1) for _, distances in squared_distances(queries, base)])
 
 
 def precision_recall_density_coverage(
     generated: Array, real: Array, *, k_manifold: int = 3, k_density: int = 5
 ) -> dict[str, tuple[float, float]]:
-    """(value, standard error given the other set) of four metrics on features ``(n, d)`` and ``(m, d)``.
+    """Return (value, standard error given the other set) of four metrics on features ``(n, d)`` and ``(m, d)``.
 
     * precision: share of generated samples inside at least one real ball; recall: the same with the roles exchanged.
       Kynkäänniemi et al. 2019, "Improved Precision and Recall Metric", eq. 1 to 3. A ball of a sample reaches to its
@@ -93,14 +93,14 @@ class _Manifold:
         self.settings = {"k": k}
 
     def compute(self, generated: Features, real: Features) -> list[MetricValue]:
-        """Two values, higher is better; errors are those of the share, the other set taken as given."""
+        """Return two values, higher is better; errors are those of a share, given the other set."""
         k = self.settings["k"]
         found = precision_recall_density_coverage(generated.vectors, real.vectors, k_manifold=k, k_density=k)
         return [MetricValue(name, found[name][0], error=found[name][1], direction="higher") for name in self.names]
 
 
 class PrecisionRecall(_Manifold):
-    """Improved precision and recall: what is generated is real; what is real is generated."""
+    """Improved precision and recall: generated samples that look real, and real samples that can be generated."""
 
     names = ("precision", "recall")
 
@@ -109,7 +109,7 @@ class PrecisionRecall(_Manifold):
 
 
 class DensityCoverage(_Manifold):
-    """Density and coverage: as precision and recall, less moved by outliers."""
+    """Density and coverage: like precision and recall, but less sensitive to outliers."""
 
     names = ("density", "coverage")
 
@@ -118,21 +118,21 @@ class DensityCoverage(_Manifold):
 
 
 class Memorisation:
-    """Do generated samples sit on single real ones?
+    """Memorisation of the training data: whether generated samples are copies of real ones.
 
     * copies: share of generated samples nearer to a real sample than that sample is to any other real one, or exact
-      doubles: 1 - authenticity of Alaa et al. 2022, "How Faithful is your Synthetic Data?", section 3. `real` is the
+      duplicates: 1 - authenticity of Alaa et al. 2022, "How Faithful is your Synthetic Data?", section 3. `real` is the
       share among one half of the real samples against the other half: how often neighbours are mutual (2/3 on a line,
-      less in more dimensions). A value well above `real` says that the training data come back.
+      less in more dimensions). A value well above `real` indicates copies of the training data.
     * nearest distance: median distance to the nearest real sample; `real` is that of real samples to the other real
       ones. Its details hold the number of exact duplicates and a rank test of the two distributions of distances
-      (Meehan et al. 2020, "A Non-Parametric Test to Detect Data-Copying"): z below -3 is copying.
+      (Meehan et al. 2020, "A Non-Parametric Test to Detect Data-Copying"): z below -3 indicates copying.
     """
 
     version = "1"
 
     def compute(self, generated: Features, real: Features) -> list[MetricValue]:
-        """Two values that are good when they are close to the real samples' own."""
+        """Return two values; the closer to those of the real samples, the better."""
         copies, nearest = _copies(generated.vectors, real.vectors)
         halves, _ = _copies(real.vectors[1::2], real.vectors[0::2])
         own = neighbour_distances(real.vectors, 1)[:, 0]
@@ -166,16 +166,16 @@ def _copies(generated: Array, real: Array) -> tuple[Array, Array]:
 
 
 class NearestNeighbourTest:
-    """1-NNA: accuracy of a classifier that tells generated from real by the nearest other sample.
+    """1-NNA: accuracy of a classifier that separates generated from real samples by the nearest other sample.
 
     Lopez-Paz and Oquab 2017, "Revisiting Classifier Two-Sample Tests"; Xu et al. 2018. One half when the sets cannot be
-    told apart; 1 when they can; 0 when every generated sample is a copy. The larger set is cut to the other's size.
+    separated; 1 when they can; 0 when every generated sample is a copy. The larger set is cut to the other's size.
     """
 
     version = "1"
 
     def compute(self, generated: Features, real: Features) -> list[MetricValue]:
-        """One value; `real` is the expected value of two sets of one distribution, one half."""
+        """Return one value; `real` is one half, the expected value of two sets of one distribution."""
         n = min(len(generated.vectors), len(real.vectors))
         if n < 2:
             raise BadData(f"{n} samples, at least 2 are needed for a nearest neighbour")

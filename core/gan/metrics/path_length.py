@@ -1,4 +1,4 @@
-"""How evenly samples change along paths through a latent space.
+"""Perceptual path length (PPL): how smoothly samples change along paths through a latent space.
 
 Karras, Laine, Aila 2019, "A Style-Based Generator Architecture for Generative Adversarial Networks", section 4.1 and
 appendix C; here for any latent space, any kind of data and any extractor. The paper's number is that of the squared
@@ -25,9 +25,9 @@ if TYPE_CHECKING:
 Array: TypeAlias = np.ndarray[Any, Any]
 
 BATCH = 16
-"""Paths that are walked at once."""
+"""Number of paths that are computed at once."""
 FEWEST = 100
-"""Paths below which a percentile means nothing."""
+"""Fewest paths for meaningful percentiles."""
 
 
 def path_lengths(render: Callable[[Tensor], Array], first: Tensor, second: Tensor, at: Tensor, epsilon: float) -> Array:
@@ -39,9 +39,9 @@ def path_lengths(render: Callable[[Tensor], Array], first: Tensor, second: Tenso
 
 
 class PathLength:
-    """PPL of any extractor, in latent space, from places all along the paths ("full").
+    """PPL of any extractor, in latent space, at random positions along the paths ("full").
 
-    As many paths as there are generated samples; those outside the 1st to the 99th percentile are left out.
+    There are as many paths as generated samples; those outside the 1st to the 99th percentile are excluded.
     """
 
     version = "1"
@@ -62,7 +62,7 @@ class PathLength:
     ) -> list[MetricValue]:
         """One value with its standard error; lower is smoother."""
         if not isinstance(architecture, LatentSpace):
-            raise UsageError("it has no latent space to walk through (`latents` and `decode`)")
+            raise UsageError("it has no latent space (`latents` and `decode`)")
         if isinstance(architecture, ConditionalOnInput) and architecture.given_fields():
             raise UsageError("its samples follow from an input, not from latents alone")
         count = len(next(iter(generated.values())))
@@ -92,7 +92,7 @@ class PathLength:
 
 
 def _smooth(architecture: Any, modality: Modality) -> Callable[[Tensor, Request], dict[str, Tensor]]:
-    """Decoding without rounding. Raises `UsageError` where there is none: steps of 1e-4 would vanish."""
+    """Return a `decode` without rounding, which would hide steps of 1e-4. Raises `UsageError` if there is none."""
     if isinstance(architecture, SmoothLatentSpace):
         return architecture.decode_smooth
     rounded = [name for name, field in modality.fields.items() if field.dtype != "float32"]

@@ -1,4 +1,4 @@
-"""Scores of a classifier's opinions.
+"""The Inception Score and its relatives: metrics on the class probabilities of a classifier.
 
 Salimans et al. 2016, "Improved Techniques for Training GANs", section 4: ``exp(E KL(p(y|x) ‖ p(y)))``.
 """
@@ -18,14 +18,14 @@ Array: TypeAlias = np.ndarray[Any, Any]
 
 
 def inception_score(probabilities: Array, *, splits: int = 10, seed: int | None = 0) -> tuple[float, float]:
-    """(mean, standard deviation) over `splits` of the score of class probabilities ``(n, classes)``.
+    """Return (mean, standard deviation) over `splits` of the score of class probabilities ``(n, classes)``.
 
-    Between 1 (all samples are alike to the classifier, or it knows none) and the number of classes. Rows are shuffled
-    with `seed` first, since data sets are often sorted by class; None keeps their order.
+    The score is between 1 (equal probabilities for all samples) and the number of classes. Rows are shuffled with
+    `seed` first, since datasets are often sorted by class; None keeps their order.
     """
     n = len(probabilities)
     if n < splits:
-        raise BadData(f"{n} samples cannot be split in {splits} parts")
+        raise BadData(f"{n} samples cannot be split into {splits} parts")
     rows = probabilities.astype(np.float64)
     if seed is not None:
         rows = rows[np.random.default_rng(seed).permutation(n)]
@@ -39,7 +39,10 @@ def inception_score(probabilities: Array, *, splits: int = 10, seed: int | None 
 
 
 class InceptionScore:
-    """IS of any classifier: sure of each sample, unsure of the set. Blind to what it misses within a class."""
+    """Inception Score (IS) of any classifier: high if each sample has a clear class and all classes occur.
+
+    It does not measure diversity within a class.
+    """
 
     version = "1"
     label = "IS"
@@ -48,9 +51,9 @@ class InceptionScore:
         self.settings = {"splits": splits, "seed": seed}
 
     def compute(self, generated: Features, real: Features) -> list[MetricValue]:
-        """One value with the real samples' own; the error is the deviation over splits, as papers print it."""
+        """Return one value and that of the real samples; the error is the deviation over splits, as in papers."""
         if generated.probabilities is None or real.probabilities is None:
-            raise BadData("the Inception Score needs class probabilities, and this extractor gives none")
+            raise BadData("the Inception Score needs class probabilities, and this extractor returns none")
         value, deviation = inception_score(generated.probabilities, **self.settings)
         own, _ = inception_score(real.probabilities, **self.settings)
         return [MetricValue(self.label, value, own, error=deviation, direction="higher")]

@@ -19,10 +19,11 @@ from gan.contracts import MetricValue
 from gan.data.pack import Pack
 from gan.draws import derive
 from gan.errors import UnknownName
+from gan.evaluation.comparison import cost
 from gan.evaluation.evaluate import EvaluationRequest
 from gan.evaluation.metric_names import find_metrics
 from gan.evaluation.receipts import Receipt
-from gan.evaluation.sample_sets import Kind, SampleSet, generate, real_samples, receipts_of, weights_sha256
+from gan.evaluation.sample_sets import Kind, generated_set, real_set, receipts_of
 from gan.generation.model import Model
 from gan.plugins.manager import Plugins
 from gan.storage.checkpoint import Checkpoints
@@ -60,22 +61,11 @@ class Evaluator:
         recipe, settings = self._parts.recipe, self.settings
         count, seed = settings.samples, derive(recipe.seed, "evaluation")
         paired = bool(self._model.input_fields())
-        wanted = len(self._rows) if settings.real_samples == 0 else settings.real_samples or count
-        real = SampleSet(
-            real_samples(self._rows, count if paired else min(wanted, len(self._rows))),
-            {"source": recipe.data.source, "fingerprint": self._fingerprint, "of": len(self._rows)},
-        )
+        origin = {"source": recipe.data.source, "fingerprint": self._fingerprint}
+        real = real_set(self._rows, count, settings.real_samples, origin, paired=paired)
         with self._trainer.sampling():
-            generated = SampleSet(
-                generate(self._model, self._rows, count, seed),
-                {
-                    "run": str(run.path),
-                    "architecture": self._parts.title,
-                    "checkpoint": self._trainer.samples,
-                    "weights": weights_sha256(self._model.architecture),
-                    "seed": seed,
-                    "options": {},
-                },
+            generated = generated_set(
+                self._model, self._rows, count, seed, str(run.path), trained=self._trainer.samples
             )
             return receipts_of(
                 self.metrics,
@@ -84,7 +74,7 @@ class Evaluator:
                 self._kind,
                 distributions=self._parts.distributions,
                 device=self._trainer.device.name,
-                question=asdict(EvaluationRequest(str(run.path), count=count, real_count=settings.real_samples)),
+                request=asdict(EvaluationRequest(str(run.path), count=count, real_count=settings.real_samples)),
             )
 
     def due(self, run: RunFolder, samples: int) -> bool:
@@ -106,12 +96,12 @@ class Evaluator:
         known = {value.name: value for value in values}
         if name not in known:
             raise UnknownName("value for evaluation.best", name, known)
-        cost = _cost(asdict(known[name]))
-        return math.isfinite(cost) and all(cost < _cost(old) for _, old in self._history(run))
+        newest = cost(asdict(known[name]))
+        return math.isfinite(newest) and all(newest < cost(old) for _, old in self._history(run))
 
     def enough(self, run: RunFolder) -> bool:
         """Whether the last ``evaluation.patience`` measurements brought nothing better."""
-        patience, history = self.settings.patience, [_cost(old) for _, old in self._history(run)]
+        patience, history = self.settings.patience, [cost(old) for _, old in self._history(run)]
         if not patience or not history:
             return False
         return len(history) - 1 - min(range(len(history)), key=history.__getitem__) >= patience
@@ -122,7 +112,7 @@ class Evaluator:
             return
         history = self._history(run)
         kept = Checkpoints(run.best).all()
-        best = min(history, key=lambda item: _cost(item[1]))[0] if history else None
+        best = min(history, key=lambda item: cost(item[1]))[0] if history else None
         if kept and kept[-1].name != f"samples-{best or 0:09d}":
             shutil.rmtree(run.best)
 
@@ -134,13 +124,3 @@ class Evaluator:
             for record in run.read_metrics()
             if name is not None and name in (record.get("metrics") or {})
         ]
-
-
-def _cost(value: Mapping[str, Any]) -> float:
-    """What is to be small: the value, its negative, or its distance from the real samples' own; inf for none."""
-    number, real = value["value"], value.get("real")
-    if number is None or math.isnan(number):
-        return math.inf
-    if value["direction"] == "real":
-        return math.inf if real is None else abs(number - real)
-    return float(number if value["direction"] == "lower" else -number)

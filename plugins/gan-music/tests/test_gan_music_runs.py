@@ -162,8 +162,8 @@ def test_generate_from_the_command_line(midi_folder, tmp_path, capsys):
     for wrong, reason in (
         (["--accompany", str(song), "--track", "9"], "--track 9: there is no such track; the file has 0 'soprano'"),
         (["--track", "1"], "name it with --input FILE or --accompany FILE"),
-        (["--accompany"], "wants the name of a file"),
-        (["--accompany", str(midi_folder)], "works from one file"),
+        (["--accompany"], "needs the name of a file"),
+        (["--accompany", str(midi_folder)], "uses one file"),
     ):
         code, said = run(*wrong, "--out", str(tmp_path / "g"))
         assert (code, reason in said) == (2, True), said
@@ -206,7 +206,7 @@ def test_a_model_told_and_given_what_the_user_chooses(midi_folder, tmp_path, cap
     assert (made.tracks[0].name, made.tracks[-1].name) == ("soprano", "alto")  # the alto plays the bass
     assert (made.tracks[0].notes, made.tracks[-1].notes) == (given.tracks[0].notes, given.tracks[1].notes)
     for wrong, reason in (
-        (["--accompany", str(song), "--track", "0"], "say what with --given"),
+        (["--accompany", str(song), "--track", "0"], "choose it with --given"),
         (["--accompany", str(song), "--given", "violin"], "--given names no track 'violin' (known: 0 soprano"),
         (["--given", "soprano"], "makes samples from an input: roll must be given"),
         (["--density", "1000"], "density 1000: the training data have 16 to 16"),
