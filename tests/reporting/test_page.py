@@ -13,7 +13,7 @@ from gan import api
 from gan.cli import main
 from gan.contracts.media import shown_by_type
 from gan.plugins.manager import Plugins
-from gan.reporting.page import MOST, artefacts_in, write_page
+from gan.reporting.page import MAX_ARTEFACTS, artefacts_in, write_page
 from gan.reporting.reporter import Reporter
 from gan.source import SourceFile
 from gan.testing import toy
@@ -146,11 +146,11 @@ def test_the_picture_beside_artefacts_is_none_of_them(tmp_path):
 
 
 def test_a_page_does_not_grow_without_end(tmp_path):
-    paths = [tmp_path / f"{n}.csv" for n in range(MOST + 2)]
+    paths = [tmp_path / f"{n}.csv" for n in range(MAX_ARTEFACTS + 2)]
     for path in paths:
         path.write_text("1,2\n")
     text = write_page(tmp_path, Points(Points.Config()), paths).read_text()
-    assert text.count("<figure>") == MOST
+    assert text.count("<figure>") == MAX_ARTEFACTS
     assert "and 2 more beside them" in text
 
 
