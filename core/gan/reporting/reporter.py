@@ -41,6 +41,9 @@ class Reporter:
     def finished(self, summary: dict[str, Any]) -> None:
         """Training has ended, with this `gan.reporting.result.Result.summary`."""
 
+    def close(self) -> None:
+        """Release the terminal, at the end or after an error."""
+
 
 @dataclass(frozen=True)
 class Tick:
