@@ -6,12 +6,13 @@ end. Importing this module does not import torch.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import platform
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from importlib import metadata
 from pathlib import Path
@@ -96,13 +97,15 @@ def read_manifest(path: Path) -> dict[str, Any]:
 
 def versions(distributions: Mapping[str, str]) -> dict[str, str]:
     """Versions of Python, the core, `LIBRARIES` and the plugins that are used."""
-    found = {"python": platform.python_version(), "gan-core": __version__}
-    for name in LIBRARIES:
-        try:
+    return {"python": platform.python_version(), "gan-core": __version__, **_installed(LIBRARIES), **distributions}
+
+
+def _installed(names: Iterable[str]) -> dict[str, str]:
+    found = {}
+    for name in names:
+        with contextlib.suppress(metadata.PackageNotFoundError, ValueError):
             found[name] = metadata.version(name)
-        except metadata.PackageNotFoundError:
-            continue
-    return {**found, **distributions}
+    return found
 
 
 def changes(manifest: Mapping[str, Any], distributions: Mapping[str, str] | None = None) -> list[str]:
@@ -113,12 +116,7 @@ def changes(manifest: Mapping[str, Any], distributions: Mapping[str, str] | None
     before = manifest.get("versions")
     before = before if isinstance(before, dict) else {}
     if distributions is None:
-        distributions = {}
-        for name in before:
-            try:
-                distributions[name] = metadata.version(name)
-            except (metadata.PackageNotFoundError, ValueError):
-                continue
+        distributions = _installed(before)
         before = {name: found for name, found in before.items() if name in versions(distributions)}
     now = versions(distributions)
     names = [name for name in {**before, **now} if before.get(name) != now.get(name)]

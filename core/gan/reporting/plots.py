@@ -138,19 +138,19 @@ def plot_side_by_side(pictures: Mapping[str, Image.Image], png: Path) -> Path:
     from PIL import Image, ImageDraw
 
     title, gap = 18, 8
-    parts = [picture.convert("RGB") for picture in pictures.values()]
-    stacked = max(part.width for part in parts) > 700
+    images = [picture.convert("RGB") for picture in pictures.values()]
+    stacked = max(image.width for image in images) > 700
     if stacked:
-        size = max(part.width for part in parts), sum(part.height + title + gap for part in parts)
+        size = max(image.width for image in images), sum(image.height + title + gap for image in images)
     else:
-        size = sum(part.width + gap for part in parts) - gap, max(part.height for part in parts) + title
+        size = sum(image.width + gap for image in images) - gap, max(image.height for image in images) + title
     sheet = Image.new("RGB", size, (255, 255, 255))
     draw = ImageDraw.Draw(sheet)
     x = y = 0
-    for name, part in zip(pictures, parts, strict=True):
+    for name, image in zip(pictures, images, strict=True):
         draw.text((x + 2, y + 3), name, fill=(0, 0, 0))
-        sheet.paste(part, (x, y + title))
-        x, y = (x, y + part.height + title + gap) if stacked else (x + part.width + gap, y)
+        sheet.paste(image, (x, y + title))
+        x, y = (x, y + image.height + title + gap) if stacked else (x + image.width + gap, y)
     png.parent.mkdir(parents=True, exist_ok=True)
     sheet.save(png)
     return png

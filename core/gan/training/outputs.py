@@ -6,6 +6,7 @@ import contextlib
 import io
 import math
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -32,84 +33,74 @@ from gan.training.validation import Evaluator
 PREVIEW_SAMPLES = 16
 
 
+@dataclass
 class Outputs:
     """Generates samples with the averaged weights and writes them to the run folder."""
 
-    def __init__(
-        self,
-        resolved: ResolvedRecipe,
-        reporter: Reporter,
-        trainer: Trainer,
-        model: Model,
-        evaluator: Evaluator,
-        pack: Pack,
-        real_rows: Pack,
-    ) -> None:
-        self._resolved = resolved
-        self._reporter = reporter
-        self._trainer = trainer
-        self._model = model
-        self._evaluator = evaluator
-        self._pack = pack
-        self._real_rows = real_rows
-        self._seed = resolved.recipe.seed
+    resolved: ResolvedRecipe
+    reporter: Reporter
+    trainer: Trainer
+    model: Model
+    evaluator: Evaluator
+    pack: Pack
+    real_rows: Pack
 
     def preview(self, run: RunFolder) -> None:
         """Write a picture of some samples, named by the number of real samples shown so far."""
-        path = run.previews / f"samples-{self._trainer.samples:09d}.png"
-        self._write_preview(path, derive(self._seed, "preview"))
-        self._reporter.preview(path)
+        path = run.previews / f"samples-{self.trainer.samples:09d}.png"
+        self._write_preview(path, derive(self.resolved.recipe.seed, "preview"))
+        self.reporter.preview(path)
 
     def finish(self, run: RunFolder, untrained: list[MetricValue]) -> Result:
         """Write artefacts, metrics, plots, card and page; the result follows when everything else is on the disk."""
-        self._reporter.note("generating samples and measuring them")
+        self.reporter.note("generating samples and measuring them")
         if run.result.exists():  # the process was killed after the result and before the end of the manifest
             return read_result(run)
-        recipe, modality = self._resolved.recipe, self._model.modality
+        recipe, modality = self.resolved.recipe, self.model.modality
         count = recipe.evaluation.artefacts
-        samples = self._generate(count, self._seed) if count else {}
-        with self._plugin_errors(self._resolved.modality, "write"):
-            artefacts = self._model.write(samples, run.samples) if count else []
-        self._write_preview(run.samples / PREVIEW, self._seed)
+        samples = self._generate(count, self.resolved.recipe.seed) if count else {}
+        with self._plugin_errors(self.resolved.modality, "write"):
+            artefacts = self.model.write(samples, run.samples) if count else []
+        self._write_preview(run.samples / PREVIEW, self.resolved.recipe.seed)
         records = run.read_metrics()
         curves = plot_training(records, run.path / "training.png")
-        receipts = self._evaluator.receipts(run)
+        receipts = self.evaluator.receipts(run)
         write_receipts(receipts, run.evaluation / RECEIPTS)
         terms: dict[str, float | None] = next((record["terms"] for record in reversed(records) if record["terms"]), {})
         result = Result(
             run.path,
-            self._resolved.title,
-            self._trainer.samples,
-            self._trainer.seconds,
+            self.resolved.title,
+            self.trainer.samples,
+            self.trainer.seconds,
             {name: math.nan if value is None else value for name, value in terms.items() if "/_" not in name},
             [value for receipt in receipts for value in receipt.values],
             untrained,
             artefacts,
             [run.samples / PREVIEW, curves],
-            f"{len(self._pack):,} samples of {len(self._pack.files):,} files of {recipe.data.source}",
+            f"{len(self.pack):,} samples of {len(self.pack.files):,} files of {recipe.data.source}",
             recipe.evaluation.published,
             references_of(run),
         )
-        write_text(run.card, model_card(result, self._resolved, self._pack))
+        write_text(run.card, model_card(result, self.resolved, self.pack))
         sync_tree(run.samples)
         try:
-            with self._plugin_errors(self._resolved.modality, "show"):
+            with self._plugin_errors(self.resolved.modality, "show"):
                 write_page(run.path, modality, artefacts, result.summary())
         except PluginError as error:  # the page shows only what lies in the folder anyway
-            self._reporter.warn(f"no page was written: {error}")
+            self.reporter.warn(f"no page was written: {error}")
         write_json(run.result, result.summary())
         return result
 
     def _generate(self, count: int, seed: int) -> Samples:
         """Samples with the averaged weights; inputs of the architecture are taken from real samples."""
-        with self._plugin_errors(self._resolved.architecture, "generate"), self._trainer.sampling():
-            return generate(self._model, self._real_rows, count, seed)
+        with self._plugin_errors(self.resolved.architecture, "generate"), self.trainer.sampling():
+            return generate(self.model, self.real_rows, count, seed)
 
     def _write_preview(self, path: Path, seed: int) -> None:
         samples = self._generate(PREVIEW_SAMPLES, seed)
         content = io.BytesIO()
-        with self._plugin_errors(self._resolved.modality, "preview"):
-            picture: Any = self._model.modality.preview(samples)
+        with self._plugin_errors(self.resolved.modality, "preview"):
+            picture: Any = self.model.modality.preview(samples)
             picture.save(content, "PNG")
         write_bytes(path, content.getvalue())
 
@@ -123,5 +114,5 @@ class Outputs:
         except Exception as error:
             if out_of_memory(error):
                 raise
-            place = f"{plugin_entry.info.name}/{plugin_entry.entry.name}, {what} at {self._trainer.samples:,} samples"
+            place = f"{plugin_entry.info.name}/{plugin_entry.entry.name}, {what} at {self.trainer.samples:,} samples"
             raise PluginError(plugin_entry.info.name, f"{place}: {type(error).__name__}: {error}") from error

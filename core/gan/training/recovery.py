@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import gc
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import torch
 
@@ -27,23 +28,16 @@ from gan.storage.run_folder import RunFolder
 from gan.training.trainer import Trainer
 
 
+@dataclass
 class Recovery:
     """Runs the training loop and remembers whether it was rolled back. `rewound` is called after a rollback."""
 
-    def __init__(
-        self,
-        trainer: Trainer,
-        checkpoints: Checkpoints,
-        run: RunFolder,
-        reporter: Reporter,
-        rewound: Callable[[], None] = lambda: None,
-    ) -> None:
-        self._trainer = trainer
-        self._checkpoints = checkpoints
-        self._run = run
-        self._reporter = reporter
-        self._rewound = rewound
-        self._rolled_back = False
+    trainer: Trainer
+    checkpoints: Checkpoints
+    folder: RunFolder
+    reporter: Reporter
+    rewound: Callable[[], None]
+    rolled_back: bool = False
 
     def run(self, train: Callable[[], None]) -> None:
         """Call `train` until it returns. Raises `NumericError` if recovery is not possible."""
@@ -65,11 +59,11 @@ class Recovery:
                 self._split_further(memory)
 
     def _roll_back(self, failure: NumericError) -> None:
-        trainer = self._trainer
+        trainer = self.trainer
         failed_at = trainer.samples
-        if self._rolled_back:
+        if self.rolled_back:
             raise failure
-        self._rolled_back = True
+        self.rolled_back = True
         checkpoint = self._load_newest()
         if checkpoint is None or trainer.rollbacks:  # the checkpoint itself follows a rollback
             raise failure
@@ -79,7 +73,7 @@ class Recovery:
         )
 
     def _split_further(self, reason: str) -> None:
-        trainer = self._trainer
+        trainer = self.trainer
         micro_batches = 2 * trainer.micro_batches
         where = f"out of memory at {trainer.samples:,} samples ({reason[:120]})"
         failure = NumericError(f"{where}; lower training.batch or the size of the model")
@@ -98,18 +92,18 @@ class Recovery:
         )
 
     def _load_newest(self) -> Checkpoint | None:
-        first = self._trainer.device.rank == 0
-        self._checkpoints.wait()
-        self._trainer.peers.barrier()  # the first process has finished writing
-        checkpoint = self._checkpoints.newest()
+        first = self.trainer.device.rank == 0
+        self.checkpoints.wait()
+        self.trainer.peers.barrier()  # the first process has finished writing
+        checkpoint = self.checkpoints.newest()
         if checkpoint is not None:
-            checkpoint.load(self._trainer.owners())
+            checkpoint.load(self.trainer.owners())
             if first:
-                self._run.rewind_metrics(self._trainer.samples)
-                self._rewound()
-        self._trainer.peers.barrier()
+                self.folder.rewind_metrics(self.trainer.samples)
+                self.rewound()
+        self.trainer.peers.barrier()
         return checkpoint
 
     def _warn(self, text: str) -> None:
-        if self._trainer.device.rank == 0:
-            self._reporter.warn(text)
+        if self.trainer.device.rank == 0:
+            self.reporter.warn(text)

@@ -8,6 +8,7 @@ training needs no random state.
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
@@ -191,6 +192,7 @@ class Trainer:
         shown_at_tick = progress.samples
         time_at_tick = clock
         started = progress.seconds
+        limit = math.inf if self.training.minutes is None else 60 * self.training.minutes
         while not self.finished:
             if progress.position >= self._lengths[progress.phase]:
                 self._begin_next_phase()
@@ -198,7 +200,7 @@ class Trainer:
             self._iterate(phase, length)
             ended = progress.position >= length
             crossed = progress.samples // self._tick > progress.last_tick
-            timed_out = self._out_of_time(started + time.monotonic() - clock)
+            timed_out = started + time.monotonic() - clock >= limit
             now = crossed or ended or progress.iteration % ASK_EVERY == 0
             stopping, timed_out = self.peers.stopping(stop() or timed_out, timed_out, now=now)
             if crossed or stopping or ended:
@@ -210,7 +212,8 @@ class Trainer:
                 final = self.finished or (stopping and timed_out)
                 if crossed or ended or final:
                     self._check_skips()
-                    skipped = self._skipped_since()
+                    skipped = int(self._skipped.item())
+                    self._skipped.zero_()
                     terms = self.stats.collect()
                     rate = (progress.samples - shown_at_tick) / max(moment - time_at_tick, 1e-9)
                     baseline = ended and phase.is_baseline and not final
@@ -229,18 +232,13 @@ class Trainer:
             for turn in self.phases[progress.phase].turns:
                 self.player_states[turn.player].optimizer.state.clear()
 
-    def _out_of_time(self, seconds: float) -> bool:
-        minutes = self.training.minutes
-        return minutes is not None and seconds >= 60 * minutes
-
     def _iterate(self, phase: Phase, length: int) -> None:
         progress = self._progress
         batch = self._size(phase)
         share = min(1.0, progress.position / length)
         repeats = max(turn.repeats for turn in phase.turns)
-        reals: list[dict[str, Tensor]] = []
-        for repeat in range(repeats):
-            reals.append(self._real(progress.samples + progress.passed_over + repeat * batch, batch))
+        first = progress.samples + progress.passed_over
+        reals = [self._real(first + repeat * batch, batch) for repeat in range(repeats)]
         shared: list[dict[str, Any]] = [{} for _ in range(progress.parts)]
         updated: set[str] = set()
         for number, turn in enumerate(phase.turns):
@@ -348,11 +346,6 @@ class Trainer:
                     f"{progress.samples:,} samples: loss or gradient was not finite {most} times in a row, more than "
                     f"training.max_skips; none of it reached the weights. Lower optimizers.{player_state.name}.lr."
                 )
-
-    def _skipped_since(self) -> int:
-        skipped = int(self._skipped.item())
-        self._skipped.zero_()
-        return skipped
 
     def _check_batches(self) -> None:
         processes = self.device.world_size
