@@ -48,7 +48,7 @@ def test_the_record_says_what_is_needed_to_do_it_again(tmp_path):
 
 
 @pytest.mark.rule("V3", "R15")
-def test_surroundings_name_no_host_and_the_requested_libraries():
+def test_surroundings_name_no_host_and_the_libraries_that_are_asked_for():
     import platform
 
     found = manifest.surroundings("pytest")
@@ -129,7 +129,7 @@ def test_no_secret_reaches_the_record(argv, monkeypatch):
 
 
 @pytest.mark.rule("S9")
-def test_home_folders_are_not_recorded():
+def test_home_folders_are_not_told():
     cleaned = scrub(
         ["/home/ada/data/x.png", "/home/bob/data", "/Users/eve/x", "C:\\Users\\Eve\\x", "/srv/home/x", "/home/ada2/x"],
         {"HOME": "/home/ada"},

@@ -48,14 +48,14 @@ def gan(capsys, monkeypatch, plugins):
     """Standard output of a command, or its error stream where it fails with `code`."""
     monkeypatch.setattr(verb, "installed", lambda ctx: plugins)
 
-    def said(*arguments, code=0):
-        with pytest.raises(SystemExit) as leave:
+    def call(*arguments, code=0):
+        with pytest.raises(SystemExit) as stop:
             main([str(argument) for argument in arguments])
-        told = capsys.readouterr()
-        assert leave.value.code == code, told.err
-        return told.err if code else told.out
+        captured = capsys.readouterr()
+        assert stop.value.code == code, captured.err
+        return captured.err if code else captured.out
 
-    return said
+    return call
 
 
 def references(page):
@@ -111,18 +111,18 @@ def test_a_kind_of_data_that_cannot_show_itself_loses_nothing(tmp_path, plugins,
     def broken(self, file, link, folder):
         raise ZeroDivisionError("no page")
 
-    class Kept(Reporter):
-        said: list[str] = []
+    class Warnings(Reporter):
+        texts: list[str] = []
 
         def warn(self, text):
-            self.said.append(text)
+            self.texts.append(text)
 
     monkeypatch.setenv("GAN_CACHE", str(tmp_path / "cache"))
     monkeypatch.setattr(Points, "show", broken)
-    result = train(plugins, tmp_path / "run", Kept())
+    result = train(plugins, tmp_path / "run", Warnings())
     assert all(path.is_file() for path in result.artefacts)
     assert (tmp_path / "run" / "evaluation" / "result.json").is_file()
-    assert any("no page was written" in text and "ZeroDivisionError" in text for text in Kept.said)
+    assert any("no page was written" in text and "ZeroDivisionError" in text for text in Warnings.texts)
 
 
 def test_names_and_texts_are_no_markup(tmp_path):

@@ -19,9 +19,9 @@ def check(monitor, times, loss, real, fake, player="critic"):
 
 @pytest.mark.rule("N3")
 def test_a_player_that_has_won_is_named_once():
-    said = check(HealthMonitor(), 2 * PATIENCE, 1e-5, 9.0, -9.0)
-    assert [len(warnings) for warnings in said] == [0] * (PATIENCE - 1) + [1] + [0] * PATIENCE
-    (warning,) = said[PATIENCE - 1]
+    checks = check(HealthMonitor(), 2 * PATIENCE, 1e-5, 9.0, -9.0)
+    assert [len(warnings) for warnings in checks] == [0] * (PATIENCE - 1) + [1] + [0] * PATIENCE
+    (warning,) = checks[PATIENCE - 1]
     assert "phase 'duel'" in warning
     assert "player 'critic'" in warning
 
