@@ -31,7 +31,7 @@ from gan.build import build_game, resolve
 from gan.data.order import Order
 from gan.plugins.manager import Plugins
 from gan.recipe import Training
-from gan.reporting import manifest as provenance
+from gan.reporting import manifest
 from gan.runtime.device import choose_device
 from gan.storage.checkpoint import Checkpoints
 from gan.training.trainer import Trainer
@@ -140,7 +140,7 @@ def main() -> None:
     result |= {
         "what": "dcgan 64x64x3, widths 64, batch 16, Adam and averages, CPU; a save every 30 s against none",
         "checkpoint_mb": round(size / 1e6, 1),
-        "machine": {**provenance.machine(), "threads": torch.get_num_threads()},
+        "machine": {**manifest.machine(), "threads": torch.get_num_threads()},
         "versions": {"torch": torch.__version__, "python": platform.python_version()},
     }
     out.write_text(json.dumps(result, indent=1) + "\n")

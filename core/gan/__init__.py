@@ -1,4 +1,4 @@
-"""Train, judge and use adversarial generators of any kind of data.
+"""Train, evaluate and use generative adversarial networks for any kind of data.
 
     import gan
 

@@ -1,4 +1,4 @@
-"""``python -m gan`` = ``gan``."""
+"""``python -m gan`` runs the command line, like ``gan``."""
 
 from gan.cli import main
 

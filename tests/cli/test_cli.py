@@ -218,7 +218,7 @@ MISTAKES = [
 
 @pytest.fixture
 def here(home, monkeypatch, capfd):
-    """Runs the command line in this process: (exit code, what it said on the error stream)."""
+    """Runs the command line in this process: (exit code, standard error)."""
     monkeypatch.syspath_prepend(home["PYTHONPATH"])
     monkeypatch.setenv("GAN_CACHE", home["GAN_CACHE"])
     monkeypatch.delenv("GAN_PLUGINS", raising=False)
@@ -233,8 +233,8 @@ def here(home, monkeypatch, capfd):
     return call
 
 
-@pytest.mark.parametrize(("arguments", "code", "told"), MISTAKES, ids=[" ".join(m[0])[:60] for m in MISTAKES])
-def test_a_mistake_is_told_in_one_or_two_lines(here, tmp_path, arguments, code, told):
+@pytest.mark.parametrize(("arguments", "code", "expected"), MISTAKES, ids=[" ".join(m[0])[:60] for m in MISTAKES])
+def test_a_mistake_is_reported_in_one_or_two_lines(here, tmp_path, arguments, code, expected):
     (tmp_path / "empty").mkdir()
     (tmp_path / "full").mkdir()
     (tmp_path / "full" / "mine.txt").write_text("mine")
@@ -244,15 +244,15 @@ def test_a_mistake_is_told_in_one_or_two_lines(here, tmp_path, arguments, code, 
     (tmp_path / "small").mkdir()
     (tmp_path / "small" / "points.csv").write_text("0,1\n1,0\n1,1\n")
     exit_code, error = here(*arguments)
-    said = [line for line in error.strip().splitlines() if not line.startswith("reading files")]
+    lines = [line for line in error.strip().splitlines() if not line.startswith("reading files")]
     assert exit_code == code, error
-    assert 1 <= len(said) <= 2, error
+    assert 1 <= len(lines) <= 2, error
     assert "Traceback" not in error
-    for text in told:
+    for text in expected:
         assert text in error, error
 
 
-def test_a_full_disk_is_told_with_the_path(home, tmp_path):
+def test_a_full_disk_is_reported_with_the_path(home, tmp_path):
     """RLIMIT_FSIZE makes every write over 1000 bytes fail: exit 6, no traceback, nothing announced as saved."""
     program = (
         "import resource, signal, sys; signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n"

@@ -180,18 +180,18 @@ def new_version():
 
 def wild_habits():
     """More previews and measurements than the run had; randomness is drawn in between."""
-    from gan.training.session import _Session
+    from gan.training.session import Session
 
-    original = _Session._on_tick
+    original = Session._on_tick
 
     def on_tick(self, tick):
-        self._preview()
+        self.outputs.preview(self.run)
         self.evaluator.receipts(self.run)
         torch.rand(7)
         original(self, tick)
         (self.run.previews / f"samples-{tick.samples:09d}.png").unlink(missing_ok=True)
 
-    _Session._on_tick = on_tick
+    Session._on_tick = on_tick
 
 
 def small_files():

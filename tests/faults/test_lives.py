@@ -33,7 +33,7 @@ def test_a_signal_saves_and_stops_with_75(runs):
     run = runs.new()
     life = runs.start(run, patch="gan_faults_patches:signal_in_a_step")
     assert life.code == 75, (life.code, life.errors)
-    where = re.search(r"stopped by SIGTERM and saved at (\d+) samples; go on with: gan resume", life.errors)
+    where = re.search(r"stopped by SIGTERM and saved at (\d+) samples; continue with: gan resume", life.errors)
     assert int(where[1]) == newest(run) == life.saved == 24
     assert json.loads((run / "manifest.json").read_text())["exit"] == "stopped by SIGTERM"
     life = runs.go_on(run)
@@ -52,7 +52,7 @@ def test_signals_at_every_point_of_a_life(toy):
         assert life.code in (75, 0), (call, life.code, life.errors)
         saved += "and saved at" in life.errors
         if not (run / "recipe.yaml").exists():
-            assert "start again" in life.errors or "go on with" in life.errors
+            assert "start again" in life.errors or "continue with" in life.errors
         life = toy.go_on(run)
         assert life.code == 0, life.errors
         found = final_state(run)
@@ -319,7 +319,7 @@ def test_a_training_goes_back_once_and_is_the_same_when_it_is_killed_meanwhile(t
     assert life.code == 0, life.errors
     (warning,) = [event["text"] for event in life.events if event["event"] == "warning"]
     assert "not finite" in warning
-    assert re.search(r"Went back to samples-0000000(16|32) once", warning)
+    assert re.search(r"Rolled back to samples-0000000(16|32), once", warning)
     expected = final_state(whole)
     killed = 0
     for at in (toy.kills * part // 20 for part in (10, 12, 14, 17)):
@@ -392,7 +392,7 @@ def test_memory_that_runs_out_halves_what_goes_through_at_once(toy, patch):
     life = toy.start(run, patch=f"gan_faults_patches:{patch}")
     assert life.code == 0, life.errors
     (warning,) = [event["text"] for event in life.events if event["event"] == "warning"]
-    assert "memory ran out at" in warning
+    assert "out of memory at" in warning
     assert "training.micro_batch=4" in warning
     arguments = ["run", "--recipe", toy.recipe, "--out", planned, "--set", "training.micro_batch=4"]
     assert toy.process.run(arguments, root=planned.parent).code == 0
@@ -417,7 +417,7 @@ def test_memory_that_does_not_suffice_for_one_sample_stops_with_5(toy):
     life = toy.start(run, patch="gan_faults_patches:no_memory")
     assert life.code == 5, life.errors
     last = life.errors.splitlines()[-1]
-    assert "memory ran out at 24 samples" in last
+    assert "out of memory at 24 samples" in last
     assert "training.batch" in last
     assert newest(run) == 16
     toy.check_equal(run, toy.go_on(run))

@@ -59,7 +59,7 @@ def test_memory_that_runs_out_in_one_process_halves_the_parts_of_both(toy, tmp_p
     length = ("--set", f"training.tick={tick}", "--samples", "320")
     code, said = together(toy, tmp_path / "run", *length, patch="little_memory_on_one")
     assert code == 0, said
-    assert said.count("memory ran out at") == 1
+    assert said.count("out of memory at") == 1
     assert "training.micro_batch=2" in said
     code, said = together(toy, tmp_path / "planned", *length, "--set", "training.micro_batch=2")
     assert code == 0, said
@@ -73,7 +73,7 @@ def test_memory_that_runs_out_in_one_process_halves_the_parts_of_both(toy, tmp_p
 def test_memory_that_one_process_lacks_altogether_stops_both_with_the_last_checkpoint(toy, tmp_path):
     code, said = together(toy, tmp_path / "run", patch="no_memory_on_one")
     assert code != 0
-    assert said.count("memory ran out at 32 samples") >= 1
+    assert said.count("out of memory at 32 samples") >= 1
     assert "training.batch" in said
     assert newest(tmp_path / "run") == 16
 
@@ -86,7 +86,7 @@ def test_two_processes_go_back_together(toy, tmp_path, patch):
     the end is that of one process alone that went back, up to rounding."""
     code, said = together(toy, tmp_path / "two", "--set", "training.max_skips=1", patch=patch)
     assert code == 0, said
-    assert said.count("Went back to samples-0000000") == 1
+    assert said.count("Rolled back to samples-0000000") == 1
     alone = toy.new()
     arguments = ["run", "--recipe", toy.recipe, "--out", alone, "--set", "training.max_skips=1"]
     on_one = patch.replace("_on_one", "")

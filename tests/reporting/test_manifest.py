@@ -9,7 +9,8 @@ import sys
 import pytest
 from gan import __version__
 from gan.errors import CheckpointError
-from gan.reporting import manifest as provenance
+from gan.reporting import manifest
+from gan.reporting.scrub import scrub
 from gan.storage.durable import write_json
 from hypothesis import given
 from hypothesis import strategies as st
@@ -24,7 +25,7 @@ def record(**changes):
         "device": "cpu",
         "precision": "fp32",
     }
-    return provenance.manifest_start(**{**values, **changes})
+    return manifest.manifest_start(**{**values, **changes})
 
 
 @pytest.mark.rule("V2")
@@ -40,7 +41,7 @@ def test_the_record_says_what_is_needed_to_do_it_again(tmp_path):
     assert started["machine"]["cores"] >= 1
     assert "deterministic_algorithms" in started["determinism"]
     assert (started["seed"], started["ended"], started["exit"]) == (3, None, None)
-    ended = provenance.manifest_end(tmp_path / "manifest.json", "finished", 100)
+    ended = manifest.manifest_end(tmp_path / "manifest.json", "finished", 100)
     assert (ended["exit"], ended["samples"]) == ("finished", 100)
     assert ended["ended"] >= started["started"]
     assert {**ended, "ended": None, "exit": None, "samples": 0} == json.loads(json.dumps(started))
@@ -50,7 +51,7 @@ def test_the_record_says_what_is_needed_to_do_it_again(tmp_path):
 def test_surroundings_name_no_host_and_the_libraries_that_are_asked_for():
     import platform
 
-    found = provenance.surroundings("pytest")
+    found = manifest.surroundings("pytest")
     assert found["threads"] >= 1
     assert found["versions"]["pytest"] == pytest.__version__
     assert found["versions"]["torch"]
@@ -59,35 +60,35 @@ def test_surroundings_name_no_host_and_the_libraries_that_are_asked_for():
 
 def test_changed_versions_are_named(monkeypatch):
     started = record()
-    assert provenance.changes(started, {"gan-toy": "1.0"}) == []
+    assert manifest.changes(started, {"gan-toy": "1.0"}) == []
     started["versions"]["torch"] = "1.0"
-    assert provenance.changes(started, {"gan-toy": "2.0", "gan-new": "1"})[1:] == [
+    assert manifest.changes(started, {"gan-toy": "2.0", "gan-new": "1"})[1:] == [
         "gan-toy 1.0 -> 2.0",
         "gan-new none -> 1",
     ]
-    resumed = provenance.manifest_resumed(started, samples=40, distributions={"gan-toy": "1.0"}, argv=["gan", "resume"])
+    resumed = manifest.manifest_resumed(started, samples=40, distributions={"gan-toy": "1.0"}, argv=["gan", "resume"])
     assert [entry["samples"] for entry in resumed["resumed"]] == [40]
     assert resumed["resumed"][0]["changed"][0].startswith("torch 1.0 -> ")
 
 
 def test_the_git_state_is_that_of_the_checkout(tmp_path):
-    assert provenance.git_state(tmp_path) is None
+    assert manifest.git_state(tmp_path) is None
     git = ["git", "-C", str(tmp_path), "-c", "user.name=a", "-c", "user.email=a@b"]
     (tmp_path / "a").write_text("1")
     for arguments in (["init", "-q"], ["add", "a"], ["commit", "-qm", "Start"]):
         subprocess.run([*git, *arguments], check=True)
-    clean = provenance.git_state(tmp_path)
+    clean = manifest.git_state(tmp_path)
     assert len(clean["commit"]) == 40
     assert clean["changed"] is False
     (tmp_path / "a").write_text("2")
-    assert provenance.git_state(tmp_path) == {**clean, "changed": True}
-    assert provenance.git_state(tmp_path / "site-packages") is None
+    assert manifest.git_state(tmp_path) == {**clean, "changed": True}
+    assert manifest.git_state(tmp_path / "site-packages") is None
 
 
 def test_a_record_that_cannot_be_read_is_named(tmp_path):
     (tmp_path / "manifest.json").write_text("{")
     with pytest.raises(CheckpointError, match=r"manifest\.json"):
-        provenance.manifest_end(tmp_path / "manifest.json", "finished", 0)
+        manifest.manifest_end(tmp_path / "manifest.json", "finished", 0)
 
 
 SECRETS = {
@@ -129,12 +130,12 @@ def test_no_secret_reaches_the_record(argv, monkeypatch):
 
 @pytest.mark.rule("S9")
 def test_home_folders_are_not_told():
-    cleaned = provenance.scrub(
+    cleaned = scrub(
         ["/home/ada/data/x.png", "/home/bob/data", "/Users/eve/x", "C:\\Users\\Eve\\x", "/srv/home/x", "/home/ada2/x"],
         {"HOME": "/home/ada"},
     )
     assert cleaned == ["~/data/x.png", "~/data", "~/x", "~\\x", "/srv/home/x", "~/x"]
-    assert provenance.scrub("/root/x and /rooted", {"HOME": "/root"}) == "~/x and /rooted"
+    assert scrub("/root/x and /rooted", {"HOME": "/root"}) == "~/x and /rooted"
 
 
 @pytest.mark.rule("S9")
@@ -146,13 +147,13 @@ def test_what_is_no_secret_stays():
         "time": "2026-01-01T00:00:00+00:00",
         "at": "mail@example.org",
     }
-    assert provenance.scrub(values, {"HOME": "/root"}) == values
+    assert scrub(values, {"HOME": "/root"}) == values
 
 
 @pytest.mark.rule("S9")
 @given(st.text(st.characters(categories=["L", "N"]), min_size=6), st.text(), st.text())
 def test_the_value_of_a_secret_variable_never_stays(secret, before, after):
-    cleaned = provenance.scrub({"a": [before + secret + after]}, {"SOME_TOKEN": secret})
+    cleaned = scrub({"a": [before + secret + after]}, {"SOME_TOKEN": secret})
     assert secret not in cleaned["a"][0] or secret in "***~"
 
 

@@ -13,7 +13,7 @@ from gan import api
 from gan.cli import main
 from gan.contracts.media import shown_by_type
 from gan.plugins.manager import Plugins
-from gan.reporting.page import MOST, artefacts_in, write_page
+from gan.reporting.page import MAX_ARTEFACTS, artefacts_in, write_page
 from gan.reporting.reporter import Reporter
 from gan.source import SourceFile
 from gan.testing import toy
@@ -48,14 +48,14 @@ def gan(capsys, monkeypatch, plugins):
     """Standard output of a command, or its error stream where it fails with `code`."""
     monkeypatch.setattr(verb, "installed", lambda ctx: plugins)
 
-    def said(*arguments, code=0):
-        with pytest.raises(SystemExit) as leave:
+    def call(*arguments, code=0):
+        with pytest.raises(SystemExit) as stop:
             main([str(argument) for argument in arguments])
-        told = capsys.readouterr()
-        assert leave.value.code == code, told.err
-        return told.err if code else told.out
+        captured = capsys.readouterr()
+        assert stop.value.code == code, captured.err
+        return captured.err if code else captured.out
 
-    return said
+    return call
 
 
 def references(page):
@@ -111,18 +111,18 @@ def test_a_kind_of_data_that_cannot_show_itself_loses_nothing(tmp_path, plugins,
     def broken(self, file, link, folder):
         raise ZeroDivisionError("no page")
 
-    class Kept(Reporter):
-        said: list[str] = []
+    class Warnings(Reporter):
+        texts: list[str] = []
 
         def warn(self, text):
-            self.said.append(text)
+            self.texts.append(text)
 
     monkeypatch.setenv("GAN_CACHE", str(tmp_path / "cache"))
     monkeypatch.setattr(Points, "show", broken)
-    result = train(plugins, tmp_path / "run", Kept())
+    result = train(plugins, tmp_path / "run", Warnings())
     assert all(path.is_file() for path in result.artefacts)
     assert (tmp_path / "run" / "evaluation" / "result.json").is_file()
-    assert any("no page was written" in text and "ZeroDivisionError" in text for text in Kept.said)
+    assert any("no page was written" in text and "ZeroDivisionError" in text for text in Warnings.texts)
 
 
 def test_names_and_texts_are_no_markup(tmp_path):
@@ -146,11 +146,11 @@ def test_the_picture_beside_artefacts_is_none_of_them(tmp_path):
 
 
 def test_a_page_does_not_grow_without_end(tmp_path):
-    paths = [tmp_path / f"{n}.csv" for n in range(MOST + 2)]
+    paths = [tmp_path / f"{n}.csv" for n in range(MAX_ARTEFACTS + 2)]
     for path in paths:
         path.write_text("1,2\n")
     text = write_page(tmp_path, Points(Points.Config()), paths).read_text()
-    assert text.count("<figure>") == MOST
+    assert text.count("<figure>") == MAX_ARTEFACTS
     assert "and 2 more beside them" in text
 
 

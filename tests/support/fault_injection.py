@@ -174,19 +174,18 @@ def _serve() -> None:
 def _warm_up() -> None:
     """Draw a first picture, for the fonts that previews read; and draw no curves from now on. They take half of a tiny
     life and no call in its folder: a blank picture is written in their place."""
-    import gan.training.session
+    import gan.training.outputs
     from gan.reporting.plots import plot_training
     from gan.storage.durable import write_bytes
 
     with tempfile.TemporaryDirectory() as folder:
-        (Path(folder) / "metrics.jsonl").touch()
-        blank = plot_training(Path(folder) / "metrics.jsonl", Path(folder) / "training.png").read_bytes()
+        blank = plot_training([], Path(folder) / "training.png").read_bytes()
 
-    def plot(metrics: Path, png: Path) -> Path:
+    def plot(records: Any, png: Path) -> Path:
         write_bytes(png, blank)
         return png
 
-    vars(gan.training.session)["plot_training"] = plot
+    vars(gan.training.outputs)["plot_training"] = plot
     gc.collect()
     gc.freeze()  # the collector of a fork leaves the shared pages alone
 

@@ -4,20 +4,20 @@ from __future__ import annotations
 
 import math
 
-import gan.training.session
 from gan import api
 from gan.plugins.manager import Plugins
 from gan.storage.checkpoint import Checkpoints
 from gan.storage.run_folder import RunFolder
 from gan.testing import toy
 from gan.testing.mlp import MLP
+from gan.training.session import Session
 
 
 def test_a_roll_back_drops_the_best_checkpoint_of_what_is_trained_again(tmp_path, monkeypatch):
     """Measured every 256 samples, saved every 1,024; from iteration 6 on all gradients are NaN until the training has
     gone back. Right after it, at 0 samples, no record and no best checkpoint of the part that is gone is left."""
     monkeypatch.setenv("GAN_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setattr("gan.training.session.plot_training", lambda records, path: path)  # slow, and not the subject
+    monkeypatch.setattr("gan.training.outputs.plot_training", lambda records, path: path)  # slow, and not the subject
     seen: dict[str, object] = {"poisoned": True}
     phases = MLP.phases
 
@@ -34,10 +34,10 @@ def test_a_roll_back_drops_the_best_checkpoint_of_what_is_trained_again(tmp_path
         object.__setattr__(phase.turns[0], "objective", sometimes)
         return [phase]
 
-    look_back = gan.training.session._Session._look_back
+    review_records = Session._review_records
 
     def watched(self):
-        look_back(self)
+        review_records(self)
         if self.trainer.samples == 0 and self.run.best.is_dir() is False and "opened" not in seen:
             seen["opened"] = True  # the call when the run is opened
             return
@@ -46,7 +46,7 @@ def test_a_roll_back_drops_the_best_checkpoint_of_what_is_trained_again(tmp_path
         seen["best"] = Checkpoints(self.run.best).all()
 
     monkeypatch.setattr(MLP, "phases", poisoned)
-    monkeypatch.setattr(gan.training.session._Session, "_look_back", watched)
+    monkeypatch.setattr(Session, "_review_records", watched)
     plugins = Plugins()
     plugins.register("toy", toy)
     settings = ["training.batch=64", "training.tick=256", "training.checkpoint_ticks=4", "training.max_skips=2"]

@@ -110,7 +110,7 @@ def test_training_ends_when_nothing_gets_better(plugins, tmp_path):
     )  # fmt: skip
     assert [best for _, _, best in reporter.measurements] == [True, False, False, False]
     assert result.samples < 2560
-    assert any("no better in 3 measurements" in note for note in reporter.notes)
+    assert any("did not improve in 3 measurements" in note for note in reporter.notes)
     assert json.loads((tmp_path / "run" / "manifest.json").read_text())["exit"] == "finished"
     again = api.resume_run(tmp_path / "run", plugins=plugins)
     assert again.samples == result.samples

@@ -1,4 +1,4 @@
-"""`gan page`."""
+"""The command `gan page`: an HTML page of the artefacts of a run."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from gan.cli import installed
 @click.argument("folder", metavar="[FOLDER]", required=False, type=click.Path(path_type=Path))
 @click.pass_context
 def page(ctx: click.Context, run_folder: Path, folder: Path | None) -> None:
-    """Write a page on which a run's artefacts can be seen, heard and read.
+    """Write an HTML page that shows or plays the artefacts of a run.
 
-    With FOLDER, those that the run has made there. The page is FOLDER/page/index.html, or RUN/page/index.html, which
-    `gan run` ends with. It needs no network.
+    With FOLDER, the page shows the samples that `gan generate` has written there. It is FOLDER/page/index.html, or
+    RUN/page/index.html, which `gan run` writes as well. It needs no network.
     """
     from gan import recipe as recipes
     from gan.build import resolve

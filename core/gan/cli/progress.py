@@ -1,8 +1,9 @@
-"""How the command line shows long work: a bar on a terminal, plain lines elsewhere, JSON for programs, or nothing."""
+"""Reporters of the command line: a progress bar on a terminal, plain lines elsewhere, JSON for programs, or nothing."""
 
 from __future__ import annotations
 
 import json
+import os
 import sys
 import time
 from collections.abc import Sequence
@@ -19,9 +20,7 @@ from gan.storage.run_folder import RunFolder
 
 
 def choose_reporter(*, quiet: bool, as_json: bool) -> Reporter:
-    """The reporter that fits the flags and the terminal; only the first of several processes speaks."""
-    import os
-
+    """The reporter for the flags and the terminal; of several processes only the first one reports."""
     if os.environ.get("RANK", "0") != "0":
         return Reporter()
     if as_json:
@@ -48,134 +47,108 @@ def losses_text(terms: dict[str, float]) -> str:
     return "  ".join(shown)
 
 
-def measured_text(samples: int, values: Sequence[MetricValue], best: bool) -> str:
-    """``"at 6,400 samples  FID[raw] 3.5 ± 0.1  (the best so far)"``."""
-    shown = "  ".join(f"{value.name} {shown_value(asdict(value))}" for value in values)
-    return f"at {samples:,} samples  {shown}{'  (the best so far)' if best else ''}"
-
-
 class QuietReporter(Reporter):
-    """Says only what is wrong."""
+    """Shows warnings only."""
 
     def warn(self, text: str) -> None:
-        """A line on the error stream."""
         click.echo(f"warning: {text}", err=True)
 
 
 class PlainReporter(QuietReporter):
-    """One plain line a tick, for logs."""
+    """Writes plain lines for logs to the standard error stream."""
 
     def __init__(self) -> None:
-        self._packed = time.monotonic()
+        self._last_packing = time.monotonic()
 
     def note(self, text: str) -> None:
-        """A line."""
         click.echo(text, err=True)
 
     def packing(self, done: int, total: int) -> None:
-        """A line every ten seconds, and at the end."""
-        if done == total or time.monotonic() - self._packed > 10:
-            self._packed = time.monotonic()
-            click.echo(f"reading files: {done:,} of {total:,}", err=True)
+        if done == total or time.monotonic() - self._last_packing > 10:
+            self._last_packing = time.monotonic()
+            self.note(f"reading files: {done:,} of {total:,}")
 
     def started(self, run: Path, title: str, samples: int, total: int) -> None:
-        """A line."""
-        where = f"from {samples:,} samples on" if samples else f"{total:,} samples"
-        click.echo(f"training {title} in {run}: {where}", err=True)
+        self.note(f"training {title} in {run}: {f'from {samples:,} samples on' if samples else f'{total:,} samples'}")
 
     def tick(self, tick: Tick) -> None:
-        """A line."""
         left = tick.seconds * (tick.total - tick.samples) / max(tick.samples, 1)
         skipped = f"  skipped {tick.skipped}" if tick.skipped else ""
-        click.echo(
+        self.note(
             f"{tick.phase}  {tick.samples:,}/{tick.total:,} samples  {tick.rate:,.0f}/s  "
-            f"{duration(tick.seconds)} left {duration(left)}  {losses_text(tick.terms)}{skipped}",
-            err=True,
+            f"{duration(tick.seconds)} left {duration(left)}  {losses_text(tick.terms)}{skipped}"
         )
 
     def measured(self, samples: int, values: Sequence[MetricValue], best: bool) -> None:
-        """A line."""
-        self.note(measured_text(samples, values, best))
+        shown = "  ".join(f"{value.name} {shown_value(asdict(value))}" for value in values)
+        self.note(f"at {samples:,} samples  {shown}{'  (the best so far)' if best else ''}")
 
     def preview(self, path: Path) -> None:
-        """A line."""
-        click.echo(f"preview {path}", err=True)
+        self.note(f"preview {path}")
 
     def finished(self, summary: dict[str, Any]) -> None:
-        """The table."""
         show_summary(summary)
 
 
-class JsonReporter(QuietReporter):
-    """One JSON object a line on the standard output."""
+class JsonReporter(Reporter):
+    """Writes one JSON object for each event to the standard output."""
 
-    def _say(self, kind: str, **values: Any) -> None:
+    def _write(self, event: str, **values: Any) -> None:
         from gan.storage.durable import dump_json
 
-        click.echo(dump_json({"event": kind, **values}))
+        click.echo(dump_json({"event": event, **values}))
 
     def note(self, text: str) -> None:
-        """``note``."""
-        self._say("note", text=text)
+        self._write("note", text=text)
 
     def warn(self, text: str) -> None:
-        """``warning``."""
-        self._say("warning", text=text)
+        self._write("warning", text=text)
 
     def started(self, run: Path, title: str, samples: int, total: int) -> None:
-        """``started``."""
-        self._say("started", run=str(run), architecture=title, samples=samples, total=total)
+        self._write("started", run=str(run), architecture=title, samples=samples, total=total)
 
     def tick(self, tick: Tick) -> None:
-        """``tick``."""
-        self._say("tick", **vars(tick))
+        self._write("tick", **vars(tick))
 
     def measured(self, samples: int, values: Sequence[MetricValue], best: bool) -> None:
-        """``measured``."""
-        self._say("measured", samples=samples, metrics=[asdict(value) for value in values], best=best)
+        self._write("measured", samples=samples, metrics=[asdict(value) for value in values], best=best)
 
     def preview(self, path: Path) -> None:
-        """``preview``."""
-        self._say("preview", path=str(path))
+        self._write("preview", path=str(path))
 
     def saved(self, path: Path, samples: int) -> None:
-        """``saved``."""
-        self._say("saved", path=str(path), samples=samples)
+        self._write("saved", path=str(path), samples=samples)
 
     def finished(self, summary: dict[str, Any]) -> None:
-        """``finished``."""
-        self._say("finished", **summary)
+        self._write("finished", **summary)
 
 
 class RichReporter(PlainReporter):
-    """A progress bar with rate, time left, losses and the latest preview."""
+    """Shows a progress bar with rate, time left, losses and the latest preview."""
 
     def __init__(self) -> None:
         super().__init__()
         from rich.console import Console
         from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
-        self._console = Console(stderr=True)
+        self._console = Console(stderr=True, markup=False, highlight=False)
         self._progress = Progress(
-            TextColumn("[bold]{task.description}"),
+            TextColumn("{task.description}", style="bold", markup=False),
             BarColumn(bar_width=24),
             TaskProgressColumn(),
             TextColumn("{task.fields[rate]}"),
             TimeRemainingColumn(),
-            TextColumn("{task.fields[losses]}"),
-            TextColumn("[dim]{task.fields[preview]}"),
+            TextColumn("{task.fields[losses]}", markup=False),
+            TextColumn("{task.fields[preview]}", style="dim", markup=False),
             console=self._console,
         )
         self._task: Any = None
-        self._preview = ""
 
     def note(self, text: str) -> None:
-        """A dim line."""
-        self._console.print(text, style="dim", highlight=False, markup=False)
+        self._console.print(text, style="dim")
 
     def warn(self, text: str) -> None:
-        """A yellow line."""
-        self._console.print(f"warning: {text}", style="yellow", highlight=False, markup=False)
+        self._console.print(f"warning: {text}", style="yellow")
 
     def _bar(self, description: str, total: int, done: int) -> None:
         if self._task is None or self._progress.tasks[-1].description != description:
@@ -186,62 +159,59 @@ class RichReporter(PlainReporter):
         self._progress.update(self._task, completed=done)
 
     def packing(self, done: int, total: int) -> None:
-        """A bar."""
         self._bar("reading files", total, done)
 
     def started(self, run: Path, title: str, samples: int, total: int) -> None:
-        """The bar of the training."""
-        self._console.print(f"training [bold]{title}[/] in {run}", highlight=False)
+        self._console.print(f"training {title} in {run}")
         self._bar(title, total, samples)
 
     def tick(self, tick: Tick) -> None:
-        """Move the bar."""
-        self._progress.update(
-            self._task, completed=tick.samples, rate=f"{tick.rate:,.0f}/s", losses=losses_text(tick.terms)
-        )
+        losses = losses_text(tick.terms)
+        self._progress.update(self._task, completed=tick.samples, rate=f"{tick.rate:,.0f}/s", losses=losses)
 
     def preview(self, path: Path) -> None:
-        """Name it beside the bar."""
         if self._task is not None:
             self._progress.update(self._task, preview=str(path))
 
     def finished(self, summary: dict[str, Any]) -> None:
-        """The table."""
         self.close()
         show_summary(summary)
 
     def close(self) -> None:
-        """Take the bar away."""
         self._progress.stop()
 
 
 def show_summary(summary: dict[str, Any]) -> None:
-    """The short table that a training ends with, on the standard output."""
+    """Print the summary of a finished training and the table of its metrics to the standard output."""
     from rich.console import Console
     from rich.table import Table
 
-    console = Console(width=None if sys.stdout.isatty() else 110, highlight=False)
-    about = Table.grid(padding=(0, 2))
-    about.add_row("run", summary["run"])
-    about.add_row("trained", f"{summary['architecture']} on {summary['data']}")
-    about.add_row("length", f"{summary['samples']:,} samples shown in {duration(summary['seconds'])}")
+    console = Console(width=None if sys.stdout.isatty() else 110, markup=False, highlight=False)
+    run = summary["run"]
+    rows = [
+        ("run", run),
+        ("trained", f"{summary['architecture']} on {summary['data']}"),
+        ("length", f"{summary['samples']:,} samples shown in {duration(summary['seconds'])}"),
+    ]
     if summary["losses"]:
-        about.add_row("losses", losses_text(summary["losses"]))
-    for path in summary["pictures"]:
-        about.add_row("picture", path)
-    artefacts = summary["artefacts"]
+        rows.append(("losses", losses_text(summary["losses"])))
+    rows += [("picture", path) for path in summary["pictures"]]
+    artefacts = [Path(path) for path in summary["artefacts"]]
     if artefacts:
-        folder, kind = str(Path(artefacts[0]).parent), Path(artefacts[0]).suffix
-        about.add_row("artefacts", f"{len(artefacts)} {kind} files in {folder}")
-    if RunFolder(Path(summary["run"])).page.is_file():
-        about.add_row("page", f"{RunFolder(Path(summary['run'])).page}, to open in a browser")
-    about.add_row("recipe, card", f"{summary['run']}/recipe.yaml, README.md")
-    about.add_row("more", f"gan generate {summary['run']} --count 16 --seed 1 --out samples")
+        rows.append(("artefacts", f"{len(artefacts)} {artefacts[0].suffix} files in {artefacts[0].parent}"))
+    page = RunFolder(Path(run)).page
+    if page.is_file():
+        rows.append(("page", f"{page}, to open in a browser"))
+    rows.append(("recipe, card", f"{run}/recipe.yaml, README.md"))
+    rows.append(("more", f"gan generate {run} --count 16 --seed 1 --out samples"))
+    about = Table.grid(padding=(0, 2))
+    for row in rows:
+        about.add_row(*row)
     console.print(about)
     if summary["metrics"]:
-        header, rows = metric_rows(summary)
+        header, metrics = metric_rows(summary)
         console.print()
-        print_columns([header, *rows])
+        print_columns([header, *metrics])
 
 
 def print_columns(rows: Sequence[Sequence[str]]) -> None:
@@ -257,5 +227,5 @@ def print_columns(rows: Sequence[Sequence[str]]) -> None:
 
 
 def print_json(values: Any) -> None:
-    """One JSON document on the standard output."""
+    """Print one JSON document to the standard output."""
     click.echo(json.dumps(values, indent=2, ensure_ascii=False))

@@ -1,18 +1,23 @@
-"""`gan run` and `gan resume`."""
+"""The commands `gan run` and `gan resume`: train a recipe, and continue a training."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from gan.cli import installed
 from gan.errors import UsageError
 
+if TYPE_CHECKING:
+    from gan.reporting.reporter import Reporter
+    from gan.reporting.result import Result
+
 
 def complete_plugin(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[str]:
-    """Names of installed plugins, from metadata."""
+    """Shell completion with the names of installed plugins."""
     from gan.plugins.manager import Plugins
 
     return [info.name for info in Plugins.installed().infos() if info.name.startswith(incomplete)]
@@ -21,19 +26,28 @@ def complete_plugin(ctx: click.Context, param: click.Parameter, incomplete: str)
 @click.command(
     epilog="Example: gan run --plugin image --data ./photos --set modality.resolution=64 --minutes 30",
 )
-@click.option("--plugin", metavar="NAME", shell_complete=complete_plugin, help="Whose recipe: music, image, text …")
-@click.option("--architecture", metavar="NAME", help="The method; the plugin's default recipe if not given.")
-@click.option("--recipe", "recipe_name", metavar="FILE|NAME", help="A recipe file, or the name of one of the plugin's.")
-@click.option("--data", metavar="PATH|NAME", help="A folder, file or archive, or a named data set.")
+@click.option(
+    "--plugin",
+    metavar="NAME",
+    shell_complete=complete_plugin,
+    help="The plugin whose recipe is trained: music, image, text …",
+)
+@click.option("--architecture", metavar="NAME", help="The architecture; default: that of the plugin's default recipe.")
+@click.option(
+    "--recipe", "recipe_name", metavar="FILE|NAME", help="A recipe file, or the name of a recipe of the plugin."
+)
+@click.option("--data", metavar="PATH|NAME", help="A folder, file or archive, or the name of a dataset.")
 @click.option("--set", "settings", multiple=True, metavar="KEY=VALUE", help="Change a setting; may be repeated.")
-@click.option("--samples", type=click.IntRange(min=1), help="Length of all phases together, in real samples shown.")
-@click.option("--minutes", type=float, help="Stop after so many minutes at the latest.")
-@click.option("--seed", type=click.IntRange(min=0), help="Everything random follows from it.")
-@click.option("--out", type=click.Path(path_type=Path), help="The run folder; a new one in ./runs if not given.")
-@click.option("--device", metavar="NAME", help="auto, cpu, cuda, mps …")
-@click.option("--dry-run", is_flag=True, help="Show the whole recipe, the players and the memory, and stop.")
-@click.option("--quiet", is_flag=True, help="Say only what is wrong.")
-@click.option("--json", "as_json", is_flag=True, help="One JSON object a line, for programs.")
+@click.option("--samples", type=click.IntRange(min=1), help="Length of the whole training, in real samples shown.")
+@click.option("--minutes", type=float, help="Stop after this many minutes at the latest.")
+@click.option("--seed", type=click.IntRange(min=0), help="The seed of all random numbers.")
+@click.option("--out", type=click.Path(path_type=Path), help="The run folder; default: a new folder in ./runs.")
+@click.option("--device", metavar="NAME", help="The device: auto, cpu, cuda, mps …")
+@click.option(
+    "--dry-run", is_flag=True, help="Show the complete recipe, the parameter counts and the memory, and exit."
+)
+@click.option("--quiet", is_flag=True, help="Show warnings only.")
+@click.option("--json", "as_json", is_flag=True, help="Write one JSON object per line, for programs.")
 @click.pass_context
 def run(
     ctx: click.Context,
@@ -51,17 +65,12 @@ def run(
     quiet: bool,
     as_json: bool,
 ) -> None:
-    """Train a recipe; end with artefacts, pictures, metrics and a model card in a run folder."""
+    """Train a recipe and write artefacts, plots, metrics and a model card to a run folder."""
     plugins = installed(ctx)
     values = _values(plugins, plugin, architecture, recipe_name)
     from gan.recipe import with_settings
 
-    flags = {
-        "data.source": data,
-        "training.minutes": minutes,
-        "seed": seed,
-        "training.device": device,
-    }
+    flags = {"data.source": data, "training.minutes": minutes, "seed": seed, "training.device": device}
     changes = [f"{key}={_yaml(value)}" for key, value in flags.items() if value is not None]
     values = with_settings(values, [*changes, *settings])
     if dry_run:
@@ -72,17 +81,21 @@ def run(
 
     reporter = choose_reporter(quiet=quiet, as_json=as_json)
     _warn_of_versions(recipe_name, reporter)
+    _report(reporter, lambda: start(values, plugins, reporter, out=out, total=samples))
+
+
+def _report(reporter: Reporter, train: Callable[[], Result]) -> None:
     try:
-        result = start(values, plugins, reporter, out=out, total=samples)
+        result = train()
     finally:
-        getattr(reporter, "close", lambda: None)()
-    if result.run != Path():
+        reporter.close()
+    if result.run != Path():  # which only the first of several processes has
         reporter.finished(result.summary())
 
 
 def _values(plugins: Any, plugin: str | None, architecture: str | None, recipe_name: str | None) -> dict[str, Any]:
     if plugin is not None:
-        plugins.require(plugin)  # before torch is imported: what is wrong with it is told at once
+        plugins.require(plugin)  # before torch is imported, so that errors appear at once
     from gan import recipe as recipes
     from gan.build import recipe_values
 
@@ -101,13 +114,13 @@ def _values(plugins: Any, plugin: str | None, architecture: str | None, recipe_n
     return found
 
 
-def _warn_of_versions(recipe_name: str | None, reporter: Any) -> None:
-    """A recipe that lies in a run folder is done again: say what is installed in another version than then."""
-    from gan.reporting import manifest as provenance
+def _warn_of_versions(recipe_name: str | None, reporter: Reporter) -> None:
+    """Warn if a recipe from a run folder is repeated with other versions than those of that run."""
+    from gan.reporting.manifest import changes, read_manifest
 
-    manifest = Path(recipe_name).parent / "manifest.json" if recipe_name else None
-    if manifest is not None and manifest.is_file():
-        changed = provenance.changes(provenance.read_manifest(manifest))
+    file = Path(recipe_name).parent / "manifest.json" if recipe_name else None
+    if file is not None and file.is_file():
+        changed = changes(read_manifest(file))
         if changed:
             reporter.warn(f"versions have changed since that run, so numbers may differ: {', '.join(changed)}")
 
@@ -128,9 +141,8 @@ def _show_dry_run(values: dict[str, Any], plugins: Any, samples: int | None, as_
     if as_json:
         from gan.cli.progress import print_json
 
-        print_json(
-            {"recipe": found.recipe.model_dump(mode="json"), "parameters": found.parameters, "memory": found.memory}
-        )
+        recipe = found.recipe.model_dump(mode="json")
+        print_json({"recipe": recipe, "parameters": found.parameters, "memory": found.memory})
         return
     click.echo(recipes.dump(found.recipe), nl=False)
     click.echo()
@@ -138,26 +150,21 @@ def _show_dry_run(values: dict[str, Any], plugins: Any, samples: int | None, as_
         click.echo(f"field {name}: {spec.shape} {spec.dtype}, {spec.low:g} … {spec.high:g}, {spec.unit}")
     for player, count in found.parameters.items():
         click.echo(f"player {player}: {count:,} parameters")
-    parts = ", ".join(f"{name} {size / 1e6:,.0f} MB" for name, size in found.memory.items())
-    click.echo(f"memory: about {total / 1e6:,.0f} MB beside torch itself ({parts})")
+    purposes = ", ".join(f"{name} {size / 1e6:,.0f} MB" for name, size in found.memory.items())
+    click.echo(f"memory: about {total / 1e6:,.0f} MB in addition to torch itself ({purposes})")
 
 
 @click.command(epilog="Example: gan resume runs/music-musegan-0001")
 @click.argument("run_folder", metavar="RUN", type=click.Path(path_type=Path))
-@click.option("--force", is_flag=True, help="Go on although the recipe, the data or a plugin has changed.")
-@click.option("--quiet", is_flag=True, help="Say only what is wrong.")
-@click.option("--json", "as_json", is_flag=True, help="One JSON object a line, for programs.")
+@click.option("--force", is_flag=True, help="Continue although the recipe, the data or a plugin has changed.")
+@click.option("--quiet", is_flag=True, help="Show warnings only.")
+@click.option("--json", "as_json", is_flag=True, help="Write one JSON object per line, for programs.")
 @click.pass_context
 def resume(ctx: click.Context, run_folder: Path, force: bool, quiet: bool, as_json: bool) -> None:
-    """Go on from a run's newest good checkpoint; nothing but the folder is needed."""
+    """Continue from the newest good checkpoint of a run; nothing but the folder is needed."""
     plugins = installed(ctx)
     from gan.cli.progress import choose_reporter
-    from gan.training.session import resume as go_on
+    from gan.training import session
 
     reporter = choose_reporter(quiet=quiet, as_json=as_json)
-    try:
-        result = go_on(run_folder, plugins, reporter, force=force)
-    finally:
-        getattr(reporter, "close", lambda: None)()
-    if result.run != Path():
-        reporter.finished(result.summary())
+    _report(reporter, lambda: session.resume(run_folder, plugins, reporter, force=force))

@@ -1,1 +1,1 @@
-"""What a run tells people: progress, tables, plots, pages, results and its manifest."""
+"""Reports for people and programs: progress, tables, plots, the HTML page, results and the manifest of a run."""

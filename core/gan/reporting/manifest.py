@@ -1,17 +1,18 @@
-"""The record of a run: enough to do it again and to know why another result came out, and no secrets.
+"""The manifest of a run: versions, machine, data and settings to reproduce it and to explain differences; no secrets.
 
-`manifest.json` is written when a run starts, gains an entry whenever it is resumed, and is closed with the reason of
-its end. Importing this module does not import torch.
+`manifest.json` is written when a run starts, gets an entry whenever it is resumed, and is closed with the reason of its
+end. Importing this module does not import torch.
 """
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import platform
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from importlib import metadata
 from pathlib import Path
@@ -19,10 +20,11 @@ from typing import Any
 
 from gan.errors import CheckpointError
 from gan.reporting.scrub import scrub
+from gan.version import __version__
 
 SCHEMA = 1
 LIBRARIES = ("torch", "numpy", "safetensors", "pillow", "scipy", "pydantic", "pluggy")
-"""Distributions whose version can change a result, beside the core and the plugins."""
+"""Distributions whose versions can change a result, in addition to the core and the plugins."""
 
 
 def manifest_start(
@@ -36,12 +38,12 @@ def manifest_start(
     processes: int = 1,
     argv: Sequence[str] | None = None,
 ) -> dict[str, Any]:
-    """The record at the start of a run.
+    """The manifest at the start of a run.
 
-    `distributions` are the plugins that take part, name -> version. `data` holds the source, its fingerprint, counts,
-    and every file that was skipped with its reason. `argv` defaults to this process's.
+    `distributions` maps the plugins that are used to their versions. `data` holds the source, its fingerprint, counts,
+    and every skipped file with its reason. `argv` defaults to that of this process.
     """
-    record: dict[str, Any] = {
+    record = {
         "schema": SCHEMA,
         "command": list(sys.argv if argv is None else argv),
         "started": _now(),
@@ -60,14 +62,13 @@ def manifest_start(
         "data": dict(data),
         "recipe": dict(recipe),
     }
-    cleaned: dict[str, Any] = scrub(record)
-    return cleaned
+    return dict(scrub(record))
 
 
 def manifest_resumed(
     manifest: Mapping[str, Any], *, samples: int, distributions: Mapping[str, str], argv: Sequence[str] | None = None
 ) -> dict[str, Any]:
-    """The record of a run that goes on from `samples`: when, by what command, with which versions changed."""
+    """The manifest of a run that is resumed from `samples`, with the time, the command and the changed versions."""
     entry = {
         "at": _now(),
         "samples": samples,
@@ -79,48 +80,43 @@ def manifest_resumed(
 
 
 def manifest_end(path: Path, reason: str, samples: int) -> dict[str, Any]:
-    """The record at `path` closed with the reason of the end and the samples shown so far."""
+    """The manifest at `path`, closed with the reason of the end and the samples shown so far."""
     return {**read_manifest(path), "ended": _now(), "exit": scrub(reason), "samples": samples}
 
 
 def read_manifest(path: Path) -> dict[str, Any]:
-    """The record at `path`. Raises `CheckpointError` when it is no record."""
+    """The manifest at `path`. Raises `CheckpointError` if it cannot be read."""
     try:
         manifest = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError) as error:
         raise CheckpointError(f"{path}: cannot be read: {getattr(error, 'strerror', None) or error}") from error
     if not isinstance(manifest, dict):
-        raise CheckpointError(f"{path}: is no record of a run")
+        raise CheckpointError(f"{path}: is no manifest of a run")
     return manifest
 
 
 def versions(distributions: Mapping[str, str]) -> dict[str, str]:
-    """Distribution -> version: Python, the core, the libraries that matter, the plugins that take part."""
-    from gan.version import __version__
+    """Versions of Python, the core, `LIBRARIES` and the plugins that are used."""
+    return {"python": platform.python_version(), "gan-core": __version__, **_installed(LIBRARIES), **distributions}
 
-    found = {"python": platform.python_version(), "gan-core": __version__}
-    for name in LIBRARIES:
-        try:
+
+def _installed(names: Iterable[str]) -> dict[str, str]:
+    found = {}
+    for name in names:
+        with contextlib.suppress(metadata.PackageNotFoundError, ValueError):
             found[name] = metadata.version(name)
-        except metadata.PackageNotFoundError:
-            continue
-    return {**found, **distributions}
+    return found
 
 
 def changes(manifest: Mapping[str, Any], distributions: Mapping[str, str] | None = None) -> list[str]:
-    """What is installed in another version than when `manifest` was written: ``"torch 2.12.0 -> 2.13.0"``.
+    """Differences between the versions in `manifest` and the installed ones: ``"torch 2.12.0 -> 2.13.0"``.
 
-    Without `distributions` the plugins are those that the manifest names, as they are installed now.
+    Without `distributions` the installed versions of the plugins in the manifest are compared.
     """
     before = manifest.get("versions")
     before = before if isinstance(before, dict) else {}
     if distributions is None:
-        distributions = {}
-        for name in before:
-            try:
-                distributions[name] = metadata.version(name)
-            except (metadata.PackageNotFoundError, ValueError):
-                continue
+        distributions = _installed(before)
         before = {name: found for name, found in before.items() if name in versions(distributions)}
     now = versions(distributions)
     names = [name for name in {**before, **now} if before.get(name) != now.get(name)]
@@ -128,28 +124,28 @@ def changes(manifest: Mapping[str, Any], distributions: Mapping[str, str] | None
 
 
 def differences(before: Mapping[str, Any], now: Mapping[str, Any], ignore: Sequence[str] = ()) -> list[str]:
-    """What differs between two nested records: ``"recipe.training.batch: 8 -> 16"``, sorted.
+    """Differences between two nested records: ``"recipe.training.batch: 8 -> 16"``, sorted.
 
-    `ignore` names keys by their path, with everything below them.
+    `ignore` holds paths of keys that may differ, with everything below them.
     """
     one, other = _flat(before, ""), _flat(now, "")
-    found = []
-    for path in sorted({**one, **other}):
-        skip = any(path == name or path.startswith(name + ".") for name in ignore)
-        if not skip and one.get(path, _ABSENT) != other.get(path, _ABSENT):
-            found.append(f"{path}: {_brief(one.get(path, _ABSENT))} -> {_brief(other.get(path, _ABSENT))}")
-    return found
+    return [
+        f"{path}: {_brief(one.get(path, _ABSENT))} -> {_brief(other.get(path, _ABSENT))}"
+        for path in sorted({**one, **other})
+        if one.get(path, _ABSENT) != other.get(path, _ABSENT)
+        and not any(f"{path}.".startswith(f"{name}.") for name in ignore)
+    ]
 
 
 _ABSENT = object()
 
 
 def _flat(value: Any, path: str) -> dict[str, Any]:
-    if isinstance(value, Mapping) and value:
-        return {k: v for key, item in value.items() for k, v in _flat(item, f"{path}.{key}" if path else key).items()}
-    if isinstance(value, (list, tuple)) and value:
-        return {k: v for index, item in enumerate(value) for k, v in _flat(item, f"{path}.{index}").items()}
-    return {path: value}
+    """Every leaf by its path; an empty mapping or list is a leaf."""
+    if not isinstance(value, (Mapping, list, tuple)) or not value:
+        return {path: value}
+    items = value.items() if isinstance(value, Mapping) else enumerate(value)
+    return {k: v for key, item in items for k, v in _flat(item, f"{path}.{key}" if path else str(key)).items()}
 
 
 def _brief(value: Any) -> str:
@@ -158,7 +154,7 @@ def _brief(value: Any) -> str:
 
 
 def machine() -> dict[str, Any]:
-    """What computed: system, processor, GPUs. No host name."""
+    """The system, the processor and the GPUs of this machine, without its host name."""
     import torch
 
     gpus = [torch.cuda.get_device_name(index) for index in range(torch.cuda.device_count())]
@@ -172,7 +168,7 @@ def machine() -> dict[str, Any]:
 
 
 def surroundings(*libraries: str) -> dict[str, Any]:
-    """What a measurement was made on: machine, threads, versions of the usual libraries and of those named."""
+    """The environment of a benchmark: machine, threads, and versions of `LIBRARIES` and of those named."""
     import torch
 
     more = {name: metadata.version(name) for name in libraries}
@@ -180,7 +176,7 @@ def surroundings(*libraries: str) -> dict[str, Any]:
 
 
 def determinism() -> dict[str, Any]:
-    """The switches that decide whether the same seed gives the same bits."""
+    """Settings that decide whether the same seed gives bit-identical results."""
     import torch
 
     return {
@@ -195,14 +191,14 @@ def determinism() -> dict[str, Any]:
 
 
 def git_state(folder: Path) -> dict[str, Any] | None:
-    """Commit of the checkout that holds `folder` and whether files differ from it; None outside a checkout."""
+    """The commit of the checkout that holds `folder`, and whether files have changed; None outside a checkout."""
     if "site-packages" in folder.parts:
         return None
     commit = _git(folder, "rev-parse", "HEAD")
     if commit is None:
         return None
     changed = _git(folder, "status", "--porcelain", "--untracked-files=no")
-    return {"commit": commit.strip(), "changed": None if changed is None else bool(changed.strip())}
+    return {"commit": commit, "changed": None if changed is None else bool(changed)}
 
 
 def _git(folder: Path, *arguments: str) -> str | None:
@@ -219,7 +215,7 @@ def _git(folder: Path, *arguments: str) -> str | None:
         )
     except (OSError, subprocess.SubprocessError, UnicodeDecodeError):
         return None
-    return done.stdout if done.returncode == 0 else None
+    return done.stdout.strip() if done.returncode == 0 else None
 
 
 def _processor() -> str:

@@ -1,9 +1,8 @@
-"""Pictures of a training and of its metrics, as PNG files."""
+"""Plots of a training and of its metrics, as PNG files: learning curves, bars, quality against diversity."""
 
 from __future__ import annotations
 
 import io
-import json
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -21,31 +20,17 @@ if TYPE_CHECKING:
 
 
 Curves = dict[str, list[tuple[float, float]]]
-"""Name of a line -> its points."""
+"""Name of a line -> its points (x, y)."""
 NORM = "_gradient_norm"
 
 
-def read_metrics(file: Path) -> list[dict[str, Any]]:
-    """The lines of a ``metrics.jsonl``; a torn last line (the training writes it just now) is left out."""
-    lines: list[dict[str, Any]] = []
-    for line in file.read_text(encoding="utf-8").splitlines():
-        try:
-            record = json.loads(line)
-        except json.JSONDecodeError:
-            continue
-        if isinstance(record, dict) and "samples" in record:
-            lines.append(record)
-    return lines
+def plot_training(records: Sequence[Mapping[str, Any]], png: Path) -> Path:
+    """Plot the records of a run (`RunFolder.read_metrics`) over the real samples shown; returns `png`.
 
-
-def plot_training(metrics_jsonl: Path, png: Path) -> Path:
-    """Draw every term over real samples shown: a panel a player, one of the gradients' norms, one a metric.
-
-    Terms that are reported only (``_real_score``) and the real samples' own values are dashed; dotted vertical lines
-    part the phases. Values that are not finite (``null``) leave gaps. An empty file gives a picture that says so.
-    Returns `png`.
+    There is one panel for each player, one for the gradient norms and one for each metric. Terms that are only reported
+    (``_real_score``) and values of the real samples are dashed; dotted vertical lines separate the phases. Values that
+    are not finite (None) leave gaps. Without records the picture says so.
     """
-    records = read_metrics(metrics_jsonl)
     players: dict[str, Curves] = {}
     norms: dict[str, Curves] = {}
     metrics: dict[str, Curves] = {}
@@ -83,7 +68,7 @@ def plot_training(metrics_jsonl: Path, png: Path) -> Path:
 
 
 def plot_bars(runs: Sequence[str], values: Mapping[str, Sequence[MetricValue | None]], png: Path) -> Path:
-    """A panel a value: a bar for each run with its error, the real samples' own value as a line."""
+    """One panel for each value, with a bar and an error for each run and a line for the value of the real samples."""
     figure, axes = _panels(max(1, len(values)), height=0.5 + 0.28 * len(runs), shared=False)
     for axis, (name, row) in zip(axes, values.items(), strict=False):
         measured = [(place, value) for place, value in enumerate(row) if value is not None]
@@ -100,7 +85,7 @@ def plot_bars(runs: Sequence[str], values: Mapping[str, Sequence[MetricValue | N
 
 
 def plot_quality_diversity(points: Mapping[tuple[str, str], Mapping[str, tuple[float, float]]], png: Path) -> Path:
-    """A panel for each ``("precision", "recall")``, a point a run; quality to the right, diversity up."""
+    """One panel for each pair such as ``("precision", "recall")``, with a point for each run; quality is on x."""
     figure, axes = _panels(max(1, len(points)), height=4.5, width=6.0, shared=False)
     for axis, ((quality, diversity), runs) in zip(axes, points.items(), strict=False):
         for run, (x, y) in runs.items():
@@ -113,23 +98,22 @@ def plot_quality_diversity(points: Mapping[tuple[str, str], Mapping[str, tuple[f
 
 
 def plot_sweep(curves: Mapping[tuple[str, str], Sequence[tuple[str, float, float]]], option: str, png: Path) -> Path:
-    """A panel for each pair of values, quality to the right, variety up; ``(option's value, quality, variety)`` in
-    their order along a line."""
+    """One panel for each pair of values, with a line through the points ``(option's value, quality, diversity)``."""
     figure, axes = _panels(max(1, len(curves)), height=4.0, width=6.0, shared=False)
-    for axis, ((quality, variety), points) in zip(axes, curves.items(), strict=False):
+    for axis, ((quality, diversity), points) in zip(axes, curves.items(), strict=False):
         axis.plot([x for _, x, _ in points], [y for _, _, y in points], "o-")
         for value, x, y in points:
             axis.annotate(f"{option} {value}", (x, y), textcoords="offset points", xytext=(6, 4), fontsize="small")
         axis.set_xlabel(quality)
-        axis.set_ylabel(variety)
+        axis.set_ylabel(diversity)
         axis.margins(0.25, 0.15)
     return _save(figure, png)
 
 
 def plot_class_shares(probabilities: Mapping[str, np.ndarray[Any, Any]], png: Path, most: int = 20) -> Path:
-    """Share of the samples of each set ``(N, classes)`` that a classifier puts in each class.
+    """Share of samples in each class, from the class probabilities ``(N, classes)`` of each set of samples.
 
-    With more than `most` classes, those that are most frequent in the first set.
+    Of more than `most` classes, those most frequent in the first set are shown.
     """
     import numpy as np
 
@@ -150,30 +134,30 @@ def plot_class_shares(probabilities: Mapping[str, np.ndarray[Any, Any]], png: Pa
 
 
 def plot_side_by_side(pictures: Mapping[str, Image.Image], png: Path) -> Path:
-    """Pictures beside each other at their own size, a title above each; one below the other where they are wide."""
+    """Pictures in a row at their own size with titles; in a column if they are wide."""
     from PIL import Image, ImageDraw
 
     title, gap = 18, 8
-    parts = [picture.convert("RGB") for picture in pictures.values()]
-    stacked = max(part.width for part in parts) > 700
+    images = [picture.convert("RGB") for picture in pictures.values()]
+    stacked = max(image.width for image in images) > 700
     if stacked:
-        size = max(part.width for part in parts), sum(part.height + title + gap for part in parts)
+        size = max(image.width for image in images), sum(image.height + title + gap for image in images)
     else:
-        size = sum(part.width + gap for part in parts) - gap, max(part.height for part in parts) + title
+        size = sum(image.width + gap for image in images) - gap, max(image.height for image in images) + title
     sheet = Image.new("RGB", size, (255, 255, 255))
     draw = ImageDraw.Draw(sheet)
     x = y = 0
-    for name, part in zip(pictures, parts, strict=True):
+    for name, image in zip(pictures, images, strict=True):
         draw.text((x + 2, y + 3), name, fill=(0, 0, 0))
-        sheet.paste(part, (x, y + title))
-        x, y = (x, y + part.height + title + gap) if stacked else (x + part.width + gap, y)
+        sheet.paste(image, (x, y + title))
+        x, y = (x, y + image.height + title + gap) if stacked else (x + image.width + gap, y)
     png.parent.mkdir(parents=True, exist_ok=True)
     sheet.save(png)
     return png
 
 
 def _phase_starts(records: Sequence[Mapping[str, Any]]) -> Iterator[tuple[float, str]]:
-    """Where each phase begins; nothing when there is only one."""
+    """The start of each phase; empty if there is only one."""
     phases = [record.get("phase") for record in records]
     if len(set(phases)) < 2:
         return
@@ -187,9 +171,9 @@ def _number(value: object) -> float:
 
 
 def _panels(count: int, height: float = 2.4, width: float = 8.0, *, shared: bool = True) -> tuple[Figure, list[Axes]]:
-    """`count` panels under each other that share their horizontal axis, or do not.
+    """A figure with `count` panels in a column, with a shared x axis if `shared`.
 
-    Figures are made without pyplot: it keeps a global state and picks a window system.
+    Figures are created without pyplot, which keeps global state and chooses a window system.
     """
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure

@@ -1,8 +1,9 @@
-"""What long work tells to whoever watches: the command line, a notebook, a program."""
+"""Progress reports of a training or another long task, to the command line, a notebook or a program."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -10,43 +11,43 @@ if TYPE_CHECKING:
     from gan.contracts import MetricValue
 
 
-from dataclasses import dataclass
-
-
 class Reporter:
-    """Hears everything and says nothing; the command line's reporters override what they show."""
+    """Receives all events and shows none; the reporters of the command line override the methods they need."""
 
     def note(self, text: str) -> None:
-        """One line about what happens now."""
+        """One line about the current step."""
 
     def warn(self, text: str) -> None:
-        """One line about what is wrong but no reason to stop."""
+        """One line about a problem that does not stop the task."""
 
     def packing(self, done: int, total: int) -> None:
         """`done` of `total` files have been read."""
 
     def started(self, run: Path, title: str, samples: int, total: int) -> None:
-        """Training begins or goes on in the folder `run`, at `samples` of `total` real samples."""
+        """Training starts or resumes in the folder `run`, at `samples` of `total` real samples."""
 
     def tick(self, tick: Tick) -> None:
-        """Numbers since the last tick."""
+        """Losses and progress since the last tick."""
 
     def measured(self, samples: int, values: Sequence[MetricValue], best: bool) -> None:
-        """Metrics at `samples` real samples shown, and whether the checkpoint is the best so far."""
+        """Metrics after `samples` real samples, and whether they are the best so far."""
 
     def preview(self, path: Path) -> None:
-        """A new picture of samples."""
+        """A new picture of samples was written."""
 
     def saved(self, path: Path, samples: int) -> None:
-        """A checkpoint lies safely on the disk."""
+        """A checkpoint is safely on the disk."""
 
     def finished(self, summary: dict[str, Any]) -> None:
-        """The training's end: what `gan.reporting.result.Result.summary` says."""
+        """Training has ended, with this `gan.reporting.result.Result.summary`."""
+
+    def close(self) -> None:
+        """Release the terminal, at the end or after an error."""
 
 
 @dataclass(frozen=True)
 class Tick:
-    """What a tick reports."""
+    """Losses and progress since the last tick."""
 
     samples: int
     """Real samples shown in all phases."""
@@ -56,11 +57,11 @@ class Tick:
     terms: dict[str, float]
     """Means since the last tick: ``"player/term"``."""
     seconds: float
-    """Of training since the run began, over all its processes' lives."""
+    """Seconds of training since the start of the run, over all resumed sessions."""
     rate: float
-    """Real samples a second in this tick."""
+    """Real samples per second in this tick."""
     skipped: int
-    """Updates since the last tick that were not made because a gradient was not finite."""
+    """Updates skipped since the last tick because a loss or gradient was not finite."""
     final: bool
     """Whether training ends here."""
     is_baseline: bool = False

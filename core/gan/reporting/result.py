@@ -1,10 +1,10 @@
-"""What a training ends with: its result, as values for programs and as the model card for people."""
+"""The result of a training: final losses, metrics, artefacts and plots."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 @dataclass
 class Result:
-    """What a training ended with."""
+    """The result of a training."""
 
     run: Path
     title: str
@@ -30,14 +30,14 @@ class Result:
     artefacts: list[Path] = field(default_factory=list)
     pictures: list[Path] = field(default_factory=list)
     data: str = ""
-    """What was trained on, in words."""
+    """A description of the training data."""
     published: Mapping[str, float] = field(default_factory=dict)
-    """What others report, by the value's name."""
+    """Published values by name of the metric value."""
     references: Mapping[str, list[MetricValue]] = field(default_factory=dict)
-    """The same metrics at the end of phases that are baselines of the method (`gan.game.Phase.is_baseline`)."""
+    """The same metrics at the end of each baseline phase of the method (`gan.game.Phase.is_baseline`)."""
 
     def summary(self) -> dict[str, Any]:
-        """Plain values for tables and programs."""
+        """JSON values for tables, programs and ``result.json``."""
         return {
             "run": str(self.run),
             "architecture": self.title,
@@ -54,42 +54,37 @@ class Result:
         }
 
 
-def result_from(summary: Mapping[str, Any]) -> Result:
-    """The result whose `Result.summary` was written."""
+def read_result(run: RunFolder) -> Result:
+    """The result of a finished run, with paths in its current folder. Raises `UsageError` if it has not finished."""
+    try:
+        summary = json.loads(run.result.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise UsageError(f"{run.path} has not ended; continue with: gan resume {run.path}") from None
+
+    def values(found: Sequence[Mapping[str, Any]]) -> list[MetricValue]:
+        return [value_from_json(value) for value in found]
+
+    def paths(found: Sequence[str]) -> list[Path]:
+        return [run.path / Path(path).relative_to(summary["run"]) for path in found]
+
     return Result(
-        Path(summary["run"]),
+        run.path,
         summary["architecture"],
         summary["samples"],
         summary["seconds"],
         summary["losses"],
-        [value_from_json(value) for value in summary["metrics"]],
-        [value_from_json(value) for value in summary["untrained"]],
-        [Path(path) for path in summary["artefacts"]],
-        [Path(path) for path in summary["pictures"]],
+        values(summary["metrics"]),
+        values(summary["untrained"]),
+        paths(summary["artefacts"]),
+        paths(summary["pictures"]),
         summary["data"],
         summary["published"],
-        {
-            phase: [value_from_json(value) for value in values]
-            for phase, values in summary.get("references", {}).items()
-        },
+        {phase: values(found) for phase, found in summary.get("references", {}).items()},
     )
 
 
-def read_result(run: RunFolder) -> Result:
-    """What a run ended with, its paths where the folder is now. Raises `UsageError` for a run that has not ended."""
-    try:
-        result = result_from(json.loads(run.result.read_text(encoding="utf-8")))
-    except FileNotFoundError:
-        raise UsageError(f"{run.path} has not ended; go on with: gan resume {run.path}") from None
-
-    def here(paths: list[Path]) -> list[Path]:
-        return [run.path / path.relative_to(result.run) for path in paths]
-
-    return replace(result, run=run.path, artefacts=here(result.artefacts), pictures=here(result.pictures))
-
-
 def references_of(run: RunFolder) -> dict[str, list[MetricValue]]:
-    """Phase -> what was measured at its end, of the phases that are baselines, from the run's records."""
+    """Baseline phase -> the metrics at its end, from the records of the run."""
     return {
         record["phase"]: [value_from_json(value) for value in record["metrics"].values()]
         for record in run.read_metrics()

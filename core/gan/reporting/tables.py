@@ -1,23 +1,19 @@
-"""Tables of metrics, as rows of text and as Markdown."""
+"""Tables of metrics: their rows as text, and as Markdown."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
-
-if TYPE_CHECKING:
-    pass
+from typing import Any
 
 
 def metric_rows(summary: Mapping[str, Any]) -> tuple[list[str], list[list[str]]]:
-    """(header, rows) of a training's metrics: generated, real, the method's baseline where it has one (the end of a
-    phase), untrained, and published where somebody published.
+    """Header and rows of the metrics in `summary`, a `gan.reporting.result.Result.summary`.
 
-    `summary` is `gan.reporting.result.Result.summary`. A value's standard error follows ±; a metric that failed shows its
-    reason.
+    The columns are the values of generated and real samples, of each baseline phase, before training, and published
+    ones, if there are any. The standard error of a value follows ±; a failed metric shows its error.
     """
     published = summary.get("published") or {}
-    before = {value["name"]: value["value"] for value in summary["untrained"]}
+    untrained = {value["name"]: value["value"] for value in summary["untrained"]}
     baselines = {
         f"after {phase}": {value["name"]: value for value in values}
         for phase, values in (summary.get("references") or {}).items()
@@ -27,13 +23,13 @@ def metric_rows(summary: Mapping[str, Any]) -> tuple[list[str], list[list[str]]]
     for value in summary["metrics"]:
         name = value["name"]
         beside = [shown_value(values[name]) if name in values else "" for values in baselines.values()]
-        row = [name, shown_value(value), shown(value["real"]), *beside, shown(before.get(name))]
+        row = [name, shown_value(value), shown(value["real"]), *beside, shown(untrained.get(name))]
         rows.append(row + ([shown(published.get(name))] if published else []))
     return header, rows
 
 
 def shown_value(value: Mapping[str, Any]) -> str:
-    """``"3.512 ± 0.1"``, or why there is no number. `value` is a `MetricValue` as a mapping."""
+    """``"3.512 ± 0.1"``, or the error of a failed metric. `value` is a `MetricValue` as a mapping."""
     failed = value["details"].get("error")
     if failed:
         return f"failed: {failed}"
@@ -42,7 +38,7 @@ def shown_value(value: Mapping[str, Any]) -> str:
 
 
 def shown(number: float | None) -> str:
-    """Four digits; nothing for None and for what is not a number."""
+    """Four significant digits; an empty string for None and NaN."""
     return "" if number is None or number != number else f"{number:.4g}"
 
 

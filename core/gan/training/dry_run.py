@@ -16,39 +16,39 @@ from gan.runtime.device import Device
 from gan.source import list_source
 
 
-def fields_without_data(parts: ResolvedRecipe, plugins: Plugins) -> dict[str, Any]:
-    """The fields for a dry run: without reading the data where the modality can tell, else after a survey of it."""
+def fields_without_data(resolved: ResolvedRecipe, plugins: Plugins) -> dict[str, Any]:
+    """The fields of the data; the data is surveyed only if the modality needs its facts for them."""
     try:
-        return dict(parts.modality_class(parts.modality_config).fields)
+        return dict(resolved.modality_class(resolved.modality_config).fields)
     except LookupError:
-        listing = list_source(find_source(parts, plugins), parts.modality_class.suffixes)
+        listing = list_source(find_source(resolved, plugins), resolved.modality_class.suffixes)
         if not listing.files:
             raise BadData("no file with a known ending", listing.root) from None
-        facts = parts.modality_class(parts.modality_config).survey(listing.files)
-        return dict(parts.modality_class(parts.modality_config, facts).fields)
+        facts = resolved.modality_class(resolved.modality_config).survey(listing.files)
+        return dict(resolved.modality_class(resolved.modality_config, facts).fields)
 
 
 @dataclass
 class DryRun:
-    """What a training would be."""
+    """The resolved recipe of a training, with the size of its networks and the memory it needs."""
 
     recipe: Recipe
     parameters: dict[str, int]
-    """By player."""
+    """Number of parameters of each player."""
     fields: dict[str, Any]
     memory: dict[str, int]
-    """Bytes: weights, gradients, optimisers, averages, activations (measured on a batch of two)."""
+    """Bytes by purpose (`gan.training.memory_estimate.estimate`)."""
 
 
 def dry_run(values: Mapping[str, Any], plugins: Plugins, *, total: int | None = None) -> DryRun:
-    """Resolve a recipe, build its networks, estimate its memory; nothing is written and no data is read."""
+    """Resolve a recipe, build its networks and estimate its memory; nothing is written and no sample is read."""
     from gan.training.memory_estimate import estimate
 
-    parts = resolve(values, plugins)
-    find_source(parts, plugins, prepare=False)
-    fields = fields_without_data(parts, plugins)
-    game = build_game(parts, fields, total)
+    resolved = resolve(values, plugins)
+    find_source(resolved, plugins, prepare=False)
+    fields = fields_without_data(resolved, plugins)
+    game = build_game(resolved, fields, total)
     device = Device(torch.device("cpu"), torch.float32)
     counts = {n: sum(p.numel() for _, p in pl.named_parameters()) for n, pl in game.players.items()}
-    memory = estimate(game.architecture, game.players, game.phases, fields, parts.recipe.training, device)
-    return DryRun(parts.recipe, counts, fields, memory)
+    memory = estimate(game.architecture, game.players, game.phases, fields, resolved.recipe.training, device)
+    return DryRun(resolved.recipe, counts, fields, memory)

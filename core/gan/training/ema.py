@@ -1,4 +1,4 @@
-"""An exponential moving average of a player's weights, whose memory is counted in real samples shown."""
+"""Exponential moving average (EMA) of the weights of a player, with a half-life in real samples shown."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from torch import Tensor, nn
 class Average:
     """Averaged copies of parameters.
 
-    After h = `half_life` real samples an old value counts one half: β = 0.5^(n/h) for an update of n samples (Karras et
-    al. 2020). With `rampup` r the half-life is at most r times the samples shown so far. Buffers are not
-    averaged: samples are made with the live ones.
+    After h = `half_life` real samples an old value has half its weight: β = 0.5^(n/h) for an update of n samples
+    (Karras et al. 2020). With `rampup` r the half-life is at most r times the samples shown so far. Buffers are not
+    averaged: sampling uses the live ones.
     """
 
     def __init__(self, parameters: Mapping[str, nn.Parameter], half_life: float, rampup: float = 0.0) -> None:
@@ -25,7 +25,7 @@ class Average:
 
     @torch.no_grad()
     def update(self, samples: int, shown: int) -> None:
-        """After an update of `samples` real samples, `shown` of them in all before it."""
+        """Average after an update with `samples` real samples, with `shown` samples in all before it."""
         half_life = self._half_life
         if self._rampup > 0:
             half_life = min(half_life, self._rampup * shown)
@@ -34,7 +34,7 @@ class Average:
 
     @contextmanager
     def applied(self) -> Iterator[None]:
-        """Within it the live parameters hold the averages; afterwards the very same live values again."""
+        """A context in which the live parameters hold the averages; their own values return afterwards."""
         self._exchange()
         try:
             yield
@@ -50,6 +50,6 @@ class Average:
         return dict(self._average)
 
     def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
-        """Take over saved averages."""
+        """Restore the averages."""
         for name, value in self._average.items():
             value.copy_(state[name])

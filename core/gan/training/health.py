@@ -1,4 +1,4 @@
-"""Health of the game: what the numbers of a tick tell before the samples do."""
+"""Warnings about the health of a training, from the losses and scores of each tick: a discriminator that has won."""
 
 from __future__ import annotations
 
@@ -9,22 +9,22 @@ if TYPE_CHECKING:
 
 
 COLLAPSED = 1e-3
-"""A discriminator's loss below this in absolute value, tick after tick …"""
+"""A discriminator has won if its loss stays below this absolute value …"""
 GAP = 1.0
-"""… while its scores of real and generated samples are at least so far apart, leaves its opponent without a gradient.
-(The loss of a Wasserstein critic is near 0 when both scores are alike; that is no victory.)"""
+"""… while its scores of real and generated samples differ at least by this; its opponent then has no gradient.
+(The loss of a Wasserstein critic is near 0 when both scores are equal, which is no victory.)"""
 PATIENCE = 5
-"""Ticks in a row before a warning."""
+"""Consecutive ticks before a warning."""
 
 
-class Watch:
-    """Looks at every tick; says each thing once until it has been better."""
+class HealthMonitor:
+    """Checks every tick and gives each warning once, until the condition has ended."""
 
     def __init__(self) -> None:
         self._won: dict[str, int] = {}
 
-    def look(self, tick: Tick) -> list[str]:
-        """Warnings, each naming player, loss and place."""
+    def check(self, tick: Tick) -> list[str]:
+        """Warnings that name the player, its loss and the samples shown."""
         warnings = []
         for name, loss in tick.terms.items():
             player, _, term = name.partition("/")
@@ -36,7 +36,7 @@ class Watch:
             if self._won[player] == PATIENCE:
                 warnings.append(
                     f"phase '{tick.phase}': the loss of player '{player}' was below {COLLAPSED:g} for {PATIENCE} ticks "
-                    f"(now {loss:.2g} at {tick.samples:,} samples): it has won, and its opponent learns nothing more. "
-                    "Try a penalty (r1), a smaller learning rate for it, or more data"
+                    f"(now {loss:.2g} at {tick.samples:,} samples): it has won, and its opponent no longer learns. "
+                    "Try a penalty (r1), a lower learning rate for it, or more data"
                 )
         return warnings

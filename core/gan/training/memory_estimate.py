@@ -1,4 +1,4 @@
-"""How much memory a training needs, before it starts."""
+"""Estimate of the memory that a training needs: weights, gradients, optimizers, averages and activations."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from gan.recipe import Training
 from gan.runtime.device import Device
 
 PROBE = 2
-"""Samples in the batch that activations are measured on; two, since batch statistics need more than one."""
+"""Batch size for measuring activations; two, since batch statistics need more than one sample."""
 
 
 def estimate(
@@ -26,8 +26,8 @@ def estimate(
     training: Training,
     device: Device,
 ) -> dict[str, int]:
-    """Bytes by purpose. Weights, gradients, optimisers and averages are counted; activations are those that one turn
-    keeps for its backward pass, measured on a batch of two and scaled to the recipe's."""
+    """Bytes by purpose. Activations are the tensors that a turn saves for its backward pass, measured on a batch of two
+    and scaled to the recipe's batch size."""
     moments = {"adam": 2, "adamw": 2, "rmsprop": 1, "sgd": 1}
     size = {n: sum(p.numel() * p.element_size() for _, p in pl.named_parameters()) for n, pl in players.items()}
     averaged = sum(size[n] for n, pl in players.items() if pl.average) if training.ema_half_life else 0
@@ -46,7 +46,7 @@ def _activations(
     buffers = {name: buffer.clone() for name, buffer in architecture.named_buffers()}
     weights = {parameter.untyped_storage().data_ptr() for parameter in architecture.parameters()}
     most = 0
-    real = _some(fields)
+    real = _random_samples(fields)
     for phase in phases:
         shared: dict[str, Any] = {}
         for turn in phase.turns:
@@ -68,13 +68,13 @@ def _activations(
     return most
 
 
-def _some(fields: Mapping[str, FieldSpec]) -> dict[str, Tensor]:
-    """Two samples in the fields' shapes and ranges."""
+def _random_samples(fields: Mapping[str, FieldSpec]) -> dict[str, Tensor]:
+    """Random samples in the shapes and ranges of the fields."""
     generator = torch.Generator().manual_seed(0)
-    some = {}
+    samples = {}
     for name, spec in fields.items():
         dtype = getattr(torch, spec.dtype)
         values = torch.rand((PROBE, *spec.shape), generator=generator)
         scaled = spec.low + values * (spec.high - spec.low)
-        some[name] = scaled.to(dtype) if dtype.is_floating_point else scaled.round().to(dtype)
-    return some
+        samples[name] = scaled.to(dtype) if dtype.is_floating_point else scaled.round().to(dtype)
+    return samples

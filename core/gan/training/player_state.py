@@ -1,4 +1,4 @@
-"""A player at work: what the trainer keeps for it between its turns."""
+"""The training state of a player: its parameters, optimizer, learning-rate schedule and weight average."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ import torch
 from torch import Tensor, nn
 
 from gan.errors import GanError
-from gan.game import Optimizer, Player
+from gan.game import Optimizer, Phase, Player
 from gan.recipe import Training
 from gan.runtime.device import Device
 from gan.training.ema import Average
 
 
 class PlayerState:
-    """A player at work: its parameters, its optimiser, its average."""
+    """The parameters, the optimizer and the average of one player."""
 
     def __init__(self, name: str, player: Player, training: Training, lazy: Sequence[int], device: Device) -> None:
         self.name = name
@@ -35,14 +35,14 @@ class PlayerState:
         )
         self.scaler = torch.amp.GradScaler(device.device.type) if device.dtype == torch.float16 else None
         self.skips = torch.zeros((), device=device.device)
-        """Updates in a row, up to now, that were not made."""
+        """Consecutive updates skipped up to now."""
         self.most_skips = torch.zeros((), device=device.device)
-        """The longest such row since somebody looked."""
+        """The most consecutive skipped updates since the last check."""
 
-    def set_step_size(self, progress: float, shown: int, rate: float) -> None:
-        """The schedule of `Optimizer`, corrected for lazy turns, times the turn's `rate`."""
+    def set_step_size(self, progress: float, shown: int, lr_scale: float) -> None:
+        """Set the learning rate by the schedule of `Optimizer`, corrected for lazy turns, times `lr_scale`."""
         settings = self.settings
-        scale = self.correction * rate
+        scale = self.correction * lr_scale
         if settings.schedule != "constant" and progress > settings.decay_start:
             done = (progress - settings.decay_start) / max(1.0 - settings.decay_start, 1e-12)
             done = min(done, 1.0)
@@ -71,7 +71,7 @@ def _build_optimizer(settings: Optimizer, parameters: list[nn.Parameter], correc
 
 
 class Skips:
-    """Counts of updates that were not made, as a part with a state."""
+    """Checkpointable counters of skipped updates."""
 
     def __init__(self, skipped: Tensor, player_states: Mapping[str, PlayerState]) -> None:
         self._counts = {"all": skipped}
@@ -80,10 +80,28 @@ class Skips:
             self._counts[f"{name}/most"] = player_state.most_skips
 
     def state_dict(self) -> dict[str, float]:
-        """Plain numbers."""
+        """The counters as floats."""
         return {name: float(value) for name, value in self._counts.items()}
 
     def load_state_dict(self, state: Mapping[str, float]) -> None:
-        """Take over saved counts."""
+        """Restore the counters."""
         for name, value in self._counts.items():
             value.fill_(state[name])
+
+
+def check_players(players: Mapping[str, Player], phases: Sequence[Phase]) -> None:
+    """Raise `GanError` if players share a parameter, or phases are empty, share a name or name unknown players."""
+    owners: dict[int, str] = {}
+    for name, player in players.items():
+        for _, parameter in player.named_parameters():
+            if owners.setdefault(id(parameter), name) != name:
+                raise GanError(f"players '{owners[id(parameter)]}' and '{name}' share a parameter")
+    names = [phase.name for phase in phases]
+    if len(set(names)) < len(names):
+        raise GanError(f"two phases have one name: {', '.join(names)}")
+    for phase in phases:
+        if not phase.turns:
+            raise GanError(f"phase '{phase.name}' has no turn")
+        for turn in phase.turns:
+            if turn.player not in players:
+                raise GanError(f"phase '{phase.name}' has a turn of '{turn.player}', who is no player")

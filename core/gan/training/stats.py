@@ -1,4 +1,4 @@
-"""Means over a tick, kept on the device: reporting a value in a step never waits for it."""
+"""Means of losses and other terms over a tick. They stay on the device: reporting a value never waits for it."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class Stats:
             self._counts[name] = 1
 
     def collect(self) -> dict[str, float]:
-        """The means, in the order of their first report; this waits for the device once. Starts anew."""
+        """The means, in the order of the first reports, over all processes; waits for the device once and resets."""
         if not self._sums:
             return {}
         names = list(self._sums)
@@ -43,10 +43,10 @@ class Stats:
         return means
 
     def state_dict(self) -> dict[str, Any]:
-        """What has been reported since the last `collect`."""
+        """Sums and counts since the last `collect`."""
         return {"sums": dict(self._sums), "counts": dict(self._counts)}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Take over a saved half tick."""
+        """Restore the sums and counts."""
         self._sums = {name: value.clone() for name, value in state["sums"].items()}
         self._counts = dict(state["counts"])

@@ -1,9 +1,9 @@
-"""What a training measures before it begins, on its way and at its end.
+"""Validation: metrics before, during and after a training, the best checkpoint, and early stopping.
 
-On the way it measures where ``evaluation.every`` says, keeps the checkpoint with the best value of
-``evaluation.best``, and ends the training when ``evaluation.patience`` measurements brought no better one. It draws no
-number that the training draws, and keeps no state: what was best is read from the run's records, so a killed and
-resumed run decides alike.
+During the training metrics are computed every ``evaluation.every`` samples. The checkpoint with the best value of
+``evaluation.best`` is kept, and training ends when ``evaluation.patience`` measurements brought no better one.
+Validation uses its own random numbers and keeps no state: the best value is read from the run's records, so a run that
+was killed and resumed decides alike.
 """
 
 from __future__ import annotations
@@ -32,33 +32,33 @@ from gan.training.trainer import Trainer
 
 
 class Evaluator:
-    """Measures one training."""
+    """Computes the metrics of one training and decides about its best checkpoint and early stopping."""
 
     def __init__(
-        self, parts: ResolvedRecipe, plugins: Plugins, trainer: Trainer, model: Model, pack: Pack, rows: Pack
+        self, resolved: ResolvedRecipe, plugins: Plugins, trainer: Trainer, model: Model, pack: Pack, rows: Pack
     ) -> None:
-        self.settings = parts.recipe.evaluation
-        self._parts = parts
+        self.settings = resolved.recipe.evaluation
+        self._resolved = resolved
         self._trainer = trainer
         self._model = model
         self._fingerprint = pack.fingerprint
         self._rows = rows
-        self._kind = Kind(parts.modality.entry.name, model.modality, parts.recipe.modality)
+        self._kind = Kind(resolved.modality.entry.name, model.modality, resolved.recipe.modality)
         names = self.settings.metrics
         self.metrics = find_metrics(
-            parts.modality_class.metrics if names is None else names,
+            resolved.modality_class.metrics if names is None else names,
             self._kind.name,
             plugins,
             device=str(model.device),
-            prefer=parts.modality.info.name,
+            prefer=resolved.modality.info.name,
             architecture=model.architecture,
         )
 
     def receipts(self, run: RunFolder) -> list[Receipt]:
-        """Measure the weights as samples are made with them now; a receipt a metric."""
+        """Measure samples of the averaged weights as they are now; one receipt for each metric."""
         if not self.metrics:
             return []
-        recipe, settings = self._parts.recipe, self.settings
+        recipe, settings = self._resolved.recipe, self.settings
         count, seed = settings.samples, derive(recipe.seed, "evaluation")
         paired = bool(self._model.input_fields())
         origin = {"source": recipe.data.source, "fingerprint": self._fingerprint}
@@ -72,13 +72,17 @@ class Evaluator:
                 generated,
                 real,
                 self._kind,
-                distributions=self._parts.distributions,
+                distributions=self._resolved.distributions,
                 device=self._trainer.device.name,
                 request=asdict(EvaluationRequest(str(run.path), count=count, real_count=settings.real_samples)),
             )
 
+    def values(self, run: RunFolder) -> list[MetricValue]:
+        """The values of all `receipts`."""
+        return [value for receipt in self.receipts(run) for value in receipt.values]
+
     def due(self, run: RunFolder, samples: int) -> bool:
-        """Whether a multiple of ``evaluation.every`` was passed since the last measurement."""
+        """Whether training has passed a multiple of ``evaluation.every`` since the last measurement."""
         every = self.settings.every
         if not every or not self.metrics:
             return False
@@ -86,9 +90,9 @@ class Evaluator:
         return samples // every > before // every
 
     def is_best(self, run: RunFolder, values: Sequence[MetricValue]) -> bool:
-        """Whether ``evaluation.best`` is better than in every record of the run before this one.
+        """Whether ``evaluation.best`` is better than in every earlier record of the run.
 
-        Raises `UnknownName` when no metric gives a value of that name.
+        Raises `UnknownName` if no metric has a value of that name.
         """
         name = self.settings.best
         if name is None:
@@ -99,15 +103,15 @@ class Evaluator:
         newest = cost(asdict(known[name]))
         return math.isfinite(newest) and all(newest < cost(old) for _, old in self._history(run))
 
-    def enough(self, run: RunFolder) -> bool:
-        """Whether the last ``evaluation.patience`` measurements brought nothing better."""
+    def stop_early(self, run: RunFolder) -> bool:
+        """Whether the last ``evaluation.patience`` measurements brought no better value."""
         patience, history = self.settings.patience, [cost(old) for _, old in self._history(run)]
         if not patience or not history:
             return False
         return len(history) - 1 - min(range(len(history)), key=history.__getitem__) >= patience
 
-    def tidy(self, run: RunFolder) -> None:
-        """Drop a best checkpoint that belongs to measurements that a resumed run takes again."""
+    def remove_outdated_best(self, run: RunFolder) -> None:
+        """Remove a best checkpoint whose measurement is no longer in the records and will be repeated."""
         if self.settings.best is None:
             return
         history = self._history(run)

@@ -1,0 +1,36 @@
+"""The position of the training loop, as a checkpoint holds it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+
+@dataclass
+class LoopState:
+    """Checkpointable position of the training loop. The names of the fields are keys in checkpoints."""
+
+    phase: int = 0
+    position: int = 0
+    """Real samples shown in this phase."""
+    iteration: int = 0
+    """Iterations of this phase."""
+    samples: int = 0
+    """Real samples shown in all phases."""
+    last_tick: int = 0
+    parts: int = 1
+    """Micro-batches of each batch, for gradient accumulation."""
+    rollbacks: int = 0
+    passed_over: int = 0
+    """Real samples that are skipped in the data's order after a rollback."""
+    seconds: float = 0.0
+
+    def state_dict(self) -> dict[str, Any]:
+        """JSON values."""
+        return dict(vars(self))
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Restore the position."""
+        for name in vars(self):
+            setattr(self, name, state[name])

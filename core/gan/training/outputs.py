@@ -1,0 +1,118 @@
+"""Samples that a training writes: previews while it runs; artefacts, plots, the page and the model card at its end."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from gan.build import ResolvedRecipe
+from gan.contracts import MetricValue, Samples
+from gan.data.pack import Pack
+from gan.draws import derive
+from gan.errors import GanError, PluginError
+from gan.evaluation.receipts import RECEIPTS, write_receipts
+from gan.evaluation.sample_sets import generate
+from gan.generation.model import Model
+from gan.plugins.manager import PluginEntry
+from gan.reporting.page import write_page
+from gan.reporting.plots import plot_training
+from gan.reporting.reporter import Reporter
+from gan.reporting.result import Result, read_result, references_of
+from gan.runtime.device import out_of_memory
+from gan.storage.durable import sync_tree, write_bytes, write_json, write_text
+from gan.storage.run_folder import PREVIEW, RunFolder
+from gan.training.model_card import model_card
+from gan.training.trainer import Trainer
+from gan.training.validation import Evaluator
+
+PREVIEW_SAMPLES = 16
+
+
+@dataclass
+class Outputs:
+    """Generates samples with the averaged weights and writes them to the run folder."""
+
+    resolved: ResolvedRecipe
+    reporter: Reporter
+    trainer: Trainer
+    model: Model
+    evaluator: Evaluator
+    pack: Pack
+    real_rows: Pack
+
+    def preview(self, run: RunFolder) -> None:
+        """Write a picture of some samples, named by the number of real samples shown so far."""
+        path = run.previews / f"samples-{self.trainer.samples:09d}.png"
+        self._write_preview(path, derive(self.resolved.recipe.seed, "preview"))
+        self.reporter.preview(path)
+
+    def finish(self, run: RunFolder, untrained: list[MetricValue]) -> Result:
+        """Write artefacts, metrics, plots, card and page; the result follows when everything else is on the disk."""
+        self.reporter.note("generating samples and measuring them")
+        if run.result.exists():  # the process was killed after the result and before the end of the manifest
+            return read_result(run)
+        recipe, modality = self.resolved.recipe, self.model.modality
+        count = recipe.evaluation.artefacts
+        samples = self._generate(count, self.resolved.recipe.seed) if count else {}
+        with self._plugin_errors(self.resolved.modality, "write"):
+            artefacts = self.model.write(samples, run.samples) if count else []
+        self._write_preview(run.samples / PREVIEW, self.resolved.recipe.seed)
+        records = run.read_metrics()
+        curves = plot_training(records, run.path / "training.png")
+        receipts = self.evaluator.receipts(run)
+        write_receipts(receipts, run.evaluation / RECEIPTS)
+        terms: dict[str, float | None] = next((record["terms"] for record in reversed(records) if record["terms"]), {})
+        result = Result(
+            run.path,
+            self.resolved.title,
+            self.trainer.samples,
+            self.trainer.seconds,
+            {name: math.nan if value is None else value for name, value in terms.items() if "/_" not in name},
+            [value for receipt in receipts for value in receipt.values],
+            untrained,
+            artefacts,
+            [run.samples / PREVIEW, curves],
+            f"{len(self.pack):,} samples of {len(self.pack.files):,} files of {recipe.data.source}",
+            recipe.evaluation.published,
+            references_of(run),
+        )
+        write_text(run.card, model_card(result, self.resolved, self.pack))
+        sync_tree(run.samples)
+        try:
+            with self._plugin_errors(self.resolved.modality, "show"):
+                write_page(run.path, modality, artefacts, result.summary())
+        except PluginError as error:  # the page shows only what lies in the folder anyway
+            self.reporter.warn(f"no page was written: {error}")
+        write_json(run.result, result.summary())
+        return result
+
+    def _generate(self, count: int, seed: int) -> Samples:
+        """Samples with the averaged weights; inputs of the architecture are taken from real samples."""
+        with self._plugin_errors(self.resolved.architecture, "generate"), self.trainer.sampling():
+            return generate(self.model, self.real_rows, count, seed)
+
+    def _write_preview(self, path: Path, seed: int) -> None:
+        samples = self._generate(PREVIEW_SAMPLES, seed)
+        content = io.BytesIO()
+        with self._plugin_errors(self.resolved.modality, "preview"):
+            picture: Any = self.model.modality.preview(samples)
+            picture.save(content, "PNG")
+        write_bytes(path, content.getvalue())
+
+    @contextlib.contextmanager
+    def _plugin_errors(self, plugin_entry: PluginEntry, what: str) -> Iterator[None]:
+        """Report an exception of a plugin's code as `PluginError` with the plugin, its method and the samples shown."""
+        try:
+            yield
+        except (GanError, OSError, MemoryError):
+            raise
+        except Exception as error:
+            if out_of_memory(error):
+                raise
+            place = f"{plugin_entry.info.name}/{plugin_entry.entry.name}, {what} at {self.trainer.samples:,} samples"
+            raise PluginError(plugin_entry.info.name, f"{place}: {type(error).__name__}: {error}") from error

@@ -1,0 +1,80 @@
+"""What a run records about itself, in its manifest and its checkpoints, and the comparison when it is resumed."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from gan.build import ResolvedRecipe
+from gan.data.pack import Pack
+from gan.errors import CheckpointError
+from gan.reporting import manifest
+from gan.reporting.reporter import Reporter
+from gan.runtime.device import Device
+from gan.storage.checkpoint import Checkpoint
+from gan.storage.durable import write_json
+from gan.storage.run_folder import RunFolder
+
+MAY_CHANGE = (
+    "recipe.data.source",  # the content of the data matters, not its location
+    "recipe.evaluation",
+    "recipe.training.minutes",
+    "recipe.training.device",
+    "recipe.training.checkpoint_ticks",
+    "recipe.training.keep_checkpoints",
+    "recipe.training.preview_ticks",
+)
+"""Keys that may differ when a run is resumed, because they do not change what is trained."""
+
+
+def describe(resolved: ResolvedRecipe, pack: Pack) -> dict[str, Any]:
+    """The description in every checkpoint; it must be the same, but for `MAY_CHANGE`, to resume from it."""
+    return {
+        "architecture": resolved.title,
+        "recipe": resolved.recipe.model_dump(mode="json"),
+        "data": {**_data(pack), "skipped": len(pack.skipped)},
+        "distributions": dict(resolved.distributions),
+    }
+
+
+def _data(pack: Pack) -> dict[str, Any]:
+    return {"fingerprint": pack.fingerprint, "samples": pack.count, "files": len(pack.files)}
+
+
+def write_manifest(
+    run: RunFolder, resolved: ResolvedRecipe, pack: Pack, device: Device, resumed_from: int | None, reporter: Reporter
+) -> None:
+    """Write the manifest of a new run, or add an entry when the run continues from `resumed_from` samples."""
+    recipe = resolved.recipe
+    if not run.manifest.exists():
+        record = manifest.manifest_start(
+            recipe=recipe.model_dump(mode="json"),
+            distributions=resolved.distributions,
+            data={"source": recipe.data.source, **_data(pack), "skipped": pack.skipped},
+            seed=recipe.seed,
+            device=device.name,
+            precision=device.precision,
+            processes=device.world_size,
+        )
+        write_json(run.manifest, record)
+    elif resumed_from is not None:
+        record = manifest.read_manifest(run.manifest)
+        changed = manifest.changes(record, resolved.distributions)
+        if changed:
+            reporter.warn(f"versions have changed, so numbers may differ: {', '.join(changed)}")
+        record = manifest.manifest_resumed(record, samples=resumed_from, distributions=resolved.distributions)
+        write_json(run.manifest, record)
+
+
+def check_unchanged(checkpoint: Checkpoint, about: Mapping[str, Any], force: bool, reporter: Reporter) -> None:
+    """Raise `CheckpointError` if `about` differs from the description in a checkpoint; with `force`, warn."""
+    found = manifest.differences(checkpoint.about, about, ignore=MAY_CHANGE)
+    if not found:
+        return
+    shown = "; ".join(found[:5]) + (f"; and {len(found) - 5} more" if len(found) > 5 else "")
+    if not force:
+        raise CheckpointError(
+            f"{checkpoint.path}: this run was trained with something else: {shown}. "
+            "Undo the change, or continue anyway with --force"
+        )
+    reporter.warn(f"continuing although something changed: {shown}")
