@@ -30,7 +30,7 @@ from gan.reporting.reporter import Reporter
 from gan.runtime.device import choose
 from gan.testing import real_file
 from gan.training.trainer import Trainer
-from gan_image.datasets import write_idx
+from gan_image.data.datasets import write_idx
 
 HERE = Path(__file__).parent
 

@@ -42,8 +42,8 @@ from gan.reporting.reporter import Reporter, Tick
 from gan.runtime.device import choose
 from gan.testing import real_file
 from gan.training.trainer import Trainer
-from gan_image.datasets import drawn, hue, some_shapes
-from gan_image.metrics import l1, psnr, ssim
+from gan_image.data.datasets import drawn, hue, some_shapes
+from gan_image.metrics.pairs import l1, psnr, ssim
 from gan_image.modality import grid
 from PIL import Image
 from scipy.ndimage import gaussian_filter

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import numpy as np
 from gan.reporting.manifest import surroundings
-from gan_text.bleu import Corpus, bleu, self_bleu
+from gan_text.metrics.bleu import Corpus, bleu, self_bleu
 from nltk.translate.bleu_score import SmoothingFunction, sentence_bleu
 
 

@@ -30,7 +30,7 @@ from gan.evaluation.evaluate import EvaluationRequest, judge
 from gan.plugins.manager import Plugins
 from gan.reporting.manifest import surroundings
 from gan.testing import real_file
-from gan_text.bleu import bleu, corpora, self_bleu
+from gan_text.metrics.bleu import bleu, corpora, self_bleu
 from nltk.tokenize import NLTKWordTokenizer
 
 COUNT = 2000

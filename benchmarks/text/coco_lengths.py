@@ -18,7 +18,7 @@ import gan
 import torch
 from coco import end_of_mle, tokenised
 from gan.reporting.manifest import surroundings
-from gan_text.bleu import bleu, corpora, self_bleu
+from gan_text.metrics.bleu import bleu, corpora, self_bleu
 
 COUNT, POOL = 2000, 5000
 TEMPERATURES = (0.85, 1.0)

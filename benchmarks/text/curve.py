@@ -15,7 +15,7 @@ from pathlib import Path
 import gan
 import torch
 from gan.reporting.manifest import surroundings
-from gan_text.bleu import Corpus, distinct, self_bleu
+from gan_text.metrics.bleu import Corpus, distinct, self_bleu
 from gan_text.oracle import load_oracle, nll_oracle, oracle_samples
 
 COUNT, LENGTH = 2000, 20

@@ -19,8 +19,8 @@ import numpy as np
 import torch
 from curve import generator_of
 from gan.reporting.manifest import surroundings
+from gan_text.architectures.seqgan import Discriminator
 from gan_text.oracle import load_oracle, nll_oracle, oracle_samples
-from gan_text.seqgan import Discriminator
 from torch.nn.functional import softplus
 
 FILTERS = [(1, 32), (2, 64), (3, 64)]

@@ -21,9 +21,9 @@ from gan.draws import StepDraws
 from gan.game import Batch
 from gan.losses import NonSaturating
 from gan.reporting.manifest import surroundings
-from gan_text.fields import token_fields
+from gan_text.architectures.seqgan import SeqGAN
+from gan_text.data.fields import token_fields
 from gan_text.oracle import load_oracle, oracle_samples
-from gan_text.seqgan import SeqGAN
 
 UPDATES = {"mle": 18_750, "discriminator": 46_875, "round": 4_688}
 SETS = {"discriminator": 50, "round": 5}

@@ -19,9 +19,9 @@ from gan.draws import StepDraws
 from gan.game import Batch
 from gan.losses import RelativisticPairing
 from gan.reporting.manifest import surroundings
-from gan_text.fields import START, token_fields
-from gan_text.lstm import lengths_of, sequence_mask
-from gan_text.relgan import Discriminator, RelGAN
+from gan_text.architectures.relgan import Discriminator, RelGAN
+from gan_text.data.fields import START, token_fields
+from gan_text.networks.lstm import lengths_of, sequence_mask
 from torch.nn import functional as F
 
 WORDS, LENGTH, BATCH, MEAN = 5000, 24, 64, 11.4

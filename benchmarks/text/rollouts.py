@@ -20,8 +20,8 @@ from gan.draws import StepDraws
 from gan.game import Batch
 from gan.losses import NonSaturating
 from gan.reporting.manifest import surroundings
-from gan_text.fields import token_fields
-from gan_text.seqgan import SeqGAN
+from gan_text.architectures.seqgan import SeqGAN
+from gan_text.data.fields import token_fields
 
 WORDS, LENGTH, ROLLOUTS, BATCH = 5000, 20, 16, 64
 

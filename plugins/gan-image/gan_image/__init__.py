@@ -30,7 +30,7 @@ def gan_architectures() -> Iterator[ArchitectureEntry]:
     yield ArchitectureEntry(
         name="dcgan",
         summary="Convolutional GAN for square pictures of 4·2^n pixels",
-        target="gan_image.dcgan:DCGAN",
+        target="gan_image.architectures.dcgan:DCGAN",
         modality="image",
         paper="Radford, Metz, Chintala: Unsupervised representation learning with deep convolutional generative "
         "adversarial networks, 2016, arXiv:1511.06434",
@@ -39,7 +39,7 @@ def gan_architectures() -> Iterator[ArchitectureEntry]:
     yield ArchitectureEntry(
         name="dcgan-original",
         summary="The 2015 form of DCGAN: 5x5 kernels, linear ends, uniform latents",
-        target="gan_image.dcgan_original:DCGANOriginal",
+        target="gan_image.architectures.dcgan:DCGANOriginal",
         modality="image",
         paper="Radford, Metz, Chintala: Unsupervised representation learning with deep convolutional generative "
         "adversarial networks, 2016, arXiv:1511.06434",
@@ -47,7 +47,7 @@ def gan_architectures() -> Iterator[ArchitectureEntry]:
     yield ArchitectureEntry(
         name="cyclegan",
         summary="Translation between two sets of pictures without pairs, both ways",
-        target="gan_image.cyclegan:CycleGAN",
+        target="gan_image.architectures.cyclegan:CycleGAN",
         modality="image",
         paper="Zhu, Park, Isola, Efros: Unpaired image-to-image translation using cycle-consistent adversarial "
         "networks, 2017, arXiv:1703.10593",
@@ -57,7 +57,7 @@ def gan_architectures() -> Iterator[ArchitectureEntry]:
     yield ArchitectureEntry(
         name="pix2pix",
         summary="Translation learnt from pairs of pictures",
-        target="gan_image.pix2pix:Pix2Pix",
+        target="gan_image.architectures.pix2pix:Pix2Pix",
         modality="image",
         paper="Isola, Zhu, Zhou, Efros: Image-to-image translation with conditional adversarial networks, 2017, "
         "arXiv:1611.07004",
@@ -67,7 +67,7 @@ def gan_architectures() -> Iterator[ArchitectureEntry]:
     yield ArchitectureEntry(
         name="cut",
         summary="Translation from one set of pictures to another without pairs, one way, by contrast of patches",
-        target="gan_image.cut:CUT",
+        target="gan_image.architectures.cut:CUT",
         modality="image",
         paper="Park, Efros, Zhang, Zhu: Contrastive learning for unpaired image-to-image translation, 2020, "
         "arXiv:2007.15651",
@@ -82,31 +82,31 @@ def gan_metrics() -> Iterator[MetricEntry]:
     yield MetricEntry(
         name="swd",
         summary="Sliced Wasserstein distance of patches on the levels of a pyramid, times 1,000; lower is better",
-        target="gan_image.sets:SlicedWasserstein",
+        target="gan_image.metrics.sets:SlicedWasserstein",
         modality="image",
     )
     yield MetricEntry(
         name="ms-ssim",
         summary="How alike pictures of one set are, from 11 pixels on; more than the real ones is less variety",
-        target="gan_image.sets:MultiScaleSSIM",
+        target="gan_image.metrics.sets:MultiScaleSSIM",
         modality="image",
     )
     yield MetricEntry(
         name="l1",
         summary="Mean absolute difference of a translation from its true partner",
-        target="gan_image.metrics:L1",
+        target="gan_image.metrics.pairs:L1",
         modality="image",
     )
     yield MetricEntry(
         name="psnr",
         summary="Peak signal to noise ratio of a translation against its true partner, in dB",
-        target="gan_image.metrics:PSNR",
+        target="gan_image.metrics.pairs:PSNR",
         modality="image",
     )
     yield MetricEntry(
         name="ssim",
         summary="Structural similarity of a translation to its true partner",
-        target="gan_image.metrics:SSIM",
+        target="gan_image.metrics.pairs:SSIM",
         modality="image",
     )
     for name, trunk, target in (
@@ -117,19 +117,19 @@ def gan_metrics() -> Iterator[MetricEntry]:
         yield MetricEntry(
             name=name,
             summary=f"LPIPS 0.1 on {trunk}: perceptual distance of a translation from its true partner; needs weights",
-            target=f"gan_image.perceptual:{target}",
+            target=f"gan_image.metrics.perceptual:{target}",
             modality="image",
         )
     yield MetricEntry(
         name="feature-distance",
         summary="As LPIPS, on SqueezeNet 1.0 without learned weights of channels; needs squeezenet1_0_imagenet.npz",
-        target="gan_image.perceptual:FeatureDistance",
+        target="gan_image.metrics.perceptual:FeatureDistance",
         modality="image",
     )
     yield MetricEntry(
         name="cycle-error",
         summary="Mean absolute difference between a picture and its translation there and back",
-        target="gan_image.metrics:CycleError",
+        target="gan_image.metrics.pairs:CycleError",
         modality="image",
     )
 
@@ -177,7 +177,7 @@ def gan_extractors() -> Iterator[ExtractorEntry]:
         yield ExtractorEntry(
             name=name,
             summary=f"Vectors whose squared distance is LPIPS 0.1 on {trunk}, for ppl[{name}]",
-            target=f"gan_image.perceptual:{target}",
+            target=f"gan_image.extractors.lpips:{target}",
             modality="image",
             paper="Zhang et al.: The unreasonable effectiveness of deep features as a perceptual metric, 2018, "
             "arXiv:1801.03924",
@@ -199,21 +199,21 @@ def gan_datasets() -> Iterator[DatasetEntry]:
     yield DatasetEntry(
         name="digits",
         summary="1,797 handwritten digits, 8x8 grey, with labels (from scikit-learn)",
-        target="gan_image.datasets:digits",
+        target="gan_image.data.datasets:digits",
         modality="image",
         licence="CC BY 4.0 (Alpaydin and Kaynak: Optical Recognition of Handwritten Digits, UCI repository, 1998)",
     )
     yield DatasetEntry(
         name="shape-pairs",
         summary="400 outlines of shapes and their colourings side by side, 64x64 RGB, drawn by formula",
-        target="gan_image.datasets:shape_pairs",
+        target="gan_image.data.datasets:shape_pairs",
         modality="image",
         licence="as this plugin's: made by its own code",
     )
     yield DatasetEntry(
         name="shape-domains",
         summary="400 shapes in warm and 400 others in cold colours, two folders, 64x64 RGB, drawn by formula",
-        target="gan_image.datasets:shape_domains",
+        target="gan_image.data.datasets:shape_domains",
         modality="image",
         licence="as this plugin's: made by its own code",
     )

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw, PngImagePlugin
 from pydantic import BaseModel, ConfigDict, Field
 
-from gan_image.files import (
+from gan_image.data.files import (
     IDX,
     IDX_LABELS,
     PICTURES,
@@ -249,6 +249,14 @@ class ImageModality(Modality):
         arrays = [samples[name] for name in ("image", "source", "target", "reconstruction") if name in samples]
         columns = None if len(arrays) == 1 else max(1, math.isqrt(len(arrays[0]) // len(arrays)))
         return grid(np.concatenate(arrays, axis=3), columns)
+
+
+def pictures(samples: Samples) -> NDArray[Any]:
+    """``(N, channels, height, width)`` uint8: the field ``image``, or ``target`` where the samples are pairs."""
+    for name in ("image", "target"):
+        if name in samples:
+            return samples[name]
+    raise BadData(f"the samples hold no images (fields: {', '.join(samples)})")
 
 
 def _enlarged(picture: Image.Image, options: BaseModel | None) -> Image.Image:

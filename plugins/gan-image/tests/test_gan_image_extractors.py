@@ -15,11 +15,12 @@ from gan.errors import BadData, UsageError
 from gan.evaluation.metric_names import find_metrics, measure
 from gan.plugins.manager import Plugins
 from gan.testing import shared_data
-from gan_image.extractors.base import grey, pictures, resized, rgb
+from gan_image.extractors.base import grey, resized, rgb
 from gan_image.extractors.inception import EPS, Conv, InceptionExtractor, InceptionV3, resized_as_tensorflow_1
 from gan_image.extractors.lenet5 import LeNet5Extractor
 from gan_image.extractors.resnet20 import ResNet20Extractor
 from gan_image.extractors.squeezenet import SqueezeNetExtractor
+from gan_image.modality import pictures
 from PIL import Image
 from torch import nn
 

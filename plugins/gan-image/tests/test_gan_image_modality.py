@@ -20,7 +20,7 @@ import pytest
 from gan.data.packing import open_pack
 from gan.errors import BadData
 from gan.source import Companion, SourceFile, list_source
-from gan_image.datasets import digits, shape_domains, shape_pairs, write_idx
+from gan_image.data.datasets import digits, shape_domains, shape_pairs, write_idx
 from gan_image.modality import ImageConfig, ImageModality, ImageOptions
 from PIL import Image
 

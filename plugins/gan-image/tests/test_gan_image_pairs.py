@@ -18,7 +18,7 @@ from gan.data.packing import open_pack
 from gan.errors import BadData, Stopped
 from gan.reporting.reporter import Reporter, Tick
 from gan.source import Companion, list_source
-from gan_image.metrics import L1, PSNR, SSIM, CycleError, l1, psnr, ssim
+from gan_image.metrics.pairs import L1, PSNR, SSIM, CycleError, l1, psnr, ssim
 from gan_image.modality import ImageConfig, ImageModality
 from PIL import Image
 

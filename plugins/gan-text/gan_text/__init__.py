@@ -28,12 +28,12 @@ def gan_architectures() -> Iterable[ArchitectureEntry]:
     yield ArchitectureEntry(
         name="gpt", summary="A causal transformer, from scratch or pretrained",
         small=("model.width=16", "model.layers=1"),
-        target="gan_text.gpt:GPT", modality="text",
+        target="gan_text.architectures.gpt:GPT", modality="text",
         paper="Radford et al.: Language Models are Unsupervised Multitask Learners, 2019",
     )  # fmt: skip
     yield ArchitectureEntry(
         name="seqgan", summary="LSTM that learns from a discriminator's rewards over rollouts",
-        target="gan_text.seqgan:SeqGAN", modality="text", paper=SEQGAN,
+        target="gan_text.architectures.seqgan:SeqGAN", modality="text", paper=SEQGAN,
         parameters={"generator": 333_320, "discriminator": 7_045_402},
         small=(
             *WORDS, "model.filters=[[1, 4], [2, 4]]", "model.negatives=16", "model.renew=32", "model.rollouts=2",
@@ -42,7 +42,7 @@ def gan_architectures() -> Iterable[ArchitectureEntry]:
     )  # fmt: skip
     yield ArchitectureEntry(
         name="gpt-seqgan", summary="A causal transformer, from scratch or pretrained, that learns from a discriminator",
-        target="gan_text.gpt_seqgan:GPTSeqGAN", modality="text", paper=SEQGAN,
+        target="gan_text.architectures.gpt_seqgan:GPTSeqGAN", modality="text", paper=SEQGAN,
         small=(
             "model.width=16", "model.layers=1", "modality.length=8", "model.filters=[[1, 4], [2, 4]]",
             "model.negatives=16", "model.renew=32", "model.generator_interval=2",
@@ -50,12 +50,12 @@ def gan_architectures() -> Iterable[ArchitectureEntry]:
     )  # fmt: skip
     yield ArchitectureEntry(
         name="mle", summary="SeqGAN's LSTM by maximum likelihood alone: the baseline of every text GAN",
-        target="gan_text.mle:MLE", modality="text", paper=SEQGAN,
+        target="gan_text.architectures.mle:MLE", modality="text", paper=SEQGAN,
         parameters={"generator": 333_320}, small=WORDS,
     )  # fmt: skip
     yield ArchitectureEntry(
         name="relgan", summary="Relational memory and Gumbel-softmax: a text GAN without rollouts",
-        target="gan_text.relgan:RelGAN", modality="text",
+        target="gan_text.architectures.relgan:RelGAN", modality="text",
         small=(
             "modality.length=8", "model.head_width=8", "model.representations=4", "model.filters=4",
             "model.critic_repeats=2",
@@ -69,33 +69,33 @@ def gan_architectures() -> Iterable[ArchitectureEntry]:
 def gan_metrics() -> Iterable[MetricEntry]:
     """Quality and diversity, which belong together."""
     yield MetricEntry(
-        name="bleu", summary="BLEU-2 … 5 against the real texts", target="gan_text.metrics:Bleu", modality="text"
+        name="bleu", summary="BLEU-2 … 5 against the real texts", target="gan_text.metrics.ngrams:Bleu", modality="text"
     )
     yield MetricEntry(
         name="self-bleu",
         summary="BLEU-2 … 5 of each text against the others: lack of variety",
-        target="gan_text.metrics:SelfBleu",
+        target="gan_text.metrics.ngrams:SelfBleu",
         modality="text",
     )
     yield MetricEntry(
         name="distinct",
         summary="Share of different n-grams, n = 1 … 3",
-        target="gan_text.metrics:Distinct",
+        target="gan_text.metrics.ngrams:Distinct",
         modality="text",
     )
     yield MetricEntry(
         name="nll-oracle",
         summary="Nats a token under the oracle that made the data",
-        target="gan_text.metrics:NLLOracle",
+        target="gan_text.metrics.nll:NLLOracle",
         modality="text",
     )
     yield MetricEntry(
         name="nll-test", summary="Nats a token that the model gives the real texts", on_model=True,
-        target="gan_text.metrics:NLLTest", modality="text",
+        target="gan_text.metrics.nll:NLLTest", modality="text",
     )  # fmt: skip
     yield MetricEntry(
         name="nll-gen", summary="Nats a token that the model gives fresh texts of the oracle", on_model=True,
-        target="gan_text.metrics:NLLGen", modality="text",
+        target="gan_text.metrics.nll:NLLGen", modality="text",
     )  # fmt: skip
 
 
@@ -104,7 +104,7 @@ def gan_extractors() -> Iterable[ExtractorEntry]:
     """Texts as vectors."""
     yield ExtractorEntry(
         name="text-model", summary="any language model of transformers, from a folder: fid[text-model=FOLDER]",
-        target="gan_text.embeddings:TextModelExtractor", modality="text",
+        target="gan_text.extractors.text_model:TextModelExtractor", modality="text",
         paper="Semeniuta, Severyn, Gelly: On accurate evaluation of GANs for language generation, 2018, "
         "https://arxiv.org/abs/1806.04936",
         weights="a folder with config.json, model.safetensors and a tokenizer",
@@ -116,7 +116,7 @@ def gan_datasets() -> Iterable[DatasetEntry]:
     """Text that needs no download."""
     yield DatasetEntry(
         name="python-reference", summary="The language reference that comes with Python, a topic a file",
-        target="gan_text.datasets:python_reference", modality="text",
+        target="gan_text.data.datasets:python_reference", modality="text",
         licence="Python Software Foundation License Version 2",
     )  # fmt: skip
     yield DatasetEntry(

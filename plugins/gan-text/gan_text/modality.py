@@ -16,8 +16,8 @@ from gan.source import SourceFile
 from PIL import Image
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from gan_text.fields import token_fields
-from gan_text.tokens import Characters, Numbers, Subwords, Vocabulary, Words, restore
+from gan_text.data.fields import token_fields
+from gan_text.data.vocabulary import Characters, Numbers, Subwords, Vocabulary, Words, restore
 
 if TYPE_CHECKING:
     from gan.contracts import Sample, Samples
@@ -184,7 +184,7 @@ class Text(Modality):
 
     def preview(self, samples: Samples) -> Image.Image:
         """A page with the beginning of each text."""
-        from gan_text.page import page
+        from gan_text.preview import page
 
         return page(self.texts(samples))
 

@@ -20,7 +20,7 @@ from gan.contracts import Download
 from gan.errors import BadData
 from torch import Tensor
 
-from gan_text.lstm import LSTMGenerator
+from gan_text.networks.lstm import LSTMGenerator
 
 GATES = ("i", "f", "o_gate", "c")
 """Order of the gates in the published file; `LSTMGenerator` keeps the same."""
@@ -72,7 +72,7 @@ def oracle_from(arrays: Mapping[str, np.ndarray], path: Path | str = "oracle") -
 @torch.no_grad()
 def nll_oracle(oracle: LSTMGenerator, tokens: Tensor, block: int = 2000) -> Tensor:
     """``(N, T)`` -> ``(N,)``: mean nats a token that the oracle gives each sequence."""
-    return torch.cat([oracle.nll(part).mean(1) for part in tokens.split(block)])
+    return torch.cat([oracle.nll(part).mean(1) for part in torch.split(tokens, block)])
 
 
 def oracle_samples(oracle: LSTMGenerator, count: int, length: int, seed: int) -> np.ndarray:
@@ -86,7 +86,8 @@ def write_oracle_data(
 ) -> None:
     """A data set: ``oracle.npz`` and ``sentences.txt``, one sequence a line, as the authors' code keeps it."""
     samples = oracle_samples(oracle_from(arrays), count, length, seed)
-    np.savez(folder / FILE, **dict(arrays))
+    contents: dict[str, Any] = dict(arrays)
+    np.savez(folder / FILE, **contents)
     lines = [" ".join(map(str, row)) for row in samples.tolist()]
     (folder / "sentences.txt").write_text("\n".join(lines) + "\n", encoding="ascii")
 

@@ -16,8 +16,9 @@ from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor
 from torch.nn import functional as F
 
-from gan_text.lstm import START, LSTMGenerator, lengths_of
-from gan_text.sampler import SoftmaxSampler
+from gan_text.data.fields import START
+from gan_text.networks.lstm import LSTMGenerator, lengths_of
+from gan_text.networks.sampler import SoftmaxSampler
 
 
 class SamplingOptions(BaseModel):

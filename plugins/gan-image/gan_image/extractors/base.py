@@ -13,19 +13,13 @@ from gan.errors import BadData
 from gan.weights import find_weights
 from torch import Tensor, nn
 
+from gan_image.modality import pictures
+
 if TYPE_CHECKING:
     from gan.contracts import Samples
 
 LUMA = (0.299, 0.587, 0.114)
 """Weights of red, green and blue in a grey value: ITU-R BT.601."""
-
-
-def pictures(samples: Samples) -> np.ndarray:
-    """``(N, channels, height, width)`` uint8: the field ``image``, or ``target`` where pictures come in pairs."""
-    for name in ("image", "target"):
-        if name in samples:
-            return samples[name]
-    raise BadData(f"the samples hold no pictures (fields: {', '.join(samples)})")
 
 
 def rgb(batch: Tensor) -> Tensor:
@@ -67,7 +61,8 @@ class NetworkExtractor(ABC):
     def __init__(self, weights: Path | None = None, device: str = "cpu") -> None:
         network = self.build(find_weights(self.file, self.sha256, weights))
         self.device = torch.device(device)
-        self.network = network.requires_grad_(False).eval().to(self.device, memory_format=torch.channels_last)
+        network = network.requires_grad_(False).eval().to(self.device)
+        self.network: nn.Module = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
     @abstractmethod
     def build(self, file: Path) -> nn.Module:

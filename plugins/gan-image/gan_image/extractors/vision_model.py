@@ -18,7 +18,8 @@ from gan.errors import BadData, UsageError
 from gan.weights import file_sha256
 from torch import Tensor, nn
 
-from gan_image.extractors.base import pictures, rgb
+from gan_image.extractors.base import rgb
+from gan_image.modality import pictures
 
 if TYPE_CHECKING:
     from gan.contracts import Samples
@@ -78,7 +79,8 @@ class VisionModelExtractor:
         if pooled is not None:
             return torch.as_tensor(pooled).flatten(1)
         hidden = output.last_hidden_state  # (n, tokens, d), or (n, d, h, w) of a convolutional network
-        return hidden.mean(1) if hidden.ndim == 3 else hidden.mean((2, 3))
+        mean: Tensor = hidden.mean(1) if hidden.ndim == 3 else hidden.mean((2, 3))
+        return mean
 
 
 def _settings(folder: Path) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Metrics of text: BLEU, Self-BLEU, distinct-n, the oracle's likelihood and the model's."""
+"""Metrics of text that are likelihoods: NLL under the oracle, and NLL under the model (nll-test, nll-gen)."""
 
 from __future__ import annotations
 
@@ -6,85 +6,16 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import torch
 from gan.contracts import Architecture, Likelihood, MetricValue, Modality
 from gan.errors import UsageError
+from torch import Tensor, nn
 
-from gan_text.bleu import ORDERS, Corpus, bleu, distinct, self_bleu
+from gan_text.metrics.ngrams import standard_error
+from gan_text.oracle import nll_oracle, oracle_of, oracle_samples
 
 if TYPE_CHECKING:
     from gan.contracts import Samples
-    from torch import Tensor, nn
-
-
-def _corpus(samples: Samples) -> Corpus:
-    return Corpus.padded(samples["tokens"], samples["length"])
-
-
-def _error(values: np.ndarray[Any, Any]) -> float:
-    return float(values.std(ddof=1) / np.sqrt(len(values))) if len(values) > 1 else float("nan")
-
-
-class Bleu:
-    """BLEU-2 … 5 of each generated text against all real ones, averaged.
-
-    Papineni et al. 2002; smoothing 1 of Chen and Cherry 2014. High BLEU alone proves nothing: a copied text scores 1.
-    `details` hold what the real texts score against each other.
-    """
-
-    version = "1"
-
-    def compute(self, generated: Samples, real: Samples, modality: Modality) -> Sequence[MetricValue]:
-        """Values between 0 and 1."""
-        references = _corpus(real)
-        found = bleu(_corpus(generated), references)
-        own = self_bleu(references) if len(references) > 1 else {}
-        return [
-            MetricValue(
-                f"bleu-{n}",
-                float(found[n].mean()),
-                None,
-                _error(found[n]),
-                "higher",
-                {"real against real": float(own[n].mean())} if own else {},
-            )
-            for n in ORDERS
-        ]
-
-
-class SelfBleu:
-    """BLEU-2 … 5 of each text against the others of its own set (Zhu et al. 2018): high means little variety."""
-
-    version = "1"
-
-    def compute(self, generated: Samples, real: Samples, modality: Modality) -> Sequence[MetricValue]:
-        """Values between 0 and 1; the real texts' beside them, of as many texts."""
-        found = self_bleu(_corpus(generated))
-        count = len(generated["length"])
-        same = {name: values[:count] for name, values in real.items()}
-        own = self_bleu(_corpus(same)) if len(same["length"]) > 1 else {}
-        return [
-            MetricValue(
-                f"self-bleu-{n}",
-                float(found[n].mean()),
-                float(own[n].mean()) if own else None,
-                _error(found[n]),
-                "real",
-            )
-            for n in ORDERS
-        ]
-
-
-class Distinct:
-    """Different n-grams over all n-grams, n = 1 … 3 (Li et al. 2016), of equally many texts of both sets."""
-
-    version = "1"
-
-    def compute(self, generated: Samples, real: Samples, modality: Modality) -> Sequence[MetricValue]:
-        """Values between 0 and 1."""
-        count = min(len(generated["length"]), len(real["length"]))
-        sets = [{name: values[:count] for name, values in samples.items()} for samples in (generated, real)]
-        found, own = (distinct(_corpus(samples)) for samples in sets)
-        return [MetricValue(f"distinct-{n}", found[n], own[n], None, "real") for n in found]
 
 
 class NLLOracle:
@@ -94,15 +25,11 @@ class NLLOracle:
 
     def compute(self, generated: Samples, real: Samples, modality: Modality) -> Sequence[MetricValue]:
         """The oracle lies beside the training's data; `BadData` where it is gone or another one."""
-        import torch
-
-        from gan_text.oracle import nll_oracle, oracle_of
-
         oracle = oracle_of(modality)
         found, own = (
             nll_oracle(oracle, torch.from_numpy(s["tokens"].astype(np.int64))).numpy() for s in (generated, real)
         )
-        return [MetricValue("nll-oracle", float(found.mean()), float(own.mean()), _error(found), "lower")]
+        return [MetricValue("nll-oracle", float(found.mean()), float(own.mean()), standard_error(found), "lower")]
 
 
 class NLLTest:
@@ -118,8 +45,6 @@ class NLLTest:
         self, architecture: Architecture, generated: Samples, real: Samples, modality: Modality
     ) -> Sequence[MetricValue]:
         """Nats of all tokens, ends included, over their number."""
-        import torch
-
         samples = {name: torch.from_numpy(values) for name, values in real.items()}
         value, error = _model_nll(architecture, samples)
         return [MetricValue("nll-test", value, None, error, "lower")]
@@ -138,10 +63,6 @@ class NLLGen:
         self, architecture: Architecture, generated: Samples, real: Samples, modality: Modality
     ) -> Sequence[MetricValue]:
         """`BadData` where the data come from no oracle."""
-        import torch
-
-        from gan_text.oracle import nll_oracle, oracle_of, oracle_samples
-
         oracle = oracle_of(modality)
         count, length = real["tokens"].shape
         fresh = torch.from_numpy(oracle_samples(oracle, count, length, self.settings["seed"]))
@@ -151,8 +72,6 @@ class NLLGen:
 
 def _model_nll(architecture: Any, samples: Mapping[str, Tensor], block: int = 64) -> tuple[float, float]:
     """Nats a token over all samples, and its standard error (of a ratio of sums over texts)."""
-    import torch
-
     if not isinstance(architecture, Likelihood):
         raise UsageError(f"{type(architecture).__name__} cannot say how likely a text is: it has no `nll`")
     module: nn.Module = architecture  # type: ignore[assignment]

@@ -19,7 +19,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from gan_text.lstm import START, LSTMGenerator, State
+from gan_text.data.fields import START
+from gan_text.networks.lstm import LSTMGenerator, State
 
 
 class TokenTables:
@@ -53,7 +54,7 @@ class TokenTables:
         """
         sizes = [len(bias) for _, _, bias in self._banks]
         found = tokens.new_zeros(len(tokens), sum(sizes), dtype=torch.float32) if known is None else known.clone()
-        for (width, table, bias), part in zip(self._banks, found.split(sizes, 1)):
+        for (width, table, bias), part in zip(self._banks, torch.split(found, sizes, 1)):
             late = tokens[:, max(0, start + 1 - width) :]
             if late.shape[1] < width:
                 continue

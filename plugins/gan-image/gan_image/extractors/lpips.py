@@ -21,9 +21,9 @@ from gan.weights import find_weights
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from gan_image.extractors.base import npz_state, pictures, rgb
+from gan_image.extractors.base import npz_state, rgb
 from gan_image.extractors.squeezenet import MEAN_BGR, Fire, SqueezeNet, SqueezeNetExtractor, published_state
-from gan_image.metrics import AgainstPartner, Pictures
+from gan_image.modality import pictures
 
 if TYPE_CHECKING:
     from gan.contracts import Samples
@@ -151,6 +151,10 @@ class SqueezeNet11(Trunk):
         )
 
 
+LPIPSTrunk = AlexNet | VGG16 | SqueezeNet11
+"""The trunks that LPIPS has published weights for."""
+
+
 class SqueezeNet10(Trunk):
     """SqueezeNet 1.0, whose published weights are the Caffe model's: blue first, means subtracted. No LPIPS has it."""
 
@@ -236,7 +240,7 @@ class NetworkDistance:
         return list(self.trunk(rgb(values.float()) / 127.5 - 1))
 
 
-def lpips(trunk: type[Trunk], folder: Path | None = None) -> NetworkDistance:
+def lpips(trunk: type[LPIPSTrunk], folder: Path | None = None) -> NetworkDistance:
     """LPIPS 0.1 on one of the three published trunks; its two files lie in `folder`, or where ``GAN_WEIGHTS`` says.
 
     Raises `UsageError` that names the file that is missing.
@@ -267,7 +271,7 @@ class LPIPSExtractor:
 
     version = "1"
     preprocessing = f"RGB, not resized, -1 … 1, minus {SHIFT}, divided by {SCALE}"
-    trunk: type[Trunk] = AlexNet
+    trunk: type[LPIPSTrunk] = AlexNet
 
     def __init__(self, weights: Path | None = None, device: str = "cpu") -> None:
         folder = weights.parent if weights is not None and weights.is_file() else weights
@@ -290,49 +294,3 @@ class LPIPSSqueezeExtractor(LPIPSExtractor):
     """The same on SqueezeNet 1.1."""
 
     trunk = SqueezeNet11
-
-
-class _AsNetworksSee(AgainstPartner):
-    """A network's distance of a translation from its true partner."""
-
-    better = "lower"
-    distance: NetworkDistance
-
-    def between(self, first: NDArray[np.uint8], second: NDArray[np.uint8]) -> Pictures:
-        """The network's distance."""
-        return self.distance(first, second)
-
-
-class LPIPS(_AsNetworksSee):
-    """LPIPS 0.1 on AlexNet, which its authors advise for measuring."""
-
-    name = "LPIPS"
-    trunk: type[Trunk] = AlexNet
-
-    def __init__(self) -> None:
-        self.distance = lpips(self.trunk)
-        self.settings = {"trunk": self.trunk.sha256, "heads": "0.1"}
-
-
-class LPIPSVGG(LPIPS):
-    """LPIPS 0.1 on VGG-16."""
-
-    name, trunk = "LPIPS[vgg]", VGG16
-
-
-class LPIPSSqueeze(LPIPS):
-    """LPIPS 0.1 on SqueezeNet 1.1."""
-
-    name, trunk = "LPIPS[squeeze]", SqueezeNet11
-
-
-class FeatureDistance(_AsNetworksSee):
-    """The same formula on SqueezeNet 1.0 with weights 1: not LPIPS, and comparable with itself only."""
-
-    name = "feature distance[squeezenet]"
-
-    def __init__(self) -> None:
-        network = SqueezeNet10()
-        network.load_published(npz_state(find_weights(network.file, network.sha256)))
-        self.distance = NetworkDistance(network, None)
-        self.settings = {"trunk": network.sha256, "heads": "none"}

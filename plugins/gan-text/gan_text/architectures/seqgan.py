@@ -3,7 +3,7 @@
 Yu, Zhang, Wang, Yu: SeqGAN: Sequence Generative Adversarial Nets with Policy Gradient, AAAI 2017,
 https://arxiv.org/abs/1609.05473. The generator is trained by maximum likelihood, the discriminator on its samples, and
 then both against each other: the discriminator's opinion of a finished sequence is the reward of every token in it,
-averaged over completions of the prefix (`gan_text.rollouts`).
+averaged over completions of the prefix (`gan_text.networks.rollouts`).
 
 Shapes: N sequences, T tokens, V words. The paper's discriminator ends in a softmax over (fake, real); its score is the
 difference of the two logits, so that cross-entropy is half the non-saturating loss of `gan.losses`.
@@ -22,10 +22,10 @@ from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from gan_text.fields import ends_early, vocabulary_size
-from gan_text.lstm import LSTMGenerator, lengths_of, sequence_mask
-from gan_text.mle import GeneratorConfig, likelihood_terms, sequence_nll
-from gan_text.rollouts import TokenTables, rollout_values
+from gan_text.architectures.mle import GeneratorConfig, likelihood_terms, sequence_nll
+from gan_text.data.fields import ends_early, vocabulary_size
+from gan_text.networks.lstm import LSTMGenerator, lengths_of, sequence_mask
+from gan_text.networks.rollouts import TokenTables, rollout_values
 from gan_text.sampling import SamplingOptions, sample_lstm
 
 PAPER_FILTERS = [

@@ -12,6 +12,8 @@ from gan.errors import BadData
 from numpy.typing import NDArray
 from scipy.ndimage import correlate1d, gaussian_filter1d
 
+from gan_image.modality import pictures
+
 if TYPE_CHECKING:
     from gan.contracts import Samples
 
@@ -26,14 +28,6 @@ BINOMIAL = np.array([1, 4, 6, 4, 1], np.float32) / 16
 SCALES = (0.0448, 0.2856, 0.3001, 0.2363, 0.1333)
 """Weights of the scales of MS-SSIM: Wang, Simoncelli and Bovik 2003, section 3.2."""
 WINDOW, SIGMA = 11, 1.5
-
-
-def pictures(samples: Samples) -> Array:
-    """``(N, channels, height, width)`` uint8: the field ``image``, or ``target`` where pictures come in pairs."""
-    for name in ("image", "target"):
-        if name in samples:
-            return samples[name]
-    raise BadData(f"the samples hold no pictures (fields: {', '.join(samples)})")
 
 
 # ------------------------------------------------------------------ sliced Wasserstein distance
@@ -78,7 +72,8 @@ def patches(level: Array, seed: int) -> Array:
     rows = windows[np.arange(count)[:, None], :, top, left].reshape(count * PATCHES, channels, -1)
     rows = rows - rows.mean(axis=(0, 2), keepdims=True)
     rows /= np.maximum(rows.std(axis=(0, 2), keepdims=True), 1e-8)
-    return rows.reshape(count * PATCHES, -1)
+    flat: Array = rows.reshape(count * PATCHES, -1)
+    return flat
 
 
 def sliced_distance(first: Array, second: Array, seed: int = 0) -> float:
@@ -206,4 +201,5 @@ def _grey(images: Array) -> Array:
     """Luma of ITU-R 601; what is transparent does not count."""
     if images.shape[1] == 1:
         return images
-    return (images[:, :3] * np.array([0.299, 0.587, 0.114]).reshape(1, 3, 1, 1)).sum(axis=1, keepdims=True)
+    grey: Array = (images[:, :3] * np.array([0.299, 0.587, 0.114]).reshape(1, 3, 1, 1)).sum(axis=1, keepdims=True)
+    return grey

@@ -1,6 +1,6 @@
 """Adversarial fine-tuning of a language model: SeqGAN's game with a transformer as the generator.
 
-The generator is `gan_text.gpt.GPT`, from scratch or pretrained; the game is that of Yu et al., SeqGAN, AAAI 2017,
+The generator is `gan_text.architectures.gpt.GPT`, from scratch or pretrained; the game is that of Yu et al., SeqGAN, AAAI 2017,
 https://arxiv.org/abs/1609.05473: maximum likelihood, the discriminator alone, both. Rollouts cost a transformer too
 much: every token is rewarded with the discriminator's opinion of the finished text (REINFORCE, Williams 1992) less the
 batch's mean, and the likelihood of real texts stays beside the reward, so that a fluent model stays one.
@@ -20,9 +20,9 @@ from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from gan_text.gpt import GPT
+from gan_text.architectures.gpt import GPT
+from gan_text.architectures.seqgan import AdversaryConfig, SeqGAN
 from gan_text.sampling import SamplingOptions
-from gan_text.seqgan import AdversaryConfig, SeqGAN
 
 
 class Writer(nn.Module):
@@ -39,7 +39,7 @@ class Writer(nn.Module):
         self.gpt.eval()
         options = SamplingOptions(temperature=temperature)
         rows = self.gpt.generation_batch
-        found = [self.gpt.write(part, uniforms.shape[1], [], options) for part in uniforms.split(rows)]
+        found = [self.gpt.write(part, uniforms.shape[1], [], options) for part in torch.split(uniforms, rows)]
         self.gpt.train(training)
         return torch.cat(found)
 

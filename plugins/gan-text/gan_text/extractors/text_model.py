@@ -57,6 +57,7 @@ class TextModelExtractor:
         context = getattr(model.config, "max_position_embeddings", None) or LONGEST
         self.longest = min(context, self.tokenizer.model_max_length, LONGEST)
         self.device = torch.device(device)
+        self.width: int = model.config.hidden_size
         self.model: nn.Module = model.requires_grad_(False).eval().to(self.device)
         self.preprocessing = f"the written text, tokens of the model, the first {self.longest}"
 
@@ -65,7 +66,7 @@ class TextModelExtractor:
         assert isinstance(modality, Text)
         texts = modality.texts(samples)
         tokens = self.tokenizer(texts, truncation=True, max_length=self.longest)["input_ids"]
-        rows = np.zeros((len(texts), self.model.config.hidden_size), dtype=np.float32)
+        rows = np.zeros((len(texts), self.width), dtype=np.float32)
         lengths = np.array([len(numbers) for numbers in tokens])
         with torch.inference_mode():
             for length in np.unique(lengths[lengths > 0]):

@@ -21,13 +21,15 @@ Pictures = NDArray[np.float64]
 
 def l1(first: Pictures, second: Pictures) -> Pictures:
     """``(N, C, H, W)`` twice -> ``(N,)``: mean absolute difference."""
-    return np.abs(first - second).mean(axis=(1, 2, 3))
+    found: Pictures = np.abs(first - second).mean(axis=(1, 2, 3))
+    return found
 
 
 def psnr(first: Pictures, second: Pictures) -> Pictures:
     """Peak signal to noise ratio, in dB: 10 log10(1 / mean square difference); equal pictures count as 100 dB."""
     square = np.square(first - second).mean(axis=(1, 2, 3))
-    return np.minimum(100.0, -10.0 * np.log10(np.maximum(square, 1e-30)))
+    found: Pictures = np.minimum(100.0, -10.0 * np.log10(np.maximum(square, 1e-30)))
+    return found
 
 
 def ssim(first: Pictures, second: Pictures) -> Pictures:
@@ -49,7 +51,8 @@ def ssim(first: Pictures, second: Pictures) -> Pictures:
     covariance = mean(first * second) - mean_1 * mean_2
     value = (2 * mean_1 * mean_2 + c1) * (2 * covariance + c2)
     value /= (mean_1 * mean_1 + mean_2 * mean_2 + c1) * (variance_1 + variance_2 + c2)
-    return value.mean(axis=(1, 2, 3))
+    found: Pictures = value.mean(axis=(1, 2, 3))
+    return found
 
 
 class AgainstPartner(ABC):

@@ -17,8 +17,8 @@ from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor, nn
 from torch.nn.functional import l1_loss
 
-from gan_image.pixels import initialise, to_network, to_pixels
-from gan_image.translation import (
+from gan_image.architectures.pixels import initialise, to_network, to_pixels
+from gan_image.architectures.translation import (
     ImagePool,
     Normalisation,
     ResnetGenerator,

@@ -18,8 +18,14 @@ from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy, normalize
 
-from gan_image.pixels import initialise, to_network, to_pixels
-from gan_image.translation import Normalisation, ResnetGenerator, jitter, patch_discriminator, translation_shape
+from gan_image.architectures.pixels import initialise, to_network, to_pixels
+from gan_image.architectures.translation import (
+    Normalisation,
+    ResnetGenerator,
+    jitter,
+    patch_discriminator,
+    translation_shape,
+)
 
 
 class CUTConfig(BaseModel):
@@ -80,7 +86,8 @@ class PatchHead(nn.Sequential):
 
     def forward(self, patches: Tensor) -> Tensor:
         """``(N, S, channels)`` -> ``(N, S, width)`` of length 1."""
-        return normalize(super().forward(patches), dim=2)
+        vectors: Tensor = super().forward(patches)  # type: ignore[no-untyped-call]
+        return normalize(vectors, dim=2)
 
 
 class CUT(nn.Module):
@@ -177,13 +184,13 @@ class CUT(nn.Module):
 
         Keys are fixed points: the encoder and the heads learn by the queries only.
         """
-        made, keys = shared["made"], shared["keys"]
+        made, keys, mirrored = shared["made"], shared["keys"], shared.get("mirrored")
         assert isinstance(made, Tensor)
         queries = self.generator.features(made, self.config.contrast_layers)
         found = []
         for head, query, key in zip(self.heads, queries, keys, strict=True):
-            if self.config.equivariance:
-                query = mirror(query, shared["mirrored"])
+            if isinstance(mirrored, Tensor):
+                query = mirror(query, mirrored)
             places = self._places(len(query), query.shape[2] * query.shape[3], rng)
             with torch.no_grad():
                 key = head(_at(key, places))

@@ -14,8 +14,8 @@ from gan.game import Batch, Optimizer, Phase, Player, Turn
 from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor, nn
 
-from gan_text.fields import ends_early, vocabulary_size
-from gan_text.lstm import LSTMGenerator, sequence_mask
+from gan_text.data.fields import ends_early, vocabulary_size
+from gan_text.networks.lstm import LSTMGenerator, sequence_mask
 from gan_text.sampling import SamplingOptions, sample_lstm
 
 

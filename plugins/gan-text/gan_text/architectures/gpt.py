@@ -30,12 +30,12 @@ from transformers import (
     SuppressTokensLogitsProcessor,
 )
 
-from gan_text.fields import START, ends_early, vocabulary_size
-from gan_text.lstm import lengths_of, sequence_mask
+from gan_text.data.fields import START, ends_early, vocabulary_size
+from gan_text.networks.lstm import lengths_of, sequence_mask
 from gan_text.sampling import SamplingOptions, choose, filters, options_of, prompt_tokens, text_length
 
 
-class Choice(LogitsProcessor):  # type: ignore[misc]
+class Choice(LogitsProcessor):
     """The last processor of a generation: leaves one token of each row, chosen by that row's uniform number.
 
     Greedy decoding then takes it: transformers' own sampling draws from one stream for the whole batch.
@@ -91,13 +91,13 @@ class GPT(nn.Module):
         self.ends = ends_early(fields)
         self.words = vocabulary_size(fields)
         self.pretrained = bool(config.pretrained)
-        self.model = self._loaded(config.pretrained) if config.pretrained else self._new(config)
+        self.model: Any = self._loaded(config.pretrained) if config.pretrained else self._new(config)
         self.context = int(self.model.config.max_position_embeddings)
         if self.context < self.length:
             raise UsageError(f"modality.length = {self.length} exceeds the model's context of {self.context} tokens")
         self._keep_ties_out_of_checkpoints()
 
-    def _new(self, config: Config) -> nn.Module:
+    def _new(self, config: Config) -> Any:
         return GPT2LMHeadModel(
             GPT2Config(
                 vocab_size=self.words, n_positions=max(config.context, self.length),
@@ -108,9 +108,9 @@ class GPT(nn.Module):
         )  # fmt: skip
 
     @torch.no_grad()
-    def _loaded(self, name: str) -> nn.Module:
+    def _loaded(self, name: str) -> Any:
         try:
-            model = AutoModelForCausalLM.from_pretrained(name, dtype=torch.float32)
+            model: Any = AutoModelForCausalLM.from_pretrained(name, dtype=torch.float32)
         except (OSError, ValueError) as error:
             raise UsageError(f"model.pretrained: no model at '{name}': {str(error).splitlines()[0]}") from error
         end = model.config.eos_token_id
@@ -121,7 +121,9 @@ class GPT(nn.Module):
                 f"modality.pretrained={name}"
             )
         weights = {id(layer.weight): layer.weight for layer in layers}
-        for weight in weights.values():  # the end-of-text token becomes number 0, as in `gan_text.tokens.Subwords`
+        for (
+            weight
+        ) in weights.values():  # the end-of-text token becomes number 0, as in `gan_text.data.vocabulary.Subwords`
             weight[[START, end]] = weight[[end, START]]
         return model
 
@@ -142,8 +144,8 @@ class GPT(nn.Module):
                 if prefix + source in state:
                     state.setdefault(prefix + name, state[prefix + source])
 
-        self.register_state_dict_post_hook(drop)
-        self.register_load_state_dict_pre_hook(restore)
+        self.register_state_dict_post_hook(drop)  # type: ignore[no-untyped-call]
+        self.register_load_state_dict_pre_hook(restore)  # type: ignore[no-untyped-call]
 
     def players(self) -> dict[str, Player]:
         """AdamW 1e-3 with decay 0.1 and clipping at 1, as nanoGPT trains small models; 5e-5 for a pretrained one."""
@@ -207,7 +209,7 @@ class GPT(nn.Module):
         if not self.ends and getattr(self.field, "encode", None) is not None:  # number 0 is no word of this text
             processors.insert(0, SuppressTokensLogitsProcessor([START], device=str(tokens.device)))
         processors.append(Choice(uniforms[:, made:], known.shape[1]))
-        settings = GenerationConfig(
+        settings = GenerationConfig(  # type: ignore[no-untyped-call]
             do_sample=False, max_new_tokens=steps, use_cache=True,
             pad_token_id=START, bos_token_id=START, eos_token_id=START if self.ends else None,
         )  # fmt: skip

@@ -10,7 +10,8 @@ Shapes: N sequences, T tokens, V words, S memory slots, M memory width.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from typing import cast
 
 import torch
 from gan.adversarial import adversarial_turns
@@ -21,9 +22,9 @@ from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from gan_text.fields import START, ends_early, vocabulary_size
-from gan_text.likelihood import weighted_nll
-from gan_text.lstm import lengths_of, sequence_mask
+from gan_text.data.fields import START, ends_early, vocabulary_size
+from gan_text.networks.likelihood import weighted_nll
+from gan_text.networks.lstm import lengths_of, sequence_mask
 from gan_text.sampling import SamplingOptions, choose, filters, options_of, prompt_tokens, text_length
 
 
@@ -138,17 +139,19 @@ class Discriminator(nn.Module):
         super().__init__()
         self.keep = keep
         self.embedding = nn.Linear(words, representations, bias=False)
-        self.convolutions = nn.ModuleList([nn.Conv1d(1, filters, width) for width in widths])
+        convolutions = [nn.Conv1d(1, filters, width) for width in widths]
+        self.convolutions = nn.ModuleList(convolutions)
         features = filters * len(widths)
         self.highway = nn.Linear(features, features)
         self.hidden = nn.Linear(features, 100)
         self.output = nn.Linear(100, 1)
         for layer in (self.embedding, self.highway, self.hidden, self.output):
             _draw(layer.weight, 1 / layer.in_features)
-        for convolution in self.convolutions:
+        for convolution in convolutions:
             _draw(convolution.weight, 2 / convolution.kernel_size[0])
-        for layer in (*self.convolutions, self.highway, self.hidden, self.output):
-            nn.init.zeros_(layer.bias)  # word vectors begin at 1 / √V: any bias of the usual size would drown them
+        for part in (*convolutions, self.highway, self.hidden, self.output):
+            assert part.bias is not None
+            nn.init.zeros_(part.bias)  # word vectors begin at 1 / √V: any bias of the usual size would drown them
 
     def forward(self, texts: Tensor) -> Tensor:
         """``(N, T, V)`` probabilities or ``(N, T)`` tokens -> ``(N,)`` scores, the mean over the representations."""
@@ -157,12 +160,14 @@ class Discriminator(nn.Module):
         else:
             embedded = F.embedding(texts, self.embedding.weight.T)
         rows = embedded.transpose(1, 2).flatten(0, 1)  # (N R, T)
-        features = torch.cat([F.relu(largest(rows, convolution)) for convolution in self.convolutions], 1)
+        convolutions = cast("Iterable[nn.Conv1d]", self.convolutions)
+        features = torch.cat([F.relu(largest(rows, convolution)) for convolution in convolutions], 1)
         moved = self.highway(features)
         carry = torch.sigmoid(moved)
         features = carry * F.relu(moved) + (1 - carry) * features
         features = F.dropout(features, 1 - self.keep, self.training)
-        return self.output(self.hidden(features)).view(len(texts), -1).mean(1)
+        scores: Tensor = self.output(self.hidden(features))
+        return scores.view(len(texts), -1).mean(1)
 
 
 def largest(rows: Tensor, convolution: nn.Conv1d) -> Tensor:
@@ -173,6 +178,7 @@ def largest(rows: Tensor, convolution: nn.Conv1d) -> Tensor:
     with torch.no_grad():
         places = convolution(rows[:, None]).argmax(2)
     taps = convolution.weight[:, 0].unbind(1)
+    assert convolution.bias is not None
     return sum((rows.gather(1, places + j) * tap for j, tap in enumerate(taps)), start=convolution.bias)
 
 

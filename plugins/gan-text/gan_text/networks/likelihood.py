@@ -11,14 +11,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from gan_text.sampler import BLOCK_BYTES, LOG2_E, SAFE_LOGIT
+from gan_text.networks.sampler import BLOCK_BYTES, LOG2_E, SAFE_LOGIT
 
 
 class _WeightedNLL(torch.autograd.Function):
     @staticmethod
-    def forward(  # type: ignore[override]
-        ctx: Any, hidden: Tensor, weight: Tensor, bias: Tensor, targets: Tensor, weights: Tensor
-    ) -> Tensor:
+    def forward(ctx: Any, hidden: Tensor, weight: Tensor, bias: Tensor, targets: Tensor, weights: Tensor) -> Tensor:
         words, rows = weight.shape[1], max(16, BLOCK_BYTES // (4 * weight.shape[1]))
         buffer = hidden.new_empty(min(rows, len(hidden)), words)
         bounded = bool(hidden.abs().max() * weight.abs().sum(0).max() + bias.abs().max() < SAFE_LOGIT)
@@ -45,7 +43,7 @@ class _WeightedNLL(torch.autograd.Function):
         return total / LOG2_E
 
     @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor, Tensor, None, None]:  # type: ignore[override]
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor, Tensor, None, None]:
         grad_hidden, grad_full = ctx.saved_tensors
         return grad * grad_hidden, grad * grad_full[:-1], grad * grad_full[-1], None, None
 
@@ -73,5 +71,6 @@ def weighted_nll(hidden: Tensor, weight: Tensor, bias: Tensor, targets: Tensor, 
     differentiable with respect to the first three.
     """
     with torch.autocast(hidden.device.type, enabled=False):
-        value: Tensor = _WeightedNLL.apply(hidden.float(), weight, bias, targets, weights.detach().float())
+        apply: Any = _WeightedNLL.apply  # torch leaves it untyped
+        value: Tensor = apply(hidden.float(), weight, bias, targets, weights.detach().float())
     return value

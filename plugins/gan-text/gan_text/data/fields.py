@@ -13,7 +13,7 @@ from typing import Any
 from gan.contracts import FieldSpec
 
 START = 0
-"""The token before the first one."""
+"""The token before the first one. Where sequences may end early, it is also the end token and the padding."""
 
 
 @dataclass(frozen=True)

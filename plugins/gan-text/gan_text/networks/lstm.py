@@ -17,11 +17,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from gan_text.likelihood import token_nll, weighted_nll
-from gan_text.sampler import SoftmaxSampler
-
-START = 0
-"""The token before the first one. Where sequences may end early it is the end token, too, and fills the rest."""
+from gan_text.data.fields import START
+from gan_text.networks.likelihood import token_nll, weighted_nll
+from gan_text.networks.sampler import SoftmaxSampler
 
 
 class State(NamedTuple):

@@ -17,7 +17,7 @@ import numpy as np
 from gan.errors import BadData
 from gan.source import SourceFile
 from numpy.typing import NDArray
-from PIL import Image, ImageOps
+from PIL import Image, ImageOps, UnidentifiedImageError
 
 MAX_FILE_BYTES = 100 << 20
 """Largest picture file that is read; IDX files may be as large as the core reads."""
@@ -99,7 +99,7 @@ def eight_bits(picture: Image.Image) -> Image.Image:
 def _reason(error: Exception) -> str:
     if isinstance(error, Image.DecompressionBombError):
         return f"more pixels than the {MAX_PIXELS:,} that are unpacked"
-    if isinstance(error, Image.UnidentifiedImageError):
+    if isinstance(error, UnidentifiedImageError):
         return "no picture of a known format, or a damaged header"
     text = str(error).strip().splitlines()
     return f"damaged: {text[0] if text else type(error).__name__}"

@@ -18,8 +18,8 @@ from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor, nn
 from torch.nn.functional import l1_loss
 
-from gan_image.pixels import initialise, to_network, to_pixels
-from gan_image.translation import UnetGenerator, jitter, patch_discriminator, translation_shape
+from gan_image.architectures.pixels import initialise, to_network, to_pixels
+from gan_image.architectures.translation import UnetGenerator, jitter, patch_discriminator, translation_shape
 
 
 class Pix2PixConfig(BaseModel):
