@@ -1,9 +1,10 @@
-"""Adversarial fine-tuning of a language model: SeqGAN's game with a transformer as the generator.
+"""GPT-SeqGAN: adversarial fine-tuning of a transformer language model, as the generator in SeqGAN's game.
 
-The generator is `gan_text.architectures.gpt.GPT`, from scratch or pretrained; the game is that of Yu et al., SeqGAN, AAAI 2017,
-https://arxiv.org/abs/1609.05473: maximum likelihood, the discriminator alone, both. Rollouts cost a transformer too
-much: every token is rewarded with the discriminator's opinion of the finished text (REINFORCE, Williams 1992) less the
-batch's mean, and the likelihood of real texts stays beside the reward, so that a fluent model stays one.
+The generator is `gan_text.architectures.gpt.GPT`, from scratch or pretrained. The phases are those of Yu et al.,
+SeqGAN, AAAI 2017, https://arxiv.org/abs/1609.05473: maximum likelihood, the discriminator alone, both. Rollouts are too
+expensive for a transformer: the reward of every token is the discriminator's score of the finished text (REINFORCE,
+Williams 1992) minus the mean of the batch. The likelihood of real texts is added to the loss, which keeps a fluent
+model fluent.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ from gan_text.sampling import SamplingOptions
 
 
 class Writer(nn.Module):
-    """A transformer with the three methods that SeqGAN's game asks of a generator."""
+    """Adapts a transformer to the interface of the generator in `SeqGAN`."""
 
     def __init__(self, gpt: GPT) -> None:
         super().__init__()
@@ -34,7 +35,7 @@ class Writer(nn.Module):
 
     @torch.no_grad()
     def sample(self, uniforms: Tensor, *, ends: bool = False, temperature: float = 1.0) -> Tensor:
-        """``(N, T)`` uniforms in [0, 1) -> ``(N, T)`` int64 tokens, drawn without dropout."""
+        """``(N, T)`` uniforms in [0, 1) -> ``(N, T)`` int64 tokens, sampled without dropout."""
         training = self.gpt.training
         self.gpt.eval()
         options = SamplingOptions(temperature=temperature)
@@ -44,7 +45,7 @@ class Writer(nn.Module):
         return torch.cat(found)
 
     def weighted_nll(self, tokens: Tensor, weights: Tensor) -> Tensor:
-        """``(N, T)``, ``(N, T)`` -> scalar: the sum of weight times nats."""
+        """``(N, T)``, ``(N, T)`` -> scalar: the weighted sum of the tokens' nats."""
         logits = self.gpt.logits(tokens).float()
         nll = F.cross_entropy(logits.flatten(0, 1), tokens.flatten().long(), reduction="none")
         return (nll * weights.flatten()).sum()
@@ -57,26 +58,26 @@ class GPTSeqGAN(SeqGAN):
         """Settings of the transformer and of the game."""
 
         policy_rate: float = Field(
-            0.1, gt=0, description="Step size of the policy gradient, in units of the optimiser's lr."
+            0.1, gt=0, description="Scale of the policy gradient's learning rate, as a multiple of the optimizer's lr."
         )
         likelihood: float = Field(
-            20.0, ge=0, description="Weight of the real texts' nats a token beside the policy gradient; 0: off."
+            20.0, ge=0, description="Weight of the likelihood loss on real texts (nats per token); 0: off."
         )
 
         @property
         def rollouts(self) -> int:
-            """None: the finished text is judged."""
+            """None; the discriminator judges the finished text."""
             return 0
 
     generation_batch = GPT.generation_batch
     generator: Writer
 
     def networks(self, config: Any, fields: Mapping[str, FieldSpec]) -> tuple[nn.Module, None]:
-        """The transformer, and no rollout policy."""
+        """The transformer, without a rollout policy."""
         return Writer(GPT(config, fields)), None
 
     def players(self) -> dict[str, Player]:
-        """AdamW for the generator as for a GPT alone, at a constant step; Adam 1e-4 for the discriminator."""
+        """The optimizer of `GPT` with a constant learning rate for the generator; Adam 1e-4 for the discriminator."""
         alone = self.generator.gpt.players()["generator"].optimizer
         return {
             "generator": Player(self.generator, dataclasses.replace(alone, schedule="constant")),
@@ -84,9 +85,9 @@ class GPTSeqGAN(SeqGAN):
         }
 
     def generate(self, count: int, rng: Draws, request: Request) -> dict[str, Tensor]:
-        """`count` texts; longer than T, or than the context, where ``--max-length`` says so."""
+        """Generate `count` texts; ``--max-length`` may exceed T and the context."""
         return self.generator.gpt.generate(count, rng, request)
 
     def nll(self, samples: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
-        """Nats of given texts and their numbers of tokens."""
+        """Negative log-likelihood of the given texts in nats, and their token counts."""
         return self.generator.gpt.nll(samples)

@@ -1,4 +1,4 @@
-"""The honest baseline of every text GAN: SeqGAN's generator trained by maximum likelihood alone.
+"""MLE: the maximum-likelihood baseline for text GANs, which is SeqGAN's LSTM generator without the game.
 
 Yu et al., SeqGAN, AAAI 2017, https://arxiv.org/abs/1609.05473, row "MLE" of its tables.
 """
@@ -20,31 +20,31 @@ from gan_text.sampling import SamplingOptions, sample_lstm
 
 
 class GeneratorConfig(BaseModel):
-    """Settings of the recurrent generator."""
+    """Settings of the LSTM generator."""
 
     model_config = ConfigDict(extra="forbid")
 
     embedding: int = Field(32, gt=0, description="Width of the word vectors.")
     hidden: int = Field(32, gt=0, description="Width of the LSTM's state.")
-    deviation: float = Field(0.1, gt=0, description="Standard deviation of every first weight.")
+    deviation: float = Field(0.1, gt=0, description="Standard deviation of the initial weights.")
 
 
 def sequence_nll(generator: LSTMGenerator, tokens: Tensor, lengths: Tensor, ends: bool) -> tuple[Tensor, Tensor]:
-    """Nats of each text, and the tokens that they are spread over: ``(N,), (N,)``; a text's end is one of them."""
+    """Negative log-likelihood of each text in nats, and its token count including the end: ``(N,), (N,)``."""
     nll = generator.nll(tokens)
     mask = sequence_mask(lengths, tokens.shape[1]) if ends else torch.ones_like(nll)
     return (nll * mask).sum(1), mask.sum(1)
 
 
 def likelihood_terms(generator: LSTMGenerator, batch: Batch, ends: bool) -> dict[str, Tensor]:
-    """The mean nats a token of a batch of real texts."""
+    """Loss terms: the mean nats per token of a batch of real texts."""
     tokens = batch["tokens"].long()
     mask = sequence_mask(batch["length"], tokens.shape[1]) if ends else torch.ones(tokens.shape, device=tokens.device)
     return {"nll": generator.weighted_nll(tokens, mask / mask.sum())}
 
 
 class MLE(nn.Module):
-    """A recurrent language model; Adam with step 0.01, gradients clipped at norm 5 (the authors' code)."""
+    """An LSTM language model; Adam with learning rate 0.01, gradients clipped at norm 5 (the authors' code)."""
 
     class Config(GeneratorConfig):
         """Settings of the generator."""
@@ -59,17 +59,17 @@ class MLE(nn.Module):
         self.generator = LSTMGenerator(vocabulary_size(fields), config.embedding, config.hidden, config.deviation)
 
     def players(self) -> dict[str, Player]:
-        """One player."""
+        """One player, the generator."""
         return {"generator": Player(self.generator, Optimizer(lr=0.01, betas=(0.9, 0.999), clip_norm=5.0))}
 
     def phases(self, loss: Loss, penalties: Mapping[str, Penalty]) -> list[Phase]:
-        """One phase, as long as the recipe says; the loss is not used."""
+        """One phase whose length the recipe sets; the adversarial loss is not used."""
         return [Phase("mle", [Turn("generator", lambda batch: likelihood_terms(self.generator, batch, self.ends))])]
 
     def generate(self, count: int, rng: Draws, request: Request) -> dict[str, Tensor]:
-        """`count` texts, filled with 0 after their end."""
+        """Generate `count` texts, padded with 0."""
         return sample_lstm(self.generator, count, rng, request, self.field, self.ends)
 
     def nll(self, samples: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
-        """Nats of given texts and their numbers of tokens."""
+        """Negative log-likelihood of the given texts in nats, and their token counts."""
         return sequence_nll(self.generator, samples["tokens"].long(), samples["length"], self.ends)

@@ -1,8 +1,8 @@
-"""RelGAN: a text GAN whose gradients pass through relaxed samples, without rollouts.
+"""RelGAN: a text GAN trained by backpropagation through Gumbel-softmax samples, without rollouts.
 
 Nie, Narodytska, Patel: RelGAN: Relational Generative Adversarial Networks for Text Generation, ICLR 2019,
 https://openreview.net/forum?id=rJedV3R5tm. The generator is a relational memory (Santoro et al. 2018,
-https://arxiv.org/abs/1806.01822), the discriminator compares a text in many one-dimensional embeddings, and the loss is
+https://arxiv.org/abs/1806.01822), the discriminator reads a text through many one-dimensional embeddings, and the loss is
 relativistic (`relativistic-pairing` of the core).
 
 Shapes: N sequences, T tokens, V words, S memory slots, M memory width.
@@ -29,7 +29,7 @@ from gan_text.sampling import SamplingOptions, choose, filters, options_of, prom
 
 
 class RelationalMemory(nn.Module):
-    """A memory whose slots attend to each other and to the input at every step."""
+    """A recurrent memory whose slots attend to each other and to the input at every step."""
 
     def __init__(self, inputs: int, slots: int, heads: int, head_width: int) -> None:
         super().__init__()
@@ -47,12 +47,12 @@ class RelationalMemory(nn.Module):
         self.input_bias = nn.Parameter(torch.zeros(()))
 
     def initial(self, count: int) -> Tensor:
-        """``(N, S, M)``: slots that differ, rows of the identity."""
+        """``(N, S, M)``: distinct slots, which are rows of the identity matrix."""
         eye = torch.eye(self.slots, self.width, device=self.embed.weight.device)
         return eye.expand(count, self.slots, self.width)
 
     def forward(self, inputs: Tensor, memory: Tensor) -> Tensor:
-        """``(N, E), (N, S, M) -> (N, S, M)``: the next memory, which is also the output."""
+        """``(N, E), (N, S, M) -> (N, S, M)``: the next memory, which is also the output of the step."""
         embedded = self.embed(inputs)[:, None]  # (N, 1, M)
         rows = torch.cat([memory, embedded], 1)
         rows = self.norm_attention(rows + self._attend(rows))
@@ -73,7 +73,7 @@ class RelationalMemory(nn.Module):
 
 
 def _draw(weight: Tensor, variance: float) -> None:
-    """A normal distribution cut at two deviations, as the authors' code draws all weights."""
+    """Initialize from a normal distribution truncated at two standard deviations, as in the authors' code."""
     deviation = variance**0.5
     nn.init.trunc_normal_(weight, 0.0, deviation, -2 * deviation, 2 * deviation)
 
@@ -109,12 +109,12 @@ class Generator(nn.Module):
         return torch.stack(found, 1)
 
     def relaxed(self, rng: Draws, length: int, sharpness: float, *, ends: bool = False) -> Tensor:
-        """``(N, T, V)``: softmax((logits + Gumbel noise) · sharpness) of sampled texts of `length` tokens.
+        """Sample relaxed texts, ``(N, T, V)``: softmax((logits + Gumbel noise) · sharpness) at each of `length` tokens.
 
-        The input of each step is the token that the noisy logits make largest (equation 4 and section 2.2). With
-        `ends`, a text is over after its first 0: it takes no further steps, and is 0 from there on.
+        The input of each step is the argmax of the noisy logits of the step before (equation 4 and section 2.2). With
+        `ends`, a text ends at its first 0: it takes no further steps and is padded with 0.
         """
-        places = torch.arange(rng.count, device=rng.device)  # which texts go on
+        places = torch.arange(rng.count, device=rng.device)  # the texts that have not ended
         tokens, memory = torch.full_like(places, START), self.memory.initial(rng.count)
         found, found_at = [], []
         for t in range(length):
@@ -133,7 +133,7 @@ class Generator(nn.Module):
 
 
 class Discriminator(nn.Module):
-    """Many one-dimensional embeddings of a text, judged by the same convolutions: 1,886,801 parameters at V=5000."""
+    """Convolutions shared by many one-dimensional embeddings of a text: 1,886,801 parameters at V=5000."""
 
     def __init__(self, words: int, representations: int, widths: list[int], filters: int, keep: float) -> None:
         super().__init__()
@@ -149,9 +149,11 @@ class Discriminator(nn.Module):
             _draw(layer.weight, 1 / layer.in_features)
         for convolution in convolutions:
             _draw(convolution.weight, 2 / convolution.kernel_size[0])
-        for part in (*convolutions, self.highway, self.hidden, self.output):
-            assert part.bias is not None
-            nn.init.zeros_(part.bias)  # word vectors begin at 1 / √V: any bias of the usual size would drown them
+        biased: list[nn.Conv1d | nn.Linear] = [*convolutions, self.highway, self.hidden, self.output]
+        for part in biased:
+            nn.init.zeros_(
+                cast(Tensor, part.bias)
+            )  # word vectors start at 1 / √V, which a bias of the usual size would hide
 
     def forward(self, texts: Tensor) -> Tensor:
         """``(N, T, V)`` probabilities or ``(N, T)`` tokens -> ``(N,)`` scores, the mean over the representations."""
@@ -171,9 +173,9 @@ class Discriminator(nn.Module):
 
 
 def largest(rows: Tensor, convolution: nn.Conv1d) -> Tensor:
-    """``(M, T) -> (M, F)``: what each filter finds at the place where it finds most.
+    """``(M, T) -> (M, F)``: the maximum response of each filter over time.
 
-    Only that place has a gradient: the others are looked at without one, which halves the time.
+    Only the position of the maximum is computed with gradients, which halves the time.
     """
     with torch.no_grad():
         places = convolution(rows[:, None]).argmax(2)
@@ -193,20 +195,26 @@ class RelGAN(nn.Module):
         embedding: int = Field(32, gt=0, description="Width of the generator's word vectors.")
         slots: int = Field(1, gt=0, description="Slots of the relational memory.")
         heads: int = Field(2, gt=0, description="Attention heads of the memory.")
-        head_width: int = Field(256, gt=0, description="Width of a head; slots have heads · head_width numbers.")
-        representations: int = Field(64, gt=0, description="One-dimensional embeddings that the discriminator sees.")
-        widths: list[int] = Field([2, 3, 4, 5], min_length=1, description="Widths of its convolutions, in tokens.")
-        filters: int = Field(300, gt=0, description="Filters of each width.")
-        keep: float = Field(0.75, gt=0, le=1, description="Share of its features that dropout keeps.")
+        head_width: int = Field(256, gt=0, description="Width of a head; a slot has heads · head_width values.")
+        representations: int = Field(64, gt=0, description="Number of one-dimensional embeddings in the discriminator.")
+        widths: list[int] = Field(
+            [2, 3, 4, 5], min_length=1, description="Widths of the discriminator's convolutions, in tokens."
+        )
+        filters: int = Field(300, gt=0, description="Number of filters of each width.")
+        keep: float = Field(0.75, gt=0, le=1, description="Share of the discriminator's features that dropout keeps.")
         sharpness: float = Field(
-            100.0, ge=1, description="Inverse temperature of the relaxed samples at the end of the game."
+            100.0, ge=1, description="Inverse temperature of the relaxed samples at the end of the adversarial phase."
         )
         first_sharpness: float = Field(
-            1.0, ge=1, description="Inverse temperature at its beginning; between them it changes exponentially."
+            1.0,
+            ge=1,
+            description="Inverse temperature at the start of the adversarial phase; it changes exponentially.",
         )
         critic_repeats: int = Field(5, gt=0, description="Discriminator updates for each generator update.")
         mle_rate: float = Field(
-            100.0, gt=0, description="Step size of the maximum-likelihood phase, in units of the adversarial phase's."
+            100.0,
+            gt=0,
+            description="Learning rate of the maximum-likelihood phase, as a multiple of the adversarial phase's.",
         )
 
     Options = SamplingOptions
@@ -225,7 +233,7 @@ class RelGAN(nn.Module):
         )
 
     def players(self) -> dict[str, Player]:
-        """Adam with step 1e-4 and clipping at 5 for both; maximum likelihood takes `mle_rate` times the step."""
+        """Adam with learning rate 1e-4 and gradient clipping at 5 for both; maximum likelihood uses `mle_rate` times that."""
         return {
             "generator": Player(self.generator, Optimizer(lr=1e-4, betas=(0.9, 0.999), clip_norm=5.0)),
             "discriminator": Player(self.discriminator, Optimizer(lr=1e-4, betas=(0.9, 0.999), clip_norm=5.0)),
@@ -257,13 +265,13 @@ class RelGAN(nn.Module):
         return F.one_hot(batch["tokens"].long(), self.words).float()
 
     def fake(self, batch: Batch) -> Tensor:
-        """Relaxed samples, ``(N, T, V)``; where texts end early, what follows a 0 is 0."""
+        """Relaxed samples, ``(N, T, V)``; where texts may end early, they are padded with 0."""
         first, last = self.config.first_sharpness, self.config.sharpness
         sharpness = first * (last / first) ** batch.progress
         return self.generator.relaxed(batch.rng, self.length, sharpness, ends=self.ends)
 
     def nll(self, samples: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
-        """Nats of given texts and their numbers of tokens, a text's end included: ``(N,), (N,)``."""
+        """Negative log-likelihood of the given texts in nats, and their token counts including the end: ``(N,), (N,)``."""
         tokens = samples["tokens"].long()
         logits = self.generator.output(self.generator.hidden_states(tokens))
         nll = F.cross_entropy(logits.flatten(0, 1), tokens.flatten(), reduction="none").view(tokens.shape)
@@ -271,7 +279,7 @@ class RelGAN(nn.Module):
         return (nll * mask).sum(1), mask.sum(1)
 
     def likelihood(self, batch: Batch) -> dict[str, Tensor]:
-        """The mean nats a token of a batch of real texts."""
+        """Mean nats per token of a batch of real texts."""
         tokens = batch["tokens"].long()
         hidden = self.generator.hidden_states(tokens)
         if self.ends:
@@ -282,7 +290,7 @@ class RelGAN(nn.Module):
         return {"nll": weighted_nll(hidden, output.weight.T, output.bias, tokens, weights)}
 
     def generate(self, count: int, rng: Draws, request: Request) -> dict[str, Tensor]:
-        """`count` texts, filled with 0 after their end."""
+        """Generate `count` texts, padded with 0."""
         options = options_of(request)
         prompt = prompt_tokens(options, self.field)
         length = text_length(options, self.field, prompt)

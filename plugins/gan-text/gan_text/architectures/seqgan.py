@@ -1,9 +1,9 @@
-"""SeqGAN: a generator of token sequences that learns from rewards.
+"""SeqGAN: a text GAN whose LSTM generator is trained by policy gradient (REINFORCE) on the discriminator's scores.
 
 Yu, Zhang, Wang, Yu: SeqGAN: Sequence Generative Adversarial Nets with Policy Gradient, AAAI 2017,
 https://arxiv.org/abs/1609.05473. The generator is trained by maximum likelihood, the discriminator on its samples, and
-then both against each other: the discriminator's opinion of a finished sequence is the reward of every token in it,
-averaged over completions of the prefix (`gan_text.networks.rollouts`).
+then both against each other: the reward of a token is the discriminator's score of the finished sequence, averaged over
+completions of the prefix that ends with the token (`gan_text.networks.rollouts`).
 
 Shapes: N sequences, T tokens, V words. The paper's discriminator ends in a softmax over (fake, real); its score is the
 difference of the two logits, so that cross-entropy is half the non-saturating loss of `gan.losses`.
@@ -37,8 +37,8 @@ PAPER_FILTERS = [
 class Discriminator(nn.Module):
     """Embedding, convolutions of many widths, maximum over time, a highway layer, two logits.
 
-    7,045,402 parameters at V=5000 with the paper's filters. Filters wider than T are left out. With the sum over time
-    instead of the maximum every n-gram of a text counts: it learns from each of them, not from one a filter.
+    7,045,402 parameters at V=5000 with the paper's filters. Filters wider than T are left out. With a sum over time
+    instead of the maximum, every n-gram of a text contributes to the gradient, not only one per filter.
     """
 
     def __init__(
@@ -68,7 +68,7 @@ class Discriminator(nn.Module):
         self.output_bias = nn.Parameter(torch.full((2,), 0.1))
 
     def forward(self, tokens: Tensor, dropout: Tensor | None = None) -> Tensor:
-        """``(N, T)`` tokens -> ``(N,)`` scores; `dropout` is ``(N, features)`` uniforms, None: no dropout."""
+        """``(N, T)`` tokens -> ``(N,)`` scores; `dropout` holds ``(N, features)`` uniforms, or None for no dropout."""
         embedded = F.embedding(tokens.long(), self.embedding).transpose(1, 2)  # (N, E, T)
         responses = (F.conv1d(embedded, w, b) for w, b in zip(self.weights, self.biases))
         if self.pooling == "max":
@@ -87,11 +87,11 @@ class Discriminator(nn.Module):
         return logits[:, 1] - logits[:, 0]
 
     def decay(self) -> Tensor:
-        """Half the squared norm of the output layer, which the paper keeps small."""
+        """Half the squared norm of the output layer, which the paper penalizes."""
         return 0.5 * (self.output_weight.square().sum() + self.output_bias.square().sum())
 
     def tables(self, dtype: torch.dtype) -> TokenTables:
-        """The convolutions as tables, for many sequences at once."""
+        """The convolutions as lookup tables, for fast evaluation of many sequences."""
         banks = [(weight.detach(), bias.detach()) for weight, bias in zip(self.weights, self.biases)]
         return TokenTables(self.embedding.detach(), banks, dtype, self.pooling)
 
@@ -103,51 +103,51 @@ def _truncated(*shape: int) -> nn.Parameter:
 
 
 class AdversaryConfig(BaseModel):
-    """Settings of the discriminator and of the rewards; the defaults are the paper's but for `baseline`."""
+    """Settings of the discriminator and of the rewards; the defaults are the paper's except for `baseline`."""
 
     model_config = ConfigDict(extra="forbid")
 
-    discriminator_embedding: int = Field(64, gt=0, description="Width of the discriminator's word vectors.")
+    discriminator_embedding: int = Field(64, gt=0, description="Width of the discriminator's word embeddings.")
     filters: list[tuple[int, int]] = Field(
         PAPER_FILTERS, min_length=1, description="(width in tokens, number of filters) of each convolution."
     )
     discriminator_reach: float = Field(
         1.0,
         gt=0,
-        description="First word vectors are uniform in [-reach, reach]; the paper: 1. Smaller ones learn sooner.",
+        description="Word embeddings are initialized uniformly in [-reach, reach]; the paper: 1. Smaller values learn sooner.",
     )
     pooling: Literal["max", "sum"] = Field(
-        "max", description="What is taken of a filter's responses over time; the paper: max."
+        "max", description="Pooling of a filter's responses over time; the paper: max."
     )
     keep: float = Field(0.75, gt=0, le=1, description="Share of the discriminator's features that dropout keeps.")
     decay: float = Field(
         0.2, ge=0, description="Weight of half the squared norm of the discriminator's last layer; 0: off."
     )
-    baseline: bool = Field(True, description="Whether the mean reward of a position is taken away; the paper does not.")
+    baseline: bool = Field(True, description="Whether the mean reward of each position is subtracted; the paper: no.")
     reward: Literal["probability", "score"] = Field(
         "probability",
-        description="exp(-L) or -L of the generator's loss L; of the non-saturating loss exp(-L) is P(real).",
+        description="exp(-L) or -L of the generator's loss L; for the non-saturating loss exp(-L) is P(real).",
     )
     policy_rate: float = Field(
-        1.0, gt=0, description="Step size of the policy gradient, in units of the optimiser's lr."
+        1.0, gt=0, description="Scale of the policy gradient's learning rate, as a multiple of the optimizer's lr."
     )
     likelihood: float = Field(
         0.0,
         ge=0,
-        description="Weight of the real texts' nats a token beside the policy gradient; 0: off, as published.",
+        description="Weight of the likelihood loss on real texts (nats per token); 0: off, as published.",
     )
-    sequences: int = Field(1, gt=0, description="Sequences in a generator's update, per real sample of the batch.")
+    sequences: int = Field(1, gt=0, description="Sequences in a generator update, per real sample of the batch.")
     negatives: int = Field(10_000, gt=0, description="Generated sequences in one set for the discriminator.")
     negatives_temperature: float = Field(
         1.0,
         gt=0,
-        description="Temperature at which negatives are drawn; the paper: 1. Above 1 they hold more of the "
-        "generator's unlikely choices, which the rewards then keep it from: better texts, less varied.",
+        description="Sampling temperature of the negatives; the paper: 1. Above 1, they contain more of the "
+        "generator's unlikely tokens, which the rewards then discourage: texts get better and less varied.",
     )
     renew: int = Field(
         30_000,
         gt=0,
-        description="Real samples shown between two sets of negatives (three epochs of the paper's data).",
+        description="Real samples between two sets of negatives (three epochs of the paper's data).",
     )
     generator_interval: int = Field(
         4_688, gt=0, description="Discriminator updates from one generator update to the next."
@@ -162,16 +162,16 @@ class SeqGAN(nn.Module):
     """
 
     class Config(AdversaryConfig, GeneratorConfig):
-        """Settings of SeqGAN; the defaults are the paper's but for `baseline`."""
+        """Settings of SeqGAN; the defaults are the paper's except for `baseline`."""
 
         rollouts: int = Field(
-            16, ge=0, description="Completions of each prefix; 0: none, the finished text's reward is every token's."
+            16, ge=0, description="Completions of each prefix; 0: every token gets the reward of the finished text."
         )
         rollout_rate: float = Field(
-            0.8, ge=0, le=1, description="Share of the rollout policy's weights that stays at an update."
+            0.8, ge=0, le=1, description="Decay of the rollout policy, an exponential moving average of the generator."
         )
         rollout_precision: Literal["fp32", "bf16"] = Field(
-            "fp32", description="Arithmetic of the discriminator while it judges rollouts."
+            "fp32", description="Precision of the discriminator when it scores rollouts."
         )
 
     Options = SamplingOptions
@@ -200,12 +200,12 @@ class SeqGAN(nn.Module):
         self.register_buffer("noise", torch.randint(1 << 62, ()))  # the same on every process, differs with the seed
 
     def networks(self, config: Any, fields: Mapping[str, FieldSpec]) -> tuple[Any, Any]:
-        """The generator and the rollout policy, which is not trained but follows it."""
+        """The generator and the rollout policy, which is not trained but follows the generator."""
         size = (vocabulary_size(fields), config.embedding, config.hidden, config.deviation)
         return LSTMGenerator(*size), LSTMGenerator(*size).requires_grad_(False)
 
     def players(self) -> dict[str, Player]:
-        """Adam with step 0.01 and clipping at 5 for the generator, 1e-4 for the discriminator (the authors' code)."""
+        """Adam with learning rate 0.01 and clipping at 5 for the generator, 1e-4 for the discriminator (authors' code)."""
         return {
             "generator": Player(self.generator, Optimizer(lr=0.01, betas=(0.9, 0.999), clip_norm=5.0)),
             "discriminator": Player(self.discriminator, Optimizer(lr=1e-4, betas=(0.9, 0.999))),
@@ -233,7 +233,7 @@ class SeqGAN(nn.Module):
     # The discriminator's update
 
     def classify(self, loss: Loss, batch: Batch) -> dict[str, Tensor]:
-        """Cross-entropy of real sequences and as many negatives, and the decay of the last layer."""
+        """Discriminator loss: cross-entropy of real sequences and equally many negatives, and decay of the last layer."""
         fake = self.negatives_for(batch)
         tokens = torch.cat([batch["tokens"].long(), fake.long()])
         dropout = batch.rng.rand(2, self.discriminator.features).transpose(0, 1).flatten(0, 1)
@@ -246,9 +246,9 @@ class SeqGAN(nn.Module):
 
     @torch.no_grad()
     def negatives_for(self, batch: Batch) -> Tensor:
-        """As many negatives as there are real samples; a new set is drawn after every `renew` real samples.
+        """One negative per real sample; a new set of negatives is sampled after every `renew` real samples.
 
-        The set is a function of the weights and the position, so that every process holds the same one.
+        The set depends only on the weights and the position, so that it is the same in every distributed process.
         """
         seen, share = batch.position, batch.rng.total
         if seen == 0 or seen // self.config.renew != (seen - share) // self.config.renew:
@@ -263,7 +263,7 @@ class SeqGAN(nn.Module):
     # The generator's update
 
     def reinforce(self, loss: Loss, batch: Batch) -> dict[str, Tensor]:
-        """REINFORCE (equation 8): minus the sum over sequences and positions of reward times log-probability."""
+        """Generator loss, REINFORCE (equation 8): minus the sum over sequences and positions of reward · log-probability."""
         config, length = self.config, self.length
         if batch.position == 0 and config.rollouts:
             self.rollout.load_state_dict(self.generator.state_dict())
@@ -276,7 +276,7 @@ class SeqGAN(nn.Module):
         advantage = rewards
         if config.baseline:
             advantage = rewards - (rewards * mask).sum(0) / mask.sum(0).clamp(min=1)
-        # a sum, not a mean: processes and parts of a batch are averaged, which `total / count` undoes
+        # a sum, not a mean: the trainer averages over processes and micro-batches, which `total / count` undoes
         objective = self.generator.weighted_nll(tokens, advantage * mask) * (batch.rng.total / batch.count)
         spread = torch.where(mask.sum(0) > 1, rewards.std(0), torch.zeros_like(rewards[0])).mean()
         terms = {"loss": objective}
@@ -286,9 +286,9 @@ class SeqGAN(nn.Module):
 
     @torch.no_grad()
     def rewards(self, loss: Loss, tokens: Tensor, uniforms: Tensor, real: Tensor | None = None) -> Tensor:
-        """``(N, T)`` tokens -> ``(N, T)``: what the discriminator says of each prefix, averaged over its completions.
+        """``(N, T)`` tokens -> ``(N, T)``: the discriminator's score of each prefix, averaged over its completions.
 
-        The last column is its opinion of the sequences themselves; without rollouts all columns are.
+        The last column is the score of the sequences themselves; without rollouts all columns are.
         """
         real_scores = None if real is None else self.discriminator(real)
 
@@ -315,7 +315,7 @@ class SeqGAN(nn.Module):
 
     @torch.no_grad()
     def follow(self, batch: Batch) -> None:
-        """The rollout policy moves towards the generator; the word vectors are copied (the authors' rollout.py)."""
+        """Move the rollout policy towards the generator; the word embeddings are copied (the authors' rollout.py)."""
         if not self.config.rollouts:
             return
         generator = dict(self.generator.named_parameters())
@@ -326,9 +326,9 @@ class SeqGAN(nn.Module):
                 weight.lerp_(generator[name], 1 - self.config.rollout_rate)
 
     def generate(self, count: int, rng: Draws, request: Request) -> dict[str, Tensor]:
-        """`count` sequences of T tokens, filled with 0 after their end."""
+        """Generate `count` sequences of T tokens, padded with 0."""
         return sample_lstm(self.generator, count, rng, request, self.field, self.ends)
 
     def nll(self, samples: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
-        """Nats of given texts and their numbers of tokens."""
+        """Negative log-likelihood of the given texts in nats, and their token counts."""
         return sequence_nll(self.generator, samples["tokens"].long(), samples["length"], self.ends)

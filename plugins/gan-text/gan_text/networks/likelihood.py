@@ -1,7 +1,7 @@
-"""Weighted log-likelihood of wide softmax layers, a block of rows at a time.
+"""Weighted log-likelihood loss of wide softmax layers, computed in blocks of rows.
 
-The logits of a batch (1,280 tokens of 5,000 words: 26 MB) are never held whole: each block's gradients are taken
-while its logits lie in the cache, as the value is a weighted sum whose weights are known before.
+The logits of a batch (1,280 tokens of 5,000 words: 26 MB) are never held at once: the gradients of a block are computed
+while its logits are in the cache, because the loss is a weighted sum whose weights are known in advance.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ class _WeightedNLL(torch.autograd.Function):
         words, rows = weight.shape[1], max(16, BLOCK_BYTES // (4 * weight.shape[1]))
         buffer = hidden.new_empty(min(rows, len(hidden)), words)
         bounded = bool(hidden.abs().max() * weight.abs().sum(0).max() + bias.abs().max() < SAFE_LOGIT)
-        extended = torch.cat([hidden, hidden.new_ones(len(hidden), 1)], 1)  # a row of ones: the bias is a weight, too
+        extended = torch.cat([hidden, hidden.new_ones(len(hidden), 1)], 1)  # a column of ones, whose weight is the bias
         full = torch.cat([weight, bias[None]], 0) * LOG2_E  # in bits: 2^x is faster than e^x
         grad_hidden, grad_full = torch.empty_like(hidden), torch.zeros_like(full)
         total = hidden.new_zeros(())
@@ -36,7 +36,7 @@ class _WeightedNLL(torch.autograd.Function):
             sums = mass.exp2_().sum(1)
             total += (share * (sums.log2() - own)).sum()
             mass *= (share / sums)[:, None]  # now the gradient with respect to the logits …
-            mass.scatter_add_(1, chosen, -share[:, None])  # … with the share of the chosen word taken away
+            mass.scatter_add_(1, chosen, -share[:, None])  # … minus the share of the chosen word
             grad_hidden[start:stop] = mass @ weight.T
             grad_full.addmm_(part.T, mass)
         ctx.save_for_backward(grad_hidden, grad_full)

@@ -1,11 +1,11 @@
-"""The recurrent language model of SeqGAN, which is also its oracle.
+"""The LSTM language model that is the generator of SeqGAN and of MLE, and the oracle.
 
 Yu, Zhang, Wang, Yu: SeqGAN: Sequence Generative Adversarial Nets with Policy Gradient, AAAI 2017,
-https://arxiv.org/abs/1609.05473. One LSTM layer with one bias a gate::
+https://arxiv.org/abs/1609.05473. One LSTM layer with one bias per gate::
 
     i, f, o = sigmoid(x W + h U + b)    g = tanh(x W + h U + b)    c = f c + i g    h = o tanh(c)
 
-Shapes: N sequences, T tokens, V words, E embedding, H hidden. Every sequence begins after the start token 0, which is
+Shapes: N sequences, T tokens, V words, E embedding, H hidden. Every sequence follows the start token 0, which is
 not counted in T.
 """
 
@@ -23,21 +23,20 @@ from gan_text.networks.sampler import SoftmaxSampler
 
 
 class State(NamedTuple):
-    """What the network remembers of a prefix."""
+    """Recurrent state after a prefix."""
 
     hidden: Tensor  # (N, H)
     cell: Tensor  # (N, H)
 
     def repeat(self, times: int) -> State:
-        """Each row `times` times in a row."""
+        """Repeat each row `times` times, consecutively."""
         return State(self.hidden.repeat_interleave(times, 0), self.cell.repeat_interleave(times, 0))
 
 
 class LSTMGenerator(nn.Module):
     """Embedding, LSTM, softmax layer; V (2 E' + ...) parameters: 333,320 at V=5000, E=H=32.
 
-    `std` is the deviation of the normal distribution that every parameter is drawn from: 0.1 for the generator,
-    1 for the oracle.
+    `std` is the standard deviation of the initial parameters: 0.1 for the generator, 1 for the oracle.
     """
 
     def __init__(self, words: int, embedding: int = 32, hidden: int = 32, std: float = 0.1) -> None:
@@ -59,7 +58,7 @@ class LSTMGenerator(nn.Module):
         return State(zeros, zeros)
 
     def advance(self, gates: Tensor, state: State) -> State:
-        """One step; `gates` is the input's share ``x W + b``, ``(N, 4 H)``."""
+        """One step; `gates` is the contribution of the input, ``x W + b``, ``(N, 4 H)``."""
         gates = torch.addmm(gates, state.hidden, self.hidden_weight)
         sigmoid = torch.sigmoid(gates[:, : 3 * self.width])
         i, f, o = sigmoid.chunk(3, 1)
@@ -67,7 +66,7 @@ class LSTMGenerator(nn.Module):
         return State(o * torch.tanh(cell), cell)
 
     def gate_table(self) -> Tensor:
-        """``x W + b`` of every word, ``(V, 4 H)``: sampling looks it up instead of multiplying."""
+        """``x W + b`` of every word, ``(V, 4 H)``: a lookup table for sampling."""
         return torch.addmm(self.gate_bias, self.embedding, self.input_weight)
 
     def hidden_states(self, tokens: Tensor) -> Tensor:
@@ -81,7 +80,7 @@ class LSTMGenerator(nn.Module):
         return torch.stack(hidden, 1)
 
     def forward(self, tokens: Tensor) -> Tensor:
-        """``(N, T)`` tokens -> ``(N, T, V)`` logits of each of them given those before it."""
+        """``(N, T)`` tokens -> ``(N, T, V)`` logits of each token given the ones before it."""
         return self.hidden_states(tokens) @ self.output_weight + self.output_bias
 
     def nll(self, tokens: Tensor) -> Tensor:
@@ -93,12 +92,12 @@ class LSTMGenerator(nn.Module):
         return F.cross_entropy(logits.flatten(0, 1), tokens.flatten().long(), reduction="none").view(tokens.shape)
 
     def weighted_nll(self, tokens: Tensor, weights: Tensor) -> Tensor:
-        """``(N, T)``, ``(N, T)`` -> scalar: the sum of weight times `nll`, without holding all logits."""
+        """``(N, T)``, ``(N, T)`` -> scalar: the weighted sum of `nll`, without holding all logits in memory."""
         hidden = self.hidden_states(tokens).flatten(0, 1)
         return weighted_nll(hidden, self.output_weight, self.output_bias, tokens.flatten().long(), weights.flatten())
 
     def sampler(self, temperature: float = 1.0) -> SoftmaxSampler:
-        """A sampler for the present weights."""
+        """A sampler for the current weights."""
         return SoftmaxSampler(self.output_weight, self.output_bias, temperature=temperature)
 
     @torch.no_grad()
@@ -107,7 +106,7 @@ class LSTMGenerator(nn.Module):
         sampler, table = self.sampler(temperature), self.gate_table()
         count, length = uniforms.shape
         tokens = torch.zeros(count, length, dtype=torch.int64, device=uniforms.device)
-        rows = 2048  # the states of so many sequences stay in the cache
+        rows = 2048  # the states of this many sequences fit in the cache
         for start in range(0, count, rows):
             part = uniforms[start : start + rows]
             previous = torch.full((len(part),), START, device=uniforms.device)
@@ -126,5 +125,5 @@ def sequence_mask(lengths: Tensor, total: int) -> Tensor:
 
 
 def lengths_of(tokens: Tensor) -> Tensor:
-    """Tokens before the first 0, ``(N, T) -> (N,)``."""
+    """Number of tokens before the first 0, ``(N, T) -> (N,)``."""
     return (tokens != 0).long().cumprod(1).sum(1)

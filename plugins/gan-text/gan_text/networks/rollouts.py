@@ -1,13 +1,13 @@
-"""Rewards by Monte Carlo rollouts, as one batch.
+"""Monte Carlo rollouts in batches: the rewards of SeqGAN's policy gradient.
 
-SeqGAN judges a prefix y_1…y_t by completing it K times with the rollout policy and averaging what the discriminator
-says of the completions (Yu et al. 2017, equation 4). That is T·K generations a step. Here
+The value of a prefix y_1…y_t is the mean score of K completions that the rollout policy samples (Yu et al. 2017,
+equation 4), which takes T·K generations per step. To make this fast,
 
-* the recurrent state of every prefix is computed once and serves its K rollouts;
-* the first token of the K rollouts of a prefix is drawn from one softmax;
-* tokens are drawn by `SoftmaxSampler`, a block of rows from its first to its last token while it lies in the cache;
+* the recurrent state of every prefix is computed once for all of its K rollouts;
+* the first tokens of the K rollouts of a prefix are sampled from one softmax;
+* tokens are sampled by `SoftmaxSampler`, one block of rows at a time, which stays in the cache;
 * the discriminator's convolutions over embeddings become sums of rows of tables (`TokenTables`);
-* windows that lie wholly in a prefix are read once for its K completions, and once for all longer prefixes.
+* windows that lie entirely in a prefix are evaluated once for its K completions and for all longer prefixes.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ class TokenTables:
     """Convolutions over token embeddings, as sums of table rows.
 
     A filter bank of width w over embedded tokens is ``sum_k E[y_{p+k}] W_k``: with the tables ``E W_k``, one for every
-    offset k, a window costs w row reads. Made once for each state of the discriminator.
+    offset k, a window costs w row reads. The tables are built once for each state of the discriminator.
 
     `embedding` is ``(V, E)``; `banks` are ``(weight (n, E, w), bias (n,))`` as `torch.nn.Conv1d` keeps them.
     """
@@ -47,10 +47,10 @@ class TokenTables:
             self._banks.append((width, table.view(-1, filters), bias.detach()))
 
     def features(self, tokens: Tensor, start: int = 0, known: Tensor | None = None) -> Tensor:
-        """``(R, T)`` tokens -> ``(R, sum of n)``: each bank's response, ReLU, maximum or sum over time.
+        """``(R, T)`` tokens -> ``(R, sum of n)``: each bank's response, after ReLU and the maximum or sum over time.
 
-        Only windows that end at position `start`, counted from 0, or later are read; `known` holds the features of
-        the windows before.
+        Only windows that end at position `start` (counted from 0) or later are evaluated; `known` holds the features
+        of the earlier windows.
         """
         sizes = [len(bias) for _, _, bias in self._banks]
         found = tokens.new_zeros(len(tokens), sum(sizes), dtype=torch.float32) if known is None else known.clone()
@@ -61,7 +61,9 @@ class TokenTables:
             rows = late.unfold(1, width, 1) * width + torch.arange(width, device=tokens.device)  # (R, windows, w)
             responses = F.embedding_bag(rows.flatten(0, 1), table, mode="sum").view(*rows.shape[:2], -1)
             if self._pooling == "max":
-                torch.maximum(part, responses.amax(1) + bias, out=part)  # no feature is below 0: the ReLU
+                torch.maximum(
+                    part, responses.amax(1) + bias, out=part
+                )  # features are never below 0, which implies the ReLU
             else:
                 part += F.relu(responses + bias).sum(1)
         return found

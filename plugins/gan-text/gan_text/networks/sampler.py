@@ -1,8 +1,8 @@
-"""Draws tokens from wide softmax layers by inversion, in blocks of rows that stay in the cache.
+"""Sampling of tokens from wide softmax layers by inversion of the cumulative distribution.
 
 `torch.multinomial` draws one exponential variate for every word of the vocabulary and every row; inversion needs one
-uniform number a row. Rows are processed some hundred at a time, so that the logits of a block never leave the cache,
-and the cumulative distribution has two levels: sums over groups of words, then the words of one group.
+uniform number per row. Rows are processed in blocks of a few hundred, so that the logits of a block stay in the cache.
+The cumulative distribution has two levels: sums over groups of words, then the words of one group.
 """
 
 from __future__ import annotations
@@ -16,13 +16,13 @@ BLOCK_BYTES = 2 << 20
 """Size of the logits of one block of rows."""
 LOG2_E = math.log2(math.e)
 SAFE_LOGIT = 60.0
-"""Below this bound exp() and its sum stay finite in float32, so that no row maximum has to be taken away first."""
+"""Below this bound exp() and its sum are finite in float32, so that the row maximum need not be subtracted."""
 
 
 class SoftmaxSampler:
     """Samples from ``softmax(h @ weight + bias)``, row by row.
 
-    `weight` is ``(H, V)`` and `bias` ``(V,)``; they are copied, so the sampler belongs to one state of the weights.
+    `weight` is ``(H, V)`` and `bias` ``(V,)``; they are copied, so the sampler does not follow later updates.
     `reach` bounds ``|h|`` in every component (1 for an LSTM's output); None: unknown.
     """
 
@@ -35,7 +35,7 @@ class SoftmaxSampler:
         self._weight = weight.new_zeros(width, padded, dtype=torch.float32)
         scale = LOG2_E / temperature  # 2^x is several times faster on a CPU than e^x
         self._weight[:, :words] = weight.detach() * scale
-        self._bias = weight.new_full((padded,), -math.inf, dtype=torch.float32)  # words that do not exist
+        self._bias = weight.new_full((padded,), -math.inf, dtype=torch.float32)  # padding, never sampled
         self._bias[:words] = bias.detach() * scale
         self._rows = max(16, BLOCK_BYTES // (4 * padded))
         self._buffer = weight.new_empty(self._rows, padded, dtype=torch.float32)
@@ -72,5 +72,5 @@ class SoftmaxSampler:
 
 
 def _below(value: Tensor, limit: Tensor) -> Tensor:
-    """`value`, at most the largest float under `limit`: rounding must not select a word of no probability."""
+    """`value`, at most the largest float below `limit`, so that rounding cannot select a word of probability 0."""
     return torch.minimum(value, torch.nextafter(limit, torch.zeros_like(limit)))
