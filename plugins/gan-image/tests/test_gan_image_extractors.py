@@ -205,7 +205,7 @@ def test_resizing_is_pillows():
 def test_pairs_are_judged_by_their_target():
     source, target = np.zeros((1, 1, 2, 2), np.uint8), np.ones((1, 1, 2, 2), np.uint8)
     assert pictures({"source": source, "target": target}) is target
-    with pytest.raises(BadData, match="hold no pictures"):
+    with pytest.raises(BadData, match="hold no images"):
         pictures({"tokens": source})
 
 

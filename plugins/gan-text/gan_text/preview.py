@@ -1,8 +1,7 @@
-"""A picture of texts.
+"""The preview image of text samples, for reports.
 
-It can only show what a font on this machine draws: where DejaVu, which matplotlib brings along, lacks a line's
-characters, an installed font that has them is taken, and where there is none the picture says so. The page that a run
-ends with shows every script.
+It depends on the fonts of the machine: where DejaVu, which is part of matplotlib, lacks characters of a line, an
+installed font that has them is used; if there is none, the image says so. The HTML page of a run shows every script.
 """
 
 from __future__ import annotations
@@ -19,13 +18,13 @@ MARGIN = 24
 SIZE = 15
 COLUMNS = 96
 LINES = 6
-"""Most lines that one text gets."""
+"""Maximum number of lines per text."""
 PAPER, INK, GREY = (253, 252, 248), (32, 32, 36), (150, 150, 158)
 NO_FONT = "(no font here draws some of these characters; the run's page, page/index.html, shows them)"
 
 
 def page(texts: Sequence[str]) -> Image.Image:
-    """Each text after its number, wrapped, at most `LINES` lines of it."""
+    """Draw the numbered and wrapped texts, at most `LINES` lines of each."""
     own = _own_font()
     blocks = [_wrapped(text) for text in texts]
     lost = {character for block in blocks for line in block for character in line} - _drawn_by(own)
@@ -53,7 +52,7 @@ def _wrapped(text: str) -> list[str]:
     lines: list[str] = []
     for line in text.split("\n"):
         shown = "".join(c if c.isprintable() else " " for c in line)
-        # a script without blanks and with wide characters fits half as many
+        # half as many columns for scripts with wide characters
         columns = COLUMNS if sum(ord(c) > 0x2E7F for c in shown) * 4 < len(shown) else COLUMNS // 2
         lines.extend(textwrap.wrap(shown, columns) or ([""] if lines and lines[-1] else []))
     shown_lines = lines[:LINES]
@@ -63,7 +62,7 @@ def _wrapped(text: str) -> list[str]:
 
 
 def _own_font() -> str:
-    """DejaVu Sans Mono, which matplotlib brings along."""
+    """The path of DejaVu Sans Mono, which is part of matplotlib."""
     import matplotlib
 
     return str(Path(matplotlib.get_data_path()) / "fonts" / "ttf" / "DejaVuSansMono.ttf")
@@ -71,7 +70,7 @@ def _own_font() -> str:
 
 @lru_cache(maxsize=256)
 def _drawn_by(path: str) -> frozenset[str]:
-    """The characters that a font has a glyph for; none where it cannot be read."""
+    """The characters that a font has glyphs for; empty if it cannot be read."""
     from fontTools.ttLib import TTFont, TTLibError
 
     try:
@@ -83,7 +82,7 @@ def _drawn_by(path: str) -> frozenset[str]:
 
 @lru_cache(maxsize=8)
 def _font_for(characters: frozenset[str]) -> str | None:
-    """The installed font that draws most of `characters`, and at least half of them; None where there is none."""
+    """The installed font that has most of `characters`, and at least half of them, or None."""
     from matplotlib.font_manager import findSystemFonts
 
     best, most = None, (len(characters) - 1) // 2

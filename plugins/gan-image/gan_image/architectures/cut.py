@@ -1,7 +1,8 @@
-"""CUT: Park, Efros, Zhang, Zhu, 2020, arXiv:2007.15651: one-way translation without pairs, by contrast of patches.
+"""CUT: unpaired image-to-image translation in one direction, by contrastive learning of patches.
 
-One generator, one discriminator. A patch of the translation shall tell the patch of the source at its place from the
-other patches of the source: no second generator, no way back. FastCUT is the same without the identity term.
+Park, Efros, Zhang, Zhu, 2020, arXiv:2007.15651. There is one generator and one discriminator. The contrastive loss
+makes a patch of the translation more similar to the source patch at the same place than to the other patches of the
+source, in place of CycleGAN's second generator. FastCUT has no identity term.
 """
 
 from __future__ import annotations
@@ -29,49 +30,57 @@ from gan_image.architectures.translation import (
 
 
 class CUTConfig(BaseModel):
-    """Networks and weights of the objective; the defaults are the paper's for 256 pixels.
+    """Sizes of the networks and weights of the loss terms; the defaults are the paper's for 256 pixels.
 
     FastCUT is ``contrast_weight: 10, identity_weight: 0, equivariance: true``.
     """
 
     model_config = ConfigDict(extra="forbid")
 
-    generator_width: int = Field(64, ge=1, description="channels of the generator beside the picture")
+    generator_width: int = Field(64, ge=1, description="channels of the generator next to the image")
     blocks: int = Field(9, ge=1, description="residual blocks of the generator: 9 for 256 pixels, 6 for 128")
     norm: Normalisation = Field(
         "instance",
-        description="normalisation of the generator: the paper's, which forgets a picture's mean colours, or batch, "
-        "which keeps them and wants larger batches",
+        description="normalization of the generator: instance (the paper's), which discards an image's mean colours, "
+        "or batch, which keeps them and needs larger batches",
     )
     discriminator_width: int = Field(64, ge=1, description="channels after the discriminator's first layer")
-    layers: int = Field(3, ge=0, le=5, description="strided layers of the discriminator; 3 judge patches of 70 pixels")
+    layers: int = Field(3, ge=0, le=5, description="strided layers of the discriminator; 3 give patches of 70 pixels")
     adversarial_weight: float = Field(
-        2.0, ge=0, description="of the generator's loss; 2 with least-squares is the paper's square without the half"
+        2.0,
+        ge=0,
+        description="weight of the adversarial loss of the generator; 2 with least-squares is the paper's loss",
     )
-    contrast_weight: float = Field(1.0, ge=0, description="of the contrast between a source and its translation")
+    contrast_weight: float = Field(
+        1.0, ge=0, description="weight of the contrastive loss of a source and its translation"
+    )
     identity_weight: float = Field(
-        1.0, ge=0, description="of the contrast between a target and what the generator makes of it; 0: FastCUT"
+        1.0, ge=0, description="weight of the contrastive loss of a target and its translation; 0: FastCUT"
     )
     contrast_layers: tuple[int, ...] = Field(
         (0, 1, 2, 3, 7),
         min_length=1,
-        description="where patches are compared: 0 the picture, 1 and 2 the strided convolutions, 2 + k the k-th block",
+        description="compared layers: 0 the image, 1 and 2 the strided convolutions, 2 + k the k-th block",
     )
-    patches: int = Field(256, ge=2, description="places compared in each layer, where it has as many")
-    head_width: int = Field(256, ge=1, description="length of the vector that stands for a patch")
-    temperature: float = Field(0.07, gt=0, description="of the contrast; smaller makes near patches count more")
+    patches: int = Field(256, ge=2, description="patches compared in each layer, at most")
+    head_width: int = Field(256, ge=1, description="size of the embedding of a patch")
+    temperature: float = Field(
+        0.07, gt=0, description="temperature of the contrastive loss; smaller values emphasize similar patches"
+    )
     equivariance: bool = Field(
-        False, description="whether half of the sources are mirrored for the generator, and what it saw mirrored back"
+        False, description="whether half of the sources are mirrored for the generator and its features mirrored back"
     )
-    jitter: float = Field(30 / 256, ge=0, le=1, description="share by which pictures are enlarged, to be cut back")
-    flip: bool = Field(True, description="whether pictures are mirrored at random")
+    jitter: float = Field(
+        30 / 256, ge=0, le=1, description="fraction by which images are enlarged before a random crop"
+    )
+    flip: bool = Field(True, description="whether images are mirrored at random")
 
 
 def patch_contrast(queries: Tensor, keys: Tensor, temperature: float) -> Tensor:
-    """``(N, S, D)`` unit vectors twice -> ``(N,)``: equation 3, mean over the S places.
+    """Contrastive loss (equation 3): two ``(N, S, D)`` tensors of unit vectors -> ``(N,)``, the mean over S patches.
 
-    How surely query s finds key s among all keys of its own picture: cross-entropy over their inner products divided by
-    the temperature. Without knowledge it is log S.
+    The cross-entropy of finding key s with query s among all keys of the same image, with inner products divided by the
+    temperature as logits. It is log S for uninformative queries.
     """
     similar = queries @ keys.transpose(1, 2) / temperature  # (N, S, S): row s holds query s against every key
     places = torch.arange(similar.shape[1], device=similar.device).expand(similar.shape[:2])
@@ -79,19 +88,19 @@ def patch_contrast(queries: Tensor, keys: Tensor, temperature: float) -> Tensor:
 
 
 class PatchHead(nn.Sequential):
-    """Two layers that turn what one place of a layer holds into a unit vector (section 3, H_l)."""
+    """A two-layer perceptron that embeds the features at a place as a unit vector (section 3, H_l)."""
 
     def __init__(self, channels: int, width: int) -> None:
         super().__init__(nn.Linear(channels, width), nn.ReLU(), nn.Linear(width, width))
 
     def forward(self, patches: Tensor) -> Tensor:
-        """``(N, S, channels)`` -> ``(N, S, width)`` of length 1."""
+        """``(N, S, channels)`` -> ``(N, S, width)`` unit vectors."""
         vectors: Tensor = super().forward(patches)  # type: ignore[no-untyped-call]
         return normalize(vectors, dim=2)
 
 
 class CUT(nn.Module):
-    """Networks and game; keeps `gan.contracts.ConditionalOnInput`."""
+    """The CUT networks and training phases; a `gan.contracts.ConditionalOnInput`."""
 
     Config = CUTConfig
     generation_batch = 4
@@ -103,7 +112,7 @@ class CUT(nn.Module):
         self.generator = ResnetGenerator(channels, config.generator_width, config.blocks, config.norm)
         last = len(self.generator.widths) - 1
         if not all(0 <= layer <= last for layer in config.contrast_layers):
-            raise UsageError(f"model.contrast_layers are 0 … {last} with {config.blocks} blocks")
+            raise UsageError(f"model.contrast_layers must be in 0 … {last} with {config.blocks} blocks")
         self.heads = nn.ModuleList(
             PatchHead(self.generator.widths[layer], config.head_width) for layer in config.contrast_layers
         )
@@ -111,8 +120,8 @@ class CUT(nn.Module):
         initialise(self)
 
     def players(self) -> dict[str, Player]:
-        """The generator with the heads, and the discriminator; Adam(2e-4; 0.5, 0.999) for each, falling to 0 over the
-        second half."""
+        """The generator with the heads, and the discriminator; Adam(2e-4; 0.5, 0.999) for each, with a learning rate
+        that decays linearly to 0 over the second half."""
         adam = Optimizer(lr=2e-4, betas=(0.5, 0.999), schedule="linear", decay_start=0.5)
         return {
             "generator": Player([self.generator, self.heads], adam, average=True),
@@ -132,10 +141,10 @@ class CUT(nn.Module):
         return [Phase("adversarial", turns)]
 
     def _translated(self, batch: Batch) -> tuple[Tensor, Tensor]:
-        """Real and translated pictures as all turns of an iteration see them.
+        """Real and translated images, which all turns of an iteration share.
 
-        `shared` then holds too: ``made``, what the generator makes of the source and, for the identity term, of the
-        target behind it; ``mirrored``, whether it saw them mirrored; ``keys``, what its encoder sees of them.
+        `shared` also gets ``made``, the translations of the sources and, for the identity term, of the targets after
+        them; ``mirrored``, which inputs were mirrored; ``keys``, the encoder's features of the inputs.
         """
         shared, config = batch.shared, self.config
         if "made" not in shared:
@@ -150,7 +159,7 @@ class CUT(nn.Module):
                 shared["made"] = self.generator(mirror(given, shared["mirrored"]))
                 with torch.no_grad():
                     shared["keys"] = self.generator.features(given, config.contrast_layers)
-            else:  # one pass serves translation, identity and keys
+            else:  # one pass for translation, identity and keys
                 shared["made"], keys = self.generator.seeing(given, config.contrast_layers)
                 shared["keys"] = [key.detach() for key in keys]
             shared["target"] = target
@@ -180,9 +189,9 @@ class CUT(nn.Module):
         return terms
 
     def _contrast(self, shared: Mapping[str, Tensor | list[Tensor]], rng: Draws) -> Tensor:
-        """Equation 4 for each picture that was given, ``(N or 2 N,)``; the mean over the layers.
+        """Equation 4 for each input, ``(N or 2 N,)``: the mean over the layers.
 
-        Keys are fixed points: the encoder and the heads learn by the queries only.
+        Keys have no gradient: the encoder and the heads learn from the queries only.
         """
         made, keys, mirrored = shared["made"], shared["keys"], shared.get("mirrored")
         assert isinstance(made, Tensor)
@@ -198,27 +207,27 @@ class CUT(nn.Module):
         return torch.stack(found).mean(0)
 
     def _places(self, pictures: int, positions: int, rng: Draws) -> Tensor:
-        """``(pictures, S)`` different positions of each picture."""
+        """``(images, S)`` distinct random positions for each image."""
         orders = [rng.rand(positions).argsort(1) for _ in range(pictures // rng.count)]
         return torch.cat(orders)[:, : self.config.patches]
 
     def given_fields(self, options: None = None) -> tuple[str, ...]:
-        """What is translated."""
+        """The input field, the source."""
         return ("source",)
 
     def generate(self, count: int, rng: Draws, request: Request) -> dict[str, Tensor]:
-        """The given sources and their translations."""
+        """Translate the given sources."""
         assert request.given is not None
         source = request.given["source"]
         return {"source": source, "target": to_pixels(self.generator(to_network(source)))}
 
 
 def mirror(pictures: Tensor, which: Tensor) -> Tensor:
-    """``(N, C, H, W)`` and ``(N, 1, 1, 1)`` bool -> those pictures mirrored left to right."""
+    """``(N, C, H, W)`` and ``(N, 1, 1, 1)`` bool -> the images, mirrored left to right where `which` is true."""
     return torch.where(which, pictures.flip(3), pictures)
 
 
 def _at(layer: Tensor, places: Tensor) -> Tensor:
-    """``(N, C, H, W)`` at ``(N, S)`` positions -> ``(N, S, C)``."""
+    """Gather ``(N, C, H, W)`` at ``(N, S)`` positions -> ``(N, S, C)``."""
     columns = layer.flatten(2)
     return columns.gather(2, places[:, None].expand(-1, columns.shape[1], -1)).transpose(1, 2)

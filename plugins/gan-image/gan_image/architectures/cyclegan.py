@@ -1,6 +1,7 @@
-"""CycleGAN: Zhu, Park, Isola, Efros, 2017, arXiv:1703.10593: translation between two sets of pictures without pairs.
+"""CycleGAN: unpaired image-to-image translation between two domains, in both directions.
 
-Two generators, two discriminators; a picture that is translated there and back shall be itself again.
+Zhu, Park, Isola, Efros, 2017, arXiv:1703.10593. There are two generators and two discriminators; an image that is
+translated there and back should equal the original.
 """
 
 from __future__ import annotations
@@ -29,42 +30,48 @@ from gan_image.architectures.translation import (
 
 
 class CycleGANConfig(BaseModel):
-    """Networks and weights of the objective; the defaults are the paper's for 256 pixels."""
+    """Sizes of the networks and weights of the loss terms; the defaults are the paper's for 256 pixels."""
 
     model_config = ConfigDict(extra="forbid")
 
-    generator_width: int = Field(64, ge=1, description="channels of a generator beside the picture")
+    generator_width: int = Field(64, ge=1, description="channels of a generator next to the image")
     blocks: int = Field(9, ge=1, description="residual blocks of a generator: 9 for 256 pixels, 6 for 128")
     norm: Normalisation = Field(
         "instance",
-        description="normalisation of the generators: the paper's, which forgets a picture's mean colours, or batch, "
-        "which keeps them and wants larger batches",
+        description="normalization of the generators: instance (the paper's), which discards an image's mean colours, "
+        "or batch, which keeps them and needs larger batches",
     )
     discriminator_width: int = Field(64, ge=1, description="channels after a discriminator's first layer")
-    layers: int = Field(3, ge=0, le=5, description="strided layers of a discriminator; 3 judge patches of 70 pixels")
+    layers: int = Field(3, ge=0, le=5, description="strided layers of a discriminator; 3 give patches of 70 pixels")
     adversarial_weight: float = Field(
-        2.0, ge=0, description="of the generators' loss; 2 with least-squares is the paper's square without the half"
+        2.0,
+        ge=0,
+        description="weight of the adversarial loss of the generators; 2 with least-squares is the paper's loss",
     )
-    cycle_weight: float = Field(10.0, ge=0, description="of the mean absolute error of there and back")
+    cycle_weight: float = Field(10.0, ge=0, description="weight of the cycle consistency loss (mean absolute error)")
     identity_weight: float = Field(
-        5.0, ge=0, description="of the mean absolute change of a picture that is of the wanted kind already"
+        5.0, ge=0, description="weight of the identity loss: the mean absolute change of an image of the target domain"
     )
-    pool: int = Field(50, ge=0, description="past pictures that a discriminator is shown; 0: none")
-    jitter: float = Field(30 / 256, ge=0, le=1, description="share by which pictures are enlarged, to be cut back")
-    flip: bool = Field(True, description="whether pictures are mirrored at random")
+    pool: int = Field(50, ge=0, description="size of the pool of past images for a discriminator; 0: no pool")
+    jitter: float = Field(
+        30 / 256, ge=0, le=1, description="fraction by which images are enlarged before a random crop"
+    )
+    flip: bool = Field(True, description="whether images are mirrored at random")
 
 
 class CycleGANOptions(BaseModel):
-    """Which way to translate."""
+    """Options of generation."""
 
     model_config = ConfigDict(extra="forbid")
 
     direction: Literal["ab", "ba"] = Field("ab", description="ab: source to target; ba: target to source")
-    reconstruct: bool = Field(False, description="whether the translation is translated back, as `reconstruction`")
+    reconstruct: bool = Field(
+        False, description="whether the translation is also translated back, as the field `reconstruction`"
+    )
 
 
 class CycleGAN(nn.Module):
-    """Networks and game; keeps `gan.contracts.ConditionalOnInput`."""
+    """The CycleGAN networks and training phases; a `gan.contracts.ConditionalOnInput`."""
 
     Config = CycleGANConfig
     Options = CycleGANOptions
@@ -84,8 +91,8 @@ class CycleGAN(nn.Module):
         self.source_pool = ImagePool(config.pool, (channels, side, side))
 
     def players(self) -> dict[str, Player]:
-        """Both generators are one player, both discriminators the other; Adam(2e-4; 0.5, 0.999) for each, falling to 0
-        over the second half."""
+        """The generators are one player, the discriminators the other; Adam(2e-4; 0.5, 0.999) for each, with a learning
+        rate that decays linearly to 0 over the second half."""
         adam = Optimizer(lr=2e-4, betas=(0.5, 0.999), schedule="linear", decay_start=0.5)
         return {
             "generator": Player([self.to_target, self.to_source], adam, average=True),
@@ -93,7 +100,7 @@ class CycleGAN(nn.Module):
         }
 
     def phases(self, loss: Loss, penalties: Mapping[str, Penalty]) -> list[Phase]:
-        """One phase: the generators' update, then the discriminators' on what the pools show."""
+        """One phase: the generators' update, then the discriminators' on images from the pools."""
         turns = [
             Turn("generator", partial(self._update_generators, loss)),
             Turn("discriminator", partial(self._update_discriminators, loss)),
@@ -105,7 +112,7 @@ class CycleGAN(nn.Module):
         return [Phase("adversarial", turns)]
 
     def _reals(self, batch: Batch) -> tuple[Tensor, Tensor]:
-        """Source and target as all turns of an iteration see them: jittered, each by itself."""
+        """Augmented source and target images, which all turns of an iteration share."""
         if "source" not in batch.shared:
             for name in ("source", "target"):
                 (batch.shared[name],) = jitter(
@@ -135,8 +142,8 @@ class CycleGAN(nn.Module):
         return terms
 
     def _both(self, network: nn.Module, real: Tensor, same: Tensor) -> tuple[Tensor, Tensor | None]:
-        """The translation of `real` and, for the identity loss, of what is of the wanted kind already, in one go:
-        instance normalisation keeps pictures apart, batch normalisation takes the statistics of both kinds."""
+        """The translations of `real` and, for the identity loss, of images `same` of the target domain, in one batch:
+        batch normalization, unlike instance normalization, mixes the statistics of both."""
         if not self.config.identity_weight:
             return network(real), None
         translated, unchanged = network(torch.cat([real, same])).chunk(2)
@@ -160,21 +167,21 @@ class CycleGAN(nn.Module):
         return {name: penalty.weight * (of_target + of_source).mean()}
 
     def given_fields(self, options: CycleGANOptions | None = None) -> tuple[str, ...]:
-        """The side that is translated."""
+        """The input field: source, or target for direction ba."""
         return ("target",) if options is not None and options.direction == "ba" else ("source",)
 
     def generate(self, count: int, rng: Draws, request: Request) -> dict[str, Tensor]:
-        """The given pictures and their translations."""
+        """Translate the given images."""
         assert request.given is not None
         (name,) = self.given_fields(request.options)
         given = request.given[name]
-        there, back, made = (
+        there, back, output = (
             (self.to_target, self.to_source, "target")
             if name == "source"
             else (self.to_source, self.to_target, "source")
         )
         translated = there(to_network(given))
-        found = {name: given, made: to_pixels(translated)}
+        found = {name: given, output: to_pixels(translated)}
         if request.options is not None and request.options.reconstruct:
             found["reconstruction"] = to_pixels(back(translated))
         return found

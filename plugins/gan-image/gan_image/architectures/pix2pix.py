@@ -1,7 +1,7 @@
-"""pix2pix: Isola, Zhu, Zhou, Efros, 2017, arXiv:1611.07004: translation learnt from pairs.
+"""pix2pix: image-to-image translation learned from pairs. Isola, Zhu, Zhou, Efros, 2017, arXiv:1611.07004.
 
-A U-Net repaints the source; the discriminator judges patches of source and target together. The only noise is dropout,
-which therefore stays on when samples are made, and batch normalisation uses the statistics of the picture at hand.
+A U-Net translates the source; the discriminator scores patches of source and target together. The only noise is
+dropout, which is therefore also active in generation, where batch normalization uses the statistics of each image.
 """
 
 from __future__ import annotations
@@ -23,35 +23,35 @@ from gan_image.architectures.translation import UnetGenerator, jitter, patch_dis
 
 
 class Pix2PixConfig(BaseModel):
-    """Networks and weights of the objective; the defaults are the paper's."""
+    """Sizes of the networks and weights of the loss terms; the defaults are the paper's."""
 
     model_config = ConfigDict(extra="forbid")
 
     generator_width: int = Field(64, ge=1, description="channels of the U-Net's outermost level")
     discriminator_width: int = Field(64, ge=1, description="channels after the discriminator's first layer")
-    layers: int = Field(3, ge=0, le=5, description="strided layers of the discriminator; 3 judge patches of 70 pixels")
-    norm: Literal["batch", "instance"] = Field("batch", description="normalisation of both networks")
+    layers: int = Field(3, ge=0, le=5, description="strided layers of the discriminator; 3 give patches of 70 pixels")
+    norm: Literal["batch", "instance"] = Field("batch", description="normalization of both networks")
     statistics: Literal["picture", "running"] = Field(
         "picture",
-        description="what batch normalisation uses when samples are made: each picture's own statistics (the paper's, "
-        "right for training.batch 1) or the averages of the training (right for larger batches)",
+        description="statistics of batch normalization in generation: each image's own (the paper's choice, for "
+        "training.batch 1) or the running averages (for larger batches)",
     )
-    adversarial_weight: float = Field(1.0, ge=0, description="of the generator's loss")
-    l1_weight: float = Field(100.0, ge=0, description="of the mean absolute difference from the true target")
-    jitter: float = Field(30 / 256, ge=0, le=1, description="share by which pairs are enlarged, to be cut back")
+    adversarial_weight: float = Field(1.0, ge=0, description="weight of the adversarial loss of the generator")
+    l1_weight: float = Field(100.0, ge=0, description="weight of the mean absolute difference from the target")
+    jitter: float = Field(30 / 256, ge=0, le=1, description="fraction by which pairs are enlarged before a random crop")
     flip: bool = Field(True, description="whether pairs are mirrored at random")
 
 
 class Pix2PixOptions(BaseModel):
-    """How one translation is made."""
+    """Options of generation."""
 
     model_config = ConfigDict(extra="forbid")
 
-    deterministic: bool = Field(False, description="whether dropout, the only noise, is off")
+    deterministic: bool = Field(False, description="whether dropout, the only noise, is disabled")
 
 
 class Pix2Pix(nn.Module):
-    """Networks and game; keeps `gan.contracts.ConditionalOnInput`."""
+    """The pix2pix networks and training phases; a `gan.contracts.ConditionalOnInput`."""
 
     Config = Pix2PixConfig
     Options = Pix2PixOptions
@@ -88,7 +88,7 @@ class Pix2Pix(nn.Module):
         return [Phase("adversarial", turns)]
 
     def _triple(self, batch: Batch) -> tuple[Tensor, Tensor, Tensor]:
-        """Source, target and translation as all turns of an iteration see them."""
+        """Source, target and translation, which all turns of an iteration share."""
         if "fake" not in batch.shared:
             source, target = jitter(
                 [to_network(batch["source"]), to_network(batch["target"])],
@@ -100,14 +100,14 @@ class Pix2Pix(nn.Module):
         return batch.shared["source"], batch.shared["target"], batch.shared["fake"]
 
     def judge(self, source: Tensor, target: Tensor) -> Tensor:
-        """``(N, 1, h, w)`` raw scores of patches of a pair in -1 … 1."""
+        """``(N, 1, h, w)`` raw scores of the patches of a pair of images in -1 … 1."""
         scores: Tensor = self.discriminator(torch.cat([source, target], 1))
         return scores
 
     def _update_discriminator(self, loss: Loss, batch: Batch) -> dict[str, Tensor]:
         source, target, fake = self._triple(batch)
         real_scores, fake_scores = self.judge(source, target), self.judge(source, fake.detach())
-        # the paper halves it, so that the discriminator learns more slowly (section 3.3)
+        # halved as in the paper, to slow down the discriminator (section 3.3)
         return {"loss": 0.5 * loss.discriminator(real_scores, fake_scores).mean()}
 
     def _regularise(self, name: str, penalty: Penalty, batch: Batch) -> dict[str, Tensor]:
@@ -125,11 +125,11 @@ class Pix2Pix(nn.Module):
         }
 
     def given_fields(self, options: Pix2PixOptions | None = None) -> tuple[str, ...]:
-        """What is translated."""
+        """The input field, the source."""
         return ("source",)
 
     def generate(self, count: int, rng: Draws, request: Request) -> dict[str, Tensor]:
-        """The given sources and their translations."""
+        """Translate the given sources."""
         assert request.given is not None
         source = request.given["source"]
         noise = None if request.options is not None and request.options.deterministic else rng

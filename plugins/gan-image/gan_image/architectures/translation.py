@@ -1,7 +1,7 @@
-"""Networks of image translation: Zhu et al. 2017 (CycleGAN, arXiv:1703.10593, appendix 7.2) and Isola et al. 2017
-(pix2pix, arXiv:1611.07004, section 6.1), the pool of past pictures, the joint jitter.
+"""Networks for image-to-image translation, the pool of past images, and data augmentation by jitter.
 
-Convolutions have a bias exactly where the normalisation is instance normalisation, which has no gain here.
+The networks are those of Zhu et al. 2017 (CycleGAN, arXiv:1703.10593, appendix 7.2) and Isola et al. 2017 (pix2pix,
+arXiv:1611.07004, section 6.1). Convolutions have a bias only before instance normalization, which has no gain here.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ Normalisation = Literal["instance", "batch"]
 
 
 def translation_shape(fields: Mapping[str, FieldSpec], architecture: str) -> tuple[int, int]:
-    """(channels, resolution) of a modality whose samples have a source and a target."""
+    """(channels, resolution) of samples that have a source and a target; raises `UsageError` for others."""
     if "source" not in fields or "target" not in fields:
         raise UsageError(
             f"'{architecture}' translates source into target; set modality.layout to side-by-side, folders or unpaired"
@@ -34,7 +34,7 @@ def _norm(kind: Normalisation, channels: int) -> nn.Module:
 
 
 class ResidualBlock(nn.Module):
-    """Two 3x3 convolutions with reflected borders, added to their input."""
+    """Two 3x3 convolutions with reflection padding and a skip connection."""
 
     def __init__(self, width: int, norm: Normalisation, dropout: float) -> None:
         super().__init__()
@@ -57,10 +57,10 @@ class ResidualBlock(nn.Module):
 
 
 class ResnetGenerator(nn.Module):
-    """Two strided convolutions, residual blocks, two transposed convolutions; sides that four divides.
+    """Two strided convolutions, residual blocks, two transposed convolutions; sides must be multiples of 4.
 
-    Nine blocks for 256 pixels, six for 128 (Zhu et al. 2017, appendix 7.2). What the encoder sees may be looked at:
-    layer 0 is the picture, 1 and 2 what the strided convolutions give, 2 + k what the k-th residual block gives.
+    Nine blocks for 256 pixels, six for 128 (Zhu et al. 2017, appendix 7.2). `features` gives layers of the encoder:
+    layer 0 is the image, 1 and 2 are outputs of the strided convolutions, 2 + k is that of the k-th residual block.
     """
 
     def __init__(
@@ -69,7 +69,7 @@ class ResnetGenerator(nn.Module):
         super().__init__()
         bias = norm == "instance"
         self.widths = [channels, 2 * width, 4 * width, *[4 * width] * blocks]
-        """Channels of each layer that may be looked at."""
+        """Channels of each layer that `features` can give."""
 
         def normal(after: int) -> list[nn.Module]:
             return [_norm(norm, after), nn.ReLU(inplace=True)]
@@ -100,13 +100,13 @@ class ResnetGenerator(nn.Module):
         return self.seeing(x, ())[0]
 
     def seeing(self, x: Tensor, layers: Sequence[int]) -> tuple[Tensor, list[Tensor]]:
-        """The translation, and what the encoder sees at `layers`."""
+        """The translation, and the encoder's features at `layers`."""
         seen = self._stages(x, len(self.encoder))
         translated: Tensor = self.decoder(seen[-1])
         return translated, [seen[layer] for layer in layers]
 
     def features(self, x: Tensor, layers: Sequence[int]) -> list[Tensor]:
-        """What the encoder sees at `layers`, and no more work than that takes."""
+        """The encoder's features at `layers`, without computing later layers."""
         seen = self._stages(x, max(layers))
         return [seen[layer] for layer in layers]
 
@@ -118,8 +118,8 @@ class ResnetGenerator(nn.Module):
 
 
 class PictureNorm(nn.BatchNorm2d):
-    """Batch normalisation that, when samples are made, takes the statistics of each picture by itself: what a batch of
-    one gives, which is how pix2pix is tested (Isola et al. 2017, section 3.4)."""
+    """Batch normalization that uses the statistics of each single image in evaluation mode, as for a batch of one,
+    which is how pix2pix is tested (Isola et al. 2017, section 3.4)."""
 
     def forward(self, input: Tensor) -> Tensor:
         """``(N, C, H, W)`` -> the same shape."""
@@ -129,11 +129,11 @@ class PictureNorm(nn.BatchNorm2d):
 
 
 class UnetGenerator(nn.Module):
-    """An encoder down to one pixel and a decoder that sees each level of it again (Isola et al. 2017, section 6.1.1).
+    """An encoder down to one pixel and a decoder with skip connections (Isola et al. 2017, section 6.1.1).
 
-    Level i halves the sides and has ``width · min(8, 2^i)`` channels; 256 pixels have eight levels. Dropout of one half
-    works on the decoder's levels that lead to the innermost widths, ``levels - 5`` of them; its noise comes from the
-    caller, so that a sample repeats.
+    Level i halves the sides and has ``width · min(8, 2^i)`` channels; 256 pixels need eight levels. Dropout of one half
+    is applied to the inner ``levels - 5`` levels of the decoder; its noise comes from the caller's random numbers, so
+    that samples are reproducible.
     """
 
     def __init__(
@@ -166,7 +166,7 @@ class UnetGenerator(nn.Module):
             self.up.append(nn.Sequential(*decoder))
 
     def forward(self, x: Tensor, rng: Draws | None = None) -> Tensor:
-        """``(N, channels, side, side)`` -> the same shape, in -1 … 1; without `draws` nothing is dropped."""
+        """``(N, channels, side, side)`` -> the same shape, in -1 … 1; without `rng` there is no dropout."""
         passed = []
         for down in self.down:
             x = down(x)
@@ -182,9 +182,9 @@ class UnetGenerator(nn.Module):
 def patch_discriminator(
     channels: int, width: int = 64, layers: int = 3, norm: Normalisation = "batch"
 ) -> nn.Sequential:
-    """Scores for overlapping patches: ``(N, channels, H, W) -> (N, 1, h, w)``; three layers see 70 pixels.
+    """PatchGAN discriminator: ``(N, channels, H, W) -> (N, 1, h, w)`` scores of overlapping patches.
 
-    `layers` = 0 is the pixel discriminator of 1x1 convolutions.
+    With three layers a patch has 70 pixels; `layers` = 0 is the pixel discriminator of 1x1 convolutions.
     """
     bias = norm == "instance"
     if layers == 0:
@@ -212,11 +212,11 @@ def patch_discriminator(
 
 
 class ImagePool(nn.Module):
-    """The last pictures a generator made, for its discriminator (Shrivastava et al. 2017, section 2.3).
+    """A buffer of past generated images for the discriminator (Shrivastava et al. 2017, section 2.3).
 
-    Until it is full a picture is kept and shown; then, with probability one half, a kept picture is shown and the new
-    one takes its place, else the new one is shown. It is a buffer, so a resumed training goes on with the same
-    pictures; every process has its own.
+    Until the pool is full, new images are stored and returned. Then, with probability one half, a stored image is
+    returned and replaced by the new one; otherwise the new one is returned. The pool is part of the checkpoint; each
+    distributed process has its own.
     """
 
     pictures: Tensor
@@ -230,7 +230,7 @@ class ImagePool(nn.Module):
 
     @torch.no_grad()
     def show(self, pictures: Tensor, rng: Draws) -> Tensor:
-        """``(N, *shape)`` of new pictures -> as many to show; picture by picture, without waiting for the device."""
+        """``(N, *shape)`` new images -> as many to show; image by image, without synchronizing with the device."""
         if not self.size:
             return pictures
         swap = rng.rand() < 0.5
@@ -249,8 +249,8 @@ class ImagePool(nn.Module):
 
 
 def jitter(pictures: list[Tensor], rng: Draws, share: float, flip: bool) -> list[Tensor]:
-    """Pictures ``(N, C, S, S)`` enlarged by `share` (bicubic), cut back to S at a random place and mirrored with
-    probability one half: the same for a row of all of them, so that pairs stay pairs."""
+    """Augment images ``(N, C, S, S)``: enlarge by `share` (bicubic), crop to S at a random place and, with `flip`,
+    mirror with probability one half. The same random numbers apply to row n of every tensor: pairs stay aligned."""
     side = pictures[0].shape[-1]
     larger = round(side * (1 + share))
     if larger > side:

@@ -1,4 +1,4 @@
-"""Named pictures. Each function fills an empty folder with files that the modality reads."""
+"""Named image datasets. Each function fills an empty folder with files that the modality reads."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from PIL import Image, ImageDraw
 
 
 def digits(folder: Path, download: Download) -> None:
-    """Scikit-learn's handwritten digits as IDX files: 1,797 pictures of 8x8 pixels and their labels.
+    """Write scikit-learn's handwritten digits as IDX files: 1,797 images of 8x8 pixels and their labels.
 
-    The original's 0 … 16 become 0 … 255.
+    The original values 0 … 16 are scaled to 0 … 255.
     """
     from sklearn.datasets import load_digits
 
@@ -27,24 +27,24 @@ def digits(folder: Path, download: Download) -> None:
 
 
 def write_idx(path: Path, values: NDArray[np.uint8]) -> None:
-    """`values` in the format of MNIST: big-endian magic and sizes, then bytes."""
+    """Write `values` in the format of MNIST: big-endian magic and sizes, then bytes."""
     path.write_bytes(struct.pack(f">{1 + values.ndim}I", 0x0800 + values.ndim, *values.shape) + values.tobytes())
 
 
-# ------------------------------------------------------------------ shapes, drawn by formula
+# ------------------------------------------------------------------ drawn shapes
 
 
 PAIRS = 400
-"""Pairs of `shape_pairs`, and pictures of either side of `shape_domains`."""
+"""Number of pairs in `shape_pairs`, and of images in each domain of `shape_domains`."""
 SIDE, FINER = 64, 4
-"""Pixels of a picture's side; it is drawn so many times larger and scaled down, so that edges are smooth."""
+"""Side of an image in pixels, and the factor of its supersampling."""
 CORNERS = (0, 3, 4, 5)
-"""Of the shapes: none for a disc."""
+"""Corners of the shapes; 0 is a disc."""
 
 
 @dataclass(frozen=True)
 class Shape:
-    """A disc or a regular polygon. Lengths are shares of the picture's side."""
+    """A disc or a regular polygon. Lengths are fractions of the image's side."""
 
     corners: int
     x: float
@@ -54,7 +54,7 @@ class Shape:
     """Radians."""
 
     def draw(self, draw: ImageDraw.ImageDraw, fill: tuple[int, int, int], outline: tuple[int, int, int]) -> None:
-        """The shape with its border."""
+        """Draw the shape with its border."""
         whole, width = SIDE * FINER, 2 * FINER
         x, y, radius = self.x * whole, self.y * whole, self.radius * whole
         if self.corners:
@@ -64,7 +64,7 @@ class Shape:
 
 
 def some_shapes(rng: np.random.Generator) -> list[Shape]:
-    """One to three shapes, each in a column of its own, so that none hides another."""
+    """One to three shapes in separate columns, so that none hides another."""
     count = int(rng.integers(1, 4))
     radius = 0.44 / count
     shapes = []
@@ -78,7 +78,7 @@ def some_shapes(rng: np.random.Generator) -> list[Shape]:
 
 
 def drawn(shapes: list[Shape], colours: list[tuple[int, int, int]]) -> Image.Image:
-    """The shapes with black borders on white, ``SIDE`` pixels wide."""
+    """Draw shapes with black borders on white, ``SIDE`` pixels wide."""
     large = Image.new("RGB", (SIDE * FINER, SIDE * FINER), (255, 255, 255))
     draw = ImageDraw.Draw(large)
     for shape, colour in zip(shapes, colours, strict=True):
@@ -87,14 +87,14 @@ def drawn(shapes: list[Shape], colours: list[tuple[int, int, int]]) -> Image.Ima
 
 
 def hue(degrees: float) -> tuple[int, int, int]:
-    """A full colour: 0 red, 120 green, 240 blue."""
+    """A saturated colour: 0 red, 120 green, 240 blue."""
     red, green, blue = (round(255 * part) for part in colorsys.hsv_to_rgb(degrees % 360 / 360, 0.75, 0.95))
     return red, green, blue
 
 
 def shape_pairs(folder: Path, download: Download) -> None:
-    """Outlines and, right of them, the same shapes coloured: discs red, triangles green, squares blue, pentagons
-    yellow."""
+    """Write pairs of outlines, on the left, and the same shapes coloured: discs red, triangles green, squares blue,
+    pentagons yellow."""
     rng = np.random.Generator(np.random.Philox(1))
     colours = dict(zip(CORNERS, map(hue, (0, 130, 220, 50)), strict=True))
     for number in range(PAIRS):
@@ -106,7 +106,7 @@ def shape_pairs(folder: Path, download: Download) -> None:
 
 
 def shape_domains(folder: Path, download: Download) -> None:
-    """Two folders of other shapes: in ``warm`` they are red to yellow, in ``cold`` cyan to blue, which is opposite."""
+    """Write two folders of unpaired shapes: ``warm`` has red to yellow ones, ``cold`` the opposite, cyan to blue."""
     rng = np.random.Generator(np.random.Philox(2))
     for name, first in (("cold", 180), ("warm", 0)):
         (folder / name).mkdir()

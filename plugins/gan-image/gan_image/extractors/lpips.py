@@ -1,10 +1,12 @@
-"""Distances of pictures as networks see them: LPIPS (Zhang, Isola, Efros, Shechtman, Wang, 2018, arXiv:1801.03924).
+"""LPIPS: a perceptual distance of images, and feature vectors for it.
+
+Zhang, Isola, Efros, Shechtman, Wang, 2018, arXiv:1801.03924:
 
     d(x, y) = sum over layers l of the mean over places of  w_l . (f_l(x) - f_l(y))^2                       (equation 1)
 
-with f_l what layer l of a trained network (the trunk) says of a picture, each place scaled to length 1, and w_l the
-learned weight of each channel, version 0.1 of the published ones. Without these weights (w = 1, or another trunk) the
-number is not LPIPS and is not called so.
+where f_l is the output of layer l of a trained network (the trunk), normalized to length 1 at each place, and w_l holds
+the learned channel weights, version 0.1 of the published ones. Without these weights (w = 1, or another trunk) the
+distance is not LPIPS and has another name.
 """
 
 from __future__ import annotations
@@ -29,32 +31,32 @@ if TYPE_CHECKING:
     from gan.contracts import Samples
 
 SHIFT, SCALE = (-0.030, -0.088, -0.188), (0.458, 0.448, 0.450)
-"""Of red, green and blue in -1 … 1, before the trunk: ImageNet's mean and deviation."""
+"""ImageNet's mean and standard deviation of red, green and blue in -1 … 1."""
 EPS = 1e-10
 HEADS = ("lpips_v0.1_linear_heads.npz", "8e228560fd43dd86552fc3444d3c5d0c3dc97961769a746c4d1ab22c40bf091b")
-"""The heads of all trunks in one file: its name and sha256."""
+"""Name and sha256 of a file with the channel weights of all trunks."""
 
 
 class Trunk(nn.Module):
-    """The layers of a published network up to the last one that is looked at."""
+    """The layers of a published network up to the last one that LPIPS uses."""
 
     looked_at: tuple[int, ...]
-    """Layers whose outputs are compared."""
+    """Indices of the layers whose outputs are compared."""
     file: str
     sha256: str
-    """Of the weights in torchvision's layout."""
+    """Hash of the file of weights, in torchvision's layout."""
     heads: str
     heads_sha256: str
-    """Of the published file with the weights of the channels."""
+    """Hash of the published file with the channel weights."""
     smallest: int
-    """Pixels of a side below which a layer has no place left."""
+    """Minimum side in pixels; below it a layer would be empty."""
 
     def __init__(self, layers: Sequence[nn.Module]) -> None:
         super().__init__()
         self.features = nn.ModuleList(layers)
 
     def forward(self, pictures: Tensor) -> list[Tensor]:
-        """``(N, 3, H, W)`` RGB in -1 … 1 -> ``(N, C, h, w)`` of each layer that is looked at."""
+        """``(N, 3, H, W)`` RGB in -1 … 1 -> ``(N, C, h, w)`` of each compared layer."""
         shift, scale = (pictures.new_tensor(values).view(1, 3, 1, 1) for values in (SHIFT, SCALE))
         x = (pictures - shift) / scale
         seen = []
@@ -65,7 +67,7 @@ class Trunk(nn.Module):
         return seen
 
     def load_published(self, state: dict[str, Tensor]) -> None:
-        """Take over the weights of torchvision's network of this name; its classifier is left out."""
+        """Load the weights of torchvision's network, without its classifier."""
         self.load_state_dict({name: state[name] for name in self.state_dict()})
 
 
@@ -144,7 +146,7 @@ class SqueezeNet11(Trunk):
         )
 
     def load_published(self, state: dict[str, Tensor]) -> None:
-        """Torchvision names the expansions by their kernels' sizes."""
+        """Load the weights; torchvision names the expansions by their kernel sizes."""
         names = {"expand1x1": "expand1", "expand3x3": "expand3"}
         super().load_published(
             {".".join(names.get(part, part) for part in name.split(".")): value for name, value in state.items()}
@@ -156,7 +158,7 @@ LPIPSTrunk = AlexNet | VGG16 | SqueezeNet11
 
 
 class SqueezeNet10(Trunk):
-    """SqueezeNet 1.0, whose published weights are the Caffe model's: blue first, means subtracted. No LPIPS has it."""
+    """SqueezeNet 1.0, with the weights of the Caffe model (BGR minus means); there are no LPIPS weights for it."""
 
     looked_at = tuple(range(9))
     file, sha256 = SqueezeNetExtractor.file, SqueezeNetExtractor.sha256
@@ -168,17 +170,17 @@ class SqueezeNet10(Trunk):
         self.network = SqueezeNet()
 
     def forward(self, pictures: Tensor) -> list[Tensor]:
-        """What the first convolution and the eight fire modules say."""
+        """The outputs of the first convolution and the eight fire modules."""
         mean = pictures.new_tensor(MEAN_BGR).view(1, 3, 1, 1)
         return self.network.layers(((pictures + 1) * 127.5).flip(1) - mean)
 
     def load_published(self, state: dict[str, Tensor]) -> None:
-        """The Caffe model's arrays."""
+        """Load the Caffe model's arrays."""
         self.network.load_state_dict(published_state(state))
 
 
 def network_distance(first: Sequence[Tensor], second: Sequence[Tensor], weights: Sequence[Tensor] | None) -> Tensor:
-    """Layers ``(N, C, h, w)`` of two rows of pictures, and a weight ``(C,)`` for each (None: 1) -> ``(N,)``."""
+    """The distance ``(N,)`` of two lists of outputs ``(N, C, h, w)``; `weights` has ``(C,)`` per layer, None: 1."""
     total = torch.zeros(len(first[0]), device=first[0].device)
     for number, (one, other) in enumerate(zip(first, second, strict=True)):
         difference = (_unit(one) - _unit(other)).square()
@@ -193,7 +195,7 @@ def _unit(layer: Tensor) -> Tensor:
 
 
 class NetworkDistance:
-    """The distance of pictures that a trunk with weights sees. ``(N, C, H, W)`` uint8 twice -> ``(N,)``."""
+    """The distance under a trunk and channel weights: two arrays ``(N, C, H, W)`` uint8 -> ``(N,)``."""
 
     batch = 16
 
@@ -203,13 +205,13 @@ class NetworkDistance:
         self.device = torch.device("cpu")
 
     def to(self, device: torch.device) -> None:
-        """Compute on `device` from now on."""
+        """Move the computation to `device`."""
         self.device = device
         self.trunk.to(device)
         self.weights = None if self.weights is None else [weight.to(device) for weight in self.weights]
 
     def __call__(self, first: NDArray[np.uint8], second: NDArray[np.uint8]) -> NDArray[np.float64]:
-        """Pictures are not resized. Raises `BadData` for those that are too small for the trunk."""
+        """Images are not resized. Raises `BadData` if they are too small for the trunk."""
         found = [np.zeros(0)]
         with torch.inference_mode():
             for start in range(0, len(first), self.batch):
@@ -233,7 +235,7 @@ class NetworkDistance:
     def _seen(self, images: NDArray[np.uint8]) -> list[Tensor]:
         if min(images.shape[2:]) < self.trunk.smallest:
             raise BadData(
-                f"pictures of {images.shape[3]} x {images.shape[2]} pixels are smaller than the "
+                f"images of {images.shape[3]} x {images.shape[2]} pixels are smaller than the "
                 f"{self.trunk.smallest} that the network needs"
             )
         values = torch.from_numpy(np.array(images)).to(self.device)
@@ -241,9 +243,9 @@ class NetworkDistance:
 
 
 def lpips(trunk: type[LPIPSTrunk], folder: Path | None = None) -> NetworkDistance:
-    """LPIPS 0.1 on one of the three published trunks; its two files lie in `folder`, or where ``GAN_WEIGHTS`` says.
+    """Load LPIPS 0.1 with one of the published trunks; its two files are in `folder` or in ``GAN_WEIGHTS``.
 
-    Raises `UsageError` that names the file that is missing.
+    Raises `UsageError` that names the missing file.
     """
     network = trunk()
     network.load_published(_loaded(find_weights(trunk.file, trunk.sha256, folder)))
@@ -258,15 +260,15 @@ def lpips(trunk: type[LPIPSTrunk], folder: Path | None = None) -> NetworkDistanc
 
 
 def _loaded(file: Path) -> dict[str, Tensor]:
-    """Tensors only; no object is unpickled."""
+    """Load tensors only, without unpickling objects."""
     state: dict[str, Tensor] = torch.load(file, map_location="cpu", weights_only=True)
     return state
 
 
 class LPIPSExtractor:
-    """Vectors whose squared Euclidean distance is LPIPS, for what measures distances of features (path length).
+    """Feature vectors whose squared Euclidean distance is LPIPS, for metrics such as the perceptual path length.
 
-    They are long: a picture of 64 pixels gives some ten thousand numbers, one of 256 half a million.
+    The vectors are long: about ten thousand values for an image of 64 pixels, half a million for one of 256.
     """
 
     version = "1"
@@ -280,17 +282,17 @@ class LPIPSExtractor:
         self.sha256 = self.trunk.sha256
 
     def __call__(self, samples: Samples, modality: Modality) -> Features:
-        """``(N, d)``, with d the numbers of all layers that are looked at."""
+        """``(N, d)``, where d is the total size of all compared layers."""
         return Features(self.distance.vectors(pictures(samples)))
 
 
 class LPIPSVGGExtractor(LPIPSExtractor):
-    """The same on VGG-16."""
+    """`LPIPSExtractor` with VGG-16."""
 
     trunk = VGG16
 
 
 class LPIPSSqueezeExtractor(LPIPSExtractor):
-    """The same on SqueezeNet 1.1."""
+    """`LPIPSExtractor` with SqueezeNet 1.1."""
 
     trunk = SqueezeNet11

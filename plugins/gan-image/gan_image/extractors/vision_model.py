@@ -1,8 +1,8 @@
-"""Any vision model of the transformers library, from a folder: DINOv2, ViT, ConvNeXt, CLIP's vision part …
+"""Feature extractor for images: any vision model of the transformers library (DINOv2, ViT, ConvNeXt, CLIP's …).
 
-Named ``fid[vision-model=FOLDER]``; the folder is what ``save_pretrained`` writes or a model hub offers, with
-``config.json``, ``model.safetensors`` and, where the model came with one, ``preprocessor_config.json``. Nothing is
-downloaded and no code of the folder runs.
+It is selected by ``fid[vision-model=FOLDER]``. The folder is one that ``save_pretrained`` writes or a model hub offers,
+with ``config.json``, ``model.safetensors`` and optionally ``preprocessor_config.json``. Nothing is downloaded and no
+code of the folder runs.
 """
 
 from __future__ import annotations
@@ -29,17 +29,17 @@ BATCH = 32
 
 
 class VisionModelExtractor:
-    """The pooled output of a vision model, or the mean of its last hidden state where it pools nothing."""
+    """The pooled output of a vision model, or the mean of its last hidden state if it has none."""
 
     version = "1"
 
     def __init__(self, weights: Path | None = None, device: str = "cpu") -> None:
         if weights is None:
-            raise UsageError("name the folder of the vision model: fid[vision-model=FOLDER]")
+            raise UsageError("specify the folder of the vision model: fid[vision-model=FOLDER]")
         folder = weights.expanduser()
         file = folder / "model.safetensors"
         if not file.is_file():
-            raise BadData("holds no model.safetensors; save the model there with save_pretrained", folder)
+            raise BadData("has no model.safetensors; save the model there with save_pretrained", folder)
         try:
             from transformers import AutoModel
         except ImportError:
@@ -49,7 +49,7 @@ class VisionModelExtractor:
         settings = _settings(folder)
         self.mean, self.std = settings.get("image_mean") or HALF, settings.get("image_std") or HALF
         model: Any = AutoModel.from_pretrained(folder, local_files_only=True, use_safetensors=True)
-        model = getattr(model, "vision_model", model)  # of a model of pictures and text
+        model = getattr(model, "vision_model", model)  # the vision part of an image-text model
         self.side = _side(settings, model.config)
         self.device = torch.device(device)
         self.model: nn.Module = model.requires_grad_(False).eval().to(self.device)
@@ -95,7 +95,7 @@ def _settings(folder: Path) -> dict[str, Any]:
 
 
 def _side(settings: dict[str, Any], config: Any) -> int:
-    """The side that the model was trained with: crop, size, else the configuration's."""
+    """The model's input side: crop size, size, or that of the configuration."""
     for size in (settings.get("crop_size"), settings.get("size"), getattr(config, "image_size", None)):
         if isinstance(size, dict):
             size = size.get("height") or size.get("shortest_edge")

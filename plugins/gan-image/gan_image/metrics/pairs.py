@@ -1,4 +1,4 @@
-"""Metrics of translated pictures against their true partners. Values of pixels are scaled to 0 … 1."""
+"""Metrics of paired translation: L1, PSNR, SSIM and cycle error; pixel values are scaled to 0 … 1."""
 
 from __future__ import annotations
 
@@ -20,24 +20,24 @@ Pictures = NDArray[np.float64]
 
 
 def l1(first: Pictures, second: Pictures) -> Pictures:
-    """``(N, C, H, W)`` twice -> ``(N,)``: mean absolute difference."""
+    """Mean absolute difference of two arrays ``(N, C, H, W)`` -> ``(N,)``."""
     found: Pictures = np.abs(first - second).mean(axis=(1, 2, 3))
     return found
 
 
 def psnr(first: Pictures, second: Pictures) -> Pictures:
-    """Peak signal to noise ratio, in dB: 10 log10(1 / mean square difference); equal pictures count as 100 dB."""
+    """Peak signal-to-noise ratio in dB: 10 log10(1 / mean square difference), at most 100 dB."""
     square = np.square(first - second).mean(axis=(1, 2, 3))
     found: Pictures = np.minimum(100.0, -10.0 * np.log10(np.maximum(square, 1e-30)))
     return found
 
 
 def ssim(first: Pictures, second: Pictures) -> Pictures:
-    """Structural similarity, -1 … 1: Wang et al. 2004, "Image quality assessment", equation 13, with its window (11
-    pixels, Gaussian of 1.5) where it lies inside the picture, K1 = 0.01, K2 = 0.03; the mean over places and channels.
+    """Structural similarity, -1 … 1: Wang et al. 2004, "Image quality assessment", equation 13, with its
+    window (11 pixels, Gaussian of 1.5, without padding), K1 = 0.01, K2 = 0.03; the mean over places and channels.
     """
     if min(first.shape[2:]) < 11:
-        raise BadData(f"pictures of {first.shape[3]} x {first.shape[2]} pixels are smaller than the window of 11")
+        raise BadData(f"images of {first.shape[3]} x {first.shape[2]} pixels are smaller than the window of 11")
 
     def mean(values: Pictures) -> Pictures:
         for axis in (2, 3):
@@ -55,10 +55,10 @@ def ssim(first: Pictures, second: Pictures) -> Pictures:
     return found
 
 
-class AgainstPartner(ABC):
-    """The mean over all pictures of a comparison of the translation with its true partner.
+class PairedMetric(ABC):
+    """The mean over all images of a comparison of a translation with its target.
 
-    Subclasses give `name`, which side is `better`, and `between`.
+    Subclasses define `name`, which direction is `better`, and `between`.
     """
 
     version = "1"
@@ -67,32 +67,32 @@ class AgainstPartner(ABC):
 
     @abstractmethod
     def between(self, first: NDArray[np.uint8], second: NDArray[np.uint8]) -> Pictures:
-        """``(N, C, H, W)`` uint8 twice -> ``(N,)``."""
+        """Compare two arrays ``(N, C, H, W)`` uint8 -> ``(N,)``."""
 
     def compute(self, generated: Samples, real: Samples, modality: Modality) -> Sequence[MetricValue]:
-        """One value; the details hold that of the untranslated picture. Wants pairs; the field that both sets
-        share is what was translated."""
+        """One value; the details hold that of the untranslated image. Needs pairs; the field that is equal in both sets
+        is the input."""
         fields = modality.fields
         if "target" not in fields or fields["target"].group:
-            raise BadData(f"'{self.name}' wants pairs: modality.layout side-by-side or folders")
+            raise BadData(f"'{self.name}' needs pairs: modality.layout side-by-side or folders")
         given = next((name for name in ("source", "target") if np.array_equal(generated[name], real[name])), None)
         if given is None:
-            raise BadData(f"'{self.name}' wants the translations of the real sources, in their order")
-        made = "target" if given == "source" else "source"
-        found = self.between(generated[made], real[made])
+            raise BadData(f"'{self.name}' needs the translations of the real sources, in the same order")
+        output = "target" if given == "source" else "source"
+        found = self.between(generated[output], real[output])
         return [
             MetricValue(
                 self.name,
                 float(found.mean()),
                 error=float(found.std(ddof=1) / math.sqrt(len(found))) if len(found) > 1 else None,
                 direction=self.better,
-                details={given: float(self.between(real[given], real[made]).mean())},
+                details={given: float(self.between(real[given], real[output]).mean())},
             )
         ]
 
 
-class L1(AgainstPartner):
-    """Mean absolute difference from the true partner, 0 … 1."""
+class L1(PairedMetric):
+    """Mean absolute difference from the target, 0 … 1."""
 
     name, better = "L1", "lower"
 
@@ -101,8 +101,8 @@ class L1(AgainstPartner):
         return l1(_scaled(first), _scaled(second))
 
 
-class PSNR(AgainstPartner):
-    """Peak signal to noise ratio against the true partner, in dB."""
+class PSNR(PairedMetric):
+    """Peak signal-to-noise ratio against the target, in dB."""
 
     name, better = "PSNR", "higher"
 
@@ -111,8 +111,8 @@ class PSNR(AgainstPartner):
         return psnr(_scaled(first), _scaled(second))
 
 
-class SSIM(AgainstPartner):
-    """Structural similarity to the true partner."""
+class SSIM(PairedMetric):
+    """Structural similarity to the target."""
 
     name, better = "SSIM", "higher"
 
@@ -122,15 +122,15 @@ class SSIM(AgainstPartner):
 
 
 class CycleError:
-    """Mean absolute difference between a picture and what comes back when it is translated there and back; on the
-    networks' scale of -1 … 1, as in the objective of Zhu et al. 2017."""
+    """Mean absolute difference of an image and its reconstruction after translation there and back, on the scale
+    -1 … 1 of the networks, as in the loss of Zhu et al. 2017."""
 
     version = "1"
 
     def compute(self, generated: Samples, real: Samples, modality: Modality) -> Sequence[MetricValue]:
         """One value."""
         if "reconstruction" not in generated:
-            raise BadData("the architecture gives no reconstruction")
+            raise BadData("the architecture does not provide a reconstruction")
         given = "source" if np.array_equal(generated["source"], real["source"]) else "target"
         found = 2 * l1(_scaled(generated["reconstruction"]), _scaled(generated[given]))
         return [MetricValue("cycle error", float(found.mean()), direction="lower")]

@@ -8,11 +8,11 @@ from numpy.typing import NDArray
 
 from gan_image.extractors.base import npz_state
 from gan_image.extractors.lpips import VGG16, AlexNet, LPIPSTrunk, NetworkDistance, SqueezeNet10, SqueezeNet11, lpips
-from gan_image.metrics.pairs import AgainstPartner, Pictures
+from gan_image.metrics.pairs import PairedMetric, Pictures
 
 
-class _AsNetworksSee(AgainstPartner):
-    """A network's distance of a translation from its true partner."""
+class _PerceptualDistance(PairedMetric):
+    """The network distance of a translation and its target."""
 
     better = "lower"
     distance: NetworkDistance
@@ -22,8 +22,8 @@ class _AsNetworksSee(AgainstPartner):
         return self.distance(first, second)
 
 
-class LPIPS(_AsNetworksSee):
-    """LPIPS 0.1 on AlexNet, which its authors advise for measuring."""
+class LPIPS(_PerceptualDistance):
+    """LPIPS 0.1 on AlexNet, which its authors recommend as a metric."""
 
     name = "LPIPS"
     trunk: type[LPIPSTrunk] = AlexNet
@@ -45,8 +45,8 @@ class LPIPSSqueeze(LPIPS):
     name, trunk = "LPIPS[squeeze]", SqueezeNet11
 
 
-class FeatureDistance(_AsNetworksSee):
-    """The same formula on SqueezeNet 1.0 with weights 1: not LPIPS, and comparable with itself only."""
+class FeatureDistance(_PerceptualDistance):
+    """The formula of LPIPS on SqueezeNet 1.0 with weights 1; not comparable with LPIPS."""
 
     name = "feature distance[squeezenet]"
 

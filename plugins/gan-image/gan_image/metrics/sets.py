@@ -1,4 +1,4 @@
-"""Metrics of sets of pictures that need no network."""
+"""Metrics of sets of images that need no network: sliced Wasserstein distance and MS-SSIM diversity."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ if TYPE_CHECKING:
 Array = NDArray[Any]
 
 PATCH, PATCHES = 7, 128
-"""Side of a patch in pixels; patches of one picture on one level."""
+"""Side of a patch in pixels; number of patches per image and level."""
 SMALLEST = 16
-"""Side in pixels of the last level of a pyramid."""
+"""Minimum side of the last level of a pyramid, in pixels."""
 DIRECTIONS, REPEATS = 128, 4
 BINOMIAL = np.array([1, 4, 6, 4, 1], np.float32) / 16
 SCALES = (0.0448, 0.2856, 0.3001, 0.2363, 0.1333)
@@ -34,9 +34,9 @@ WINDOW, SIGMA = 11, 1.5
 
 
 def laplacian_pyramid(images: Array) -> list[Array]:
-    """``(N, C, H, W)`` -> float32 levels, from fine detail to the low-passed rest: Burt and Adelson 1983.
+    """``(N, C, H, W)`` -> float32 levels, from fine detail to the low-pass residual: Burt and Adelson 1983.
 
-    The side is halved while the next level has 16 pixels or more; the sum of all levels, enlarged, is the picture.
+    The side is halved while the next level has 16 pixels or more; the sum of all enlarged levels is the image.
     """
     levels = [images.astype(np.float32)]
     while min(levels[-1].shape[2:]) // 2 >= SMALLEST and not any(side % 2 for side in levels[-1].shape[2:]):
@@ -47,7 +47,7 @@ def laplacian_pyramid(images: Array) -> list[Array]:
 
 
 def enlarged(images: Array) -> Array:
-    """Twice the side: zeros between the pixels, then the binomial filter."""
+    """Double the side: insert zeros between pixels, then apply the binomial filter."""
     count, channels, height, width = images.shape
     wide = np.zeros((count, channels, 2 * height, 2 * width), np.float32)
     wide[:, :, ::2, ::2] = images
@@ -61,10 +61,10 @@ def _smoothed(images: Array, gain: float) -> Array:
 
 
 def patches(level: Array, seed: int) -> Array:
-    """``(N, C, H, W)`` -> ``(N · 128, C · 49)``: random patches, each channel with mean 0 and deviation 1 over all."""
+    """``(N, C, H, W)`` -> ``(N · 128, C · 49)``: random patches, normalized to mean 0 and deviation 1 per channel."""
     count, channels, height, width = level.shape
     if min(height, width) < PATCH:
-        raise BadData(f"pictures of {width} x {height} pixels are smaller than the patches of {PATCH}")
+        raise BadData(f"images of {width} x {height} pixels are smaller than the patches of {PATCH}")
     rng = np.random.default_rng(seed)
     top = rng.integers(height - PATCH + 1, size=(count, PATCHES))
     left = rng.integers(width - PATCH + 1, size=(count, PATCHES))
@@ -77,9 +77,9 @@ def patches(level: Array, seed: int) -> Array:
 
 
 def sliced_distance(first: Array, second: Array, seed: int = 0) -> float:
-    """Mean over 512 random directions of the mean distance of sorted projections of rows ``(n, d)`` of either set.
+    """Sliced Wasserstein distance of two sets of rows ``(n, d)``, with 512 random directions.
 
-    Rabin et al. 2011, "Wasserstein barycenter and its application to texture mixing", for sets of one size.
+    Rabin et al. 2011, "Wasserstein barycenter and its application to texture mixing", for sets of equal size.
     """
     rng = np.random.default_rng(seed)
     total = 0.0
@@ -94,16 +94,16 @@ def sliced_distance(first: Array, second: Array, seed: int = 0) -> float:
 class SlicedWasserstein:
     """Sliced Wasserstein distance of patches, level by level of a Laplacian pyramid, times 1,000.
 
-    Karras et al. 2018, "Progressive growing of GANs", section 5. Fine levels judge detail, the last one shape and
-    colour. Both sets are cut to the size of the smaller one. The value falls with more samples: compare equal counts
-    only.
+    Karras et al. 2018, "Progressive growing of GANs", section 5. Fine levels measure detail, the last one shape and
+    colour. Both sets are truncated to the size of the smaller one. The value decreases with more samples: compare equal
+    counts only.
     """
 
     version = "1"
     settings = {"patch": PATCH, "patches": PATCHES, "directions": DIRECTIONS * REPEATS, "seed": 0}
 
     def compute(self, generated: Samples, real: Samples, modality: Modality) -> Sequence[MetricValue]:
-        """The mean over the levels; each level stands in the details, by its side in pixels."""
+        """The mean over the levels; the details hold each level by its side in pixels."""
         first, second = pictures(generated), pictures(real)
         count = min(len(first), len(second))
         by_level: dict[str, float] = {}
@@ -116,15 +116,15 @@ class SlicedWasserstein:
 
 
 def ms_ssim(first: Array, second: Array, scales: int | None = None) -> Array:
-    """``(N, 1, H, W)`` 0 … 255 twice -> ``(N,)``: 1 for equal pictures, about 0 for unrelated ones.
+    """MS-SSIM of two arrays ``(N, 1, H, W)`` 0 … 255 -> ``(N,)``: 1 for equal images, about 0 for unrelated ones.
 
     Wang, Simoncelli and Bovik 2003, "Multi-scale structural similarity for image quality assessment", equation 7,
-    window of 11 pixels with a Gaussian of 1.5, K1 = 0.01, K2 = 0.03. Five scales need 176 pixels; smaller pictures have
-    fewer, whose weights are scaled to sum 1. Structure that is negative counts as 0.
+    window of 11 pixels with a Gaussian of 1.5, K1 = 0.01, K2 = 0.03. Five scales need 176 pixels; smaller images have
+    fewer, whose weights are rescaled to sum to 1. Negative structure counts as 0.
     """
     side = min(first.shape[2:])
     if side < WINDOW:
-        raise BadData(f"pictures of {first.shape[3]} x {first.shape[2]} pixels are smaller than the window of {WINDOW}")
+        raise BadData(f"images of {first.shape[3]} x {first.shape[2]} pixels are smaller than the window of {WINDOW}")
     scales = scales or min(len(SCALES), 1 + int(math.log2(side / WINDOW)))
     weights = np.array(SCALES[:scales]) / sum(SCALES[:scales])
     first, second = first.astype(np.float64), second.astype(np.float64)
@@ -138,7 +138,7 @@ def ms_ssim(first: Array, second: Array, scales: int | None = None) -> Array:
 
 
 def _similarity(first: Array, second: Array) -> tuple[Array, Array]:
-    """(luminance, contrast and structure) at every place where the window lies inside."""
+    """(luminance, contrast and structure) at every place, without padding."""
 
     def mean(values: Array) -> Array:
         edge = WINDOW // 2
@@ -155,17 +155,17 @@ def _similarity(first: Array, second: Array) -> tuple[Array, Array]:
 
 
 def _halved(images: Array) -> Array:
-    """2x2 means; an odd last row or column is left out."""
+    """2x2 average pooling; an odd last row or column is dropped."""
     height, width = (side // 2 * 2 for side in images.shape[2:])
     whole = images[:, :, :height, :width]
     return (whole[:, :, ::2, ::2] + whole[:, :, 1::2, ::2] + whole[:, :, ::2, 1::2] + whole[:, :, 1::2, 1::2]) / 4
 
 
 class MultiScaleSSIM:
-    """How alike pictures of one set are: mean MS-SSIM of random pairs of grey pictures.
+    """Similarity within a set: mean MS-SSIM of random pairs of grey images.
 
-    Odena et al. 2017, "Conditional image synthesis with auxiliary classifier GANs", section 4.2. More than the real
-    pictures' own value is less variety. With few or small pictures pairs repeat.
+    Odena et al. 2017, "Conditional image synthesis with auxiliary classifier GANs", section 4.2. A value above
+    that of the real images means less variety. Pairs repeat in small sets.
     """
 
     version = "1"
@@ -174,7 +174,7 @@ class MultiScaleSSIM:
         self.settings = {"pairs": pairs, "seed": seed}
 
     def compute(self, generated: Samples, real: Samples, modality: Modality) -> Sequence[MetricValue]:
-        """One value with the real pictures' own; the error counts that pairs share pictures."""
+        """One value and that of the real images; the error accounts for pairs that share images."""
         value, error = self._of(pictures(generated))
         own, _ = self._of(pictures(real))
         return [MetricValue("MS-SSIM", value, own, error=error)]
@@ -182,7 +182,7 @@ class MultiScaleSSIM:
     def _of(self, images: Array) -> tuple[float, float]:
         count = len(images)
         if count < 2:
-            raise BadData(f"{count} pictures, at least 2 are needed for a pair")
+            raise BadData(f"{count} images, at least 2 are needed")
         rng = np.random.default_rng(self.settings["seed"])
         pairs = self.settings["pairs"]
         first = rng.integers(count, size=pairs)
@@ -198,7 +198,7 @@ def _parts(images: Array, first: Array, second: Array) -> Iterator[tuple[Array, 
 
 
 def _grey(images: Array) -> Array:
-    """Luma of ITU-R 601; what is transparent does not count."""
+    """Luma of ITU-R 601; transparency is ignored."""
     if images.shape[1] == 1:
         return images
     grey: Array = (images[:, :3] * np.array([0.299, 0.587, 0.114]).reshape(1, 3, 1, 1)).sum(axis=1, keepdims=True)

@@ -165,7 +165,7 @@ class GPT(nn.Module):
         return found[..., : self.words]
 
     def nll(self, samples: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
-        """Negative log-likelihood of the given texts in nats, and their token counts including the end: ``(N,), (N,)``."""
+        """Negative log-likelihood of the given texts in nats, and their token counts with the end: ``(N,), (N,)``."""
         tokens = samples["tokens"].long()
         logits = self.logits(tokens).float()
         nll = F.cross_entropy(logits.flatten(0, 1), tokens.flatten(), reduction="none").view(tokens.shape)

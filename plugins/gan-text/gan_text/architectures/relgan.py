@@ -2,8 +2,8 @@
 
 Nie, Narodytska, Patel: RelGAN: Relational Generative Adversarial Networks for Text Generation, ICLR 2019,
 https://openreview.net/forum?id=rJedV3R5tm. The generator is a relational memory (Santoro et al. 2018,
-https://arxiv.org/abs/1806.01822), the discriminator reads a text through many one-dimensional embeddings, and the loss is
-relativistic (`relativistic-pairing` of the core).
+https://arxiv.org/abs/1806.01822), the discriminator reads a text through many one-dimensional embeddings, and the loss
+is relativistic (`relativistic-pairing` of the core).
 
 Shapes: N sequences, T tokens, V words, S memory slots, M memory width.
 """
@@ -233,7 +233,7 @@ class RelGAN(nn.Module):
         )
 
     def players(self) -> dict[str, Player]:
-        """Adam with learning rate 1e-4 and gradient clipping at 5 for both; maximum likelihood uses `mle_rate` times that."""
+        """Adam with learning rate 1e-4 (times `mle_rate` for maximum likelihood) and clipping at 5 for both."""
         return {
             "generator": Player(self.generator, Optimizer(lr=1e-4, betas=(0.9, 0.999), clip_norm=5.0)),
             "discriminator": Player(self.discriminator, Optimizer(lr=1e-4, betas=(0.9, 0.999), clip_norm=5.0)),
@@ -271,7 +271,7 @@ class RelGAN(nn.Module):
         return self.generator.relaxed(batch.rng, self.length, sharpness, ends=self.ends)
 
     def nll(self, samples: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
-        """Negative log-likelihood of the given texts in nats, and their token counts including the end: ``(N,), (N,)``."""
+        """Negative log-likelihood of the given texts in nats, and their token counts with the end: ``(N,), (N,)``."""
         tokens = samples["tokens"].long()
         logits = self.generator.output(self.generator.hidden_states(tokens))
         nll = F.cross_entropy(logits.flatten(0, 1), tokens.flatten(), reduction="none").view(tokens.shape)

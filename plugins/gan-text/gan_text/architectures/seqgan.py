@@ -114,7 +114,7 @@ class AdversaryConfig(BaseModel):
     discriminator_reach: float = Field(
         1.0,
         gt=0,
-        description="Word embeddings are initialized uniformly in [-reach, reach]; the paper: 1. Smaller values learn sooner.",
+        description="Word embeddings start uniform in [-reach, reach]; the paper: 1. Smaller values learn sooner.",
     )
     pooling: Literal["max", "sum"] = Field(
         "max", description="Pooling of a filter's responses over time; the paper: max."
@@ -205,7 +205,7 @@ class SeqGAN(nn.Module):
         return LSTMGenerator(*size), LSTMGenerator(*size).requires_grad_(False)
 
     def players(self) -> dict[str, Player]:
-        """Adam with learning rate 0.01 and clipping at 5 for the generator, 1e-4 for the discriminator (authors' code)."""
+        """Adam: learning rate 0.01 and clipping at 5 for the generator, 1e-4 for the discriminator (authors' code)."""
         return {
             "generator": Player(self.generator, Optimizer(lr=0.01, betas=(0.9, 0.999), clip_norm=5.0)),
             "discriminator": Player(self.discriminator, Optimizer(lr=1e-4, betas=(0.9, 0.999))),
@@ -233,7 +233,7 @@ class SeqGAN(nn.Module):
     # The discriminator's update
 
     def classify(self, loss: Loss, batch: Batch) -> dict[str, Tensor]:
-        """Discriminator loss: cross-entropy of real sequences and equally many negatives, and decay of the last layer."""
+        """Discriminator loss: cross-entropy of real sequences and negatives, and decay of the last layer."""
         fake = self.negatives_for(batch)
         tokens = torch.cat([batch["tokens"].long(), fake.long()])
         dropout = batch.rng.rand(2, self.discriminator.features).transpose(0, 1).flatten(0, 1)
@@ -263,7 +263,7 @@ class SeqGAN(nn.Module):
     # The generator's update
 
     def reinforce(self, loss: Loss, batch: Batch) -> dict[str, Tensor]:
-        """Generator loss, REINFORCE (equation 8): minus the sum over sequences and positions of reward · log-probability."""
+        """Generator loss, REINFORCE (equation 8): minus the sum of reward · log-probability over all tokens."""
         config, length = self.config, self.length
         if batch.position == 0 and config.rollouts:
             self.rollout.load_state_dict(self.generator.state_dict())

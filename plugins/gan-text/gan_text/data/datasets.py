@@ -1,4 +1,4 @@
-"""Text that comes with Python."""
+"""Named text datasets: the language reference that comes with Python."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from gan.contracts import Download
 
 
 def python_reference(folder: Path, download: Download) -> None:
-    """The topics of Python's language reference (`pydoc_data.topics`), a file for each first letter.
+    """Write the topics of Python's language reference (`pydoc_data.topics`), one file per first letter.
 
-    Some topics are a few lines long, shorter than a sample; together with their neighbours none is lost.
+    Topics are concatenated because some are shorter than a sample.
     """
     from itertools import groupby
     from pydoc_data.topics import topics

@@ -1,7 +1,7 @@
-"""What a sample of text is: tokens, and how many of them count.
+"""The fields of a text sample: token numbers and a length.
 
-``tokens`` ``(T,)`` holds the numbers of words; ``length`` ``()`` says how many of them belong to the text. Where texts
-may be shorter than T, token 0 ends them and fills the rest; it is also what stands before the first token.
+``tokens`` ``(T,)`` holds token numbers; ``length`` ``()`` is how many of them belong to the text. Where texts may be
+shorter than T, token 0 is the end token and the padding; it is also the start token.
 """
 
 from __future__ import annotations
@@ -18,16 +18,16 @@ START = 0
 
 @dataclass(frozen=True)
 class TokenField(FieldSpec):
-    """The field ``tokens``, which knows how a prompt becomes tokens."""
+    """The field ``tokens``, which can encode a prompt."""
 
     encode: Callable[[str], list[int]] | None = None
-    """Text -> tokens, without an end."""
+    """Text -> tokens, without an end token."""
 
 
 def token_fields(
     length: int, words: int, shortest: int, encode: Callable[[str], list[int]] | None = None
 ) -> dict[str, FieldSpec]:
-    """The fields of texts of at most `length` tokens out of `words`; the shortest has `shortest`."""
+    """The fields of texts of `shortest` to `length` tokens from a vocabulary of `words`."""
     dtype: Any = "int16" if words <= 1 << 15 else "int32"
     return {
         "tokens": TokenField(
@@ -38,7 +38,7 @@ def token_fields(
 
 
 def vocabulary_size(fields: Mapping[str, FieldSpec]) -> int:
-    """V: how many different tokens there are, token 0 included."""
+    """V: the number of different tokens, including token 0."""
     return int(fields["tokens"].high) + 1
 
 

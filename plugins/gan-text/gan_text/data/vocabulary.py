@@ -1,8 +1,8 @@
-"""Vocabularies: text to numbers and back.
+"""Vocabularies (tokenizers): characters, words, byte-level BPE, pretrained tokenizers and plain numbers.
 
-A vocabulary is plain values, so that it is saved with a run. Number 0 is `END`: it ends a text and fills the rest. Of
-characters and words the commonest are kept and the others become number 1. Byte-level BPE (Radford et al. 2019) is
-trained by the `tokenizers` library and knows every text.
+A vocabulary is saved with a run as plain values. Number 0 is `END`, the end token and the padding. Of characters and
+words the most common are kept, and all others become `UNKNOWN`. Byte-level BPE (Radford et al. 2019) is trained by the
+`tokenizers` library and encodes every text.
 """
 
 from __future__ import annotations
@@ -19,33 +19,33 @@ from gan.errors import BadData, UsageError
 END = 0
 UNKNOWN = 1
 PIECE = 1 << 16
-"""Characters that are encoded at once: a line of 33 MB must not become 33 million objects."""
+"""Characters that are encoded at once; limits the memory for very long lines."""
 NO_SPACE_BEFORE = re.compile(r" (?=[.,;:!?%)\]}’”])|(?<=[(\[{‘“]) ")
 
 
 class Vocabulary(ABC):
-    """Text to numbers and back."""
+    """A mapping of text to token numbers and back."""
 
     size: int
-    """How many numbers there are, `END` included."""
+    """Number of different tokens, including `END`."""
     spells = True
-    """Whether a text can be encoded."""
+    """Whether tokens stand for text, so that a prompt can be encoded."""
 
     @abstractmethod
     def encode(self, text: str) -> np.ndarray[Any, Any]:
-        """int64 numbers, without an end."""
+        """Encode a text as int64 numbers, without an end token."""
 
     @abstractmethod
     def decode(self, numbers: Iterable[int]) -> str:
-        """The text of numbers; `END` has none."""
+        """Decode numbers to text; `END` is skipped."""
 
     @abstractmethod
     def facts(self) -> dict[str, Any]:
-        """Plain values that `restore` makes the vocabulary of."""
+        """Plain values from which `restore` builds the vocabulary."""
 
 
 class Characters(Vocabulary):
-    """One number a code point."""
+    """One token per code point."""
 
     def __init__(self, characters: str) -> None:
         self.size = len(characters) + 2
@@ -54,14 +54,14 @@ class Characters(Vocabulary):
 
     @classmethod
     def train(cls, texts: Iterable[str], limit: int) -> Characters:
-        """The `limit` - 2 commonest code points."""
+        """Keep the `limit` - 2 most common code points."""
         counts: Counter[str] = Counter()
         for text in texts:
             counts.update(text)
-        return cls("".join(_commonest(counts, limit - 2)))
+        return cls("".join(_most_common(counts, limit - 2)))
 
     def encode(self, text: str) -> np.ndarray[Any, Any]:
-        """`UNKNOWN` for what was not kept."""
+        """Encode a text; what is not in the vocabulary becomes `UNKNOWN`."""
         points = np.frombuffer(text.encode("utf-32-le"), dtype=np.uint32)
         if not len(self._points):
             return np.full(len(points), UNKNOWN, dtype=np.int64)
@@ -69,16 +69,16 @@ class Characters(Vocabulary):
         return np.where(self._points[place] == points, place + 2, UNKNOWN).astype(np.int64)
 
     def decode(self, numbers: Iterable[int]) -> str:
-        """The text; what was not kept shows as a mark."""
+        """Decode numbers to text."""
         return "".join(self._spelling[number] for number in numbers)
 
     def facts(self) -> dict[str, Any]:
-        """Plain values."""
+        """The vocabulary as plain values."""
         return {"kind": "characters", "characters": "".join(self._spelling[2:])}
 
 
 class Words(Vocabulary):
-    """One number a word; `split` says whether marks stand apart from words or only blanks divide."""
+    """One token per word; `split` tells whether punctuation marks are words, or only blanks separate words."""
 
     def __init__(self, words: list[str], split: str) -> None:
         self.size = len(words) + 2
@@ -89,31 +89,31 @@ class Words(Vocabulary):
 
     @classmethod
     def train(cls, texts: Iterable[str], limit: int, split: str) -> Words:
-        """The `limit` - 2 commonest words."""
+        """Keep the `limit` - 2 most common words."""
         pattern = re.compile(r"\w+|[^\w\s]" if split == "marks" else r"\S+")
         counts: Counter[str] = Counter()
         for text in texts:
             counts.update(match.group() for match in pattern.finditer(text))
-        return cls(_commonest(counts, limit - 2), split)
+        return cls(_most_common(counts, limit - 2), split)
 
     def encode(self, text: str) -> np.ndarray[Any, Any]:
-        """`UNKNOWN` for what was not kept."""
+        """Encode a text; what is not in the vocabulary becomes `UNKNOWN`."""
         get = self._numbers.get
         found = (get(match.group(), UNKNOWN) for match in self._pattern.finditer(text))
         return np.fromiter(found, dtype=np.int64)
 
     def decode(self, numbers: Iterable[int]) -> str:
-        """The text; what was not kept shows as a mark."""
+        """Decode numbers to text."""
         text = " ".join(self._spelling[number] for number in numbers if number != END)
         return NO_SPACE_BEFORE.sub("", text) if self._split == "marks" else text
 
     def facts(self) -> dict[str, Any]:
-        """Plain values."""
+        """The vocabulary as plain values."""
         return {"kind": "words", "words": self._spelling[2:], "split": self._split}
 
 
 class Subwords(Vocabulary):
-    """A tokenizer of the `tokenizers` library; its own end-of-text token `end` changes places with 0."""
+    """A tokenizer of the `tokenizers` library, whose end-of-text token `end` is swapped with token 0."""
 
     def __init__(self, definition: str, end: int) -> None:
         from tokenizers import Tokenizer
@@ -127,7 +127,7 @@ class Subwords(Vocabulary):
 
     @classmethod
     def train(cls, texts: Iterable[str], limit: int) -> Subwords:
-        """Byte-level BPE with at most `limit` numbers, the 256 bytes among them."""
+        """Train byte-level BPE with at most `limit` tokens, including the 256 bytes."""
         from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 
         tokenizer = Tokenizer(models.BPE())
@@ -144,7 +144,7 @@ class Subwords(Vocabulary):
 
     @classmethod
     def pretrained(cls, name: str) -> Subwords:
-        """The tokenizer of a model of transformers; raises `UsageError` where it has no fast one or no end token."""
+        """Load the tokenizer of a transformers model; raises `UsageError` if it is not a fast one with an end token."""
         from transformers import AutoTokenizer
 
         try:
@@ -157,12 +157,12 @@ class Subwords(Vocabulary):
         return cls(backend.to_str(), int(tokenizer.eos_token_id))
 
     def encode(self, text: str) -> np.ndarray[Any, Any]:
-        """`UNKNOWN` for what was not kept."""
+        """Encode a text; what is not in the vocabulary becomes `UNKNOWN`."""
         parts = [self._tokenizer.encode(piece, add_special_tokens=False).ids for piece in pieces(text)]
         return self._swapped(np.array([number for part in parts for number in part], dtype=np.int64))
 
     def decode(self, numbers: Iterable[int]) -> str:
-        """The text; what was not kept shows as a mark."""
+        """Decode numbers to text."""
         own = self._swapped(np.array([n for n in numbers if n != END], dtype=np.int64))
         text: str = self._tokenizer.decode(own.tolist(), skip_special_tokens=True)
         return text
@@ -173,12 +173,12 @@ class Subwords(Vocabulary):
         return np.where(numbers == END, self._end, np.where(numbers == self._end, END, numbers))
 
     def facts(self) -> dict[str, Any]:
-        """Plain values."""
+        """The vocabulary as plain values."""
         return {"kind": "subwords", "definition": self._definition, "end": self._end}
 
 
 class Numbers(Vocabulary):
-    """Words without spelling: the text is their numbers."""
+    """Tokens that do not stand for text: a text is a line of their numbers."""
 
     spells = False
 
@@ -186,26 +186,26 @@ class Numbers(Vocabulary):
         self.size = size
 
     def encode(self, text: str) -> np.ndarray[Any, Any]:
-        """Raises `BadData` for what is no number of a word."""
+        """Encode a line of numbers; raises `BadData` for anything else."""
         try:
             numbers = np.array([int(word) for word in text.split()], dtype=np.int64)
         except (ValueError, OverflowError):
-            raise BadData(f"holds no numbers but {text.strip()[:40]!r}") from None
+            raise BadData(f"does not hold numbers but {text.strip()[:40]!r}") from None
         if len(numbers) and not (numbers.min() >= 0 and numbers.max() < self.size):
             raise BadData(f"holds the number {numbers.max()}; the vocabulary ends at {self.size - 1}")
         return numbers
 
     def decode(self, numbers: Iterable[int]) -> str:
-        """The text; what was not kept shows as a mark."""
+        """Decode numbers to text."""
         return " ".join(map(str, numbers))
 
     def facts(self) -> dict[str, Any]:
-        """Plain values."""
+        """The vocabulary as plain values."""
         return {"kind": "numbers", "size": self.size}
 
 
 def restore(facts: Mapping[str, Any]) -> Vocabulary:
-    """The vocabulary that `Vocabulary.facts` described."""
+    """Build a vocabulary from the plain values of `Vocabulary.facts`."""
     kind = facts["kind"]
     if kind == "characters":
         return Characters(facts["characters"])
@@ -217,7 +217,7 @@ def restore(facts: Mapping[str, Any]) -> Vocabulary:
 
 
 def pieces(text: str) -> Iterator[str]:
-    """`text` in pieces of about `PIECE` characters, cut before a blank where there is one near."""
+    """Split `text` into pieces of about `PIECE` characters, before a blank where possible."""
     start = 0
     while start < len(text):
         stop = start + PIECE
@@ -228,7 +228,7 @@ def pieces(text: str) -> Iterator[str]:
         start = stop
 
 
-def _commonest(counts: Counter[str], limit: int) -> list[str]:
-    """The commonest keys in the order of their code points; ties go to the smaller key."""
+def _most_common(counts: Counter[str], limit: int) -> list[str]:
+    """The most common keys, sorted by code points; ties go to the smaller key."""
     kept = sorted(counts, key=lambda key: (-counts[key], key))[: max(limit, 0)]
     return sorted(kept)

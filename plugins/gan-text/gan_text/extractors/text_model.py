@@ -1,7 +1,7 @@
-"""Texts as vectors of any language model of the transformers library, from a folder: BERT, GPT-2, a sentence encoder …
+"""Feature extractor for text: any language model of the transformers library from a folder (BERT, GPT-2, …).
 
-Named ``fid[text-model=FOLDER]``; the folder is what ``save_pretrained`` writes or a model hub offers, with the
-tokenizer beside ``config.json`` and ``model.safetensors``. Nothing is downloaded and no code of the folder runs.
+It is selected by ``fid[text-model=FOLDER]``. The folder is one that ``save_pretrained`` writes or a model hub offers,
+with the tokenizer, ``config.json`` and ``model.safetensors``. Nothing is downloaded and no code of the folder runs.
 """
 
 from __future__ import annotations
@@ -24,25 +24,25 @@ if TYPE_CHECKING:
 
 BATCH = 32
 LONGEST = 512
-"""Tokens of a text that are read at most, less where the model's context is shorter."""
+"""Maximum number of tokens of a text, unless the model's context is shorter."""
 
 
 class TextModelExtractor:
-    """The mean of the last hidden state over a text's tokens (of the encoder, where there is one and a decoder).
+    """The last hidden state averaged over a text's tokens (that of the encoder, in encoder-decoder models).
 
-    The text is what the modality writes, in the tokens of the model that looks at it, so the generator's own
-    vocabulary does not matter. A text without tokens is the zero vector.
+    The text is decoded by the modality and encoded with the extractor's tokenizer, so the generator's vocabulary does
+    not matter. A text without tokens gives the zero vector.
     """
 
     version = "1"
 
     def __init__(self, weights: Path | None = None, device: str = "cpu") -> None:
         if weights is None:
-            raise UsageError("name the folder of the language model: fid[text-model=FOLDER]")
+            raise UsageError("specify the folder of the language model: fid[text-model=FOLDER]")
         folder = weights.expanduser()
         file = folder / "model.safetensors"
         if not file.is_file():
-            raise BadData("holds no model.safetensors; save the model there with save_pretrained", folder)
+            raise BadData("has no model.safetensors; save the model there with save_pretrained", folder)
         self.label = f"text-model:{folder.name}"
         self.sha256 = file_sha256(file)
         try:
@@ -62,7 +62,7 @@ class TextModelExtractor:
         self.preprocessing = f"the written text, tokens of the model, the first {self.longest}"
 
     def __call__(self, samples: Samples, modality: Modality) -> Features:
-        """``(N, d)``. Texts of one length go through together, so that no padding is needed."""
+        """``(N, d)``. Texts of equal length are batched, so that no padding is needed."""
         assert isinstance(modality, Text)
         texts = modality.texts(samples)
         tokens = self.tokenizer(texts, truncation=True, max_length=self.longest)["input_ids"]

@@ -1,12 +1,12 @@
-"""BLEU and Self-BLEU of many sentences at once, and distinct-n.
+"""Fast BLEU, Self-BLEU and distinct-n of many sentences at once.
 
 BLEU: Papineni et al. 2002; sentence level with smoothing method 1 of Chen and Cherry 2014 (0.1 for a count of zero),
-closest reference length, uniform weights: what ``nltk.translate.bleu_score.sentence_bleu`` gives, to 1e-12.
+closest reference length, uniform weights. Agrees with ``nltk.translate.bleu_score.sentence_bleu`` to 1e-12.
 Self-BLEU (Zhu et al. 2018, Texygen): each sentence against all others.
 
-NLTK compares each sentence with each reference. Here every n-gram of both sets gets a number once (an n-gram is the
-number of its first n - 1 words and its last word, renumbered in each order, so that no vocabulary is too large), and
-the clipping limits come from one sorted table of (n-gram, sentence) counts.
+NLTK compares each sentence with each reference. Here every n-gram of both sets is numbered once: an n-gram is the pair
+of the number of its first n - 1 words and its last word, renumbered at each order so that numbers stay small. The
+clipping limits come from one sorted table of (n-gram, sentence) counts.
 """
 
 from __future__ import annotations
@@ -22,22 +22,22 @@ Ints: TypeAlias = NDArray[np.int64]
 Floats: TypeAlias = NDArray[np.float64]
 
 EPSILON = 0.1
-"""Numerator of a precision without matches (smoothing method 1)."""
+"""Numerator of a precision that has no matches (smoothing method 1)."""
 ORDERS = (2, 3, 4, 5)
 
 
 @dataclass(frozen=True)
 class Corpus:
-    """Sentences one after the other."""
+    """Concatenated sentences."""
 
     words: Ints
-    """``(sum of lengths,)`` numbers of words."""
+    """``(sum of lengths,)`` word numbers."""
     lengths: Ints
-    """``(S,)``."""
+    """``(S,)`` words per sentence."""
 
     @classmethod
     def padded(cls, tokens: NDArray[Any], lengths: NDArray[Any]) -> Corpus:
-        """From ``(S, T)`` tokens of which the first ``lengths[s]`` count."""
+        """From ``(S, T)`` padded tokens, of which the first ``lengths[s]`` belong to sentence s."""
         kept = np.arange(tokens.shape[1]) < np.asarray(lengths)[:, None]
         return cls(np.asarray(tokens)[kept].astype(np.int64), np.asarray(lengths, dtype=np.int64))
 
@@ -46,7 +46,7 @@ class Corpus:
 
 
 def corpora(*sets: Sequence[Sequence[Hashable]]) -> list[Corpus]:
-    """Sets of sentences of anything that can be compared for equality, with common numbers."""
+    """Number the words of several sets of sentences with one vocabulary; words may be any hashable values."""
     numbers: dict[Hashable, int] = {}
     found = []
     for sentences in sets:
@@ -79,7 +79,7 @@ def bleu(hypotheses: Corpus, references: Corpus, orders: Sequence[int] = ORDERS)
 
 
 def self_bleu(sentences: Corpus, orders: Sequence[int] = ORDERS) -> dict[int, Floats]:
-    """BLEU-n of every sentence against all others: n -> ``(S,)`` in 0 … 1; high means little variety."""
+    """BLEU-n of every sentence against all others: n -> ``(S,)`` in 0 … 1; high values mean little variety."""
     total = len(sentences)
     if total < 2:
         raise ValueError("Self-BLEU needs at least two sentences")
@@ -94,14 +94,14 @@ def self_bleu(sentences: Corpus, orders: Sequence[int] = ORDERS) -> dict[int, Fl
         leads = counts == highest[group]
         leaders = np.add.reduceat(leads.astype(np.int64), first)
         second = np.maximum.reduceat(np.where(leads, 0, counts), first)
-        limits = np.where(leads & (leaders[group] == 1), second[group], highest[group])  # without the sentence itself
+        limits = np.where(leads & (leaders[group] == 1), second[group], highest[group])  # excludes the sentence itself
         matches[n - 1] = np.bincount(owner, np.minimum(counts, limits), minlength=total)
     closest = _closest_lengths(sentences.lengths, sentences.lengths, own=True)
     return _scores(matches, sentences.lengths, closest, orders)
 
 
 def distinct(sentences: Corpus, orders: Sequence[int] = (1, 2, 3)) -> dict[int, float]:
-    """Distinct-n (Li et al. 2016): different n-grams over n-grams, in 0 … 1; 0 where there are none."""
+    """Distinct-n (Li et al. 2016): the share of different n-grams among all n-grams; 0 if there are none."""
     found = dict.fromkeys(orders, 0.0)
     for n, ngrams, _ in _ngrams(sentences, max(orders)):
         if n in found and len(ngrams):
@@ -110,7 +110,7 @@ def distinct(sentences: Corpus, orders: Sequence[int] = (1, 2, 3)) -> dict[int, 
 
 
 def _ngrams(corpus: Corpus, highest: int) -> Any:
-    """(n, numbers of the n-grams, the sentence of each) for n = 1 … `highest`."""
+    """Yield (n, numbers of the n-grams, the sentence of each) for n = 1 … `highest`."""
     words = np.unique(corpus.words, return_inverse=True)[1].astype(np.int64)
     vocabulary = int(words.max(initial=0)) + 1
     sentences = np.repeat(np.arange(len(corpus)), corpus.lengths)
@@ -126,7 +126,7 @@ def _ngrams(corpus: Corpus, highest: int) -> Any:
 
 
 def _counted(ngrams: Ints, sentences: Ints) -> tuple[Ints, Ints, Ints]:
-    """(n-gram, sentence, how often it stands there), sorted by n-gram."""
+    """(n-gram, sentence, count in that sentence), sorted by n-gram."""
     width = int(sentences.max(initial=0)) + 1
     keys = np.sort(ngrams * width + sentences)
     first = _group_starts(keys)
@@ -134,14 +134,14 @@ def _counted(ngrams: Ints, sentences: Ints) -> tuple[Ints, Ints, Ints]:
 
 
 def _group_starts(ordered: Ints) -> Ints:
-    """Where a new value begins in a sorted array."""
+    """Indices at which a new value begins in a sorted array."""
     changes = np.ones(len(ordered), dtype=bool)
     changes[1:] = ordered[1:] != ordered[:-1]
     return np.flatnonzero(changes)
 
 
 def _closest_lengths(hypotheses: Ints, references: Ints, *, own: bool) -> Ints:
-    """The length nearest to each hypothesis among the references, the shorter of two; `own`: among the others."""
+    """The reference length closest to each hypothesis, the shorter of two; `own`: without the sentence itself."""
     values, counts = np.unique(references, return_counts=True)
     lengths, where = np.unique(hypotheses, return_inverse=True)
     nearest = np.empty_like(lengths)

@@ -25,16 +25,16 @@ def standard_error(values: NDArray[Any]) -> float:
 
 
 class Bleu:
-    """BLEU-2 … 5 of each generated text against all real ones, averaged.
+    """Mean BLEU-2 … 5 of the generated texts against all real ones.
 
     Papineni et al. 2002; smoothing 1 of Chen and Cherry 2014. High BLEU alone proves nothing: a copied text scores 1.
-    `details` hold what the real texts score against each other.
+    `details` holds the score of the real texts against each other.
     """
 
     version = "1"
 
     def compute(self, generated: Samples, real: Samples, modality: Modality) -> Sequence[MetricValue]:
-        """Values between 0 and 1."""
+        """One value in 0 … 1 for each n."""
         references = _corpus(real)
         found = bleu(_corpus(generated), references)
         own = self_bleu(references) if len(references) > 1 else {}
@@ -52,12 +52,12 @@ class Bleu:
 
 
 class SelfBleu:
-    """BLEU-2 … 5 of each text against the others of its own set (Zhu et al. 2018): high means little variety."""
+    """BLEU-2 … 5 of each text against the others of its set (Zhu et al. 2018); high values mean little variety."""
 
     version = "1"
 
     def compute(self, generated: Samples, real: Samples, modality: Modality) -> Sequence[MetricValue]:
-        """Values between 0 and 1; the real texts' beside them, of as many texts."""
+        """One value in 0 … 1 for each n, and that of equally many real texts."""
         found = self_bleu(_corpus(generated))
         count = len(generated["length"])
         same = {name: values[:count] for name, values in real.items()}
@@ -75,12 +75,12 @@ class SelfBleu:
 
 
 class Distinct:
-    """Different n-grams over all n-grams, n = 1 … 3 (Li et al. 2016), of equally many texts of both sets."""
+    """The share of different n-grams, n = 1 … 3 (Li et al. 2016), of equally many texts of both sets."""
 
     version = "1"
 
     def compute(self, generated: Samples, real: Samples, modality: Modality) -> Sequence[MetricValue]:
-        """Values between 0 and 1."""
+        """One value in 0 … 1 for each n."""
         count = min(len(generated["length"]), len(real["length"]))
         sets = [{name: values[:count] for name, values in samples.items()} for samples in (generated, real)]
         found, own = (distinct(_corpus(samples)) for samples in sets)

@@ -19,12 +19,12 @@ if TYPE_CHECKING:
 
 
 class NLLOracle:
-    """What the oracle thinks of generated sequences, nats a token (Yu et al. 2017, section 4); lower is better."""
+    """Nats per token of the generated sequences under the oracle (Yu et al. 2017, section 4); lower is better."""
 
     version = "1"
 
     def compute(self, generated: Samples, real: Samples, modality: Modality) -> Sequence[MetricValue]:
-        """The oracle lies beside the training's data; `BadData` where it is gone or another one."""
+        """The oracle is next to the training data; raises `BadData` if it is missing or has changed."""
         oracle = oracle_of(modality)
         found, own = (
             nll_oracle(oracle, torch.from_numpy(s["tokens"].astype(np.int64))).numpy() for s in (generated, real)
@@ -33,10 +33,10 @@ class NLLOracle:
 
 
 class NLLTest:
-    """Nats a token that the model gives the real texts; lower is better. Held-out ones where the run has some
-    (``data.holdout``), else texts that it was trained on.
+    """Nats per token of the real texts under the model; lower is better. Held-out texts are used if the run has some
+    (``data.holdout``), otherwise training texts.
 
-    High where the model misses what real texts say: a model that writes one good sentence has a high one.
+    The value is high where the model misses modes: a model that repeats one good sentence has a high value.
     """
 
     version = "1"
@@ -44,16 +44,16 @@ class NLLTest:
     def compute(
         self, architecture: Architecture, generated: Samples, real: Samples, modality: Modality
     ) -> Sequence[MetricValue]:
-        """Nats of all tokens, ends included, over their number."""
+        """Total nats over the number of tokens, including end tokens."""
         samples = {name: torch.from_numpy(values) for name, values in real.items()}
         value, error = _model_nll(architecture, samples)
         return [MetricValue("nll-test", value, None, error, "lower")]
 
 
 class NLLGen:
-    """Nats a token that the model gives fresh sequences of the oracle (Yu et al. 2017; Zhu et al. 2018: coverage).
+    """Nats per token of fresh oracle sequences under the model (Yu et al. 2017; Zhu et al. 2018: coverage).
 
-    The oracle's own nats for the same sequences stand beside it: nobody can do better.
+    It is reported with the oracle's nats for the same sequences, the lower bound.
     """
 
     version = "1"
@@ -62,7 +62,7 @@ class NLLGen:
     def compute(
         self, architecture: Architecture, generated: Samples, real: Samples, modality: Modality
     ) -> Sequence[MetricValue]:
-        """`BadData` where the data come from no oracle."""
+        """Raises `BadData` if the data do not come from an oracle."""
         oracle = oracle_of(modality)
         count, length = real["tokens"].shape
         fresh = torch.from_numpy(oracle_samples(oracle, count, length, self.settings["seed"]))
@@ -71,14 +71,14 @@ class NLLGen:
 
 
 def _model_nll(architecture: Any, samples: Mapping[str, Tensor], block: int = 64) -> tuple[float, float]:
-    """Nats a token over all samples, and its standard error (of a ratio of sums over texts)."""
+    """Nats per token over all samples, and its standard error (that of a ratio of sums over texts)."""
     if not isinstance(architecture, Likelihood):
-        raise UsageError(f"{type(architecture).__name__} cannot say how likely a text is: it has no `nll`")
+        raise UsageError(f"{type(architecture).__name__} has no likelihood: it has no `nll`")
     module: nn.Module = architecture  # type: ignore[assignment]
-    place = next(module.parameters()).device
+    device = next(module.parameters()).device
     count = len(samples["length"])
     parts = [
-        architecture.nll({name: values[start : start + block].to(place) for name, values in samples.items()})
+        architecture.nll({name: values[start : start + block].to(device) for name, values in samples.items()})
         for start in range(0, count, block)
     ]
     nats, tokens = (torch.cat(column).double().cpu().numpy() for column in zip(*parts))
