@@ -83,12 +83,12 @@ def test_long_lines_are_cut_and_short_files_named(tmp_path):
         (b"\n" * 300_000, "holds no text"),
         (b" \t\r\n\x0b\n", "holds no text"),
         (b"fine\nabc\xff\n", "byte 0xff at 8"),
-        (b"\xc0\xaf", "is no UTF-8"),  # overlong
-        (b"\xed\xa0\x80", "is no UTF-8"),  # a surrogate
-        (b"\xed\xa0\xbd\xed\xb8\x80", "is no UTF-8"),  # a character as two surrogates
-        (b"\xf4\x90\x80\x80", "is no UTF-8"),  # past the last character
-        (b"\xe2\x82", "is no UTF-8"),  # cut in a character
-        ("wide".encode("utf-16"), "is no UTF-8"),
+        (b"\xc0\xaf", "is not UTF-8"),  # overlong
+        (b"\xed\xa0\x80", "is not UTF-8"),  # a surrogate
+        (b"\xed\xa0\xbd\xed\xb8\x80", "is not UTF-8"),  # a character as two surrogates
+        (b"\xf4\x90\x80\x80", "is not UTF-8"),  # past the last character
+        (b"\xe2\x82", "is not UTF-8"),  # cut in a character
+        ("wide".encode("utf-16"), "is not UTF-8"),
         (b"a\0b", "zero byte at 1"),
     ],
 )
@@ -105,7 +105,7 @@ def test_files_that_are_no_text_are_named(tmp_path, content, reason):
 @pytest.mark.parametrize(
     ("line", "reason"),
     [
-        ("{", "line 2 is no JSON"),
+        ("{", "line 2 is not JSON"),
         ('{"other": 1}', "no text in a field 'text'"),
         ('{"text": 5}', "no text in a field 'text'"),
         ("[1]", "no text in a field 'text'"),

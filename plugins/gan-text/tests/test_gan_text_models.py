@@ -533,5 +533,5 @@ def test_what_cannot_be_written_is_said():
     with pytest.raises(UsageError, match="shorten it"):
         made.generate(1, rng, Request(SamplingOptions(prompt="123456")))
     numbers = MLE(MLE.Config(), token_fields(6, 12, 6))
-    with pytest.raises(UsageError, match="without a spelling"):
+    with pytest.raises(UsageError, match="do not stand for text"):
         numbers.generate(1, rng, Request(SamplingOptions(prompt="1")))

@@ -35,7 +35,7 @@ class VisionModelExtractor:
 
     def __init__(self, weights: Path | None = None, device: str = "cpu") -> None:
         if weights is None:
-            raise UsageError("specify the folder of the vision model: fid[vision-model=FOLDER]")
+            raise UsageError("name the folder of the vision model: fid[vision-model=FOLDER]")
         folder = weights.expanduser()
         file = folder / "model.safetensors"
         if not file.is_file():

@@ -38,7 +38,7 @@ class TextModelExtractor:
 
     def __init__(self, weights: Path | None = None, device: str = "cpu") -> None:
         if weights is None:
-            raise UsageError("specify the folder of the language model: fid[text-model=FOLDER]")
+            raise UsageError("name the folder of the language model: fid[text-model=FOLDER]")
         folder = weights.expanduser()
         file = folder / "model.safetensors"
         if not file.is_file():
