@@ -149,7 +149,7 @@ def test_translates():
 
 
 def test_wrong_layers_and_layouts_are_refused():
-    with pytest.raises(UsageError, match=r"contrast_layers are 0 … 4"):
+    with pytest.raises(UsageError, match=r"contrast_layers must be in 0 … 4"):
         cut(contrast_layers=(0, 5))
     with pytest.raises(UsageError, match=r"modality\.layout"):
         CUT(CUTConfig(), {"image": PICTURE})

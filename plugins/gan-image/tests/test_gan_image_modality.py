@@ -164,7 +164,7 @@ def test_labels_come_from_the_first_sub_folder(tmp_path: Path):
     assert modality.fields["label"].high == 1
     assert [int(next(modality.read(file))["label"]) for file in files] == [0, 1]
     Image.new("L", (8, 8)).save(tmp_path / "loose.png")
-    with pytest.raises(BadData, match="no class folder"):
+    with pytest.raises(BadData, match="not in a class folder"):
         list(modality.read(source(tmp_path / "loose.png")))
 
 

@@ -123,7 +123,7 @@ def test_a_file_that_is_no_oracle_is_refused(tmp_path):
     with pytest.raises(BadData, match="a.npz"):
         load_oracle(tmp_path / "a.npz")
     arrays = draw_oracle(20, 4)
-    with pytest.raises(BadData, match="no oracle"):
+    with pytest.raises(BadData, match="is not an oracle"):
         oracle_from({**arrays, "W_out": arrays["W_out"][:, :-1]})
 
 

@@ -118,7 +118,7 @@ def test_a_run_ends_with_texts_and_the_oracles_opinion(oracle_data, tmp_path):
     again = gan.train(recipe("seqgan", oracle_data), out=tmp_path / "again")
     broken, *others = again.metrics
     assert broken.value != broken.value  # not a number
-    assert "gone" in broken.details["error"]
+    assert "missing" in broken.details["error"]
     assert all(value.value == value.value for value in others)
 
 
