@@ -58,7 +58,7 @@ def test_pairs_side_by_side(tmp_path: Path, direction: str, source: int, target:
     pack = pack_of(tmp_path / "data", tmp_path, layout="side-by-side", direction=direction)
     found = pack.take(np.arange(1))
     assert (values(found["source"]), values(found["target"])) == ([source], [target])
-    assert "halved" in pack.skipped["odd.png"]
+    assert "split into" in pack.skipped["odd.png"]
 
 
 @pytest.mark.parametrize("zipped", [False, True])
