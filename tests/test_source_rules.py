@@ -42,7 +42,7 @@ BY_NAME = {
 }
 """Files that may import a module whose name is no literal: the loader of plugins. So may a package's `__init__.py`, for
 its lazy names."""
-PROVED = {"gan_image/extractors/inception.py", "gan_image/perceptual.py"}
+PROVED = {"gan_image/extractors/inception.py", "gan_image/extractors/lpips.py"}
 """Files that may read a published .pth file, with weights_only=True: its sha256 stands in the source and is checked
 before the file is read, so it is that file and no other."""
 SAFE_LOADERS = {"SafeLoader", "CSafeLoader"}

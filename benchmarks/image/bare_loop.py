@@ -1,13 +1,13 @@
-"""A training step of CycleGAN, pix2pix and CUT against a hand-written loop, interleaved in one process, CPU time.
+"""CPU time of a training step of CycleGAN, pix2pix and CUT, compared with a hand-written training loop.
 
     python benchmarks/image/bare_loop.py
 
-Both sides train the networks of the recipes `cyclegan-64`, `pix2pix-64` and `cut-64` on the same random pictures, with
-torch's fused Adam or AdamW, fp32, one thread; CycleGAN and CUT with instance normalisation, so that it does not matter
-which pictures share a batch. The hand-written loops are what one would write from the papers: players that do not learn
-are frozen, every network is called where the paper names it, past pictures are kept in a list. They report nothing and
-check no number. A ratio over 1 means that the trainer's step is the faster one. Neither side averages weights; what the
-recipe's average adds is measured by itself.
+Both sides train the networks of the recipes `cyclegan-64`, `pix2pix-64` and `cut-64` on the same random images, with
+torch's fused Adam or AdamW, fp32, one thread. CycleGAN and CUT use instance normalization, so that the images of a
+batch do not affect each other. The hand-written loops follow the papers directly: players that are not updated are
+frozen, networks are called as in the equations, past images are kept in a list. They report nothing and check no
+values. Both sides are interleaved in one process. A ratio above 1 means that the trainer is faster. Neither side
+averages weights; the cost of the recipe's average is measured separately.
 """
 
 from __future__ import annotations
@@ -36,11 +36,11 @@ from torch.nn.functional import binary_cross_entropy_with_logits, cross_entropy,
 HERE = Path(__file__).parent
 PICTURE = FieldSpec((3, 64, 64), "uint8", 0, 255, "intensity")
 LARGER = 72
-"""Side to which pictures are enlarged before they are cut back to 64."""
+"""Side to which images are enlarged before they are cropped to 64."""
 
 
 class Pictures:
-    """Random pictures in memory."""
+    """A dataset of random images in memory."""
 
     pixels = np.random.default_rng(0).integers(0, 256, (512, 3, 64, 64), dtype=np.uint8)
 
@@ -52,7 +52,7 @@ class Pictures:
 
 
 def prepared(pictures: dict[str, np.ndarray], *, together: bool) -> tuple[Tensor, Tensor]:
-    """-1 … 1, enlarged, cut back at random and mirrored at random; pairs alike."""
+    """Scale to -1 … 1 and augment: enlarge, crop and mirror at random; with `together`, pairs alike."""
     found = []
     places: list[tuple[int, int, bool]] = []
     for pixels in pictures.values():
@@ -71,7 +71,7 @@ def adam(*networks: torch.nn.Module) -> torch.optim.Adam:
 
 
 class PoolByHand:
-    """Fifty past pictures in a list."""
+    """A pool of fifty past images in a list."""
 
     def __init__(self) -> None:
         self.pictures: list[Tensor] = []
@@ -127,7 +127,7 @@ def pix2pix_by_hand(model: torch.nn.Module) -> Callable[[dict[str, np.ndarray]],
     a = torch.zeros(0)
 
     class ByTorch:
-        """The noise of the U-Net's dropout, drawn as torch's own would be."""
+        """The noise of the U-Net's dropout, from torch's global generator."""
 
         def rand(self, *shape: int) -> Tensor:
             return torch.rand(len(a), *shape)
@@ -193,7 +193,7 @@ BY_HAND = {"cyclegan": cyclegan_by_hand, "pix2pix": pix2pix_by_hand, "cut": cut_
 
 
 class BareLoop:
-    """Steps by hand on the recipe's networks."""
+    """The hand-written loop on the networks of the recipe."""
 
     def __init__(self, kind: str, model: torch.nn.Module, batch: int) -> None:
         self.step = BY_HAND[kind](model)
@@ -206,18 +206,18 @@ class BareLoop:
 
 
 class OurLoop:
-    """The trainer, taken some iterations at a time."""
+    """The trainer, run a few iterations at a time."""
 
     def __init__(self, kind: str, plugins: Plugins, *settings: str) -> None:
         settings = ("training.device=cpu", "training.precision=fp32", "training.samples=1000000", *settings)
-        if kind != "pix2pix":  # networks that see each picture by itself: then it does not matter what shares a batch
+        if kind != "pix2pix":  # images of a batch do not affect each other
             settings += ("model.norm=instance",)
-        parts = resolve(named_recipe("image", named=f"{kind}-64", settings=list(settings), plugins=plugins), plugins)
-        game = build_game(parts, {"source": PICTURE, "target": PICTURE})
-        self.batch = parts.recipe.training.batch
-        order, place = Order(len(Pictures.pixels), 0), choose_device("cpu", "fp32")
+        resolved = resolve(named_recipe("image", named=f"{kind}-64", settings=list(settings), plugins=plugins), plugins)
+        game = build_game(resolved, {"source": PICTURE, "target": PICTURE})
+        self.batch = resolved.recipe.training.batch
+        order, device = Order(len(Pictures.pixels), 0), choose_device("cpu", "fp32")
         self.trainer = Trainer(
-            game.architecture, game.players, game.phases, Pictures(), order, parts.recipe.training, 0, place
+            game.architecture, game.players, game.phases, Pictures(), order, resolved.recipe.training, 0, device
         )
 
     def steps(self, count: int) -> None:

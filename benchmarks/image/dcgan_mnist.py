@@ -1,10 +1,10 @@
-"""DCGAN on handwritten digits for a given CPU time: LeNet-FID of 2,000 samples.
+"""LeNet-FID of DCGAN on MNIST after a given CPU time of training.
 
     GAN_WEIGHTS=../shared/data/weights python benchmarks/image/dcgan_mnist.py --minutes 10
 
-Trains the recipe `dcgan-32` on the first 20,000 of the 30,000 digits, enlarged to 32 pixels as LeNet-5 sees them, and
-compares 2,000 samples of the averaged weights with the last 10,000 digits, which no training saw. The same distance of
-2,000 training digits is the floor, that of the untrained generator the start.
+Trains the recipe `dcgan-32` on the first 20,000 of the 30,000 digits, enlarged to 32 pixels as for LeNet-5, and
+compares 2,000 samples of the averaged weights with the last 10,000 digits, which are held out. The distance of 2,000
+training digits is the lower bound, and that of the untrained generator the starting point.
 """
 
 from __future__ import annotations
@@ -30,13 +30,13 @@ from gan.reporting.reporter import Reporter
 from gan.runtime.device import choose_device
 from gan.testing import real_file
 from gan.training.trainer import Trainer
-from gan_image.datasets import write_idx
+from gan_image.data.datasets import write_idx
 
 HERE = Path(__file__).parent
 
 
 def digits(folder: Path) -> tuple[Path, np.ndarray, np.ndarray]:
-    """(folder with the first 20,000 as an IDX file, these, the last 10,000)."""
+    """(folder with the first 20,000 as an IDX file, the first 20,000, the last 10,000)."""
     packed = real_file("image", "mnist", "train-images-idx3-ubyte.gz")
     pixels = np.frombuffer(gzip.decompress(packed.read_bytes()), np.uint8, offset=16).reshape(-1, 28, 28)
     for name, part in (("train", pixels[:20_000]), ("rest", pixels[20_000:30_000])):
@@ -51,7 +51,7 @@ def main() -> None:
     parser.add_argument("--samples", type=int, default=2000)
     parser.add_argument("--set", action="append", default=[])
     parser.add_argument("--out", type=Path, default=HERE / "dcgan_mnist.json")
-    parser.add_argument("--grid", type=Path, help="a picture of 64 samples")
+    parser.add_argument("--grid", type=Path, help="file for an image of 64 samples")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     plugins = Plugins.installed()
@@ -61,19 +61,26 @@ def main() -> None:
 
         def opened(part: str):
             settings = [*fixed, f"data.source={folder / part}", *arguments.set]
-            parts = resolve(named_recipe("image", named="dcgan-32", settings=settings, plugins=plugins), plugins)
-            return parts, open_data(parts, plugins, Reporter())
+            resolved = resolve(named_recipe("image", named="dcgan-32", settings=settings, plugins=plugins), plugins)
+            return resolved, open_data(resolved, plugins, Reporter())
 
-        parts, pack = opened("train")
+        resolved, pack = opened("train")
         _, rest = opened("rest")
-        modality = parts.modality_class(parts.modality_config, pack.facts)
-        game = build_game(parts, modality.fields)
-        order = Order(len(pack), parts.recipe.seed)
-        device = choose_device("cpu", parts.recipe.training.precision)
+        modality = resolved.modality_class(resolved.modality_config, pack.facts)
+        game = build_game(resolved, modality.fields)
+        order = Order(len(pack), resolved.recipe.seed)
+        device = choose_device("cpu", resolved.recipe.training.precision)
         trainer = Trainer(
-            game.architecture, game.players, game.phases, pack, order, parts.recipe.training, parts.recipe.seed, device
+            game.architecture,
+            game.players,
+            game.phases,
+            pack,
+            order,
+            resolved.recipe.training,
+            resolved.recipe.seed,
+            device,
         )
-        model = Model(game.architecture, modality, parts.title, device.device)
+        model = Model(game.architecture, modality, resolved.title, device.device)
         real = rest.take(np.arange(len(rest)))
         metrics = find_metrics(["fid[lenet5]"], "image", plugins)
 
@@ -102,7 +109,7 @@ def main() -> None:
             "cpu_seconds": seconds,
             "real_samples_shown": trainer.samples,
             "parameters": trainer.parameter_counts(),
-            "recipe": recipes.dump(parts.recipe).replace(str(folder), "digits"),
+            "recipe": recipes.dump(resolved.recipe).replace(str(folder), "digits"),
             "machine": surroundings(),
         }
         if arguments.grid:

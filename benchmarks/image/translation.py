@@ -1,20 +1,20 @@
-"""Translation on real pairs: what unseen pictures become, against baselines that learn nothing.
+"""Quality of translation on held-out pairs, compared with baselines that learn nothing.
 
     python benchmarks/image/translation.py pix2pix     # emoji outlines to colour, the recipe pix2pix-64
-    python benchmarks/image/translation.py cyclegan    # blob emoji to noto emoji, pairing thrown away, cyclegan-64
+    python benchmarks/image/translation.py cyclegan    # blob emoji to noto emoji, unpaired, cyclegan-64
     python benchmarks/image/translation.py cut         # the same, cut-64
-    python benchmarks/image/translation.py cyclegan --shapes    # shapes in cold colours to warm ones, drawn by formula
+    python benchmarks/image/translation.py cyclegan --shapes    # drawn shapes in cold colours to warm ones
     python benchmarks/image/translation.py cut --shapes
-    python benchmarks/image/translation.py pix2pix --data pairs_blob2noto_64.zip   # what pairs would teach
-    python benchmarks/image/translation.py pix2pix --tenth 1    # unseen pairs on which no setting was chosen
+    python benchmarks/image/translation.py pix2pix --data pairs_blob2noto_64.zip   # with pairs, for comparison
+    python benchmarks/image/translation.py pix2pix --tenth 1    # held-out pairs on which no setting was chosen
 
-A tenth of the pairs, chosen by a hash of their names, is never trained on. L1 is the mean absolute difference of pixels
-in 0 … 1. Time is the process's CPU time of training on one thread. pix2pix is judged with dropout off; with dropout on,
-as its paper makes samples, stands beside it. A blurred source is the baseline of a translator that only softens edges.
-The partner of a shape in a cold colour is the shape in the opposite one; no picture of the training has a partner.
+A tenth of the pairs, chosen by a hash of their names, is held out. L1 is the mean absolute difference of pixels in 0 …
+1. Time is the CPU time of training on one thread. pix2pix is evaluated with dropout disabled and, as in its paper,
+enabled. A blurred source is the baseline of a translator that only softens edges. The target of a shape in a cold
+colour is the shape in the opposite colour; no training image has a target.
 
-The record is written anew at every tick, so that a run that is cut short leaves what it had reached. `--seconds` ends a
-run after so much CPU time, with its step sizes falling as for its whole length.
+The result is rewritten at every tick, so that an interrupted run leaves its latest values. `--seconds` ends a run after
+that much CPU time; the learning rate schedule remains that of the whole run.
 """
 
 from __future__ import annotations
@@ -42,8 +42,8 @@ from gan.reporting.reporter import Reporter, Tick
 from gan.runtime.device import choose_device
 from gan.testing import real_file
 from gan.training.trainer import Trainer
-from gan_image.datasets import drawn, hue, some_shapes
-from gan_image.metrics import l1, psnr, ssim
+from gan_image.data.datasets import drawn, hue, some_shapes
+from gan_image.metrics.pairs import l1, psnr, ssim
 from gan_image.modality import grid
 from PIL import Image
 from scipy.ndimage import gaussian_filter
@@ -61,12 +61,12 @@ OPTIONS: dict[str, dict[str, bool] | None] = {
 }
 SHOWN = 8
 BLURS = (0.5, 1.0, 1.5, 2.0, 3.0)
-"""Deviations of the Gaussian, in pixels."""
+"""Standard deviations of the Gaussian, in pixels."""
 Array = np.ndarray
 
 
 def pairs(name: str) -> dict[str, tuple[Image.Image, Image.Image]]:
-    """File name -> (left, right) of a set of the shared data."""
+    """File name -> (left, right) of a dataset of the shared data."""
     found = {}
     with zipfile.ZipFile(real_file("image", name)) as archive:
         for member in sorted(archive.namelist()):
@@ -77,7 +77,7 @@ def pairs(name: str) -> dict[str, tuple[Image.Image, Image.Image]]:
 
 
 def shapes(count: int) -> dict[str, tuple[Image.Image, Image.Image]]:
-    """Shapes that the data set does not hold, in a cold colour and in the opposite, warm one."""
+    """Shapes that are not in the dataset, in a cold colour and in the opposite, warm one."""
     rng = np.random.Generator(np.random.Philox(3))
     found = {}
     for number in range(count):
@@ -89,12 +89,12 @@ def shapes(count: int) -> dict[str, tuple[Image.Image, Image.Image]]:
 
 
 def unseen(name: str, tenth: int) -> bool:
-    """Whether the tenth number `tenth`, 0 … 8, of all names holds this one."""
+    """Whether a name is in the given tenth (0 … 8) of all names."""
     return hashlib.sha256(name.encode()).digest()[0] // 26 == tenth
 
 
 def write_training(kind: str, found: dict[str, tuple[Image.Image, Image.Image]], folder: Path) -> None:
-    """Pairs side by side, or as two folders under names that tell nothing of the partner."""
+    """Write pairs side by side, or as two folders with unrelated names."""
     for name, (left, right) in found.items():
         if kind == "pix2pix":
             both = Image.new("RGB", (128, 64))
@@ -120,7 +120,7 @@ def scores(found: Array, true: Array) -> dict[str, float]:
 
 
 def baselines(sources: Array, targets: Array, seen: Array) -> dict[str, dict[str, float]]:
-    """What reach translators that learn nothing of the source; of all blurs the best, chosen on the very pictures."""
+    """Scores of translators that learn nothing; the blur is the best one, chosen on the held-out images."""
     return {
         "untranslated": scores(sources, targets),
         "blurred": min(
@@ -135,11 +135,11 @@ def baselines(sources: Array, targets: Array, seen: Array) -> dict[str, dict[str
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("kind", choices=sorted(SETS))
-    parser.add_argument("--data", choices=sorted(set(SETS.values())), help="another set of pairs")
-    parser.add_argument("--shapes", action="store_true", help="data drawn by formula in place of emoji")
-    parser.add_argument("--tenth", type=int, default=0, choices=range(9), help="which tenth of the pairs is unseen")
+    parser.add_argument("--data", choices=sorted(set(SETS.values())), help="another dataset of pairs")
+    parser.add_argument("--shapes", action="store_true", help="drawn shapes in place of emoji")
+    parser.add_argument("--tenth", type=int, default=0, choices=range(9), help="which tenth of the pairs is held out")
     parser.add_argument("--set", action="append", default=[])
-    parser.add_argument("--seconds", type=float, default=float("inf"), help="CPU time after which to stop")
+    parser.add_argument("--seconds", type=float, default=float("inf"), help="CPU time after which training stops")
     parser.add_argument("--out", type=Path, help="folder for the result and the pictures", default=HERE)
     arguments = parser.parse_args()
     kind = arguments.kind
@@ -159,23 +159,23 @@ def main() -> None:
         held_out = [name for name in found if unseen(name, arguments.tenth)]
         seen = array([found[name][1] for name in found if not unseen(name, arguments.tenth)])
     sources, targets = (array([found[name][side] for name in held_out]) for side in (0, 1))
-    shown = np.linspace(0, len(sources) - 1, SHOWN).round().astype(int)  # over all names, not chosen by their look
+    shown = np.linspace(0, len(sources) - 1, SHOWN).round().astype(int)  # spread over all names
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
         if not arguments.shapes:
             write_training(kind, {name: pair for name, pair in found.items() if name not in held_out}, folder)
         source = data if arguments.shapes else folder
         settings = [f"data.source={source}", "data.holdout=0", "training.device=cpu", *arguments.set]
-        parts = resolve(named_recipe("image", named=f"{kind}-64", settings=settings, plugins=plugins), plugins)
-        pack = open_data(parts, plugins, Reporter())
-        modality = parts.modality_class(parts.modality_config, pack.facts)
-        game = build_game(parts, modality.fields)
-        training, seed = parts.recipe.training, parts.recipe.seed
+        resolved = resolve(named_recipe("image", named=f"{kind}-64", settings=settings, plugins=plugins), plugins)
+        pack = open_data(resolved, plugins, Reporter())
+        modality = resolved.modality_class(resolved.modality_config, pack.facts)
+        game = build_game(resolved, modality.fields)
+        training, seed = resolved.recipe.training, resolved.recipe.seed
         device = choose_device("cpu", training.precision)
         order = Order(pack.sizes, seed)
         trainer = Trainer(game.architecture, game.players, game.phases, pack, order, training, seed, device)
-        model = Model(game.architecture, modality, parts.title, device.device)
-        recipe = recipes.dump(parts.recipe).replace(temporary, "pairs")
+        model = Model(game.architecture, modality, resolved.title, device.device)
+        recipe = recipes.dump(resolved.recipe).replace(temporary, "pairs")
         spent = 0.0
 
         def translated(given: dict[str, Array], options: dict[str, Any] | None) -> dict[str, Array]:
@@ -206,12 +206,12 @@ def main() -> None:
                 rows.insert(2, samples["reconstruction"][shown])
             (arguments.out / f"{title}.json").write_text(json.dumps(result, indent=1) + "\n")
             grid(np.concatenate(rows), columns=SHOWN).save(arguments.out / f"{title}.png")
-            told = {name: round(value, 4) for name, value in result["translated"].items()}
+            translation = {name: round(value, 4) for name, value in result["translated"].items()}
             cycle = ""
             if "cycle_error" in result:
                 cycle = f"  back {result['translated_back']['l1']:.4f}  cycle {result['cycle_error']:.4f}"
             rounded = {name: round(value, 3) for name, value in terms.items() if "/_" not in name}
-            print(f"{spent:6.0f} s  {trainer.samples:9,}  {told}{cycle}  {rounded}", flush=True)
+            print(f"{spent:6.0f} s  {trainer.samples:9,}  {translation}{cycle}  {rounded}", flush=True)
 
         start = time.process_time()
         judging = 0.0

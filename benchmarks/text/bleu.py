@@ -1,9 +1,9 @@
-"""BLEU-2 … 5 of 1,000 sentences on 10,000 and Self-BLEU of 10,000, against NLTK on some of them.
+"""CPU time of BLEU-2 … 5 of 1,000 sentences on 10,000 and of Self-BLEU of 10,000, compared with NLTK.
 
     python benchmarks/text/bleu.py [--nltk 3] [--out FILE]
 
-Sentences of 15 to 25 words, Zipf-distributed out of 5,000. NLTK takes half a second a sentence and order, so it scores
-the first few; its whole time is that times the number of sentences.
+Sentences of 15 to 25 words, Zipf-distributed over 5,000. NLTK takes half a second per sentence and order, so it scores
+the first few sentences only; its total time is extrapolated.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from pathlib import Path
 
 import numpy as np
 from gan.reporting.manifest import surroundings
-from gan_text.bleu import Corpus, bleu, self_bleu
+from gan_text.metrics.bleu import Corpus, bleu, self_bleu
 from nltk.translate.bleu_score import SmoothingFunction, sentence_bleu
 
 

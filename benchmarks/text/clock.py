@@ -1,4 +1,4 @@
-"""CPU seconds of a training that may be interrupted."""
+"""A reporter that measures the CPU seconds of a training run across interruptions."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from gan.reporting.reporter import Reporter
 
 
 class Clock(Reporter):
-    """Prints ticks, and keeps the CPU seconds of a training, over all processes that worked on it, in a file."""
+    """Prints ticks and stores the total CPU seconds of a training run, over all of its processes, in a file."""
 
     def __init__(self, file):
         self.file = file

@@ -1,19 +1,19 @@
-"""Captions: maximum likelihood, SeqGAN, RelGAN and a small GPT beside Texygen's published table.
+"""COCO captions: maximum likelihood, SeqGAN, RelGAN and a small GPT, compared with Texygen's published table.
 
     python benchmarks/text/coco.py [--only seqgan,relgan,gpt] [--out coco.json] [--work FOLDER]
 
-Data: the 10,000 captions of Texygen's training file, cut into words by NLTK's word tokenizer, which is the tokenisation
-that its published numbers replay with. The last 1,000 are held out: NLL-test is over them. Texygen's BLEU is against
-10,000 captions of a test file that is not at hand: BLEU stands here against the 1,000 held-out captions, and
-against all 10,000, nine tenths of which were trained on. Self-BLEU is over 2,000 texts. The row "real" is the 1,000
-held-out captions against the 9,000 others: what a perfect generator would score.
+Data: the 10,000 captions of Texygen's training file, tokenized by NLTK's word tokenizer, with which its published
+values can be reproduced. The last 1,000 are held out, and NLL-test is over them. Texygen's BLEU is against 10,000
+captions of a test file that is not available; here BLEU is against the 1,000 held-out captions, and against all 10,000,
+nine tenths of which were trained on. Self-BLEU is over 2,000 texts. The row "real" is the 1,000 held-out captions
+against the 9,000 others, the score of a perfect generator.
 
-SeqGAN's and RelGAN's first phases are their baselines: the rows "mle" and "relgan-mle" are the ends of them. Every
-row is also measured at other temperatures (Caccia et al. 2018: a text GAN that lies under its baseline's curve of
-quality against variety has gained nothing).
+The first phases of SeqGAN and RelGAN are their baselines: the rows "mle" and "relgan-mle" are the ends of these phases.
+Every row is also measured at other temperatures (Caccia et al. 2018: a text GAN below the quality-diversity curve of
+its baseline has gained nothing).
 
-Each architecture has its own run folder and its own part of the result: whatever is finished is not done again, and
-what was interrupted goes on.
+Each architecture has its own run folder and its own part of the result: finished parts are not repeated, and
+interrupted runs are resumed.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from gan.evaluation.evaluate import EvaluationRequest, evaluate
 from gan.plugins.manager import Plugins
 from gan.reporting.manifest import surroundings
 from gan.testing import real_file
-from gan_text.bleu import bleu, corpora, self_bleu
+from gan_text.metrics.bleu import bleu, corpora, self_bleu
 from nltk.tokenize import NLTKWordTokenizer
 
 COUNT = 2000
@@ -83,11 +83,11 @@ RECIPES = {
 }  # fmt: skip
 
 
-BASELINES = {"seqgan": "mle", "relgan": "relgan-mle"}  # rows of the end of their first phase
+BASELINES = {"seqgan": "mle", "relgan": "relgan-mle"}  # names of the rows for the ends of the first phases
 
 
 def tokenised(folder):
-    """The captions as words between blanks; the file that training reads."""
+    """The captions as words separated by blanks, in the file that training reads."""
     split = NLTKWordTokenizer().tokenize
     lines = real_file("text", "image_coco_train.txt").read_text().splitlines()
     file = folder / "captions.txt"
@@ -98,7 +98,7 @@ def tokenised(folder):
 
 
 def trained(name, captions, folder):
-    """(the run, CPU seconds of its training): made, gone on with, or found finished."""
+    """(run, CPU seconds of training); starts or resumes the training unless it is finished."""
     run, clock = folder / name, Clock(folder / f"{name}.seconds")
     if (run / "recipe.yaml").exists():
         resume_run(run, reporter=clock)
@@ -139,7 +139,7 @@ def real_row(captions):
 
 
 def end_of_mle(run):
-    """The checkpoint at the end of the baseline's phase, or None where the method has no such phase."""
+    """The checkpoint at the end of the baseline phase, or None if there is none."""
     records = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
     return next((str(record["samples"]) for record in records if record.get("reference")), None)
 
@@ -148,7 +148,7 @@ def main():
     parser = argparse.ArgumentParser()
     parser.add_argument("--only", default=",".join(RECIPES))
     parser.add_argument("--out", type=Path, default=Path(__file__).with_suffix(".json"))
-    parser.add_argument("--work", type=Path, required=True, help="run folders; kept, so that work goes on there")
+    parser.add_argument("--work", type=Path, required=True, help="run folders; kept, so that runs can be resumed")
     options = parser.parse_args()
     torch.set_num_threads(1)
     options.work.mkdir(parents=True, exist_ok=True)

@@ -1,10 +1,10 @@
-"""How much of a text GAN's gain over its baseline is length: both at equal lengths.
+"""Compares a text GAN with its baseline at equal text lengths, to see how much of its gain is due to length.
 
     python benchmarks/text/coco_lengths.py --work FOLDER [--name relgan] [--out coco_lengths.json]
 
-FOLDER is that of `coco.py`. A game that learns to stop sooner has fewer places where it can go wrong, and BLEU, whose
-brevity penalty asks for the nearest length of any reference, does not mind. The game's texts at temperature 1 and the
-baseline's at two are thinned out until both hold equally many of every length. BLEU is against the held-out captions.
+FOLDER is that of `coco.py`. A GAN that learns to stop earlier makes fewer mistakes, and the brevity penalty of BLEU,
+which uses the closest reference length, does not penalize it. The GAN's texts at temperature 1 and the baseline's at
+two temperatures are subsampled to equal counts of every length. BLEU is computed against the held-out captions.
 """
 
 from __future__ import annotations
@@ -18,21 +18,21 @@ import gan
 import torch
 from coco import end_of_mle, tokenised
 from gan.reporting.manifest import surroundings
-from gan_text.bleu import bleu, corpora, self_bleu
+from gan_text.metrics.bleu import bleu, corpora, self_bleu
 
 COUNT, POOL = 2000, 5000
 TEMPERATURES = (0.85, 1.0)
 
 
 def texts(run, checkpoint, temperature, count):
-    """Lists of words."""
+    """Generated texts as lists of words."""
     model = gan.load(run, checkpoint=checkpoint)
     made = model.generate(count, 7, options={"temperature": temperature})
     return [text.split() for text in model.modality.texts(made)]
 
 
 def at_equal_lengths(first, second):
-    """Subsets of both with equally many texts of every length."""
+    """Subsets of both with equal counts of every length."""
     pools = [defaultdict(list) for _ in range(2)]
     for pool, found in zip(pools, (first, second)):
         for text in found:

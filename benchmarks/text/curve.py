@@ -1,9 +1,9 @@
-"""What a run on an oracle reached: NLL-oracle, likelihood of fresh oracle samples and variety at its checkpoints.
+"""NLL-oracle, NLL-gen and diversity at the checkpoints of a run on an oracle.
 
     python benchmarks/text/curve.py RUN WEIGHTS.npz [--out FILE]
 
-Each checkpoint writes 2,000 sequences with its own random numbers; NLL-gen is over 2,000 fresh sequences of the oracle.
-The end of maximum likelihood and the last checkpoint are measured at other temperatures, too: quality against variety.
+Each checkpoint generates 2,000 sequences with its own seed; NLL-gen is over 2,000 fresh sequences of the oracle. The
+end of maximum likelihood and the last checkpoint are also measured at other temperatures: quality against diversity.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from pathlib import Path
 import gan
 import torch
 from gan.reporting.manifest import surroundings
-from gan_text.bleu import Corpus, distinct, self_bleu
+from gan_text.metrics.bleu import Corpus, distinct, self_bleu
 from gan_text.oracle import load_oracle, nll_oracle, oracle_samples
 
 COUNT, LENGTH = 2000, 20
@@ -29,7 +29,7 @@ def texts_of(model, seed, temperature=1.0):
 
 
 def measured(tokens, oracle):
-    """NLL-oracle, its standard error, distinct-2 and Self-BLEU-2 of what a generator writes."""
+    """NLL-oracle, its standard error, distinct-2 and Self-BLEU-2 of generated tokens."""
     own = nll_oracle(oracle, tokens)
     corpus = Corpus.padded(tokens.numpy(), torch.full((COUNT,), LENGTH).numpy())
     return {
@@ -41,7 +41,7 @@ def measured(tokens, oracle):
 
 
 def curve(run, weights, last=0):
-    """Rows of the last so many checkpoints (0: all), their temperatures, the oracle's own row."""
+    """Rows of the `last` checkpoints (0: all), rows at other temperatures, and that of the oracle."""
     oracle = load_oracle(weights)
     fresh = torch.from_numpy(oracle_samples(oracle, COUNT, LENGTH, 99))
     phases = {}
@@ -78,7 +78,7 @@ def main():
     parser = argparse.ArgumentParser()
     parser.add_argument("run", type=Path)
     parser.add_argument("weights", type=Path)
-    parser.add_argument("--last", type=int, default=0, help="only so many checkpoints; 0: all")
+    parser.add_argument("--last", type=int, default=0, help="number of last checkpoints; 0: all")
     parser.add_argument("--out", type=Path)
     options = parser.parse_args()
     torch.set_num_threads(1)

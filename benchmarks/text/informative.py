@@ -1,11 +1,11 @@
-"""When a discriminator's opinion of a text says something about the oracle's.
+"""When a discriminator's score of a text is correlated with the oracle's likelihood.
 
     python benchmarks/text/informative.py RUN WEIGHTS.npz [--checkpoint 200000] [--out FILE]
 
-RUN is a training on the oracle's data; its generator at the end of maximum likelihood stays as it is. Discriminators
-are trained on the run's real sequences and on negatives drawn at several temperatures, 64 + 64 a step. Then 4,000 fresh
-sequences at temperature 1 are judged by the discriminator and by the oracle: only where the two opinions correlate can
-rewards lead the generator to what the oracle likes.
+RUN is a training run on the oracle's data; its generator at the end of maximum likelihood is not updated.
+Discriminators are trained on the real sequences of the run and on negatives sampled at several temperatures, 64 + 64
+per step. Then 4,000 fresh sequences at temperature 1 are scored by the discriminator and by the oracle: rewards can
+improve NLL-oracle only if the two scores are correlated.
 """
 
 from __future__ import annotations
@@ -15,16 +15,16 @@ import json
 import time
 from pathlib import Path
 
+import gan
 import numpy as np
 import torch
-from curve import generator_of
 from gan.reporting.manifest import surroundings
+from gan_text.architectures.seqgan import Discriminator
 from gan_text.oracle import load_oracle, nll_oracle, oracle_samples
-from gan_text.seqgan import Discriminator
 from torch.nn.functional import softplus
 
 FILTERS = [(1, 32), (2, 64), (3, 64)]
-SETTINGS = [  # temperature of the negatives, first word vectors, pooling
+SETTINGS = [  # temperature of the negatives, reach of the initial embeddings, pooling
     (1.0, 1.0, "max"), (1.0, 0.17, "max"), (1.0, 0.17, "sum"),
     (1.3, 0.17, "sum"), (1.6, 0.17, "sum"), (2.0, 0.17, "sum"), (1.6, 0.17, "max"),
 ]  # fmt: skip
@@ -41,27 +41,29 @@ def main():
     torch.set_num_threads(1)
     torch.manual_seed(0)
     oracle = load_oracle(options.weights)
-    generator = generator_of(options.run / "checkpoints" / f"samples-{options.checkpoint:09d}")
-    real = torch.from_numpy(oracle_samples(oracle, 10_000, 20, 0))  # as `oracle_data.py` draws them
+    generator = gan.load(options.run, checkpoint=options.checkpoint).architecture.generator
+    real = torch.from_numpy(oracle_samples(oracle, 10_000, 20, 0))  # as in `oracle_data.py`
     fresh_real = torch.from_numpy(oracle_samples(oracle, 2000, 20, 99))
     judged = generator.sample(torch.rand(4000, 20))
     truth = nll_oracle(oracle, judged).numpy()
     rows = []
     for temperature, reach, pooling in SETTINGS:
         negatives = generator.sample(torch.rand(20_000, 20), temperature=temperature)
-        made = Discriminator(5000, 20, 32, FILTERS, 0.75, pooling, reach)
-        optimizer = torch.optim.Adam(made.parameters(), lr=0.005)
+        discriminator = Discriminator(5000, 20, 32, FILTERS, 0.75, pooling, reach)
+        optimizer = torch.optim.Adam(discriminator.parameters(), lr=0.005)
         started = time.process_time()
         for _ in range(STEPS):
             texts = torch.cat([real[torch.randint(10_000, (HALF,))], negatives[torch.randint(20_000, (HALF,))]])
-            scores = made(texts, torch.rand(2 * HALF, made.features))
-            loss = 0.5 * (softplus(-scores[:HALF]).mean() + softplus(scores[HALF:]).mean()) + 0.01 * made.decay()
+            scores = discriminator(texts, torch.rand(2 * HALF, discriminator.features))
+            loss = (
+                0.5 * (softplus(-scores[:HALF]).mean() + softplus(scores[HALF:]).mean()) + 0.01 * discriminator.decay()
+            )
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()
         seconds = time.process_time() - started
         with torch.no_grad():
-            opinion, trained, fresh = made(judged), made(real[:2000]), made(fresh_real)
+            opinion, trained, fresh = discriminator(judged), discriminator(real[:2000]), discriminator(fresh_real)
         best = truth[opinion.topk(400).indices.numpy()].mean()
         rows.append(
             {

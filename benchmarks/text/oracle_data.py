@@ -1,4 +1,4 @@
-"""The data set of a published SeqGAN oracle.
+"""Write the dataset of a published SeqGAN oracle.
 
     python benchmarks/text/oracle_data.py ../shared/data/text/seqgan_oracle.npz FOLDER [--seed 0]
 
@@ -15,7 +15,7 @@ from gan_text.oracle import write_oracle_data
 
 
 def write(weights, folder, seed):
-    """Data of the oracle whose weights lie in a file."""
+    """Write a dataset sampled from the oracle in a file of weights."""
     folder.mkdir(parents=True, exist_ok=True)
     with np.load(weights, allow_pickle=False) as file:
         write_oracle_data(folder, {name: file[name] for name in file.files}, seed=seed)

@@ -1,9 +1,9 @@
-"""What SeqGAN's reference recipe costs: each part of each phase measured on a slice, then multiplied.
+"""CPU time of SeqGAN's published recipe, extrapolated from short measurements of each part.
 
     python benchmarks/text/paper_cost.py WEIGHTS.npz [--out FILE]
 
-The parts are timed as the trainer runs them (architecture, objective, backward, Adam, clipping) on the recipe
-`seqgan-paper`; CPU seconds of one thread. 120 epochs of 10,000 sequences at batch 64 are 18,750 updates by maximum
+Each part is timed as the trainer runs it (forward, loss, backward, Adam, clipping) on the recipe `seqgan-paper`, in CPU
+seconds of one thread. 120 epochs of 10,000 sequences at batch 64 are 18,750 updates by maximum
 likelihood; 1,500,000 real samples at 32 are 46,875 discriminator updates with 50 sets of 10,000 negatives; the
 adversarial phase is 200 rounds of one generator update and 150,000 real samples, 4,688 discriminator updates with
 five sets of negatives.
@@ -21,9 +21,9 @@ from gan.draws import StepDraws
 from gan.game import Batch
 from gan.losses import NonSaturating
 from gan.reporting.manifest import surroundings
-from gan_text.fields import token_fields
+from gan_text.architectures.seqgan import SeqGAN
+from gan_text.data.fields import token_fields
 from gan_text.oracle import load_oracle, oracle_samples
-from gan_text.seqgan import SeqGAN
 
 UPDATES = {"mle": 18_750, "discriminator": 46_875, "round": 4_688}
 SETS = {"discriminator": 50, "round": 5}
@@ -31,7 +31,7 @@ ROUNDS = 200
 
 
 def per_call(work, times):
-    """CPU seconds of a call; the first one is not counted."""
+    """CPU seconds per call; the first call is not counted."""
     work()
     started = time.process_time()
     for _ in range(times):
@@ -48,7 +48,7 @@ def main():
     torch.manual_seed(0)
     made = SeqGAN(SeqGAN.Config(baseline=False, sequences=2), token_fields(20, 5000, 20))
     real = torch.from_numpy(oracle_samples(load_oracle(options.weights), 64, 20, 1))
-    loss, place = NonSaturating(), torch.device("cpu")
+    loss, device = NonSaturating(), torch.device("cpu")
     optimizers = {
         name: torch.optim.Adam(player.modules.parameters(), lr=player.optimizer.lr, fused=True)
         for name, player in made.players().items()
@@ -56,7 +56,7 @@ def main():
     phases = {phase.name: phase for phase in made.phases(loss, {})}
 
     def update(turn, count):
-        batch = Batch({"tokens": real[:count]}, StepDraws(0, count, 0, count, place), 32, 0.0)
+        batch = Batch({"tokens": real[:count]}, StepDraws(0, count, 0, count, device), 32, 0.0)
 
         def work():
             optimizers[turn.player].zero_grad()

@@ -1,10 +1,10 @@
-"""RelGAN on a published SeqGAN oracle: what some minutes of one core reach.
+"""RelGAN on a published SeqGAN oracle, after a few minutes of training on one core.
 
     python benchmarks/text/relgan_oracle.py ../shared/data/text/seqgan_oracle.npz --work FOLDER [--out FILE]
 
-Trains on 10,000 sequences of the oracle, or goes on where it was interrupted, and measures the checkpoints as
-`curve.py` does. The networks and the game are smaller and shorter than published (Nie et al. 2019: 150 epochs, 3,000
-rounds of five discriminator updates at step 1e-4); SETTINGS says by how much.
+Trains on 10,000 sequences of the oracle, or resumes an interrupted run, and measures the checkpoints as `curve.py`
+does. The networks are smaller and training is shorter than published (Nie et al. 2019: 150 epochs, 3,000 rounds of five
+discriminator updates with learning rate 1e-4); see SETTINGS.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ def main():
     parser = argparse.ArgumentParser()
     parser.add_argument("weights", type=Path)
     parser.add_argument(
-        "--work", type=Path, required=True, help="data and run folder; kept, so that work goes on there"
+        "--work", type=Path, required=True, help="data and run folder; kept, so that runs can be resumed"
     )
     parser.add_argument("--out", type=Path, default=Path(__file__).with_suffix(".json"))
     options = parser.parse_args()

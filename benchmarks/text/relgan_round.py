@@ -1,10 +1,10 @@
-"""CPU seconds of RelGAN's updates, ours against a plain way of writing the same.
+"""CPU seconds of RelGAN's updates, compared with a plain implementation.
 
     python benchmarks/text/relgan_round.py [--out relgan_round.json] [--repeats 5]
 
-The plain way is what the published code does, carried over to PyTorch: noise for all steps at once, all texts to their
-last step whether they have ended or not, real texts as one-hot rows, convolutions whose maximum is differentiated. The
-networks are those of `coco.py`; texts have the captions' lengths. Both ways in one process, in turns.
+The plain implementation is a port of the published code to PyTorch: noise for all steps at once, all steps of texts
+that have ended, real texts as one-hot rows, backpropagation through max pooling. The networks are those of `coco.py`;
+texts have the lengths of the captions. Both are interleaved in one process.
 """
 
 from __future__ import annotations
@@ -19,9 +19,9 @@ from gan.draws import StepDraws
 from gan.game import Batch
 from gan.losses import RelativisticPairing
 from gan.reporting.manifest import surroundings
-from gan_text.fields import START, token_fields
-from gan_text.lstm import lengths_of, sequence_mask
-from gan_text.relgan import Discriminator, RelGAN
+from gan_text.architectures.relgan import Discriminator, RelGAN
+from gan_text.data.fields import START, token_fields
+from gan_text.networks.lstm import lengths_of, sequence_mask
 from torch.nn import functional as F
 
 WORDS, LENGTH, BATCH, MEAN = 5000, 24, 64, 11.4
@@ -67,7 +67,7 @@ class Plain(RelGAN):
 
 
 def made(kind):
-    """Weights of one seed; texts end with the probability that gives them the captions' mean length."""
+    """Build with a fixed seed; texts end with a probability that gives the captions' mean length."""
     torch.manual_seed(0)
     model = kind(CONFIG.model_copy(update={"first_sharpness": 10.0, "sharpness": 10.0}), token_fields(LENGTH, WORDS, 0))
     with torch.no_grad():
@@ -76,7 +76,7 @@ def made(kind):
 
 
 def updates(model):
-    """name -> a function that computes one update's gradients."""
+    """Name -> a function that computes the gradients of one update."""
     lengths = torch.randint(6, 18, (BATCH,), generator=torch.Generator().manual_seed(1))
     tokens = torch.randint(1, WORDS, (BATCH, LENGTH), generator=torch.Generator().manual_seed(2))
     fields = {"tokens": tokens * (torch.arange(LENGTH) < lengths[:, None]), "length": lengths}
@@ -100,20 +100,20 @@ def main():
     parser.add_argument("--out", type=Path, default=Path(__file__).with_suffix(".json"))
     options = parser.parse_args()
     torch.set_num_threads(1)
-    ways = {"plain": updates(made(Plain)), "ours": updates(made(RelGAN))}
-    seconds = {way: dict.fromkeys(functions, 0.0) for way, functions in ways.items()}
+    implementations = {"plain": updates(made(Plain)), "ours": updates(made(RelGAN))}
+    seconds = {kind: dict.fromkeys(functions, 0.0) for kind, functions in implementations.items()}
     for repeat in range(options.repeats + 1):
-        for way, functions in ways.items():
+        for kind, functions in implementations.items():
             for name, function in functions.items():
                 started = time.process_time()
                 function()
-                if repeat:  # the first round warms up
-                    seconds[way][name] += (time.process_time() - started) / options.repeats
+                if repeat:  # the first round is a warm-up
+                    seconds[kind][name] += (time.process_time() - started) / options.repeats
     for found in seconds.values():
         found["round of five discriminator updates"] = 5 * found["discriminator"] + found["generator"]
     result = {
         "cpu_seconds": {
-            way: {name: round(value, 3) for name, value in found.items()} for way, found in seconds.items()
+            kind: {name: round(value, 3) for name, value in found.items()} for kind, found in seconds.items()
         },
         "speed_up": {name: round(seconds["plain"][name] / value, 2) for name, value in seconds["ours"].items()},
         "machine": surroundings(),

@@ -1,11 +1,11 @@
-"""SeqGAN's adversarial generator step: the plain way against `gan_text`, in one process on one thread.
+"""CPU time of SeqGAN's adversarial generator step, compared with a plain implementation, on one thread.
 
     python benchmarks/text/rollouts.py [--rounds 2] [--naive-prefixes 3] [--out FILE]
 
-V=5000, T=20, 16 rollouts, batch 64, hidden 32, the paper's twelve-width discriminator. The plain way is written as
-published implementations are: the generator is called once for every token of every rollout with `torch.multinomial`,
-the discriminator judges each rollout of 64 sequences with its convolutions. Its prefixes differ only in how many tokens
-they leave to draw, so that `--naive-prefixes` of the 19 can be timed and a line laid through them (0: time all).
+V=5000, T=20, 16 rollouts, batch 64, hidden 32, the paper's twelve-width discriminator. The plain implementation is like
+published ones: the generator is called once for every token of every rollout with `torch.multinomial`, the
+discriminator scores each rollout of 64 sequences with its convolutions. Its prefixes differ only in the number of
+tokens to sample, so that `--naive-prefixes` of the 19 can be timed and a line fitted through them (0: time all).
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ from gan.draws import StepDraws
 from gan.game import Batch
 from gan.losses import NonSaturating
 from gan.reporting.manifest import surroundings
-from gan_text.fields import token_fields
-from gan_text.seqgan import SeqGAN
+from gan_text.architectures.seqgan import SeqGAN
+from gan_text.data.fields import token_fields
 
 WORDS, LENGTH, ROLLOUTS, BATCH = 5000, 20, 16, 64
 
@@ -44,7 +44,7 @@ def naive_token(generator, previous, state):
 
 @torch.no_grad()
 def naive_prefix(policy, discriminator, tokens, t):
-    """Mean reward of one prefix length: every rollout feeds the prefix again, then draws the rest."""
+    """Mean reward of one prefix length: every rollout feeds the prefix again, then samples the rest."""
     total = torch.zeros(len(tokens))
     for _ in range(ROLLOUTS):
         text = tokens.clone()
@@ -73,7 +73,7 @@ def naive_step(made, timed_prefixes):
         started = time.process_time()
         columns[t] = naive_prefix(made.rollout, made.discriminator, tokens, t)
         seconds[t] = time.process_time() - started
-    if timed_prefixes:  # a line through the timed ones: a constant (the discriminator) and a cost a drawn token
+    if timed_prefixes:  # fit a line: a constant (the discriminator) and a cost per sampled token
         n = len(prefixes)
         mean_t = sum(prefixes) / n
         mean_s = sum(seconds.values()) / n
@@ -122,7 +122,7 @@ def main():
         timed = [round(1 + k * step) for k in range(options.naive_prefixes)]
     fast_step(plain, 0), fast_step(half, 0)
     rounds = []
-    for number in range(options.rounds):  # interleaved: a busy machine is busy for all of them
+    for number in range(options.rounds):  # interleaved, so that other load affects all of them
         rounds.append(
             {
                 "naive": naive_step(plain, timed),

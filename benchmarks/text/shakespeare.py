@@ -1,11 +1,11 @@
-"""A small GPT on tinyshakespeare: nanoGPT's CPU preset.
+"""Held-out loss of a small GPT on tinyshakespeare, with the settings of nanoGPT's CPU preset.
 
     python benchmarks/text/shakespeare.py [--out FILE] [--work FOLDER]
 
 Four layers, four heads, width 128, context 64, batch 12, 2,000 updates. Trains on nine tenths of
-``tinyshakespeare_train.txt`` (itself the first nine tenths of the work) and judges the last tenth. nanoGPT's README
-reports 1.88 on the work's last tenth. Its windows give every token at least one before it; ours begin after a start
-token, so that both means are recorded: over all tokens, and without each window's first one.
+``tinyshakespeare_train.txt`` (itself the first nine tenths of the text) and evaluates on the last tenth. nanoGPT's
+README reports 1.88 on the last tenth of the text. In its windows every token has at least one before it; ours begin
+after a start token, so that two means are recorded: over all tokens, and without the first token of each window.
 """
 
 from __future__ import annotations

@@ -25,7 +25,7 @@ from gan.recipe import Training
 from gan.reporting.manifest import surroundings
 from gan.runtime.device import choose_device
 from gan.training.trainer import Trainer
-from gan_image.dcgan import DCGAN, DCGANConfig
+from gan_image.architectures.dcgan import DCGAN, DCGANConfig
 from torch import nn
 from torch.nn.functional import softplus
 

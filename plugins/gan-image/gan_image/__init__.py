@@ -1,6 +1,6 @@
-"""Pictures for `gan`: the modality ``image``, its architectures, data and recipes.
+"""Image plugin of `gan`: the modality ``image``, DCGAN, CycleGAN, pix2pix, CUT, and metrics of images.
 
-This module names things; it imports nothing heavy.
+This module declares the entries of the plugin and imports nothing heavy.
 """
 
 from __future__ import annotations
@@ -15,10 +15,10 @@ __version__ = "0.1.0"
 
 @hookimpl
 def gan_modalities() -> Iterator[ModalityEntry]:
-    """Pictures."""
+    """The modality ``image``."""
     yield ModalityEntry(
         name="image",
-        summary="Pictures: PNG, JPEG, WebP, GIF, BMP, TIFF and IDX files; single, paired or in two domains",
+        summary="Images: PNG, JPEG, WebP, GIF, BMP, TIFF and IDX files; single, paired or in two domains",
         target="gan_image.modality:ImageModality",
         dataset="digits",
     )
@@ -26,11 +26,11 @@ def gan_modalities() -> Iterator[ModalityEntry]:
 
 @hookimpl
 def gan_architectures() -> Iterator[ArchitectureEntry]:
-    """Networks that draw pictures."""
+    """Architectures that generate or translate images."""
     yield ArchitectureEntry(
         name="dcgan",
-        summary="Convolutional GAN for square pictures of 4·2^n pixels",
-        target="gan_image.dcgan:DCGAN",
+        summary="Convolutional GAN for square images of 4·2^n pixels",
+        target="gan_image.architectures.dcgan:DCGAN",
         modality="image",
         paper="Radford, Metz, Chintala: Unsupervised representation learning with deep convolutional generative "
         "adversarial networks, 2016, arXiv:1511.06434",
@@ -38,16 +38,16 @@ def gan_architectures() -> Iterator[ArchitectureEntry]:
     )
     yield ArchitectureEntry(
         name="dcgan-original",
-        summary="The 2015 form of DCGAN: 5x5 kernels, linear ends, uniform latents",
-        target="gan_image.dcgan_original:DCGANOriginal",
+        summary="The 2015 form of DCGAN: 5x5 kernels, linear layers at both ends, uniform latents",
+        target="gan_image.architectures.dcgan:DCGANOriginal",
         modality="image",
         paper="Radford, Metz, Chintala: Unsupervised representation learning with deep convolutional generative "
         "adversarial networks, 2016, arXiv:1511.06434",
     )
     yield ArchitectureEntry(
         name="cyclegan",
-        summary="Translation between two sets of pictures without pairs, both ways",
-        target="gan_image.cyclegan:CycleGAN",
+        summary="Translation between two sets of images without pairs, in both directions",
+        target="gan_image.architectures.cyclegan:CycleGAN",
         modality="image",
         paper="Zhu, Park, Isola, Efros: Unpaired image-to-image translation using cycle-consistent adversarial "
         "networks, 2017, arXiv:1703.10593",
@@ -56,8 +56,8 @@ def gan_architectures() -> Iterator[ArchitectureEntry]:
     )
     yield ArchitectureEntry(
         name="pix2pix",
-        summary="Translation learnt from pairs of pictures",
-        target="gan_image.pix2pix:Pix2Pix",
+        summary="Translation learned from pairs of images",
+        target="gan_image.architectures.pix2pix:Pix2Pix",
         modality="image",
         paper="Isola, Zhu, Zhou, Efros: Image-to-image translation with conditional adversarial networks, 2017, "
         "arXiv:1611.07004",
@@ -66,8 +66,8 @@ def gan_architectures() -> Iterator[ArchitectureEntry]:
     )
     yield ArchitectureEntry(
         name="cut",
-        summary="Translation from one set of pictures to another without pairs, one way, by contrast of patches",
-        target="gan_image.cut:CUT",
+        summary="Translation from one set of images to another without pairs, by contrastive learning of patches",
+        target="gan_image.architectures.cut:CUT",
         modality="image",
         paper="Park, Efros, Zhang, Zhu: Contrastive learning for unpaired image-to-image translation, 2020, "
         "arXiv:2007.15651",
@@ -78,35 +78,35 @@ def gan_architectures() -> Iterator[ArchitectureEntry]:
 
 @hookimpl
 def gan_metrics() -> Iterator[MetricEntry]:
-    """Sets of pictures against each other, and translations against their true partners."""
+    """Distances of sets of images, and similarities of translations to their paired targets."""
     yield MetricEntry(
         name="swd",
-        summary="Sliced Wasserstein distance of patches on the levels of a pyramid, times 1,000; lower is better",
-        target="gan_image.sets:SlicedWasserstein",
+        summary="Sliced Wasserstein distance of patches in a Laplacian pyramid, times 1,000; lower is better",
+        target="gan_image.metrics.sets:SlicedWasserstein",
         modality="image",
     )
     yield MetricEntry(
         name="ms-ssim",
-        summary="How alike pictures of one set are, from 11 pixels on; more than the real ones is less variety",
-        target="gan_image.sets:MultiScaleSSIM",
+        summary="Similarity of image pairs within a set, from 11 pixels on; above the real value is less variety",
+        target="gan_image.metrics.sets:MultiScaleSSIM",
         modality="image",
     )
     yield MetricEntry(
         name="l1",
-        summary="Mean absolute difference of a translation from its true partner",
-        target="gan_image.metrics:L1",
+        summary="Mean absolute difference of a translation and its target",
+        target="gan_image.metrics.pairs:L1",
         modality="image",
     )
     yield MetricEntry(
         name="psnr",
-        summary="Peak signal to noise ratio of a translation against its true partner, in dB",
-        target="gan_image.metrics:PSNR",
+        summary="Peak signal-to-noise ratio of a translation and its target, in dB",
+        target="gan_image.metrics.pairs:PSNR",
         modality="image",
     )
     yield MetricEntry(
         name="ssim",
-        summary="Structural similarity of a translation to its true partner",
-        target="gan_image.metrics:SSIM",
+        summary="Structural similarity of a translation and its target",
+        target="gan_image.metrics.pairs:SSIM",
         modality="image",
     )
     for name, trunk, target in (
@@ -116,30 +116,30 @@ def gan_metrics() -> Iterator[MetricEntry]:
     ):
         yield MetricEntry(
             name=name,
-            summary=f"LPIPS 0.1 on {trunk}: perceptual distance of a translation from its true partner; needs weights",
-            target=f"gan_image.perceptual:{target}",
+            summary=f"LPIPS 0.1 on {trunk}: perceptual distance of a translation and its target; needs weights",
+            target=f"gan_image.metrics.perceptual:{target}",
             modality="image",
         )
     yield MetricEntry(
         name="feature-distance",
-        summary="As LPIPS, on SqueezeNet 1.0 without learned weights of channels; needs squeezenet1_0_imagenet.npz",
-        target="gan_image.perceptual:FeatureDistance",
+        summary="LPIPS's formula on SqueezeNet 1.0, without learned channel weights; needs squeezenet1_0_imagenet.npz",
+        target="gan_image.metrics.perceptual:FeatureDistance",
         modality="image",
     )
     yield MetricEntry(
         name="cycle-error",
-        summary="Mean absolute difference between a picture and its translation there and back",
-        target="gan_image.metrics:CycleError",
+        summary="Mean absolute difference of an image and its translation there and back",
+        target="gan_image.metrics.pairs:CycleError",
         modality="image",
     )
 
 
 @hookimpl
 def gan_extractors() -> Iterator[ExtractorEntry]:
-    """Networks that look at pictures. Only the scores of inception-v3-2015 are FID, KID and IS without a name."""
+    """Feature extractors. Only the scores of inception-v3-2015 are FID, KID and IS without a suffix."""
     yield ExtractorEntry(
         name="inception-v3-2015",
-        summary="FID's own network: 2,048 features and 1,008 classes of ImageNet, pictures at 299 pixels",
+        summary="The network of FID: 2,048 features and 1,008 classes of ImageNet, images at 299 pixels",
         target="gan_image.extractors.inception:InceptionExtractor",
         modality="image",
         paper="Szegedy et al.: Rethinking the Inception architecture for computer vision, 2016, arXiv:1512.00567",
@@ -147,7 +147,7 @@ def gan_extractors() -> Iterator[ExtractorEntry]:
     )
     yield ExtractorEntry(
         name="squeezenet",
-        summary="SqueezeNet 1.0 on ImageNet: 512 features and 1,000 classes, pictures at 227 pixels",
+        summary="SqueezeNet 1.0 on ImageNet: 512 features and 1,000 classes, images at 227 pixels",
         target="gan_image.extractors.squeezenet:SqueezeNetExtractor",
         modality="image",
         paper="Iandola et al.: SqueezeNet: AlexNet-level accuracy with 50x fewer parameters, 2016, arXiv:1602.07360",
@@ -155,7 +155,7 @@ def gan_extractors() -> Iterator[ExtractorEntry]:
     )
     yield ExtractorEntry(
         name="resnet20",
-        summary="ResNet-20 on CIFAR-10: 64 features and 10 classes, pictures at 32 pixels",
+        summary="ResNet-20 on CIFAR-10: 64 features and 10 classes, images at 32 pixels",
         target="gan_image.extractors.resnet20:ResNet20Extractor",
         modality="image",
         paper="He et al.: Deep residual learning for image recognition, 2016, arXiv:1512.03385",
@@ -163,7 +163,7 @@ def gan_extractors() -> Iterator[ExtractorEntry]:
     )
     yield ExtractorEntry(
         name="lenet5",
-        summary="LeNet-5 on MNIST: 120 features and 10 digits, pictures at 32 pixels",
+        summary="LeNet-5 on MNIST: 120 features and 10 digits, images at 32 pixels",
         target="gan_image.extractors.lenet5:LeNet5Extractor",
         modality="image",
         paper="LeCun et al.: Gradient-based learning applied to document recognition, 1998",
@@ -176,8 +176,8 @@ def gan_extractors() -> Iterator[ExtractorEntry]:
     ):
         yield ExtractorEntry(
             name=name,
-            summary=f"Vectors whose squared distance is LPIPS 0.1 on {trunk}, for ppl[{name}]",
-            target=f"gan_image.perceptual:{target}",
+            summary=f"Feature vectors whose squared distance is LPIPS 0.1 on {trunk}, for ppl[{name}]",
+            target=f"gan_image.extractors.lpips:{target}",
             modality="image",
             paper="Zhang et al.: The unreasonable effectiveness of deep features as a perceptual metric, 2018, "
             "arXiv:1801.03924",
@@ -185,7 +185,7 @@ def gan_extractors() -> Iterator[ExtractorEntry]:
         )
     yield ExtractorEntry(
         name="vision-model",
-        summary="any vision model of transformers, from a folder: fid[vision-model=FOLDER]",
+        summary="Any vision model of transformers, from a folder: fid[vision-model=FOLDER]",
         target="gan_image.extractors.vision_model:VisionModelExtractor",
         modality="image",
         paper="Wolf et al.: Transformers: state-of-the-art natural language processing, 2020, arXiv:1910.03771",
@@ -195,49 +195,49 @@ def gan_extractors() -> Iterator[ExtractorEntry]:
 
 @hookimpl
 def gan_datasets() -> Iterator[DatasetEntry]:
-    """Named pictures."""
+    """Named datasets."""
     yield DatasetEntry(
         name="digits",
         summary="1,797 handwritten digits, 8x8 grey, with labels (from scikit-learn)",
-        target="gan_image.datasets:digits",
+        target="gan_image.data.datasets:digits",
         modality="image",
         licence="CC BY 4.0 (Alpaydin and Kaynak: Optical Recognition of Handwritten Digits, UCI repository, 1998)",
     )
     yield DatasetEntry(
         name="shape-pairs",
-        summary="400 outlines of shapes and their colourings side by side, 64x64 RGB, drawn by formula",
-        target="gan_image.datasets:shape_pairs",
+        summary="400 pairs of outlined and coloured shapes side by side, 64x64 RGB, drawn by this plugin",
+        target="gan_image.data.datasets:shape_pairs",
         modality="image",
-        licence="as this plugin's: made by its own code",
+        licence="that of this plugin, whose code draws them",
     )
     yield DatasetEntry(
         name="shape-domains",
-        summary="400 shapes in warm and 400 others in cold colours, two folders, 64x64 RGB, drawn by formula",
-        target="gan_image.datasets:shape_domains",
+        summary="400 images of shapes in warm and 400 in cold colours, two folders, 64x64 RGB, drawn by this plugin",
+        target="gan_image.data.datasets:shape_domains",
         modality="image",
-        licence="as this plugin's: made by its own code",
+        licence="that of this plugin, whose code draws them",
     )
 
 
 @hookimpl
 def gan_recipes() -> Iterator[RecipeEntry]:
-    """Trainings."""
+    """Recipes: the settings of whole training runs."""
     yield RecipeEntry(
         name="dcgan-digits",
-        summary="DCGAN on handwritten digits, some minutes on two cores",
+        summary="DCGAN on handwritten digits, a few minutes on two cores",
         target="gan_image:recipes/dcgan-digits.yaml",
         architecture="dcgan",
         default=True,
     )
     yield RecipeEntry(
         name="dcgan-32",
-        summary="DCGAN for pictures of 32 pixels (MNIST: about ten minutes on one core)",
+        summary="DCGAN for images of 32 pixels (MNIST: about ten minutes on one core)",
         target="gan_image:recipes/dcgan-32.yaml",
         architecture="dcgan",
     )
     yield RecipeEntry(
         name="dcgan-64",
-        summary="DCGAN for pictures of 64 pixels, with the published widths and settings",
+        summary="DCGAN for images of 64 pixels, with the published widths and settings",
         target="gan_image:recipes/dcgan-64.yaml",
         architecture="dcgan",
     )

@@ -12,9 +12,9 @@ from gan.errors import UsageError
 from gan.game import Batch
 from gan.losses import Hinge, LeastSquares
 from gan.penalties import R1
-from gan_image.cut import CUT, CUTConfig, mirror, patch_contrast
-from gan_image.pixels import to_network, to_pixels
-from gan_image.translation import ResnetGenerator
+from gan_image.architectures.cut import CUT, CUTConfig, mirror, patch_contrast
+from gan_image.architectures.pixels import to_network, to_pixels
+from gan_image.architectures.translation import ResnetGenerator
 
 CPU = torch.device("cpu")
 PICTURE = FieldSpec((3, 32, 32), "uint8", 0, 255, "intensity")
@@ -149,7 +149,7 @@ def test_translates():
 
 
 def test_wrong_layers_and_layouts_are_refused():
-    with pytest.raises(UsageError, match=r"contrast_layers are 0 … 4"):
+    with pytest.raises(UsageError, match=r"contrast_layers must be in 0 … 4"):
         cut(contrast_layers=(0, 5))
     with pytest.raises(UsageError, match=r"modality\.layout"):
         CUT(CUTConfig(), {"image": PICTURE})

@@ -10,9 +10,8 @@ from gan.draws import SeededDraws, StepDraws
 from gan.errors import UsageError
 from gan.game import Batch
 from gan.losses import NonSaturating
-from gan_image.dcgan import DCGAN, DCGANConfig
-from gan_image.dcgan_original import DCGANOriginal, DCGANOriginalConfig
-from gan_image.pixels import to_network, to_pixels
+from gan_image.architectures.dcgan import DCGAN, DCGANConfig, DCGANOriginal, DCGANOriginalConfig
+from gan_image.architectures.pixels import to_network, to_pixels
 from torch import nn
 
 CPU = torch.device("cpu")

@@ -15,11 +15,12 @@ from gan.errors import BadData, UsageError
 from gan.evaluation.metric_names import find_metrics, measure
 from gan.plugins.manager import Plugins
 from gan.testing import shared_data
-from gan_image.extractors.base import grey, pictures, resized, rgb
+from gan_image.extractors.base import grey, resized, rgb
 from gan_image.extractors.inception import EPS, Conv, InceptionExtractor, InceptionV3, resized_as_tensorflow_1
 from gan_image.extractors.lenet5 import LeNet5Extractor
 from gan_image.extractors.resnet20 import ResNet20Extractor
 from gan_image.extractors.squeezenet import SqueezeNetExtractor
+from gan_image.modality import pictures
 from PIL import Image
 from torch import nn
 
@@ -204,7 +205,7 @@ def test_resizing_is_pillows():
 def test_pairs_are_judged_by_their_target():
     source, target = np.zeros((1, 1, 2, 2), np.uint8), np.ones((1, 1, 2, 2), np.uint8)
     assert pictures({"source": source, "target": target}) is target
-    with pytest.raises(BadData, match="hold no pictures"):
+    with pytest.raises(BadData, match="hold no images"):
         pictures({"tokens": source})
 
 

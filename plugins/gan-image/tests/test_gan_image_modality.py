@@ -20,7 +20,7 @@ import pytest
 from gan.data.packing import open_pack
 from gan.errors import BadData
 from gan.source import Companion, SourceFile, list_source
-from gan_image.datasets import digits, shape_domains, shape_pairs, write_idx
+from gan_image.data.datasets import digits, shape_domains, shape_pairs, write_idx
 from gan_image.modality import ImageConfig, ImageModality, ImageOptions
 from PIL import Image
 
@@ -164,7 +164,7 @@ def test_labels_come_from_the_first_sub_folder(tmp_path: Path):
     assert modality.fields["label"].high == 1
     assert [int(next(modality.read(file))["label"]) for file in files] == [0, 1]
     Image.new("L", (8, 8)).save(tmp_path / "loose.png")
-    with pytest.raises(BadData, match="no class folder"):
+    with pytest.raises(BadData, match="not in a class folder"):
         list(modality.read(source(tmp_path / "loose.png")))
 
 

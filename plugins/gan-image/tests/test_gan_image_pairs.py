@@ -18,7 +18,7 @@ from gan.data.packing import open_pack
 from gan.errors import BadData, Stopped
 from gan.reporting.reporter import Reporter, Tick
 from gan.source import Companion, list_source
-from gan_image.metrics import L1, PSNR, SSIM, CycleError, l1, psnr, ssim
+from gan_image.metrics.pairs import L1, PSNR, SSIM, CycleError, l1, psnr, ssim
 from gan_image.modality import ImageConfig, ImageModality
 from PIL import Image
 
@@ -58,7 +58,7 @@ def test_pairs_side_by_side(tmp_path: Path, direction: str, source: int, target:
     pack = pack_of(tmp_path / "data", tmp_path, layout="side-by-side", direction=direction)
     found = pack.take(np.arange(1))
     assert (values(found["source"]), values(found["target"])) == ([source], [target])
-    assert "halved" in pack.skipped["odd.png"]
+    assert "split into" in pack.skipped["odd.png"]
 
 
 @pytest.mark.parametrize("zipped", [False, True])
@@ -81,7 +81,7 @@ def test_pairs_in_two_folders_have_equal_names(tmp_path: Path, zipped: bool):
     assert values(found["source"]) == [0, 1, 2]
     assert values(found["target"]) == [100, 101, 102]
     assert set(pack.skipped) == {"left/alone.png", "right/lonely.png"}
-    assert all("no partner" in reason for reason in pack.skipped.values())
+    assert all("no counterpart" in reason for reason in pack.skipped.values())
 
 
 def test_the_second_of_a_pair_is_a_companion(tmp_path: Path):
@@ -128,7 +128,7 @@ def test_one_picture_may_be_a_domain(tmp_path: Path):
 
 def test_wrong_layouts_are_refused_with_what_was_found(tmp_path: Path):
     picture(tmp_path / "one" / "only" / "0.png", 5)
-    with pytest.raises(BadData, match="wants two folders with pictures, found: only"):
+    with pytest.raises(BadData, match="needs two folders with images, found: only"):
         pack_of(tmp_path / "one", tmp_path, layout="unpaired")
     picture(tmp_path / "loose" / "0.png", 5)
     picture(tmp_path / "loose" / "a" / "0.png", 5)
@@ -181,18 +181,18 @@ def test_metrics_compare_with_the_partner_in_order():
     assert value.value == value.details["source"] > 0
     assert SSIM().compute(same, real, modality)[0].value == pytest.approx(1)
     assert PSNR().compute(same, real, modality)[0].value == 100
-    with pytest.raises(BadData, match="in their order"):
+    with pytest.raises(BadData, match="in the same order"):
         L1().compute({"source": random[0][::-1], "target": random[1][::-1]}, real, modality)
     (back,) = L1().compute({"source": random[0] // 2, "target": random[1]}, real, modality)  # direction ba
     assert back.value == pytest.approx(np.abs(random[0] // 2 - random[0].astype(float)).mean() / 255)
     assert set(back.details) == {"target"}
     unpaired = ImageModality(ImageConfig(resolution=16, channels=1, layout="unpaired"))
-    with pytest.raises(BadData, match="wants pairs"):
+    with pytest.raises(BadData, match="needs pairs"):
         L1().compute(same, real, unpaired)
     again = {**same, "reconstruction": np.clip(random[0].astype(int) + 51, 0, 255).astype(np.uint8)}
     (error,) = CycleError().compute(again, real, unpaired)
     assert 0.2 < error.value < 0.4  # at most 2 · 51/255
-    with pytest.raises(BadData, match="no reconstruction"):
+    with pytest.raises(BadData, match="provide a reconstruction"):
         CycleError().compute(same, real, unpaired)
 
 

@@ -11,20 +11,21 @@ from gan.contracts import Features, FieldSpec
 from gan.errors import BadData, UsageError
 from gan.metrics.path_length import PathLength
 from gan.weights import file_sha256
-from gan_image import perceptual
-from gan_image.dcgan import DCGAN, DCGANConfig
-from gan_image.modality import ImageConfig, ImageModality
-from gan_image.perceptual import (
+from gan_image.architectures.dcgan import DCGAN, DCGANConfig
+from gan_image.extractors import lpips as lpips_module
+from gan_image.extractors.lpips import (
     SCALE,
     SHIFT,
     VGG16,
     AlexNet,
-    FeatureDistance,
+    LPIPSExtractor,
     NetworkDistance,
     SqueezeNet10,
     SqueezeNet11,
     lpips,
 )
+from gan_image.metrics.perceptual import LPIPS, FeatureDistance
+from gan_image.modality import ImageConfig, ImageModality
 from torch import nn
 
 CHANNELS = {
@@ -148,9 +149,9 @@ def test_weights_come_from_files_that_are_proved(tmp_path, monkeypatch, alexnet:
     with pytest.raises(UsageError, match=r"lpips_v0\.1"):
         lpips(AlexNet, tmp_path)
     if packed:
-        name = perceptual.HEADS[0]
+        name = lpips_module.HEADS[0]
         np.savez(tmp_path / name, **{f"alex__{key}": value.numpy() for key, value in heads.items()})
-        monkeypatch.setattr(perceptual, "HEADS", (name, file_sha256(tmp_path / name)))
+        monkeypatch.setattr(lpips_module, "HEADS", (name, file_sha256(tmp_path / name)))
     else:
         torch.save(heads, tmp_path / "alex.pth")
         monkeypatch.setattr(AlexNet, "heads_sha256", file_sha256(tmp_path / "alex.pth"))
@@ -160,12 +161,12 @@ def test_weights_come_from_files_that_are_proved(tmp_path, monkeypatch, alexnet:
     monkeypatch.setenv("GAN_WEIGHTS", str(tmp_path))
     modality = ImageModality(ImageConfig(resolution=64, channels=3, layout="side-by-side"))
     real, made = {"source": noise(), "target": noise(seed=1)}, {"source": noise(), "target": noise(seed=2)}
-    (value,) = perceptual.LPIPS().compute(made, real, modality)
+    (value,) = LPIPS().compute(made, real, modality)
     assert (value.name, value.direction) == ("LPIPS", "lower")
     assert value.value == pytest.approx(lpips(AlexNet)(made["target"], real["target"]).mean())
     assert value.details["source"] == pytest.approx(expected.mean())
     for weights in (None, tmp_path, tmp_path / AlexNet.file):
-        features = perceptual.LPIPSExtractor(weights)(real, modality)
+        features = LPIPSExtractor(weights)(real, modality)
         assert features.vectors.dtype == np.float32
         assert features.vectors.shape[0] == 3
 
@@ -185,7 +186,7 @@ def test_squeezenet_tells_a_flower_from_noise(monkeypatch):
     """With the real network: a photograph is nearer to itself with a little blur than to another photograph."""
     from gan.source import list_source
     from gan.testing import shared_data
-    from gan_image.files import read_picture
+    from gan_image.data.files import read_picture
     from PIL import ImageFilter
 
     weights, flowers = shared_data("weights"), shared_data("image", "flowers_128.zip")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from gan.errors import BadData
-from gan_image.sets import (
+from gan_image.metrics.sets import (
     MultiScaleSSIM,
     SlicedWasserstein,
     enlarged,

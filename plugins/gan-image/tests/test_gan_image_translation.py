@@ -10,10 +10,10 @@ from gan.errors import UsageError
 from gan.game import Batch
 from gan.losses import LeastSquares, NonSaturating
 from gan.penalties import R1
-from gan_image.cyclegan import CycleGAN, CycleGANConfig, CycleGANOptions
-from gan_image.pix2pix import Pix2Pix, Pix2PixConfig, Pix2PixOptions
-from gan_image.pixels import to_network, to_pixels
-from gan_image.translation import (
+from gan_image.architectures.cyclegan import CycleGAN, CycleGANConfig, CycleGANOptions
+from gan_image.architectures.pix2pix import Pix2Pix, Pix2PixConfig, Pix2PixOptions
+from gan_image.architectures.pixels import to_network, to_pixels
+from gan_image.architectures.translation import (
     ImagePool,
     ResnetGenerator,
     UnetGenerator,

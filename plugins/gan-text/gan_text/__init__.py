@@ -1,4 +1,7 @@
-"""Text for `gan`: SeqGAN, RelGAN, a GPT, and the metrics that judge them."""
+"""Text plugin of `gan`: the modality `text`, SeqGAN, RelGAN, GPT, and metrics of text.
+
+This module declares the entries of the plugin and imports nothing heavy.
+"""
 
 from __future__ import annotations
 
@@ -10,12 +13,12 @@ from gan.hookspecs import hookimpl
 SEQGAN = "Yu, Zhang, Wang, Yu: SeqGAN: Sequence Generative Adversarial Nets with Policy Gradient, AAAI 2017, https://arxiv.org/abs/1609.05473"
 
 WORDS = ("modality.tokens=words", "modality.vocabulary=300", "modality.length=8")
-"""The oracle's recipes on real text, for checks."""
+"""Settings with which the recipes for the oracle run on real text, for conformance checks."""
 
 
 @hookimpl
 def gan_modalities() -> Iterable[ModalityEntry]:
-    """Text."""
+    """The modality `text`."""
     yield ModalityEntry(
         name="text", summary="Lines or running text as characters, words or byte-level BPE",
         target="gan_text.modality:Text", dataset="python-reference",
@@ -28,12 +31,12 @@ def gan_architectures() -> Iterable[ArchitectureEntry]:
     yield ArchitectureEntry(
         name="gpt", summary="A causal transformer, from scratch or pretrained",
         small=("model.width=16", "model.layers=1"),
-        target="gan_text.gpt:GPT", modality="text",
+        target="gan_text.architectures.gpt:GPT", modality="text",
         paper="Radford et al.: Language Models are Unsupervised Multitask Learners, 2019",
     )  # fmt: skip
     yield ArchitectureEntry(
-        name="seqgan", summary="LSTM that learns from a discriminator's rewards over rollouts",
-        target="gan_text.seqgan:SeqGAN", modality="text", paper=SEQGAN,
+        name="seqgan", summary="LSTM trained by policy gradient on a discriminator's scores of rollouts",
+        target="gan_text.architectures.seqgan:SeqGAN", modality="text", paper=SEQGAN,
         parameters={"generator": 333_320, "discriminator": 7_045_402},
         small=(
             *WORDS, "model.filters=[[1, 4], [2, 4]]", "model.negatives=16", "model.renew=32", "model.rollouts=2",
@@ -41,21 +44,21 @@ def gan_architectures() -> Iterable[ArchitectureEntry]:
         ),
     )  # fmt: skip
     yield ArchitectureEntry(
-        name="gpt-seqgan", summary="A causal transformer, from scratch or pretrained, that learns from a discriminator",
-        target="gan_text.gpt_seqgan:GPTSeqGAN", modality="text", paper=SEQGAN,
+        name="gpt-seqgan", summary="A causal transformer, from scratch or pretrained, trained against a discriminator",
+        target="gan_text.architectures.gpt_seqgan:GPTSeqGAN", modality="text", paper=SEQGAN,
         small=(
             "model.width=16", "model.layers=1", "modality.length=8", "model.filters=[[1, 4], [2, 4]]",
             "model.negatives=16", "model.renew=32", "model.generator_interval=2",
         ),
     )  # fmt: skip
     yield ArchitectureEntry(
-        name="mle", summary="SeqGAN's LSTM by maximum likelihood alone: the baseline of every text GAN",
-        target="gan_text.mle:MLE", modality="text", paper=SEQGAN,
+        name="mle", summary="SeqGAN's LSTM trained by maximum likelihood alone: the baseline for text GANs",
+        target="gan_text.architectures.mle:MLE", modality="text", paper=SEQGAN,
         parameters={"generator": 333_320}, small=WORDS,
     )  # fmt: skip
     yield ArchitectureEntry(
         name="relgan", summary="Relational memory and Gumbel-softmax: a text GAN without rollouts",
-        target="gan_text.relgan:RelGAN", modality="text",
+        target="gan_text.architectures.relgan:RelGAN", modality="text",
         small=(
             "modality.length=8", "model.head_width=8", "model.representations=4", "model.filters=4",
             "model.critic_repeats=2",
@@ -67,44 +70,44 @@ def gan_architectures() -> Iterable[ArchitectureEntry]:
 
 @hookimpl
 def gan_metrics() -> Iterable[MetricEntry]:
-    """Quality and diversity, which belong together."""
+    """Metrics of quality and diversity, and likelihoods."""
     yield MetricEntry(
-        name="bleu", summary="BLEU-2 … 5 against the real texts", target="gan_text.metrics:Bleu", modality="text"
+        name="bleu", summary="BLEU-2 … 5 against the real texts", target="gan_text.metrics.ngrams:Bleu", modality="text"
     )
     yield MetricEntry(
         name="self-bleu",
-        summary="BLEU-2 … 5 of each text against the others: lack of variety",
-        target="gan_text.metrics:SelfBleu",
+        summary="BLEU-2 … 5 of each text against the others; higher is less variety",
+        target="gan_text.metrics.ngrams:SelfBleu",
         modality="text",
     )
     yield MetricEntry(
         name="distinct",
         summary="Share of different n-grams, n = 1 … 3",
-        target="gan_text.metrics:Distinct",
+        target="gan_text.metrics.ngrams:Distinct",
         modality="text",
     )
     yield MetricEntry(
         name="nll-oracle",
-        summary="Nats a token under the oracle that made the data",
-        target="gan_text.metrics:NLLOracle",
+        summary="Nats per token under the oracle that generated the data",
+        target="gan_text.metrics.nll:NLLOracle",
         modality="text",
     )
     yield MetricEntry(
-        name="nll-test", summary="Nats a token that the model gives the real texts", on_model=True,
-        target="gan_text.metrics:NLLTest", modality="text",
+        name="nll-test", summary="Nats per token of the real texts under the model", on_model=True,
+        target="gan_text.metrics.nll:NLLTest", modality="text",
     )  # fmt: skip
     yield MetricEntry(
-        name="nll-gen", summary="Nats a token that the model gives fresh texts of the oracle", on_model=True,
-        target="gan_text.metrics:NLLGen", modality="text",
+        name="nll-gen", summary="Nats per token of fresh oracle texts under the model", on_model=True,
+        target="gan_text.metrics.nll:NLLGen", modality="text",
     )  # fmt: skip
 
 
 @hookimpl
 def gan_extractors() -> Iterable[ExtractorEntry]:
-    """Texts as vectors."""
+    """Feature extractors for text."""
     yield ExtractorEntry(
         name="text-model", summary="any language model of transformers, from a folder: fid[text-model=FOLDER]",
-        target="gan_text.embeddings:TextModelExtractor", modality="text",
+        target="gan_text.extractors.text_model:TextModelExtractor", modality="text",
         paper="Semeniuta, Severyn, Gelly: On accurate evaluation of GANs for language generation, 2018, "
         "https://arxiv.org/abs/1806.04936",
         weights="a folder with config.json, model.safetensors and a tokenizer",
@@ -113,29 +116,29 @@ def gan_extractors() -> Iterable[ExtractorEntry]:
 
 @hookimpl
 def gan_datasets() -> Iterable[DatasetEntry]:
-    """Text that needs no download."""
+    """Datasets that need no download."""
     yield DatasetEntry(
-        name="python-reference", summary="The language reference that comes with Python, a topic a file",
-        target="gan_text.datasets:python_reference", modality="text",
+        name="python-reference", summary="The language reference that comes with Python",
+        target="gan_text.data.datasets:python_reference", modality="text",
         licence="Python Software Foundation License Version 2",
     )  # fmt: skip
     yield DatasetEntry(
-        name="oracle", summary="10,000 sequences that a random LSTM drew: SeqGAN's benchmark",
+        name="oracle", summary="10,000 sequences sampled from a random LSTM: SeqGAN's benchmark",
         target="gan_text.oracle:fill_oracle", modality="text", licence="CC0 1.0 (random numbers)",
     )  # fmt: skip
 
 
 @hookimpl
 def gan_recipes() -> Iterable[RecipeEntry]:
-    """One file a training run."""
+    """Recipes: the settings of whole training runs."""
     for name, architecture, summary in (
         ("gpt-reference", "gpt", "A small GPT on Python's language reference, in minutes on a CPU"),
         ("seqgan-paper", "seqgan", "SeqGAN's oracle benchmark exactly as published"),
-        ("seqgan-fast", "seqgan", "A SeqGAN of our own on its oracle, in minutes of a CPU, under the published figure"),
-        ("mle", "mle", "The baseline on the oracle"),
+        ("seqgan-fast", "seqgan", "A small SeqGAN on its oracle: minutes on a CPU, better than the published value"),
+        ("mle", "mle", "The maximum-likelihood baseline on the oracle"),
         ("gpt-adversarial", "gpt-seqgan", "Adversarial fine-tuning of a small GPT on Python's language reference"),
         ("relgan", "relgan", "RelGAN on lines of words, as published for captions"),
-        ("relgan-fast", "relgan", "A small RelGAN on lines of words, in a quarter of an hour of a CPU"),
+        ("relgan-fast", "relgan", "A small RelGAN on lines of words, a quarter of an hour on a CPU"),
     ):
         yield RecipeEntry(
             name=name, summary=summary, architecture=architecture,

@@ -1,4 +1,4 @@
-"""Text: files of lines or running text to tokens, tokens to files, and a page of samples as a picture."""
+"""The text modality: reads files of lines or running text as tokens, writes samples and draws previews."""
 
 from __future__ import annotations
 
@@ -16,53 +16,55 @@ from gan.source import SourceFile
 from PIL import Image
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from gan_text.fields import token_fields
-from gan_text.tokens import Characters, Numbers, Subwords, Vocabulary, Words, restore
+from gan_text.data.fields import token_fields
+from gan_text.data.vocabulary import Characters, Numbers, Subwords, Vocabulary, Words, restore
 
 if TYPE_CHECKING:
     from gan.contracts import Sample, Samples
 
 
 class Text(Modality):
-    """UTF-8 text. `facts` holds the vocabulary that `survey` learned of the whole source."""
+    """UTF-8 text. `facts` holds the vocabulary that `survey` learned from all files of the source."""
 
     class Config(BaseModel):
-        """How text becomes tokens."""
+        """Settings of how text is converted to tokens."""
 
         model_config = ConfigDict(extra="forbid")
 
         tokens: Literal["characters", "words", "bpe", "numbers", "pretrained"] = Field(
             "bpe",
-            description="What a token is: a character, a word, a part of a word, a number that the file spells, "
-            "or what a pretrained model uses.",
+            description="What a token is: a character, a word, a part of a word, a number in the file, "
+            "or a token of a pretrained model.",
         )
         items: Literal["lines", "running"] = Field(
             "lines",
-            description="What a text is: a line (of .jsonl: a record), or `length` tokens of a whole file.",
+            description="What a sample is: a line (in .jsonl: a record), or `length` tokens of running text.",
         )
-        length: int = Field(64, gt=0, le=65_536, description="Tokens of a text at most; longer lines are cut.")
-        vocabulary: int = Field(5_000, ge=3, le=1 << 24, description="Different tokens at most.")
+        length: int = Field(64, gt=0, le=65_536, description="Maximum tokens of a sample; longer lines are truncated.")
+        vocabulary: int = Field(5_000, ge=3, le=1 << 24, description="Maximum number of different tokens.")
         split: Literal["marks", "blanks"] = Field(
-            "marks", description="Whether punctuation marks are words of their own, or only blanks divide words."
+            "marks", description="Whether punctuation marks are separate words, or only blanks separate words."
         )
-        lower: bool = Field(False, description="Whether capital letters become small ones.")
-        field: str = Field("text", description="The field of a .jsonl record that holds the text.")
-        pretrained: str = Field("", description="Name or folder of the pretrained model whose tokens are used.")
+        lower: bool = Field(False, description="Whether text is converted to lower case.")
+        field: str = Field("text", description="The field of a .jsonl record with the text.")
+        pretrained: str = Field("", description="Name or folder of the pretrained model whose tokenizer is used.")
 
         @model_validator(mode="after")
         def _fits(self) -> Text.Config:
             if (self.tokens == "pretrained") != bool(self.pretrained):
-                raise ValueError("tokens 'pretrained' and the setting 'pretrained' go together")
+                raise ValueError("tokens 'pretrained' and the setting 'pretrained' require each other")
             if self.tokens == "bpe" and self.vocabulary < 257:
                 raise ValueError("a byte-level vocabulary has at least 257 tokens")
             return self
 
     class Options(BaseModel):
-        """How texts are written."""
+        """Options of how samples are written."""
 
         model_config = ConfigDict(extra="forbid")
 
-        format: Literal["txt", "jsonl"] = Field("txt", description="One text as a .txt file or as a .jsonl record.")
+        format: Literal["txt", "jsonl"] = Field(
+            "txt", description="Write each sample as a .txt file or as a .jsonl record."
+        )
 
     suffixes: ClassVar[tuple[str, ...]] = (".txt", ".jsonl")
     metrics: ClassVar[tuple[str, ...]] = ("bleu", "self-bleu", "distinct")
@@ -74,7 +76,7 @@ class Text(Modality):
     )
 
     def survey(self, files: Sequence[SourceFile]) -> dict[str, Any]:
-        """Learn the vocabulary of all files; unreadable ones are left to `read`, which names them."""
+        """Learn the vocabulary from all files; unreadable files are skipped here and reported by `read`."""
         config = self.config
         if config.tokens == "numbers":
             return {"vocabulary": Numbers(config.vocabulary).facts()} | _oracle_beside(files)
@@ -99,7 +101,7 @@ class Text(Modality):
 
     @cached_property
     def vocabulary(self) -> Vocabulary:
-        """The vocabulary that was learned. Raises `LookupError` before a survey."""
+        """The learned vocabulary. Raises `LookupError` before a survey."""
         if "vocabulary" not in self.facts:
             if self.config.tokens == "numbers":
                 return Numbers(self.config.vocabulary)
@@ -119,7 +121,7 @@ class Text(Modality):
         return numbers
 
     def read(self, file: SourceFile) -> Iterator[Sample]:
-        """Lines of at most `length` tokens, or windows of exactly that many."""
+        """Yield lines of at most `length` tokens, or windows of exactly `length` tokens."""
         length = self.config.length
         dtype = self.fields["tokens"].dtype
         for number, text in enumerate(self._texts(file), 1):
@@ -128,7 +130,7 @@ class Text(Modality):
                 if len(tokens) < length:
                     raise BadData(f"holds {len(tokens)} tokens, fewer than the {length} of a sample", file.name)
                 starts = [*range(0, len(tokens) - length, length), len(tokens) - length]
-                for start in starts:  # the last window overlaps the one before it, so that no text is lost
+                for start in starts:  # the last window overlaps the one before it, so that all text is used
                     yield _sample(tokens[start : start + length], length, dtype)
                 continue
             tokens = self._line(text, number, file)
@@ -148,7 +150,7 @@ class Text(Modality):
         return tokens
 
     def _texts(self, file: SourceFile) -> Iterator[str]:
-        """The texts of a file: lines or records, or the whole. Raises `BadData`."""
+        """Yield the texts of a file: lines, records, or the whole content. Raises `BadData`."""
         content = decoded(file)
         if self.config.lower:
             content = content.lower()
@@ -174,7 +176,7 @@ class Text(Modality):
         return [self.text({name: values[i] for name, values in samples.items()}) for i in range(len(samples["tokens"]))]
 
     def write(self, sample: Sample, stem: Path, options: BaseModel | None = None) -> Path:
-        """A .txt file with the text and a line end, or a .jsonl file with one record."""
+        """Write a .txt file with the text and a newline, or a .jsonl file with one record."""
         kind = getattr(options, "format", "txt")
         text = self.text(sample)
         path = stem.with_name(f"{stem.name}.{kind}")
@@ -183,14 +185,14 @@ class Text(Modality):
         return path
 
     def preview(self, samples: Samples) -> Image.Image:
-        """A page with the beginning of each text."""
-        from gan_text.page import page
+        """An image with the beginning of each text."""
+        from gan_text.preview import page
 
         return page(self.texts(samples))
 
 
 def _oracle_beside(files: Sequence[SourceFile]) -> dict[str, Any]:
-    """Where the oracle lies that made the data, for the metric ``nll-oracle``."""
+    """The path and sha256 of the oracle that generated the data, for the metric ``nll-oracle``."""
     for file in files:
         if file.member is None and (path := file.path.with_name("oracle.npz")).is_file():
             digest = hashlib.sha256(path.read_bytes()).hexdigest()
@@ -199,14 +201,14 @@ def _oracle_beside(files: Sequence[SourceFile]) -> dict[str, Any]:
 
 
 def decoded(file: SourceFile) -> str:
-    """A file's text with ``\\n`` between lines. Raises `BadData` for what is no UTF-8 text."""
+    """Decode a file as text with ``\\n`` line ends. Raises `BadData` if it is not UTF-8 text."""
     data = file.data()
     try:
         text = data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
-        raise BadData(f"is no UTF-8: byte 0x{data[error.start]:02x} at {error.start:,}", file.name) from None
+        raise BadData(f"is not UTF-8: byte 0x{data[error.start]:02x} at {error.start:,}", file.name) from None
     if "\0" in text:
-        raise BadData(f"is no text: it holds a zero byte at {data.find(0):,}", file.name)
+        raise BadData(f"is not text: it has a zero byte at {data.find(0):,}", file.name)
     return text.replace("\r\n", "\n").replace("\r", "\n")
 
 
@@ -219,11 +221,11 @@ def _records(content: str, field: str, file: SourceFile) -> Iterator[str]:
             text = record[field]
             text.encode("utf-8")
         except RecursionError:
-            raise BadData(f"line {number} is nested too deep", file.name) from None
+            raise BadData(f"line {number} is nested too deeply", file.name) from None
         except UnicodeEncodeError:
             raise BadData(f"line {number}: '{field}' holds half a surrogate pair", file.name) from None
         except ValueError as error:
-            raise BadData(f"line {number} is no JSON: {error}", file.name) from None
+            raise BadData(f"line {number} is not JSON: {error}", file.name) from None
         except (KeyError, TypeError, AttributeError):
             raise BadData(f"line {number} has no text in a field '{field}'", file.name) from None
         yield text

@@ -1,7 +1,7 @@
-"""How the next token is chosen: temperature, top-k, top-p, and one uniform number a token.
+"""Sampling options of text generation: prompt, temperature, top-k, top-p; one uniform random number per token.
 
-A text is a function of the weights, the prompt, the options and its own random numbers, whatever is generated beside
-it. Filters: Fan et al. 2018 (top-k), Holtzman et al. 2020 (top-p), by the processors of transformers.
+A text depends only on the weights, the prompt, the options and its own random numbers, not on the rest of its batch.
+Filters: Fan et al. 2018 (top-k), Holtzman et al. 2020 (top-p), by the processors of transformers.
 """
 
 from __future__ import annotations
@@ -16,30 +16,33 @@ from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor
 from torch.nn import functional as F
 
-from gan_text.lstm import START, LSTMGenerator, lengths_of
-from gan_text.sampler import SoftmaxSampler
+from gan_text.data.fields import START
+from gan_text.networks.lstm import LSTMGenerator, lengths_of
+from gan_text.networks.sampler import SoftmaxSampler
 
 
 class SamplingOptions(BaseModel):
-    """What one call of `generate` may choose."""
+    """Options of one call of `generate`."""
 
     model_config = ConfigDict(extra="forbid")
 
-    prompt: str = Field("", description="Text that is continued; it begins every sample.")
+    prompt: str = Field("", description="Text to continue; every sample begins with it.")
     temperature: float = Field(
-        1.0, gt=0, le=100, description="Divides the logits: below 1 likelier, above 1 more varied."
+        1.0, gt=0, le=100, description="Divides the logits: below 1 texts are likelier, above 1 more varied."
     )
-    top_k: int = Field(0, ge=0, description="Only the k likeliest tokens may follow; 0: all.")
+    top_k: int = Field(0, ge=0, description="Sample from the k likeliest tokens only; 0: from all.")
     top_p: float = Field(
-        1.0, gt=0, le=1, description="Only the likeliest tokens that together have this probability may follow; 1: all."
+        1.0, gt=0, le=1, description="Sample from the likeliest tokens whose probabilities add up to this; 1: from all."
     )
     max_length: int | None = Field(
-        None, gt=0, description="Tokens of a text at most, its prompt included; none: as many as the training's texts."
+        None,
+        gt=0,
+        description="Maximum length of a text in tokens, including the prompt; none: that of the training texts.",
     )
 
 
 def options_of(request: Request) -> SamplingOptions:
-    """The request's options, or their defaults."""
+    """The options of a request, or the defaults."""
     return request.options if request.options is not None else SamplingOptions()
 
 
@@ -49,17 +52,17 @@ def prompt_tokens(options: SamplingOptions, field: FieldSpec) -> list[int]:
         return []
     encode = getattr(field, "encode", None)
     if encode is None:
-        raise UsageError("--prompt: this run's tokens are numbers without a spelling; leave it away")
+        raise UsageError("--prompt: this run's tokens are numbers that do not stand for text; omit it")
     tokens: list[int] = encode(options.prompt)
     return tokens
 
 
 def text_length(options: SamplingOptions, field: FieldSpec, prompt: list[int], *, longer: bool = False) -> int:
-    """How many tokens to make, or a `UsageError` where the prompt leaves no room."""
+    """Number of tokens to generate; raises `UsageError` if the prompt leaves no room."""
     most = field.shape[0]
     wanted = most if options.max_length is None else options.max_length
     if wanted > most and not longer:
-        raise UsageError(f"--max-length {wanted}: this method makes texts of at most {most} tokens")
+        raise UsageError(f"--max-length {wanted}: this architecture generates at most {most} tokens")
     if options.max_length is None and longer:
         wanted = max(most, len(prompt) + most // 2)
     if len(prompt) >= wanted:
@@ -68,7 +71,7 @@ def text_length(options: SamplingOptions, field: FieldSpec, prompt: list[int], *
 
 
 def filters(options: SamplingOptions) -> Any:
-    """The processors of transformers that the options ask for."""
+    """The logits processors of transformers for the options."""
     from transformers import LogitsProcessorList, TemperatureLogitsWarper, TopKLogitsWarper, TopPLogitsWarper
 
     found = LogitsProcessorList()
@@ -92,7 +95,7 @@ def choose(logits: Tensor, uniforms: Tensor) -> Tensor:
 def sample_lstm(
     generator: LSTMGenerator, count: int, rng: Draws, request: Request, field: FieldSpec, ends: bool
 ) -> dict[str, Tensor]:
-    """`count` texts of the recurrent generator as a modality's samples."""
+    """Sample `count` texts from the LSTM generator, as samples of the modality."""
     options = options_of(request)
     prompt = prompt_tokens(options, field)
     length, total = text_length(options, field, prompt), field.shape[0]

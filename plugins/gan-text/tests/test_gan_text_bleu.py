@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from gan_text.bleu import Corpus, bleu, corpora, distinct, self_bleu
+from gan_text.metrics.bleu import Corpus, bleu, corpora, distinct, self_bleu
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from nltk.translate.bleu_score import SmoothingFunction, sentence_bleu

@@ -8,9 +8,9 @@ import torch
 from gan.errors import BadData, UsageError
 from gan.evaluation.metric_names import find_metrics, measure
 from gan.plugins.manager import Plugins
-from gan_text.embeddings import TextModelExtractor
+from gan_text.data.vocabulary import Characters
+from gan_text.extractors.text_model import TextModelExtractor
 from gan_text.modality import Text
-from gan_text.tokens import Characters
 
 
 @pytest.fixture(scope="module")

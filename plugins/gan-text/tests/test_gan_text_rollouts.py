@@ -8,12 +8,12 @@ import pytest
 import torch
 from gan.contracts import FieldSpec
 from gan.losses import NonSaturating
-from gan_text.fields import token_fields
-from gan_text.likelihood import weighted_nll
-from gan_text.lstm import LSTMGenerator
-from gan_text.rollouts import prefix_states, rollout_values
-from gan_text.sampler import SoftmaxSampler
-from gan_text.seqgan import SeqGAN
+from gan_text.architectures.seqgan import SeqGAN
+from gan_text.data.fields import token_fields
+from gan_text.networks.likelihood import weighted_nll
+from gan_text.networks.lstm import LSTMGenerator
+from gan_text.networks.rollouts import prefix_states, rollout_values
+from gan_text.networks.sampler import SoftmaxSampler
 from scipy import stats
 from torch.nn import functional as F
 
@@ -241,7 +241,7 @@ def test_weighted_likelihood_equals_autograd(deviation):
 
 
 def test_weighted_likelihood_crosses_blocks(monkeypatch):
-    monkeypatch.setattr("gan_text.likelihood.BLOCK_BYTES", 4 * 11 * 16)  # 16 rows a block
+    monkeypatch.setattr("gan_text.networks.likelihood.BLOCK_BYTES", 4 * 11 * 16)  # 16 rows a block
     torch.manual_seed(0)
     hidden, weight, bias = torch.randn(37, 4, requires_grad=True), torch.randn(4, 11), torch.randn(11)
     targets, weights = torch.randint(11, (37,)), torch.rand(37)

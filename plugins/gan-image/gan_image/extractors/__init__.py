@@ -1,1 +1,1 @@
-"""Feature extractors for pictures: one published network a file, its weights proved by sha256."""
+"""Feature extractors for images: one published network per module, with weights verified by sha256."""

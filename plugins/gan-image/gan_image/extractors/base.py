@@ -1,4 +1,4 @@
-"""What the extractors share: pictures out of samples, colours, resizing, batches."""
+"""The base class of the feature extractors, and their conversion of colours, resizing and loading of weights."""
 
 from __future__ import annotations
 
@@ -13,6 +13,8 @@ from gan.errors import BadData
 from gan.weights import find_weights
 from torch import Tensor, nn
 
+from gan_image.modality import pictures
+
 if TYPE_CHECKING:
     from gan.contracts import Samples
 
@@ -20,16 +22,8 @@ LUMA = (0.299, 0.587, 0.114)
 """Weights of red, green and blue in a grey value: ITU-R BT.601."""
 
 
-def pictures(samples: Samples) -> np.ndarray:
-    """``(N, channels, height, width)`` uint8: the field ``image``, or ``target`` where pictures come in pairs."""
-    for name in ("image", "target"):
-        if name in samples:
-            return samples[name]
-    raise BadData(f"the samples hold no pictures (fields: {', '.join(samples)})")
-
-
 def rgb(batch: Tensor) -> Tensor:
-    """``(n, 1 | 3 | 4, h, w)`` 0 … 255 -> ``(n, 3, h, w)``: grey is repeated, what is transparent shows white."""
+    """``(n, 1 | 3 | 4, h, w)`` 0 … 255 -> ``(n, 3, h, w)``: grey is repeated, transparency is blended with white."""
     if batch.shape[1] == 1:
         return batch.expand(-1, 3, -1, -1)
     if batch.shape[1] == 4:
@@ -47,38 +41,39 @@ def grey(batch: Tensor) -> Tensor:
 
 
 def resized(batch: Tensor, side: int) -> Tensor:
-    """Bilinear with half-pixel centres, low-passed where it shrinks (as Pillow does), to ``(n, c, side, side)``."""
+    """Resize to ``(n, c, side, side)``: bilinear with half-pixel centres, and antialiasing as in Pillow."""
     if batch.shape[-2:] == (side, side):
         return batch
     return nn.functional.interpolate(batch, (side, side), mode="bilinear", align_corners=False, antialias=True)
 
 
 class NetworkExtractor(ABC):
-    """A network with fixed weights. Subclasses say where these are, how pictures enter and what comes out."""
+    """A network with fixed weights. Subclasses define the file of weights, the network and its preprocessing."""
 
     version: ClassVar[str] = "1"
     preprocessing: ClassVar[str]
     file: ClassVar[str]
-    """Usual name of the file of weights."""
+    """Usual name of the file with the weights."""
     sha256: ClassVar[str]
     batch: ClassVar[int] = 64
-    """Pictures that go through the network at once."""
+    """Batch size."""
 
     def __init__(self, weights: Path | None = None, device: str = "cpu") -> None:
         network = self.build(find_weights(self.file, self.sha256, weights))
         self.device = torch.device(device)
-        self.network = network.requires_grad_(False).eval().to(self.device, memory_format=torch.channels_last)
+        network = network.requires_grad_(False).eval().to(self.device)
+        self.network: nn.Module = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
     @abstractmethod
     def build(self, file: Path) -> nn.Module:
-        """The network with its weights; called with pictures it gives ``(vectors, logits or None)``."""
+        """Build the network with its weights; its output is ``(vectors, logits or None)``."""
 
     @abstractmethod
     def prepare(self, batch: Tensor) -> Tensor:
-        """``(n, channels, h, w)`` float32 0 … 255 -> what the network is given."""
+        """``(n, channels, h, w)`` float32 0 … 255 -> the network's input."""
 
     def __call__(self, samples: Samples, modality: Modality) -> Features:
-        """Vectors ``(N, d)`` and, where the network classifies, probabilities ``(N, classes)``."""
+        """Vectors ``(N, d)`` and, if the network is a classifier, probabilities ``(N, classes)``."""
         images = pictures(samples)
         vectors, probabilities = [], []
         with torch.inference_mode():
@@ -89,11 +84,11 @@ class NetworkExtractor(ABC):
                 if logits is not None:
                     probabilities.append(logits.float().softmax(1).cpu().numpy())
         if not vectors:
-            raise BadData("no pictures to look at")
+            raise BadData("there are no images")
         return Features(np.concatenate(vectors), np.concatenate(probabilities) if probabilities else None)
 
 
 def npz_state(file: Path) -> dict[str, Tensor]:
-    """The arrays of an ``.npz`` file as tensors; nothing is unpickled."""
+    """Load the arrays of an ``.npz`` file as tensors, without unpickling."""
     with np.load(file, allow_pickle=False) as arrays:
         return {name: torch.from_numpy(arrays[name]) for name in arrays.files}

@@ -1,11 +1,11 @@
-"""The Inception network of 2015: the one that FID, KID and IS are defined on.
+"""The Inception-v3 network of 2015, on which FID, KID and IS are defined.
 
 Szegedy et al.: Rethinking the Inception architecture for computer vision, 2016, as the graph of 5 December 2015 that
-Heusel et al. 2017 took for FID. It differs from the network that libraries ship as "Inception v3": 1,008 outputs,
-average pools that do not count the padding, a maximum pool in the last block, and TensorFlow 1's bilinear resizing,
-whose pixel i of 299 is taken at i · side / 299 without low-pass.
+Heusel et al. 2017 used for FID. It differs from the network that libraries ship as "Inception v3": 1,008 outputs,
+average pooling that does not count the padding, max pooling in the last block, and TensorFlow 1's bilinear resizing,
+which samples pixel i of 299 at i · side / 299 without antialiasing.
 
-For speed every batch normalisation is folded into the convolution before it; the features stay equal up to rounding.
+For speed every batch normalization is folded into the convolution before it; features are equal up to rounding.
 """
 
 from __future__ import annotations
@@ -19,25 +19,25 @@ from gan_image.extractors.base import NetworkExtractor, rgb
 
 SIDE = 299
 EPS = 1e-3
-"""Of the batch normalisations."""
+"""Epsilon of the batch normalizations."""
 
 Kernel = int | tuple[int, int]
 
 
 class Conv(nn.Conv2d):
-    """A convolution with its folded normalisation, and ReLU."""
+    """A convolution with folded batch normalization, and ReLU."""
 
     def __init__(self, inputs: int, outputs: int, kernel: Kernel, stride: int = 1, same: bool = True) -> None:
         height, width = (kernel, kernel) if isinstance(kernel, int) else kernel
         super().__init__(inputs, outputs, (height, width), stride, padding=((height // 2, width // 2) if same else 0))
 
     def forward(self, x: Tensor) -> Tensor:
-        """``(n, inputs, h, w) -> (n, outputs, h', w')``, not negative."""
+        """``(n, inputs, h, w) -> (n, outputs, h', w')``."""
         return torch.relu_(super().forward(x))
 
 
 def average(x: Tensor) -> Tensor:
-    """3x3 mean over the pixels that exist."""
+    """3x3 average pooling that does not count the padding."""
     return nn.functional.avg_pool2d(x, 3, 1, 1, count_include_pad=False)
 
 
@@ -120,7 +120,7 @@ class ReductionD(nn.Module):
 
 
 class BlockE(nn.Module):
-    """8 x 8, figure 7: expansions by 1x3 and 3x1 side by side. The last block of the network pools the maximum."""
+    """8 x 8, figure 7: parallel 1x3 and 3x1 convolutions. The last block of the network uses max pooling."""
 
     def __init__(self, inputs: int, last: bool) -> None:
         super().__init__()
@@ -148,7 +148,7 @@ class BlockE(nn.Module):
 class InceptionV3(nn.Module):
     """``(n, 3, 299, 299)`` in -1 … 1 -> 2,048 pooled features, and 1,008 logits without their bias.
 
-    The bias is left out, as in the published computation of the Inception Score of GANs since StyleGAN.
+    The bias is omitted, as in the Inception Score of GAN papers since StyleGAN.
     """
 
     def __init__(self) -> None:
@@ -178,7 +178,7 @@ class InceptionV3(nn.Module):
         return features, self.fc(features)
 
     def load_published(self, state: dict[str, Tensor]) -> None:
-        """Take over weights ``X.conv.weight``, ``X.bn.*``: the normalisation is folded in, in float64."""
+        """Load weights ``X.conv.weight``, ``X.bn.*`` and fold in the normalization in float64."""
         folded = {"fc.weight": state["fc.weight"]}
         for name in state:
             if not name.endswith(".conv.weight"):
@@ -194,7 +194,7 @@ class InceptionV3(nn.Module):
 
 
 def resized_as_tensorflow_1(batch: Tensor, side: int = SIDE) -> Tensor:
-    """Bilinear as in TensorFlow 1: output pixel i lies at input position i · input / side; no low-pass."""
+    """Bilinear resizing as in TensorFlow 1: output pixel i is at input position i · input / side; no antialiasing."""
     height, width = batch.shape[-2:]
     if (height, width) == (side, side):
         return batch
@@ -220,7 +220,7 @@ class InceptionExtractor(NetworkExtractor):
     batch = 32
 
     def build(self, file: Path) -> nn.Module:
-        """The file holds tensors only; it is read without unpickling objects."""
+        """Load the published weights; the file has tensors only and is read without unpickling objects."""
         network = InceptionV3()
         network.load_published(torch.load(file, map_location="cpu", weights_only=True))
         return network

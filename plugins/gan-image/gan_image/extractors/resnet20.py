@@ -1,7 +1,7 @@
-"""ResNet-20 on CIFAR-10: features for small colour pictures.
+"""ResNet-20 trained on CIFAR-10: features for small colour images.
 
 He, Zhang, Ren and Sun: Deep residual learning for image recognition, 2016, section 4.2, shortcuts of option A
-(identity, missing channels are 0). About 92 % on CIFAR-10's test pictures.
+(identity with zero padding of channels). Its test accuracy on CIFAR-10 is about 92 %.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ STD = (0.229, 0.224, 0.225)
 
 
 class Block(nn.Module):
-    """Two 3x3 convolutions and a shortcut; halves the side where it doubles the channels."""
+    """Two 3x3 convolutions and a shortcut; halves the side if it doubles the channels."""
 
     def __init__(self, inputs: int, outputs: int) -> None:
         super().__init__()
@@ -65,7 +65,7 @@ class ResNet20Extractor(NetworkExtractor):
     batch = 128
 
     def build(self, file: Path) -> nn.Module:
-        """The file has no counters of batches, which nothing reads."""
+        """Build the network; the file lacks the batch counters, which are unused."""
         network = ResNet20()
         missing, surplus = network.load_state_dict(npz_state(file), strict=False)
         wrong = [name for name in missing if not name.endswith("num_batches_tracked")] + surplus

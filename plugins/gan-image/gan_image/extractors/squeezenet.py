@@ -1,7 +1,7 @@
-"""SqueezeNet 1.0 on ImageNet: features for photographs from 1.2 million weights.
+"""SqueezeNet 1.0 trained on ImageNet: features for photographs, with 1.2 million weights.
 
-Iandola et al.: SqueezeNet: AlexNet-level accuracy with 50x fewer parameters and < 0.5 MB model size, 2016, table 1; the
-published Caffe model, so blue comes first and the means are subtracted.
+Iandola et al.: SqueezeNet: AlexNet-level accuracy with 50x fewer parameters and < 0.5 MB model size, 2016, table 1. The
+weights are those of the Caffe model, whose input is BGR minus the channel means.
 """
 
 from __future__ import annotations
@@ -16,13 +16,13 @@ from gan_image.extractors.base import NetworkExtractor, npz_state, resized, rgb
 MEAN_BGR = (104.0, 117.0, 123.0)
 FIRES = {2: (96, 16, 64), 3: (128, 16, 64), 4: (128, 32, 128), 5: (256, 32, 128),
          6: (256, 48, 192), 7: (384, 48, 192), 8: (384, 64, 256), 9: (512, 64, 256)}  # fmt: skip
-"""Number of the fire module -> channels that enter, that are squeezed to, of either expansion."""
+"""Number of a fire module -> its input channels, squeezed channels, and channels of each expansion."""
 POOLED = (4, 8)
-"""Fire modules after which the side is halved."""
+"""Fire modules that are followed by pooling."""
 
 
 class Fire(nn.Module):
-    """Squeeze by a 1x1 convolution, expand by 1x1 and 3x3 convolutions side by side."""
+    """A 1x1 convolution that squeezes channels, and parallel 1x1 and 3x3 convolutions that expand them."""
 
     def __init__(self, inputs: int, squeezed: int, expanded: int) -> None:
         super().__init__()
@@ -51,7 +51,7 @@ class SqueezeNet(nn.Module):
         return x.mean((2, 3)), torch.relu(self.conv_final(x)).mean((2, 3))
 
     def layers(self, x: Tensor) -> list[Tensor]:
-        """What the first convolution and each fire module gives."""
+        """The outputs of the first convolution and of each fire module."""
         found = [torch.relu(self.conv1(x))]
         for number in FIRES:
             before = _halved(found[-1]) if number - 1 in (1, *POOLED) else found[-1]
@@ -64,7 +64,7 @@ def _halved(x: Tensor) -> Tensor:
 
 
 def published_state(arrays: dict[str, Tensor]) -> dict[str, Tensor]:
-    """The Caffe model's arrays under the names of `SqueezeNet`; Caffe numbers a fire module's layers by kernels."""
+    """The Caffe model's arrays renamed for `SqueezeNet`; Caffe names a fire module's layers by their kernels."""
     parts = {"conv1x1_1": "squeeze", "conv1x1_2": "expand1", "conv3x3_2": "expand3"}
     state = {}
     for name, tensor in arrays.items():
@@ -85,7 +85,7 @@ class SqueezeNetExtractor(NetworkExtractor):
     batch = 32
 
     def build(self, file: Path) -> nn.Module:
-        """The network and its published weights."""
+        """Build the network with the published weights."""
         network = SqueezeNet()
         network.load_state_dict(published_state(npz_state(file)))
         return network

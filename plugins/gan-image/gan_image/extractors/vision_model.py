@@ -1,8 +1,8 @@
-"""Any vision model of the transformers library, from a folder: DINOv2, ViT, ConvNeXt, CLIP's vision part …
+"""Feature extractor for images: any vision model of the transformers library (DINOv2, ViT, ConvNeXt, CLIP's …).
 
-Named ``fid[vision-model=FOLDER]``; the folder is what ``save_pretrained`` writes or a model hub offers, with
-``config.json``, ``model.safetensors`` and, where the model came with one, ``preprocessor_config.json``. Nothing is
-downloaded and no code of the folder runs.
+It is selected by ``fid[vision-model=FOLDER]``. The folder is one that ``save_pretrained`` writes or a model hub offers,
+with ``config.json``, ``model.safetensors`` and optionally ``preprocessor_config.json``. Nothing is downloaded and no
+code of the folder runs.
 """
 
 from __future__ import annotations
@@ -18,7 +18,8 @@ from gan.errors import BadData, UsageError
 from gan.weights import file_sha256
 from torch import Tensor, nn
 
-from gan_image.extractors.base import pictures, rgb
+from gan_image.extractors.base import rgb
+from gan_image.modality import pictures
 
 if TYPE_CHECKING:
     from gan.contracts import Samples
@@ -28,7 +29,7 @@ BATCH = 32
 
 
 class VisionModelExtractor:
-    """The pooled output of a vision model, or the mean of its last hidden state where it pools nothing."""
+    """The pooled output of a vision model, or the mean of its last hidden state if it has none."""
 
     version = "1"
 
@@ -38,7 +39,7 @@ class VisionModelExtractor:
         folder = weights.expanduser()
         file = folder / "model.safetensors"
         if not file.is_file():
-            raise BadData("holds no model.safetensors; save the model there with save_pretrained", folder)
+            raise BadData("has no model.safetensors; save the model there with save_pretrained", folder)
         try:
             from transformers import AutoModel
         except ImportError:
@@ -48,7 +49,7 @@ class VisionModelExtractor:
         settings = _settings(folder)
         self.mean, self.std = settings.get("image_mean") or HALF, settings.get("image_std") or HALF
         model: Any = AutoModel.from_pretrained(folder, local_files_only=True, use_safetensors=True)
-        model = getattr(model, "vision_model", model)  # of a model of pictures and text
+        model = getattr(model, "vision_model", model)  # the vision part of an image-text model
         self.side = _side(settings, model.config)
         self.device = torch.device(device)
         self.model: nn.Module = model.requires_grad_(False).eval().to(self.device)
@@ -78,7 +79,8 @@ class VisionModelExtractor:
         if pooled is not None:
             return torch.as_tensor(pooled).flatten(1)
         hidden = output.last_hidden_state  # (n, tokens, d), or (n, d, h, w) of a convolutional network
-        return hidden.mean(1) if hidden.ndim == 3 else hidden.mean((2, 3))
+        mean: Tensor = hidden.mean(1) if hidden.ndim == 3 else hidden.mean((2, 3))
+        return mean
 
 
 def _settings(folder: Path) -> dict[str, Any]:
@@ -93,7 +95,7 @@ def _settings(folder: Path) -> dict[str, Any]:
 
 
 def _side(settings: dict[str, Any], config: Any) -> int:
-    """The side that the model was trained with: crop, size, else the configuration's."""
+    """The model's input side: crop size, size, or that of the configuration."""
     for size in (settings.get("crop_size"), settings.get("size"), getattr(config, "image_size", None)):
         if isinstance(size, dict):
             size = size.get("height") or size.get("shortest_edge")

@@ -1,0 +1,136 @@
+"""pix2pix: image-to-image translation learned from pairs. Isola, Zhu, Zhou, Efros, 2017, arXiv:1611.07004.
+
+A U-Net translates the source; the discriminator scores patches of source and target together. The only noise is
+dropout, which is therefore also active in generation, where batch normalization uses the statistics of each image.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import partial
+from typing import Literal
+
+import torch
+from gan.contracts import FieldSpec, Loss, Penalty, Request
+from gan.draws import Draws
+from gan.game import Batch, Optimizer, Phase, Player, Turn
+from pydantic import BaseModel, ConfigDict, Field
+from torch import Tensor, nn
+from torch.nn.functional import l1_loss
+
+from gan_image.architectures.pixels import initialise, to_network, to_pixels
+from gan_image.architectures.translation import UnetGenerator, jitter, patch_discriminator, translation_shape
+
+
+class Pix2PixConfig(BaseModel):
+    """Sizes of the networks and weights of the loss terms; the defaults are the paper's."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    generator_width: int = Field(64, ge=1, description="channels of the U-Net's outermost level")
+    discriminator_width: int = Field(64, ge=1, description="channels after the discriminator's first layer")
+    layers: int = Field(3, ge=0, le=5, description="strided layers of the discriminator; 3 give patches of 70 pixels")
+    norm: Literal["batch", "instance"] = Field("batch", description="normalization of both networks")
+    statistics: Literal["picture", "running"] = Field(
+        "picture",
+        description="statistics of batch normalization in generation: each image's own (the paper's choice, for "
+        "training.batch 1) or the running averages (for larger batches)",
+    )
+    adversarial_weight: float = Field(1.0, ge=0, description="weight of the adversarial loss of the generator")
+    l1_weight: float = Field(100.0, ge=0, description="weight of the mean absolute difference from the target")
+    jitter: float = Field(30 / 256, ge=0, le=1, description="fraction by which pairs are enlarged before a random crop")
+    flip: bool = Field(True, description="whether pairs are mirrored at random")
+
+
+class Pix2PixOptions(BaseModel):
+    """Options of generation."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    deterministic: bool = Field(False, description="whether dropout, the only noise, is disabled")
+
+
+class Pix2Pix(nn.Module):
+    """The pix2pix networks and training phases; a `gan.contracts.ConditionalOnInput`."""
+
+    Config = Pix2PixConfig
+    Options = Pix2PixOptions
+    generation_batch = 4
+
+    def __init__(self, config: Pix2PixConfig, fields: Mapping[str, FieldSpec]) -> None:
+        super().__init__()
+        channels, side = translation_shape(fields, "pix2pix")
+        self.config = config
+        self.generator = UnetGenerator(
+            channels, side, config.generator_width, config.norm, by_picture=config.statistics == "picture"
+        )
+        self.discriminator = patch_discriminator(2 * channels, config.discriminator_width, config.layers, config.norm)
+        initialise(self)
+
+    def players(self) -> dict[str, Player]:
+        """Adam(2e-4; 0.5, 0.999) for both."""
+        adam = Optimizer(lr=2e-4, betas=(0.5, 0.999))
+        return {
+            "generator": Player(self.generator, adam, average=True),
+            "discriminator": Player(self.discriminator, adam),
+        }
+
+    def phases(self, loss: Loss, penalties: Mapping[str, Penalty]) -> list[Phase]:
+        """One phase: the discriminator's update, then the generator's on the same translations."""
+        turns = [
+            Turn("discriminator", partial(self._update_discriminator, loss)),
+            *(
+                Turn("discriminator", partial(self._regularise, name, penalty), every=penalty.every)
+                for name, penalty in penalties.items()
+            ),
+            Turn("generator", partial(self._update_generator, loss)),
+        ]
+        return [Phase("adversarial", turns)]
+
+    def _triple(self, batch: Batch) -> tuple[Tensor, Tensor, Tensor]:
+        """Source, target and translation, which all turns of an iteration share."""
+        if "fake" not in batch.shared:
+            source, target = jitter(
+                [to_network(batch["source"]), to_network(batch["target"])],
+                batch.rng,
+                self.config.jitter,
+                self.config.flip,
+            )
+            batch.shared.update(source=source, target=target, fake=self.generator(source, batch.rng))
+        return batch.shared["source"], batch.shared["target"], batch.shared["fake"]
+
+    def judge(self, source: Tensor, target: Tensor) -> Tensor:
+        """``(N, 1, h, w)`` raw scores of the patches of a pair of images in -1 … 1."""
+        scores: Tensor = self.discriminator(torch.cat([source, target], 1))
+        return scores
+
+    def _update_discriminator(self, loss: Loss, batch: Batch) -> dict[str, Tensor]:
+        source, target, fake = self._triple(batch)
+        real_scores, fake_scores = self.judge(source, target), self.judge(source, fake.detach())
+        # halved as in the paper, to slow down the discriminator (section 3.3)
+        return {"loss": 0.5 * loss.discriminator(real_scores, fake_scores).mean()}
+
+    def _regularise(self, name: str, penalty: Penalty, batch: Batch) -> dict[str, Tensor]:
+        source, target, fake = self._triple(batch)
+        value = penalty(partial(self.judge, source), target, fake.detach(), batch.rng)
+        return {name: penalty.weight * value.mean()}
+
+    def _update_generator(self, loss: Loss, batch: Batch) -> dict[str, Tensor]:
+        source, target, fake = self._triple(batch)
+        fake_scores = self.judge(source, fake)
+        real_scores = self.judge(source, target).detach() if loss.needs_real else fake_scores.detach()
+        return {
+            "loss": self.config.adversarial_weight * loss.generator(real_scores, fake_scores).mean(),
+            "l1": self.config.l1_weight * l1_loss(fake, target),
+        }
+
+    def given_fields(self, options: Pix2PixOptions | None = None) -> tuple[str, ...]:
+        """The input field, the source."""
+        return ("source",)
+
+    def generate(self, count: int, rng: Draws, request: Request) -> dict[str, Tensor]:
+        """Translate the given sources."""
+        assert request.given is not None
+        source = request.given["source"]
+        noise = None if request.options is not None and request.options.deterministic else rng
+        return {"source": source, "target": to_pixels(self.generator(to_network(source), noise))}

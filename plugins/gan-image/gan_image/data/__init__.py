@@ -1,0 +1,1 @@
+"""Image data: decoding of image files, and the named datasets."""

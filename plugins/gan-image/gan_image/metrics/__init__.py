@@ -1,0 +1,1 @@
+"""Image metrics: distances between sets, similarity to paired targets, perceptual distances."""

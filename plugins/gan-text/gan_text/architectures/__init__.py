@@ -1,0 +1,1 @@
+"""Language models and text GANs: MLE, SeqGAN, RelGAN, GPT and GPT-SeqGAN."""

@@ -1,0 +1,1 @@
+"""Text data: vocabularies (tokenizers), the fields of a sample, and the named datasets."""

@@ -1,0 +1,1 @@
+"""Text metrics: BLEU, Self-BLEU, distinct n-grams and likelihoods."""

@@ -1,0 +1,1 @@
+"""Building blocks of the architectures: the LSTM generator, token sampling, likelihoods and rollouts."""
