@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from gan.cli import installed
+from gan.cli.columns import print_columns
 from gan.errors import BadData, UsageError
 
 if TYPE_CHECKING:
@@ -131,9 +132,7 @@ def list_data(ctx: click.Context, as_json: bool) -> None:
         (r["name"], r["modality"], r["download"], "yes" if r["here"] else "no", r["licence"], r["summary"])
         for r in rows
     ]
-    widths = [max(len(row[column]) for row in table) for column in range(5)]
-    for row in table:
-        click.echo("  ".join([*(cell.ljust(width) for cell, width in zip(row[:5], widths, strict=True)), row[5]]))
+    print_columns(table)
 
 
 @data.command(epilog="Example: gan data fetch digits")

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from gan.cli import installed
+from gan.cli.columns import print_columns
 from gan.errors import PluginError, UnknownName, UsageError
 
 if TYPE_CHECKING:
@@ -107,7 +108,7 @@ def evaluate(
         if table is None:
             _show(receipts)
         else:
-            _columns(table)
+            print_columns(table)
         for path in [*([file] if file is not None else []), *pictures]:
             click.echo(f"{'receipts' if path == file else 'picture '}  {path}")
         if file is None and not quiet:
@@ -143,7 +144,7 @@ def _show(receipts: Sequence[Receipt]) -> None:
         failed = "error" in value.details
         cells = [value.name, shown_value(asdict(value)), shown(value.real), "" if failed else wanted[value.direction]]
         rows.append(cells)
-    _columns(rows)
+    print_columns(rows)
     for receipt in receipts:
         for value in receipt.values:
             if "warning" in value.details:
@@ -151,12 +152,6 @@ def _show(receipts: Sequence[Receipt]) -> None:
     if receipts:
         first = receipts[0]
         click.echo(f"\n{first.generated['count']:,} generated, {first.real['count']:,} real samples")
-
-
-def _columns(rows: Sequence[Sequence[str]]) -> None:
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    for row in rows:
-        click.echo("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
 
 
 def _again(file: Path, target: str | None, plugins: Any, device: str, reporter: Any, as_json: bool) -> int:
@@ -204,7 +199,7 @@ def compare(ctx: click.Context, targets: tuple[Path, ...], anyway: bool, plots: 
 
         click.echo(dump_json(comparison.to_json(), indent=2))
     else:
-        _columns(comparison.table())
+        print_columns(comparison.table())
         for line in comparison.unlike:
             click.echo(f"does not compare: {line}", err=True)
         for line in comparison.remarks:

@@ -19,7 +19,8 @@ from gan.errors import GanError
 
 if TYPE_CHECKING:
     from gan.contracts import Samples
-    from gan.plugins.manager import PluginEntry, PluginInfo, Plugins
+    from gan.plugins.discovery import PluginInfo
+    from gan.plugins.manager import PluginEntry, Plugins
 
 
 class Failed(Exception):

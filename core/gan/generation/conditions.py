@@ -20,6 +20,8 @@ from gan.errors import UsageError
 
 KEPT = 1024
 """Rows of the data's conditions that a run keeps."""
+NAMED = 20
+"""Names of values that a message or a help text lists."""
 NEAR = 16
 """Where some fields are asked for, the others come from a row among the 1/16 of the kept ones that are nearest."""
 
@@ -75,7 +77,16 @@ class Conditions:
         """Raises `UsageError` for a value that the data do not have."""
         low, high = self.ranges.get(name, (spec.low, spec.high))
         if not low <= value <= high:
-            raise UsageError(f"{name} {value:g}: the training data have {low:.4g} to {high:.4g} ({spec.unit})")
+            raise UsageError(f"{name} {value:g}: the training data have {self.describe(name, spec)}")
+
+    def describe(self, name: str, spec: FieldSpec) -> str:
+        """The values that the training data have, by name where the field's values have names, else as a range."""
+        low, high = self.ranges.get(name, (spec.low, spec.high))
+        names = spec.names[int(low) : int(high) + 1]
+        if not names:
+            return f"{low:.4g} to {high:.4g} ({spec.unit})"
+        more = f" and {len(names) - NAMED} more" if len(names) > NAMED else ""
+        return ", ".join(names[:NAMED]) + more
 
     def draw(
         self, fields: Mapping[str, FieldSpec], asked: Mapping[str, float], seed: int, first: int, count: int
