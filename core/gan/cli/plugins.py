@@ -100,8 +100,8 @@ def _show_entry(found: Plugins, plugin_entry: PluginEntry, hook: str) -> None:
     default = " (default)" if getattr(entry, "default", False) else ""
     click.echo(f"  {entry.name}{default}: {entry.summary}")
     for label, attribute in (
-        ("kind of data", "modality"),
-        ("default data", "dataset"),
+        ("modality", "modality"),
+        ("default dataset", "dataset"),
         ("paper", "paper"),
         ("licence", "licence"),
         ("download", "download"),
