@@ -70,16 +70,12 @@ def _check_settings(target: Any) -> None:
 
 def _check_names(kit: Kit) -> None:
     for plugin_entry in kit.offered("gan_modalities"):
-        found = _known(kit, "gan_datasets", plugin_entry.entry.dataset, f"modality '{plugin_entry.entry.name}'")
-        if found.entry.modality != plugin_entry.entry.name:
-            raise Failed(
-                f"the default dataset '{plugin_entry.entry.dataset}' of modality '{plugin_entry.entry.name}' holds "
-                f"{found.entry.modality} data"
-            )
-        if found.entry.download not in ("", "none"):
-            raise Failed(
-                f"the default dataset '{plugin_entry.entry.dataset}' of '{plugin_entry.entry.name}' needs a download"
-            )
+        name, dataset = plugin_entry.entry.name, plugin_entry.entry.dataset
+        found = _known(kit, "gan_datasets", dataset, f"modality '{name}'").entry
+        if found.modality != name:
+            raise Failed(f"the default dataset '{dataset}' of modality '{name}' holds {found.modality} data")
+        if found.download not in ("", "none"):
+            raise Failed(f"the default dataset '{dataset}' of '{name}' needs a download")
     for hook in ("gan_architectures", "gan_metrics", "gan_extractors", "gan_datasets"):
         for plugin_entry in kit.offered(hook):
             if plugin_entry.entry.modality is not None:

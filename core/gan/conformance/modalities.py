@@ -30,7 +30,6 @@ class Subject:
     name: str
     modality: Any
     modality_class: Any
-    facts: dict[str, Any]
     source: Path
     """A folder with some files of the default dataset."""
     samples: list[Sample] = field(default_factory=list)
@@ -73,36 +72,33 @@ def check_modalities(kit: Kit) -> None:
 def read_subject(kit: Kit, plugin_entry: Any) -> Subject | None:
     """The modality of an entry with some samples of its default dataset; cached for the other checks."""
     name = plugin_entry.entry.name
-    found: Subject | None
-    if name in kit.modalities:
-        found = kit.modalities[name]
-        return found
-    kit.modalities[name] = None
-    about = f"modality {name}"
-    with kit.check("default data", about):
+    if name not in kit.modalities:
+        kit.modalities[name] = _read_subject(kit, plugin_entry)
+    found: Subject | None = kit.modalities[name]
+    return found
+
+
+def _read_subject(kit: Kit, plugin_entry: Any) -> Subject | None:
+    name, dataset = plugin_entry.entry.name, plugin_entry.entry.dataset
+    with kit.check("default data", f"modality {name}"):
         from gan.data.datasets import prepare_dataset
 
         modality_class = kit.plugins.load(plugin_entry)
-        whole = prepare_dataset(
-            kit.plugins.find("gan_datasets", plugin_entry.entry.dataset, prefer=kit.plugin), kit.plugins
-        )
+        whole = prepare_dataset(kit.plugins.find("gan_datasets", dataset, prefer=kit.plugin), kit.plugins)
         source = some_files(whole, modality_class.suffixes, kit.folder / f"data-{name}")
         files = list_source(source, modality_class.suffixes).files
         if not files:
-            raise Failed(
-                f"the data set '{plugin_entry.entry.dataset}' holds no file ending in {modality_class.suffixes}"
-            )
+            raise Failed(f"the dataset '{dataset}' holds no file ending in {modality_class.suffixes}")
         config = modality_class.Config()
         facts = modality_class(config).survey(files)
         _check_plain(facts)
-        subject = Subject(name, modality_class(config, facts), modality_class, facts, source)
+        subject = Subject(name, modality_class(config, facts), modality_class, source)
         _check_fields(subject.fields)
         subject.samples = read_samples(subject.modality, files)
         if not subject.samples:
-            raise Failed(f"the data set '{plugin_entry.entry.dataset}' gives no sample")
-        kit.modalities[name] = subject
-    found = kit.modalities[name]
-    return found
+            raise Failed(f"the dataset '{dataset}' gives no sample")
+        return subject
+    return None
 
 
 def stacked(samples: Sequence[Sample], fields: dict[str, FieldSpec], count: int) -> Samples:

@@ -17,7 +17,7 @@ import warnings
 from typing import Any
 
 from gan.conformance.kit import Failed, Kit, Noted, Skipped
-from gan.plugins.discovery import CORE
+from gan.plugins.discovery import CORE, normal
 from gan.plugins.outline import HEAVY, outline
 
 IMPORT_SECONDS = 0.3
@@ -84,12 +84,13 @@ def _check_metadata(kit: Kit, subject: str) -> None:
     with kit.check("metadata", subject):
         if not info.summary:
             raise Failed("the distribution has no summary (description in pyproject.toml)")
-        core = [line for line in importlib.metadata.requires(info.distribution) or [] if _names_core(line)]
-        if not core:
-            raise Failed(f"the distribution does not require {CORE}; add the range of versions it works with")
         from packaging.requirements import Requirement
 
-        bounds = {specifier.operator for line in core for specifier in Requirement(line).specifier}
+        requires = map(Requirement, importlib.metadata.requires(info.distribution) or [])
+        core = [requirement for requirement in requires if normal(requirement.name) == CORE]
+        if not core:
+            raise Failed(f"the distribution does not require {CORE}; add the range of versions it works with")
+        bounds = {specifier.operator for requirement in core for specifier in requirement.specifier}
         if not bounds & {"<", "<=", "==", "~="}:
             raise Noted(f"'{core[0]}' has no upper bound: write {CORE}>=0.1,<0.2, so that a new core cannot break it")
     with kit.check("licence", subject):
@@ -102,13 +103,6 @@ def _check_metadata(kit: Kit, subject: str) -> None:
             raise Failed("the distribution names no licence (license in pyproject.toml)")
         if not metadata.get_all("License-File"):
             raise Noted("the distribution contains no licence text (license-files in pyproject.toml)")
-
-
-def _names_core(line: str) -> bool:
-    from packaging.requirements import Requirement
-    from packaging.utils import canonicalize_name
-
-    return canonicalize_name(Requirement(line).name) == CORE
 
 
 def _state() -> dict[str, Any]:

@@ -208,11 +208,9 @@ def _listed(plugin: Any) -> Listed:
     from packaging.version import Version
 
     releases = sorted(plugin.versions, key=lambda release: Version(release.version), reverse=True)
-    return Listed(
-        plugin.name, plugin.distribution, plugin.summary, tuple(plugin.modalities), plugin.licence, plugin.weights,
-        plugin.repository,
-        tuple(Release(r.version, r.core, tuple(Wheel(w.file, w.sha256) for w in r.wheels)) for r in releases),
-    )  # fmt: skip
+    versions = tuple(Release(r.version, r.core, tuple(Wheel(w.file, w.sha256) for w in r.wheels)) for r in releases)
+    plain = {key: value for key, value in plugin if key not in ("modalities", "versions")}
+    return Listed(modalities=tuple(plugin.modalities), versions=versions, **plain)
 
 
 def _named(values: Any, path: tuple[int | str, ...]) -> str:
@@ -272,11 +270,9 @@ def _schema() -> type[BaseModel]:
 
     def a_wheel(text: str) -> str:
         try:
-            parse_wheel_filename(text)
+            parse_wheel_filename(text if re.fullmatch(r"[A-Za-z0-9_.+-]+\.whl", text) else "")
         except InvalidWheelFilename:
             raise ValueError(f"'{text[:60]}' is not a wheel's file name") from None
-        if not re.fullmatch(r"[A-Za-z0-9_.+-]+\.whl", text):
-            raise ValueError(f"'{text[:60]}' is not a wheel's file name")
         return text
 
     def a_repository(text: str) -> str:
