@@ -55,7 +55,7 @@ def test_the_tutorial_does_what_it_says(tmp_path):
     lesson = "\n".join(text for text in code if "check_plugin" not in text)
     run = subprocess.run([sys.executable, "-c", lesson], cwd=tmp_path, env=environment, capture_output=True, text=True)
     assert run.returncode == 0, run.stderr
-    assert run.stdout == "corner.csv: line 1 is no point 'x,y': 'no numbers'\n"
+    assert run.stdout == "corner.csv: line 1 is not a point 'x,y': 'no numbers'\n"
 
     (folder / "gan_sketch" / "loss.py").write_text(losses[0])
     report = check_project(folder)

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 
 from gan import recipe as recipes
-from gan.contracts import Architecture, ConditionalOnInput, FieldSpec, Loss, Penalty
+from gan.contracts import ConditionalOnInput, FieldSpec, Loss, Penalty
 from gan.data.datasets import prepare_dataset
 from gan.data.pack import Pack
 from gan.data.packing import open_pack
@@ -82,6 +82,9 @@ def resolve(values: Mapping[str, Any], plugins: Plugins) -> ResolvedRecipe:
     modality = plugins.find("gan_modalities", architecture.entry.modality, prefer=recipe.plugin)
     architecture_class = plugins.load(architecture)
     modality_class = plugins.load(modality)
+    for plugin_entry, target in ((modality, modality_class), (architecture, architecture_class)):
+        if not hasattr(target, "Config"):
+            raise PluginError(plugin_entry.info.name, f"{plugin_entry} has no Config, a pydantic model of its settings")
     modality_config = validated(modality_class.Config, recipe.modality, "modality")
     model_config = validated(architecture_class.Config, recipe.model, "model")
     found = plugins.find("gan_losses", recipe.loss.name, prefer=recipe.plugin)
@@ -169,8 +172,11 @@ def build_architecture(
     with torch.random.fork_rng(devices=[]):
         seed_everything(derive(seed, "weights"))
         architecture = architecture_class(config, dict(fields))
-    if not isinstance(architecture, torch.nn.Module) or not isinstance(architecture, Architecture):
-        raise GanError(f"{who} is not a torch.nn.Module with players, phases and generate")
+    missing = [name for name in ("Config", "players", "phases", "generate") if not hasattr(architecture, name)]
+    if missing:
+        raise GanError(f"{who} has no {', '.join(missing)} (see gan.contracts.Architecture)")
+    if not isinstance(architecture, torch.nn.Module):
+        raise GanError(f"{who} is not a torch.nn.Module")
     return architecture
 
 

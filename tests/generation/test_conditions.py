@@ -227,7 +227,7 @@ def test_trained_told_and_asked(plugins, tmp_path, monkeypatch, capsys):
     assert len(list((tmp_path / "out").glob("*.csv"))) == 3
     for wrong, reason in (
         (("--side", "up"), "side: 'up' is no number (known: west, east)"),
-        (("--side", "2"), "side 2: the training data have 0 to 1 (class index)"),
+        (("--side", "2"), "side 2: the training data have west, east"),
         (("--height", "2"), "this run was trained without the condition height (it has side); train one with"),
         (("--syde", "west"), "did you mean --side?"),
     ):
@@ -236,7 +236,7 @@ def test_trained_told_and_asked(plugins, tmp_path, monkeypatch, capsys):
     code, said = command("--help")
     assert "Options of this run (sided/told)" in said
     assert "--side" in said
-    assert "the training data have 0 to 1 (class index)." in " ".join(said.split())
+    assert "the training data have west, east." in " ".join(said.split())
     assert "--truncation" in said
     (tmp_path / "run" / "conditions.json").write_text('{"side": 3}')
     code, said = command("--count", "1")

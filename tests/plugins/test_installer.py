@@ -102,7 +102,7 @@ def test_a_plugin_is_installed_from_its_wheel(shop):
 
 def test_a_wrong_hash_installs_nothing(shop):
     path = shop(**{"1.1.0": "0" * 64})
-    with pytest.raises(BadData, match=r"another sha256 .* nothing was installed"):
+    with pytest.raises(BadData, match=r"sha256 of the published file is not .* nothing was installed"):
         installer.install(installer.plan(installer.open_index(str(path)), "sketch"))
     assert not shop.target.exists()
 

@@ -79,7 +79,14 @@ OPEN = {
     "conditional": "if len('x'):\n    @hookimpl\n    def gan_losses():\n        return []",
     "two decorators": "@hookimpl\n@staticmethod\ndef gan_losses():\n    return []",
     "twice": "@hookimpl\ndef gan_losses():\n    return []\n@hookimpl\ndef gan_losses():\n    return [1]",
-    "early return": "@hookimpl\ndef gan_losses():\n    return []\n    yield 1",
+    "doubled text": "A = 'x' * 2\nB = 'x' + 'x'\n" + "B = B + B\n" * 40 + "@hookimpl\ndef gan_losses():\n    return B",
+    "doubled list": "A = [1]\n" + "A = [*A, *A]\n" * 40 + "@hookimpl\ndef gan_losses():\n    return A",
+    "nested text": "A = [1]\n" + "A = [A, A]\n" * 40 + "@hookimpl\ndef gan_losses():\n    return [f'{A}']",
+    "nested loops": "A = [0, 0, 0, 0, 0, 0, 0, 0, 0, 0]\n@hookimpl\ndef gan_losses():\n"
+    "    return [[[[[[0 for a in A] for b in A] for c in A] for d in A] for e in A] for f in A]",
+    "attribute": "@hookimpl\ndef gan_losses():\n    return [LossEntry.__class__]",
+    "builtin": "@hookimpl\ndef gan_losses():\n    return [__builtins__['open']]",
+    "changes a constant": "X = []\n@hookimpl\ndef gan_losses():\n    X[0] = 1\n    return X",
     "wrong type": "@hookimpl\ndef gan_losses():\n    return ['a']",
     "endless": "X = [0] \n@hookimpl\ndef gan_losses():\n    return [[x for x in X + X + X] for y in X]",
     "changed list": "X = []\nX.append(1)\n@hookimpl\ndef gan_losses():\n    return X",
@@ -107,6 +114,11 @@ def test_what_only_running_tells_is_left_open(read, body):
 )
 def test_an_import_that_cannot_work_is_known_before(read, body, fault):
     assert fault in read(body).fault
+
+
+def test_statements_after_a_return_are_not_reached(read):
+    found = read("@hookimpl\ndef gan_losses():\n    return []\n    yield 1")
+    assert (found.entries, found.complete) == ({"gan_losses": []}, True)
 
 
 def test_an_optional_import_is_no_fault(read):

@@ -1,4 +1,4 @@
-"""The command line: a table of verbs whose modules are imported when they are used."""
+"""The command line `gan`: a table of commands, whose modules are imported when they are used."""
 
 from __future__ import annotations
 
@@ -14,20 +14,20 @@ from gan.errors import DiskError, GanError, NumericError, Stopped, nearest
 from gan.version import __version__
 
 VERBS = {
-    "run": ("gan.cli.run:run", "Train a plugin's recipe and end with artefacts."),
-    "resume": ("gan.cli.run:resume", "Go on with a run that was stopped."),
-    "generate": ("gan.cli.generate:generate", "Make samples with a trained run."),
+    "run": ("gan.cli.run:run", "Train a recipe of a plugin and write samples."),
+    "resume": ("gan.cli.run:resume", "Resume a run that was stopped."),
+    "generate": ("gan.cli.generate:generate", "Generate samples with a trained run."),
     "translate": ("gan.cli.translate:translate", "Translate files with a trained run."),
-    "page": ("gan.cli.page:page", "Write a page to see, hear and read what a run made."),
-    "evaluate": ("gan.cli.evaluate:evaluate", "Measure a run or a folder, with receipts."),
-    "compare": ("gan.cli.evaluate:compare", "Compare runs whose receipts are alike."),
-    "data": ("gan.cli.data:data", "Check, list and fetch data."),
-    "plugins": ("gan.cli.plugins:plugins", "List, find, install, make and check plugins."),
+    "page": ("gan.cli.page:page", "Write an HTML page that shows the samples of a run."),
+    "evaluate": ("gan.cli.evaluate:evaluate", "Compute metrics of a run or a folder, with receipts."),
+    "compare": ("gan.cli.evaluate:compare", "Compare runs with matching receipts."),
+    "data": ("gan.cli.data:data", "Check, list and download datasets."),
+    "plugins": ("gan.cli.plugins:plugins", "List, search, install, create and check plugins."),
 }
 
 
 class _Verbs(click.Group):
-    """Knows every verb's name and help without importing it."""
+    """Lists the names and the help of all commands without importing them."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         return list(VERBS)
@@ -55,77 +55,77 @@ class _Verbs(click.Group):
 
 
 @click.group(cls=_Verbs, context_settings={"help_option_names": ["-h", "--help"]})
-@click.option("--no-plugin", "blocked", multiple=True, metavar="NAME", help="Switch a plugin off; may be repeated.")
+@click.option("--no-plugin", "blocked", multiple=True, metavar="NAME", help="Switch a plugin off; repeatable.")
 @click.option("--debug", is_flag=True, help="Show tracebacks.")
 @click.version_option(__version__, prog_name="gan")
 @click.pass_context
 def group(ctx: click.Context, blocked: tuple[str, ...], debug: bool) -> None:
-    """Train, judge and use adversarial generators of any kind of data.
+    """Train, evaluate and use generative adversarial networks for any kind of data.
 
     \b
-    gan run --plugin music        train on the plugin's own data and end with music
-    gan generate RUN --count 4    make more
-    gan plugins                   what is installed
+    gan run --plugin music        train on the plugin's default dataset and write samples
+    gan generate RUN --count 4    generate more samples
+    gan plugins                   list installed plugins
     """
     ctx.obj = {"blocked": blocked, "debug": debug}
 
 
 def installed(ctx: click.Context) -> Any:
-    """The plugins of this process, without those that ``--no-plugin`` names."""
+    """The installed plugins, without those switched off by ``--no-plugin``."""
     from gan.plugins.manager import Plugins
 
     return Plugins.installed(block=ctx.obj["blocked"] if ctx.obj else ())
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """Run the command line and exit: 0, or the exit code of the error (see `gan.errors`)."""
+    """Run the command line and exit with 0 or the exit code of the error (see `gan.errors`)."""
     arguments = sys.argv[1:] if arguments is None else arguments
-    sys.exit(_run(lambda: group(args=arguments, prog_name="gan", standalone_mode=False), "--debug" in arguments))
+    sys.exit(_exit_code(lambda: group(args=arguments, prog_name="gan", standalone_mode=False), "--debug" in arguments))
 
 
-def _run(command: Callable[[], Any], debug: bool) -> int:
+def _exit_code(command: Callable[[], Any], debug: bool) -> int:
     try:
         code = command()
     except click.exceptions.Exit as stop:
         return stop.exit_code
     except click.Abort:
-        _say("stopped")
+        _print_error("stopped")
         return 130
     except click.ClickException as error:
         hint = ""
         context = getattr(error, "ctx", None)
         if context is not None:
             hint = f"\nTry '{context.command_path} --help'."
-        _say(f"error: {error.format_message()}{hint}")
+        _print_error(f"error: {error.format_message()}{hint}")
         return error.exit_code
     except Stopped as stop:
-        _say(str(stop))
+        _print_error(str(stop))
         return stop.exit_code
     except GanError as error:
-        return _tell(error, debug)
+        return _report(error, debug)
     except OSError as error:
         if error.errno is None or debug:
             raise
         where = f"{error.filename}: " if error.filename else ""
-        return _tell(DiskError(f"{where}{os.strerror(error.errno)}"), debug)
+        return _report(DiskError(f"{where}{os.strerror(error.errno)}"), debug)
     except MemoryError:
-        return _tell(NumericError("memory ran out; lower training.batch"), debug)
+        return _report(NumericError("memory ran out; lower training.batch"), debug)
     except RuntimeError as error:
         if debug or ("out of memory" not in str(error) and "not enough memory" not in str(error)):
             raise
-        return _tell(NumericError("memory ran out; lower training.batch"), debug)
+        return _report(NumericError("memory ran out; lower training.batch"), debug)
     return code if isinstance(code, int) else 0
 
 
-def _tell(error: GanError, debug: bool) -> int:
+def _report(error: GanError, debug: bool) -> int:
     if debug:
         import traceback
 
         traceback.print_exception(error)
     else:
-        _say(f"error: {error}")
+        _print_error(f"error: {error}")
     return error.exit_code
 
 
-def _say(text: str) -> None:
+def _print_error(text: str) -> None:
     click.echo(text, err=True)

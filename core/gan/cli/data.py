@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from gan.cli import installed
+from gan.cli.columns import print_columns
 from gan.errors import BadData
 
 if TYPE_CHECKING:
@@ -103,8 +104,6 @@ def list_data(ctx: click.Context, as_json: bool) -> None:
 
         print_json(rows)
         return
-    from gan.cli.progress import print_columns
-
     keys = ("name", "modality", "download", "here", "licence", "summary")
     shown = [{**row, "here": "yes" if row["here"] else "no"} for row in rows]
     print_columns([[key.upper() for key in keys], *([row[key] for key in keys] for row in shown)])

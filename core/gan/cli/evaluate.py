@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from gan.cli import installed
+from gan.cli.columns import print_columns
 from gan.errors import PluginError, UnknownName, UsageError
 
 if TYPE_CHECKING:
@@ -87,7 +88,7 @@ def evaluate(
     fid[lenet5=FILE].
     """
     plugins = installed(ctx)
-    from gan.cli.progress import PlainReporter, QuietReporter, print_columns
+    from gan.cli.progress import PlainReporter, QuietReporter
     from gan.evaluation import evaluate as evaluation
     from gan.evaluation.receipts import keep, receipts_file, values_of
 
@@ -149,7 +150,6 @@ def _show(receipts: Sequence[Receipt]) -> None:
     """Print the table of values, then the warnings."""
     from dataclasses import asdict
 
-    from gan.cli.progress import print_columns
     from gan.evaluation.receipts import values_of
     from gan.reporting.tables import shown, shown_value
 
@@ -199,7 +199,6 @@ def compare(ctx: click.Context, targets: tuple[Path, ...], anyway: bool, plots: 
     Numbers are not comparable if their counts, real samples, extractor, preprocessing or version of the metric differ:
     the command then prints what differs and stops. Receipts are written by `gan run` and `gan evaluate`.
     """
-    from gan.cli.progress import print_columns
     from gan.evaluation.comparison import Comparison
 
     comparison = Comparison.of(targets)

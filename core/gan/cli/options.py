@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import json
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -42,29 +41,24 @@ class OfRun(click.Command):
 
 
 def _flags_of(ctx: click.Context, folder: Path) -> tuple[str, list[tuple[str, str]]]:
+    from gan.build import resolve
+    from gan.generation.loading import load_conditions, load_modality
     from gan.plugins.settings import settings
     from gan.recipe import read_values
     from gan.storage.run_folder import RunFolder
 
     run = RunFolder.open(folder)
-    values, plugins = read_values(run.recipe), installed(ctx)
-    architecture = plugins.find("gan_architectures", values["architecture"], values["plugin"])
-    modality = plugins.find("gan_modalities", architecture.entry.modality, prefer=values["plugin"])
+    resolved = resolve(read_values(run.recipe), installed(ctx))
+    modality, conditions = load_modality(run, resolved), load_conditions(run)
     rows: list[tuple[str, str]] = []
-    if run.conditions.is_file():
-        for name, column in json.loads(run.conditions.read_text(encoding="utf-8")).items():
-            limits = f"{column['low']:.4g} to {column['high']:.4g} ({column['unit']})"
-            rows.append((spelt(name), f"Condition of the samples; the training data have {limits}."))
-    whole = plugins.load(modality).whole_input
-    if whole:
-        rows.append((spelt(whole), "A file to use as a whole as input."))
-    for target, kind in (
-        (architecture.entry.target, "Options"),
-        (modality.entry.target, "GivenOptions"),
-        (modality.entry.target, "Options"),
-    ):
-        rows += [(spelt(found.name), found.description) for found in settings(target, kind) or ()]
-    return f"Options of this run ({values['plugin']}/{values['architecture']})", rows
+    for name in conditions.ranges:
+        values = conditions.describe(name, modality.fields[name])
+        rows.append((spelt(name), f"Condition of the samples; the training data have {values}."))
+    if modality.whole_input:
+        rows.append((spelt(modality.whole_input), "A file to use as a whole as input."))
+    for model in (getattr(resolved.architecture_class, "Options", None), modality.GivenOptions, modality.Options):
+        rows += [(spelt(found.name), found.description) for found in settings(model)]
+    return f"Options of this run ({resolved.title})", rows
 
 
 def spelt(name: str) -> str:

@@ -1,8 +1,8 @@
-"""`gan plugins`: list, show, find, install, make and check plugins."""
+"""`gan plugins`: list, show, search, install, create and check plugins."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -10,18 +10,21 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from gan.cli import installed
+from gan.cli.columns import print_columns
+from gan.cli.progress import print_json
 from gan.contracts import ENTRY_TYPES, Entry, kind
-from gan.errors import UnknownName, UsageError
+from gan.errors import PluginError, UnknownName, UsageError
 
 if TYPE_CHECKING:
-    from gan.plugins.manager import PluginInfo, Plugins
+    from gan.plugins.discovery import PluginInfo
+    from gan.plugins.manager import PluginEntry, Plugins
 
 _SHOWN = {"unloaded": "installed", "ok": "installed"}
 _PLURALS = {"modality": "modalities", "loss": "losses", "penalty": "penalties"}
 
 
 def complete_plugin(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[str]:
-    """Names of installed plugins, from metadata."""
+    """Shell completion: names of installed plugins, from metadata."""
     from gan.plugins.manager import Plugins
 
     return [info.name for info in Plugins.installed().infos() if info.name.startswith(incomplete)]
@@ -31,13 +34,13 @@ def complete_plugin(ctx: click.Context, param: click.Parameter, incomplete: str)
     invoke_without_command=True,
     epilog="Example: gan plugins --hook losses; gan plugins show image; gan plugins new sketch",
 )
-@click.option("--hook", metavar="KIND", help="List what all plugins offer of one kind: losses, architectures, data …")
-@click.option("--json", "as_json", is_flag=True, help="One JSON document, for programs.")
+@click.option("--hook", metavar="KIND", help="List one kind of entry of all plugins: losses, architectures, data …")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
 @click.pass_context
 def plugins(ctx: click.Context, hook: str | None, as_json: bool) -> None:
-    """List plugins: name, distribution, status, what they offer, and what is wrong with them.
+    """List installed plugins: name, distribution, status, what they offer, and their problems.
 
-    Nothing of a plugin is run for it: names come from metadata, offers from the source of its entry module.
+    No plugin code is run: names come from package metadata, entries from the source of each entry module.
     """
     if ctx.invoked_subcommand is not None:
         return
@@ -46,11 +49,11 @@ def plugins(ctx: click.Context, hook: str | None, as_json: bool) -> None:
     if hook is not None:
         _list_hook(found, infos, _hook(hook), as_json)
     elif as_json:
-        _print_json([_described(found, info) for info in infos])
+        print_json([_described(found, info) for info in infos])
     else:
         rows: list[tuple[str, ...]] = [("NAME", "DISTRIBUTION", "STATUS", "OFFERS")]
         rows += [(i.name, i.title, _SHOWN.get(i.status, i.status), _summary(found, i)) for i in infos]
-        _table(rows)
+        print_columns(rows)
         for info in infos:
             if info.warning():
                 click.echo(f"warning: {info.warning()}", err=True)
@@ -59,24 +62,26 @@ def plugins(ctx: click.Context, hook: str | None, as_json: bool) -> None:
 def _list_hook(found: Plugins, infos: list[PluginInfo], hook: str, as_json: bool) -> None:
     offers = [(entry, info) for info in infos for entry in _offers(found, info)[0].get(hook, [])]
     if as_json:
-        _print_json([{**asdict(entry), "plugin": info.name} for entry, info in offers])
+        print_json([{**asdict(entry), "plugin": info.name} for entry, info in offers])
         return
-    _table([("NAME", "PLUGIN", "SUMMARY"), *((entry.name, info.name, entry.summary) for entry, info in offers)])
+    print_columns([("NAME", "PLUGIN", "SUMMARY"), *((entry.name, info.name, entry.summary) for entry, info in offers)])
     unknown = [info.name for info in infos if info.status in ("ok", "unloaded") and not _offers(found, info)[1]]
     if unknown:
-        click.echo(f"only running them tells what these offer: {', '.join(unknown)} (gan plugins show NAME)", err=True)
+        click.echo(
+            f"importing them would tell what these offer: {', '.join(unknown)} (gan plugins show NAME)", err=True
+        )
 
 
 @plugins.command(epilog="Example: gan plugins show image")
 @click.argument("name", shell_complete=complete_plugin)
-@click.option("--json", "as_json", is_flag=True, help="One JSON document, for programs.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
 @click.pass_context
 def show(ctx: click.Context, name: str, as_json: bool) -> None:
-    """Show one plugin: kinds of data, architectures with papers and sizes, losses, data, recipes, all settings."""
+    """Show one plugin: modalities, architectures with papers and sizes, losses, datasets, recipes and all settings."""
     found = installed(ctx)
     info = found.require(name)
     if as_json:
-        _print_json({**_described(found, info), "settings": _all_settings(found, info)})
+        print_json({**_described(found, info), "settings": _all_settings(found, name)})
         return
     click.echo(f"{info.name}: {info.title}" + (f", {info.summary}" if info.summary else ""))
     if info.reason:
@@ -87,15 +92,16 @@ def show(ctx: click.Context, name: str, as_json: bool) -> None:
             continue
         click.echo(f"\n{_plural(kind(hook))}")
         for plugin_entry in entries:
-            _show_entry(plugin_entry.entry, hook)
+            _show_entry(found, plugin_entry, hook)
 
 
-def _show_entry(entry: Any, hook: str) -> None:
+def _show_entry(found: Plugins, plugin_entry: PluginEntry, hook: str) -> None:
+    entry = plugin_entry.entry
     default = " (default)" if getattr(entry, "default", False) else ""
     click.echo(f"  {entry.name}{default}: {entry.summary}")
     for label, attribute in (
-        ("kind of data", "modality"),
-        ("default data", "dataset"),
+        ("modality", "modality"),
+        ("default dataset", "dataset"),
         ("paper", "paper"),
         ("licence", "licence"),
         ("download", "download"),
@@ -107,78 +113,80 @@ def _show_entry(entry: Any, hook: str) -> None:
             click.echo(f"      {label}: {value}")
     for player, count in getattr(entry, "parameters", {}).items():
         click.echo(f"      {player}: {count:,} parameters with the default settings")
-    for title, prefix, rows in _settings(entry, hook):
-        if rows is None:
-            click.echo(f"      {title}: its source does not tell")
-            continue
+    sections = {"gan_modalities": "modality.", "gan_architectures": "model."}
+    if hook not in sections:
+        return
+    try:
+        described = _settings(found, plugin_entry)
+    except PluginError as error:
+        click.echo(f"      {error}")
+        return
+    for title, rows in described.items():
+        prefix = sections[hook] if title == "settings" else "--"
         for row in rows:
             must = f" = {row.default}" if row.default else " (required)"
             click.echo(f"      {prefix}{row.name}{must}")
             click.echo(f"          {row.description or 'not described'} [{row.type}]")
 
 
-def _settings(entry: Entry, hook: str) -> list[tuple[str, str, Any]]:
-    """(title, prefix of the keys, settings) of what a user may set of an entry."""
+def _settings(found: Plugins, plugin_entry: PluginEntry) -> dict[str, list[Any]]:
+    """What users may set of a modality or an architecture, by title. Raises `PluginError`."""
     from gan.plugins.settings import settings
 
-    sections = {"gan_modalities": "modality", "gan_architectures": "model"}
-    if hook not in sections:
-        return []
-    return [
-        ("settings", f"{sections[hook]}.", settings(entry.target, "Config")),
-        ("options", "--", settings(entry.target, "Options")),
-        ("options of an input", "--", settings(entry.target, "GivenOptions")),
-    ]
+    target = found.load(plugin_entry)
+    titles = {"settings": "Config", "options": "Options", "options of an input": "GivenOptions"}
+    return {title: settings(getattr(target, attribute, None)) for title, attribute in titles.items()}
 
 
-def _all_settings(found: Plugins, info: PluginInfo) -> dict[str, Any]:
-    """Settings and options by kind and name, for programs."""
-    return {
-        f"{kind(hook)}/{plugin_entry.entry.name}": {
-            title: None if rows is None else [asdict(row) for row in rows]
-            for title, _, rows in _settings(plugin_entry.entry, hook)
-        }
-        for hook in ("gan_modalities", "gan_architectures")
-        for plugin_entry in found.entries(hook, info.name)
-    }
+def _all_settings(found: Plugins, plugin: str) -> dict[str, Any]:
+    """Settings and options by kind and name, for programs; None where the class cannot be imported."""
+    described: dict[str, Any] = {}
+    for hook in ("gan_modalities", "gan_architectures"):
+        for plugin_entry in found.entries(hook, plugin):
+            try:
+                rows = {title: [asdict(row) for row in rows] for title, rows in _settings(found, plugin_entry).items()}
+            except PluginError:
+                rows = None
+            described[f"{kind(hook)}/{plugin_entry.entry.name}"] = rows
+    return described
 
 
 def _index_option(command: Any) -> Any:
-    text = "An index: a file or an https address; GAN_REGISTRY, then the public one that came with gan, if not given."
+    text = "Index to use: a file or an https URL. Default: the variable GAN_REGISTRY, then the index shipped with gan."
     return click.option("--index", metavar="FILE|URL", help=text)(command)
 
 
 @plugins.command(epilog="Example: gan plugins search music")
 @click.argument("words", nargs=-1)
 @_index_option
-@click.option("--json", "as_json", is_flag=True, help="One JSON document, for programs.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
 @click.pass_context
 def search(ctx: click.Context, words: tuple[str, ...], index: str | None, as_json: bool) -> None:
-    """Find published plugins by words of their name, summary or kind of data."""
+    """Search published plugins by words in their name, summary or modality."""
     from gan.plugins.installer import open_index
 
     present = {info.name: info for info in installed(ctx).infos()}
     found = open_index(index).search(words)
     if as_json:
-        _print_json([asdict(plugin) for plugin in found])
+        print_json([asdict(plugin) for plugin in found])
         return
     rows: list[tuple[str, ...]] = [("NAME", "DISTRIBUTION", "NEWEST", "INSTALLED", "SUMMARY")]
     for plugin in found:
         newest, here = plugin.newest(), present.get(plugin.name)
         version = newest.version if newest else "none yet" if not plugin.versions else "none for this gan-core"
         rows.append((plugin.name, plugin.distribution, version, here.version if here else "-", plugin.summary))
-    _table(rows)
+    print_columns(rows)
     if not found:
-        click.echo("nothing of these words is in the index", err=True)
+        click.echo("no plugin in the index matches these words", err=True)
 
 
 @plugins.command(epilog="Example: gan plugins install sketch")
 @click.argument("name")
-@click.option("--version", metavar="VERSION", help="The newest that works with this gan-core if not given.")
+@click.option("--version", metavar="VERSION", help="Default: the newest version that works with this gan-core.")
 @_index_option
-@click.option("--dry-run", is_flag=True, help="Say what would be done, and stop.")
+@click.option("--dry-run", is_flag=True, help="Print what would be done and stop.")
 def install(name: str, version: str | None, index: str | None, dry_run: bool) -> None:
-    """Install a plugin of the index: wheels only, each with the sha256 that the index lists."""
+    """Install a plugin from the index: wheels only, each checked against the sha256 in the index."""
     from gan.plugins import installer
 
     _install(installer.plan(installer.open_index(index), name, version), dry_run)
@@ -187,24 +195,24 @@ def install(name: str, version: str | None, index: str | None, dry_run: bool) ->
 @plugins.command(epilog="Example: gan plugins upgrade sketch")
 @click.argument("name", shell_complete=complete_plugin)
 @_index_option
-@click.option("--dry-run", is_flag=True, help="Say what would be done, and stop.")
+@click.option("--dry-run", is_flag=True, help="Print what would be done and stop.")
 def upgrade(name: str, index: str | None, dry_run: bool) -> None:
-    """Install the newest version of a plugin that works with this gan-core, if it is newer."""
+    """Upgrade a plugin to the newest version that works with this gan-core."""
     from gan.plugins import installer
 
     wanted = installer.plan(installer.open_index(index), name)
     if not installer.newer(wanted):
-        click.echo(f"{wanted.requirement} or newer is installed already")
+        click.echo(f"{wanted.requirement} or newer is already installed")
         return
     _install(wanted, dry_run)
 
 
 @plugins.command(epilog="Example: gan plugins uninstall sketch")
 @click.argument("name", shell_complete=complete_plugin)
-@click.option("--dry-run", is_flag=True, help="Say what would be done, and stop.")
+@click.option("--dry-run", is_flag=True, help="Print what would be done and stop.")
 @click.pass_context
 def uninstall(ctx: click.Context, name: str, dry_run: bool) -> None:
-    """Uninstall a plugin; runs that it trained stay where they are."""
+    """Uninstall a plugin. Its trained runs are kept."""
     from gan.plugins import installer
     from gan.plugins.discovery import CORE, normal
 
@@ -213,14 +221,14 @@ def uninstall(ctx: click.Context, name: str, dry_run: bool) -> None:
     if chosen is None:
         raise UnknownName("plugin", name, [info.name for info in infos])
     if normal(chosen.distribution) == CORE:
-        raise UsageError(f"{CORE} is the core itself; pip uninstall {CORE} removes it")
+        raise UsageError(f"{CORE} is the core itself; to remove it, use pip uninstall {CORE}")
     click.echo(f"uninstall {chosen.title}")
     if not dry_run:
         installer.uninstall(chosen.distribution)
 
 
 def _install(wanted: Any, dry_run: bool) -> None:
-    """Say what will be done, do it, and say whether the plugin is found."""
+    """Print the plan, install, and report whether the plugin is found."""
     import importlib
 
     from gan.plugins import installer
@@ -240,11 +248,11 @@ def _install(wanted: Any, dry_run: bool) -> None:
 
 @plugins.command(epilog="Example: gan plugins new sketch --modality drawing")
 @click.argument("name")
-@click.option("--modality", metavar="NAME", help="The kind of data; the plugin's name if not given.")
-@click.option("--author", metavar="TEXT", default="", help="For licence and metadata; git's user.name if not given.")
-@click.option("--out", type=click.Path(path_type=Path), help="The new folder; ./gan-NAME if not given.")
+@click.option("--modality", metavar="NAME", help="Name of its modality. Default: the plugin's name.")
+@click.option("--author", metavar="TEXT", default="", help="For licence and metadata. Default: git's user.name.")
+@click.option("--out", type=click.Path(path_type=Path), help="New folder to create. Default: ./gan-NAME.")
 def new(name: str, modality: str | None, author: str, out: Path | None) -> None:
-    """Write a new plugin that works at once: kind of data, architecture, recipe, tests, CI, licence."""
+    """Create a new plugin that works at once: modality, architecture, recipe, tests, CI, licence."""
     from gan.plugins.registry import owners
     from gan.plugins.scaffold import create
 
@@ -257,13 +265,15 @@ def new(name: str, modality: str | None, author: str, out: Path | None) -> None:
 @plugins.command(epilog="Example: gan plugins check sketch; gan plugins check ./gan-sketch --json")
 @click.argument("target", metavar="NAME|PATH", shell_complete=complete_plugin)
 @click.option(
-    "--set", "settings", multiple=True, metavar="KEY=VALUE", help="Make architectures small; may be repeated."
+    "--set", "settings", multiple=True, metavar="KEY=VALUE", help="Setting that makes architectures small; repeatable."
 )
-@click.option("--minutes", type=click.FloatRange(min=0, min_open=True), default=15, show_default=True, help="At most.")
-@click.option("--json", "as_json", is_flag=True, help="One JSON document, for programs.")
+@click.option(
+    "--minutes", type=click.FloatRange(min=0, min_open=True), default=15, show_default=True, help="Time limit."
+)
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
 @click.pass_context
 def check(ctx: click.Context, target: str, settings: tuple[str, ...], minutes: float, as_json: bool) -> int:
-    """Hold a plugin to what a plugin promises, in a process of its own. Leaves with 1 when something fails."""
+    """Run the conformance tests on a plugin in a separate process. Exits with 1 when one fails."""
     from gan.conformance.checking import check_plugin, check_project
 
     options: Any = {"settings": {"*": settings}, "timeout": 60 * minutes}
@@ -273,14 +283,14 @@ def check(ctx: click.Context, target: str, settings: tuple[str, ...], minutes: f
         info = installed(ctx).info(target)
         report = check_plugin(info.name, **options)
     if as_json:
-        _print_json(report.to_json())
+        print_json(report.to_json())
     else:
         click.echo(report.text())
     return 0 if report.passed else 1
 
 
 def _offers(found: Plugins, info: PluginInfo) -> tuple[Mapping[str, list[Entry]], bool]:
-    """What a plugin offers as far as that is known without running it; nothing when it cannot be used."""
+    """What a plugin offers as far as it is known without importing it; nothing when it cannot be used."""
     return found.offers(info.name) if info.status in ("ok", "unloaded") else ({}, True)
 
 
@@ -291,7 +301,7 @@ def _summary(found: Plugins, info: PluginInfo) -> str:
         for hook, items in entries.items()
         if items
     ]
-    return ", ".join(counts) + ("" if complete else " and what only running it tells" if counts else "?")
+    return ", ".join(counts) + ("" if complete else " and more that only importing it tells" if counts else "?")
 
 
 def _described(found: Plugins, info: PluginInfo) -> dict[str, Any]:
@@ -301,7 +311,7 @@ def _described(found: Plugins, info: PluginInfo) -> dict[str, Any]:
 
 
 def _hook(text: str) -> str:
-    """The hook that ``losses``, ``loss`` or ``gan_losses`` stands for."""
+    """The hook for ``losses``, ``loss`` or ``gan_losses``."""
     wanted = text.lower()
     for hook in ENTRY_TYPES:
         if wanted in (hook, hook.removeprefix("gan_"), kind(hook)):
@@ -313,16 +323,3 @@ def _hook(text: str) -> str:
 
 def _plural(word: str) -> str:
     return _PLURALS.get(word, word + "s")
-
-
-def _table(rows: Sequence[tuple[str, ...]]) -> None:
-    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]) - 1)]
-    for row in rows:
-        cells = [cell.ljust(width) for cell, width in zip(row, widths, strict=False)]
-        click.echo("  ".join([*cells, row[-1]]).rstrip())
-
-
-def _print_json(value: Any) -> None:
-    from gan.storage.durable import dump_json
-
-    click.echo(dump_json(value, indent=2))

@@ -13,6 +13,7 @@ from typing import Any
 
 import click
 
+from gan.cli.columns import print_columns
 from gan.contracts import MetricValue
 from gan.reporting.reporter import Reporter, Tick
 from gan.reporting.tables import metric_rows, shown_value
@@ -212,18 +213,6 @@ def show_summary(summary: dict[str, Any]) -> None:
         header, metrics = metric_rows(summary)
         console.print()
         print_columns([header, *metrics])
-
-
-def print_columns(rows: Sequence[Sequence[str]]) -> None:
-    """Print rows as aligned columns on the standard output; only a terminal wraps long cells."""
-    from rich.console import Console
-    from rich.markup import escape
-    from rich.table import Table
-
-    table = Table.grid(padding=(0, 2))
-    for row in rows:
-        table.add_row(*map(escape, row))
-    Console(width=None if sys.stdout.isatty() else 10_000, highlight=False).print(table)
 
 
 def print_json(values: Any) -> None:

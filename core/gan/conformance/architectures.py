@@ -1,4 +1,4 @@
-"""Checks of architectures: sizes, determinism, two training steps with every loss, exact resume, save and load."""
+"""Checks of architectures: sizes, determinism, training with every loss, exact resume, saving and loading."""
 
 from __future__ import annotations
 
@@ -23,6 +23,7 @@ from gan.data.order import Order
 from gan.draws import SeededDraws
 from gan.errors import BadData, UsageError
 from gan.generation.model import check_samples
+from gan.plugins.discovery import BUILTIN
 from gan.recipe import with_settings
 from gan.reporting.reporter import Reporter, Tick
 from gan.runtime.device import Device, seed_everything
@@ -32,11 +33,11 @@ from gan.training.trainer import Trainer
 BATCH = 4
 ITERATIONS = 4
 TOLERANCE = 1e-3
-"""Share of a field's range by which a sample may differ between batches: sums are ordered otherwise."""
+"""Share of a field's range by which a sample may differ with the batch size, as sums are ordered differently."""
 
 
 class Rows:
-    """Samples in memory, as the trainer takes them: as many of every field."""
+    """Samples in memory, with the interface of a pack that the trainer needs; every field has as many samples."""
 
     def __init__(self, samples: Samples, fields: Mapping[str, FieldSpec]) -> None:
         self.samples = samples
@@ -61,30 +62,33 @@ class Rows:
 
 @dataclass
 class Played:
-    """A recipe of an architecture, made small, on a piece of real data."""
+    """An architecture's recipe, made small, with a few samples of real data."""
 
     kit: Kit
     values: dict[str, Any]
     modality: Any
     rows: Rows
 
-    def parts(self, loss: str | None = None) -> ResolvedRecipe:
-        """The recipe's objects, with another loss where one is named."""
+    def resolve(self, loss: str | None = None) -> ResolvedRecipe:
+        """The recipe's objects, with another loss if one is named."""
         return resolve(self.values if loss is None else {**self.values, "loss": {"name": loss}}, self.kit.plugins)
 
-    def trainer(self, parts: ResolvedRecipe) -> Trainer:
-        """A trainer at its start."""
-        game = build_game(parts, self.modality.fields)
-        training = parts.recipe.training
-        place = Device(torch.device("cpu"), torch.float32)
-        order = Order(self.rows.sizes, parts.recipe.seed)
+    def game(self) -> Game:
+        """A fresh architecture with its players and phases."""
+        return build_game(self.resolve(), self.modality.fields)
+
+    def trainer(self, resolved: ResolvedRecipe | None = None) -> Trainer:
+        """A fresh trainer at its start."""
+        resolved = resolved or self.resolve()
+        game, recipe = build_game(resolved, self.modality.fields), resolved.recipe
+        device, order = Device(torch.device("cpu"), torch.float32), Order(self.rows.sizes, recipe.seed)
         return Trainer(
-            game.architecture, game.players, game.phases, self.rows, order, training, parts.recipe.seed, place
+            game.architecture, game.players, game.phases, self.rows, order, recipe.training, recipe.seed, device
         )
 
 
 def check_architectures(kit: Kit) -> None:
-    """All architectures that the plugin offers."""
+    """Check every architecture that the plugin offers."""
     for plugin_entry in kit.offered("gan_architectures"):
         about = f"architecture {plugin_entry.entry.name}"
         played: Played | None = None
@@ -101,75 +105,69 @@ def check_architectures(kit: Kit) -> None:
         with kit.check("latent space", about):
             _check_latents(played)
         with kit.check("trains with every loss", about):
-            _check_losses(kit, played)
+            _check_losses(played)
         with kit.check("resumes exactly", about):
-            _check_resume(kit, played)
+            _check_resume(played)
         with kit.check("saves and loads", about):
-            _check_save_and_load(kit, played)
+            _check_save_and_load(played)
 
 
 def play(kit: Kit, plugin_entry: Any) -> Played:
-    """An architecture's recipe, small, on a piece of its data. Raises `Skipped` where the data do not suit it."""
+    """An architecture's recipe, made small, with samples of its data. Raises `Skipped` when it needs other data."""
     name = plugin_entry.entry.name
-    values = recipe_values(kit.plugins, kit.plugin, name)
     small = [*plugin_entry.entry.small, *kit.settings.get("*", []), *kit.settings.get(name, [])]
-    values = with_settings(values, small)
-    batch = BATCH if not any(text.startswith("training.batch") for text in small) else values["training"]["batch"]
-    training = {**(values.get("training") or {}), "batch": batch, "device": "cpu", "precision": "fp32"}
-    training.pop("micro_batch", None)
-    values["training"] = {**training, "samples": batch, "minutes": None, "preview_ticks": 0, "tick": batch}
-    values["evaluation"] = {"metrics": [], "samples": 4, "artefacts": 2}
+    values = with_settings(recipe_values(kit.plugins, kit.plugin, name), small)
+    training = values.get("training") or {}
+    batch = training["batch"] if any(text.startswith("training.batch") for text in small) else BATCH
+    training = {key: value for key, value in training.items() if key != "micro_batch"}
+    training |= {"batch": batch, "device": "cpu", "precision": "fp32", "samples": batch, "minutes": None}
+    values |= {"training": {**training, "preview_ticks": 0, "tick": batch}}
+    values |= {"evaluation": {"metrics": [], "samples": 4, "artefacts": 2}}
     values.pop("phases", None)
-    parts = resolve(values, kit.plugins)
-    source = _source(kit, parts)
+    resolved = resolve(values, kit.plugins)
+    source = _source(kit, resolved)
     try:
-        modality, samples = _samples(parts, source, batch)
+        modality, samples = _samples(resolved, source, batch)
     except (BadData, UsageError) as error:
-        raise Skipped(f"its recipe wants other data than the default ones: {error}") from None
+        raise Skipped(f"its recipe needs other data than the default dataset: {error}") from None
     played = Played(kit, values, modality, Rows(samples, modality.fields))
-    game = build_game(played.parts(), modality.fields)
-    lengths = {
-        phase.name: {"samples": ITERATIONS * batch * max(turn.repeats for turn in phase.turns)} for phase in game.phases
+    values["phases"] = {
+        phase.name: {"samples": ITERATIONS * batch * max(turn.repeats for turn in phase.turns)}
+        for phase in played.game().phases
     }
-    values["phases"] = lengths
     values["data"] = {"source": str(source)}
     return played
 
 
-def _source(kit: Kit, parts: ResolvedRecipe) -> Path:
-    """Some files of the data that the recipe names, or of the default data where those need a download."""
-    name = parts.recipe.data.source
-    plugin_entry = parts.modality
+def _source(kit: Kit, resolved: ResolvedRecipe) -> Path:
+    """Some files of the recipe's dataset, or of the modality's default dataset if the recipe's needs a download."""
+    name, plugin_entry = resolved.recipe.data.source, resolved.modality
     if name != plugin_entry.entry.dataset:
         chosen = kit.plugins.find("gan_datasets", str(name), prefer=kit.plugin)
         if chosen.entry.download in ("", "none"):
             whole = prepare_dataset(chosen, kit.plugins)
-            return some_files(whole, parts.modality_class.suffixes, kit.folder / f"data-{name}")
+            return some_files(whole, resolved.modality_class.suffixes, kit.folder / f"data-{name}")
     subject = read_subject(kit, plugin_entry)
     if subject is None:
-        raise Failed(f"the kind of data '{plugin_entry.entry.name}' could not be read")
+        raise Failed(f"the modality '{plugin_entry.entry.name}' could not be read")
     return subject.source
 
 
-def _samples(parts: ResolvedRecipe, source: Path, batch: int) -> tuple[Any, Samples]:
-    """(modality, samples) as the recipe's own settings of the modality read the files."""
+def _samples(resolved: ResolvedRecipe, source: Path, batch: int) -> tuple[Any, Samples]:
+    """(modality, samples) read with the recipe's settings of the modality."""
     from gan.source import list_source
 
-    files = list_source(source, parts.modality_class.suffixes).files
-    facts = parts.modality_class(parts.modality_config).survey(files)
-    modality = parts.modality_class(parts.modality_config, facts)
+    modality_class, config = resolved.modality_class, resolved.modality_config
+    files = list_source(source, modality_class.suffixes).files
+    modality = modality_class(config, modality_class(config).survey(files))
     samples = read_samples(modality, files)
     for sample in samples:
         check_sample(sample, modality.fields)
     return modality, stacked(samples, modality.fields, max(2 * batch, len(samples)))
 
 
-def _game(played: Played) -> Game:
-    return build_game(played.parts(), played.modality.fields)
-
-
 def _check_game(played: Played) -> None:
-    game = _game(played)
+    game = played.game()
     trained: dict[int, str] = {}
     for name, player in game.players.items():
         parameters = player.named_parameters()
@@ -179,8 +177,7 @@ def _check_game(played: Played) -> None:
             if id(parameter) in trained:
                 raise Failed(f"the players '{trained[id(parameter)]}' and '{name}' share a parameter")
             trained[id(parameter)] = name
-    known = {id(parameter) for parameter in game.architecture.parameters()}
-    if not set(trained) <= known:
+    if not set(trained) <= {id(parameter) for parameter in game.architecture.parameters()}:
         raise Failed("a player has parameters that are not the architecture's, so no checkpoint would hold them")
     if not game.phases:
         raise Failed("it has no phases")
@@ -188,187 +185,179 @@ def _check_game(played: Played) -> None:
         unknown = {turn.player for turn in phase.turns} - set(game.players)
         if unknown or not phase.turns:
             raise Failed(f"the phase '{phase.name}' has turns of {sorted(unknown) or 'nobody'}")
-    twin = _game(played)
-    if not _equal(game.architecture.state_dict(), twin.architecture.state_dict()):
+    if not _equal(game.architecture.state_dict(), played.game().architecture.state_dict()):
         raise Failed("built twice from one seed it has other weights; draw them from torch's generator only")
 
 
 def _check_parameters(kit: Kit, plugin_entry: Any) -> None:
-    """What the entry says of its size is what the recipe as it stands builds."""
+    """The entry's numbers of parameters are those of the recipe with its default settings."""
     from gan.training.dry_run import dry_run
 
     declared = dict(plugin_entry.entry.parameters)
     if not declared:
-        raise Skipped("its entry names no numbers of parameters")
+        raise Skipped("its entry gives no numbers of parameters")
     found = dry_run(recipe_values(kit.plugins, kit.plugin, plugin_entry.entry.name), kit.plugins).parameters
     if found != declared:
         raise Failed(f"its entry says {declared}, its recipe builds {found}")
 
 
-def _given(architecture: Any, rows: Rows, count: int) -> dict[str, Tensor] | None:
+def _given(architecture: Any, rows: Rows, first: int, count: int) -> dict[str, Tensor] | None:
+    """The input of samples `first` … for an architecture that needs one with its current settings, else None."""
     if not isinstance(architecture, ConditionalOnInput) or not architecture.given_fields():
-        return None  # one that may take an input need not, as its settings stand
-    taken = rows.take(np.arange(count) % len(rows))
+        return None
+    taken = rows.take(np.arange(first, first + count) % len(rows))
     return {name: torch.from_numpy(np.ascontiguousarray(taken[name])) for name in architecture.given_fields()}
 
 
-def _made(architecture: Any, rows: Rows, first: int, count: int, options: Any = None) -> dict[str, Tensor]:
-    """Samples `first` … of seed 7, as the core asks for them."""
-    given = _given(architecture, rows, first + count)
-    if given is not None:
-        given = {name: values[first:] for name, values in given.items()}
+def _generate(architecture: Any, rows: Rows, first: int, count: int, options: Any = None) -> dict[str, Tensor]:
+    """Samples `first` … of seed 7, generated as the core does it."""
     rng = SeededDraws.of(7, first, count, torch.device("cpu"))
     with torch.no_grad():
-        made: dict[str, Tensor] = architecture.generate(count, rng, Request(options, given))
+        made: dict[str, Tensor] = architecture.generate(
+            count, rng, Request(options, _given(architecture, rows, first, count))
+        )
     return made
 
 
 def _check_generation(played: Played) -> None:
-    architecture = _game(played).architecture.eval()
+    architecture, rows = played.game().architecture.eval(), played.rows
     fields: dict[str, FieldSpec] = played.modality.fields
     torch.manual_seed(1)
-    many = _made(architecture, played.rows, 0, 5)
+    many = _generate(architecture, rows, 0, 5)
     check_samples(many, fields, 5, "generate")
     made = {name: spec for name, spec in fields.items() if not spec.condition}
     for name, spec in made.items():
-        values = many[name].double()
-        if not bool(torch.isfinite(values).all()) or values.min() < spec.low or values.max() > spec.high:
-            low, high = values.min().item(), values.max().item()
-            raise Failed(f"'{name}' lies in {low:g} … {high:g}, `fields` promises {spec.low:g} … {spec.high:g}")
-    given = _given(architecture, played.rows, 5)
+        if reason := spec.outside(many[name].numpy()):
+            raise Failed(f"'{name}' {reason}")
+    given = _given(architecture, rows, 0, 5)
     if given is not None and isinstance(architecture, GivenInPart):
         for name, places in architecture.given_places().items():
             if not torch.equal(many[name][:, list(places)], given[name][:, list(places)]):
                 raise Failed(f"the places {list(places)} of '{name}' are not as they were given")
     torch.manual_seed(2)
-    if not _equal(many, _made(architecture, played.rows, 0, 5)):
+    if not _equal(many, _generate(architecture, rows, 0, 5)):
         raise Failed("the same seed gives other samples: draw from `rng`, not from torch's own generator")
-    one = _made(architecture, played.rows, 3, 1)
+    one = _generate(architecture, rows, 3, 1)
     for name, spec in made.items():
         difference = (many[name][3:4].double() - one[name].double()).abs()
         if spec.dtype == "float32":
-            if difference.max() > TOLERANCE * (spec.high - spec.low):
-                raise Failed(f"'{name}' of a sample depends on how many are made with it")
-        elif (difference > 0).double().mean() > 0.01:
-            raise Failed(f"'{name}' of a sample depends on how many are made with it")
+            differs = bool(difference.max() > TOLERANCE * (spec.high - spec.low))
+        else:
+            differs = bool((difference > 0).double().mean() > 0.01)
+        if differs:
+            raise Failed(f"'{name}' of a sample depends on how many are generated together")
     options = getattr(architecture, "Options", None)
     if options is not None:
-        check_samples(_made(architecture, played.rows, 0, 2, options()), fields, 2, "generate with default options")
+        check_samples(_generate(architecture, rows, 0, 2, options()), fields, 2, "generate with default options")
     architecture.train()
-    _made(architecture.eval(), played.rows, 0, 2)
+    _generate(architecture.eval(), rows, 0, 2)
 
 
 def _scene(played: Played, plugin_entry: Any) -> Scene:
-    """Samples as previews and metrics want them, and the real ones that they were made from or stand beside."""
-    architecture = _game(played).architecture.eval()
+    """Samples as previews and metrics get them, and the real ones that they were made from or are compared with."""
+    architecture = played.game().architecture.eval()
     chosen = getattr(architecture, "preview_options", {})
     options = architecture.Options(**chosen) if chosen else None
     count = min(8, len(played.rows))
-    made = _made(architecture, played.rows, 0, count, options)
+    made = _generate(architecture, played.rows, 0, count, options)
     generated = {name: values.numpy() for name, values in made.items()}
     return Scene(plugin_entry.entry.modality, played.modality, played.rows.take(np.arange(count)), generated)
 
 
 def _check_latents(played: Played) -> None:
-    architecture = _game(played).architecture.eval()
+    architecture = played.game().architecture.eval()
     if not isinstance(architecture, LatentSpace):
         raise Skipped("it has no `latents` and `decode`")
-    request = Request(None, _given(architecture, played.rows, 3))
     with torch.no_grad():
         rng = SeededDraws.of(7, 0, 3, torch.device("cpu"))
+        request = Request(None, _given(architecture, played.rows, 0, 3))
         decoded = architecture.decode(architecture.latents(3, rng), request)
-    if not _equal(decoded, _made(architecture, played.rows, 0, 3)):
+    if not _equal(decoded, _generate(architecture, played.rows, 0, 3)):
         raise Failed("`decode(latents(count, rng), request)` is not what `generate` gives")
 
 
-class _Heard:
-    """A loss that remembers whether it was asked."""
+class _RecordingLoss:
+    """A loss that records whether it was called."""
 
     def __init__(self, loss: Any) -> None:
         self.loss = loss
         self.needs_real = loss.needs_real
-        self.asked = False
+        self.called = False
 
-    def discriminator(self, real_scores: Tensor, fake_scores: Tensor) -> Tensor:
-        """The loss's own."""
-        self.asked = True
-        value: Tensor = self.loss.discriminator(real_scores, fake_scores)
-        return value
+    def discriminator(self, real_scores: Tensor, fake_scores: Tensor) -> Any:
+        """The discriminator's loss."""
+        self.called = True
+        return self.loss.discriminator(real_scores, fake_scores)
 
-    def generator(self, real_scores: Tensor, fake_scores: Tensor) -> Tensor:
-        """The loss's own."""
-        self.asked = True
-        value: Tensor = self.loss.generator(real_scores, fake_scores)
-        return value
+    def generator(self, real_scores: Tensor, fake_scores: Tensor) -> Any:
+        """The generator's loss."""
+        self.called = True
+        return self.loss.generator(real_scores, fake_scores)
 
 
-def _check_losses(kit: Kit, played: Played) -> None:
-    from gan.plugins.discovery import BUILTIN
-
-    names = [plugin_entry.entry.name for plugin_entry in kit.plugins.entries("gan_losses", BUILTIN)]
-    names += [
-        plugin_entry.entry.name for plugin_entry in kit.offered("gan_losses") if plugin_entry.entry.name not in names
-    ]
-    own = played.parts().recipe.loss.name
-    for number, name in enumerate([own, *(other for other in names if other != own)]):
-        parts = played.parts(None if name == own else name)
-        heard = _Heard(parts.loss)
-        parts.loss = heard
-        _steps(played.trainer(parts), 2 if number else ITERATIONS, name, whole=not number)
-        if not heard.asked:
-            return  # a game without an adversarial objective: one training says everything
+def _check_losses(played: Played) -> None:
+    """Train to the end with the recipe's loss, and two iterations with every other loss of the core and the plugin."""
+    kit = played.kit
+    offered = [*kit.plugins.entries("gan_losses", BUILTIN), *kit.offered("gan_losses")]
+    own = played.resolve().recipe.loss.name
+    for name in dict.fromkeys([own, *(plugin_entry.entry.name for plugin_entry in offered)]):
+        resolved = played.resolve(None if name == own else name)
+        resolved.loss = loss = _RecordingLoss(resolved.loss)
+        _train(played.trainer(resolved), name, whole=name == own)
+        if not loss.called:
+            return  # a game without an adversarial objective: one training suffices
 
 
-def _steps(trainer: Trainer, iterations: int, loss: str, *, whole: bool) -> None:
-    """Train and see that numbers stay finite and that every player that has a turn changes."""
+def _train(trainer: Trainer, loss: str, *, whole: bool) -> None:
+    """Train and check that numbers stay finite and that every player with a turn changes."""
     before = {
-        n: [p.detach().clone() for p in player_state.parameters] for n, player_state in trainer.player_states.items()
+        name: [parameter.detach().clone() for parameter in player_state.parameters]
+        for name, player_state in trainer.player_states.items()
     }
     ticks: list[Tick] = []
-    end = trainer.total if whole else iterations * trainer.training.batch
+    end = trainer.total if whole else 2 * trainer.training.batch
     trainer.run(ticks.append, lambda: trainer.samples >= end)
-    skipped = sum(tick.skipped for tick in ticks)
     wrong = [name for tick in ticks for name, value in tick.terms.items() if not math.isfinite(value)]
-    if wrong or skipped:
+    if wrong or any(tick.skipped for tick in ticks):
         raise Failed(f"with the loss '{loss}' {wrong[0] if wrong else 'a gradient'} is not finite")
-    for name, player_state in trainer.player_states.items():
-        moved = any(not torch.equal(a, b) for a, b in zip(before[name], player_state.parameters, strict=True))
-        if whole and not moved and any(turn.player == name for phase in trainer.phases for turn in phase.turns):
+    for name in {turn.player for phase in trainer.phases for turn in phase.turns} if whole else ():
+        if _equal(before[name], [parameter.detach() for parameter in trainer.player_states[name].parameters]):
             raise Failed(f"training with the loss '{loss}' changes nothing of the player '{name}'")
 
 
-def _check_resume(kit: Kit, played: Played) -> None:
-    """Trained in one go; and again, where after every iteration the state is saved and a fresh build goes on from it:
-    the same in every bit."""
-    through = played.trainer(played.parts())
+def _check_resume(played: Played) -> None:
+    """Compare one uninterrupted training with one that is saved and resumed in a fresh build after every iteration."""
+    through = played.trainer()
     before = _memories(through.architecture)
     through.run(lambda tick: None)
-    changed = _changed(before, _memories(through.architecture))
-    checkpoints = Checkpoints(kit.folder / f"resume-{played.values['architecture']}", keep=1)
-    trainer = played.trainer(played.parts())
+    after = _memories(through.architecture)
+    new = before.keys() ^ after.keys()
+    changed = sorted(new | {name for name in before.keys() - new if not _equal(before[name], after[name])})
+    checkpoints = Checkpoints(played.kit.folder / f"resume-{played.values['architecture']}", keep=1)
+    trainer = played.trainer()
     lives = 1
     while True:
-        seed_everything(lives)  # what the global generators hold between iterations must not matter
+        seed_everything(lives)  # the state of the global generators between iterations must not matter
         trainer.run(lambda tick: None, lambda: True)
         if trainer.finished:
             break
         checkpoints.save(trainer.samples, trainer.owners(), {})
         saved = checkpoints.newest()
-        trainer = played.trainer(played.parts())
+        trainer = played.trainer()
         lives += 1
         if saved is not None:
             saved.load(trainer.owners())
     if lives == 1:
-        raise Noted("its training is too short to be stopped half-way")
+        raise Noted("its training is too short to be interrupted")
     resumed = trainer.owners()
     for name, owner in through.owners().items():
-        if name in ("progress", "stats"):  # seconds differ
+        if name in ("progress", "stats"):  # they hold seconds
             continue
         if not _equal(owner.state_dict(), resumed[name].state_dict()):
             culprits = f"; training changes {_listed(changed)} of it, which no checkpoint holds" if changed else ""
             raise Failed(
                 f"saved after every iteration and resumed in a fresh build, '{name}' ends otherwise{culprits}: what "
-                "training changes must be a parameter or a buffer (`register_buffer`), and what it draws must come "
+                "training changes must be a parameter or a buffer (`register_buffer`), and random numbers must come "
                 "from `batch.rng`"
             )
     if changed:
@@ -383,8 +372,8 @@ def _listed(names: list[str]) -> str:
 
 
 def _memories(architecture: torch.nn.Module) -> dict[str, Any]:
-    """Copies of plain attributes of all modules (numbers, texts, arrays, and lists, dicts … of them): what a training
-    may remember beside parameters and buffers."""
+    """Copies of the plain attributes of all modules (numbers, strings, arrays and containers of them): what training
+    may remember outside parameters and buffers."""
     usual = set(vars(torch.nn.Module()))
     found = {}
     for path, module in architecture.named_modules():
@@ -404,16 +393,12 @@ def _plain(value: Any) -> bool:
     return value is None or isinstance(value, (bool, int, float, str, np.ndarray))
 
 
-def _changed(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[str]:
-    new = before.keys() ^ after.keys()
-    return sorted(new | {name for name in before.keys() & after.keys() if not _equal(before[name], after[name])})
-
-
-def _check_save_and_load(kit: Kit, played: Played) -> None:
-    """A run folder from its recipe to artefacts; what is loaded from it gives the same samples again."""
+def _check_save_and_load(played: Played) -> None:
+    """Train a run folder from its recipe to artefacts; the loaded model generates the same samples again."""
     from gan.api import load
     from gan.training.session import start
 
+    kit = played.kit
     out = kit.folder / f"run-{played.values['architecture']}"
     result = start(played.values, kit.plugins, Reporter(), out=out)
     if len(result.artefacts) != 2 or not all(path.stat().st_size for path in result.artefacts):
@@ -424,15 +409,15 @@ def _check_save_and_load(kit: Kit, played: Played) -> None:
         given = {name: taken[name] for name in model.architecture.given_fields()}
         other = load(out, device="cpu", plugins=kit.plugins)
         if not _equal(model.generate(3, 5, given=given), other.generate(3, 5, given=given)):
-            raise Failed("loaded twice from one run it gives other samples for one seed")
+            raise Failed("loaded twice from one run it generates other samples for one seed")
         return
     paths = model.write(model.generate(2, played.values.get("seed", 0)), kit.folder / "again")
     if [path.read_bytes() for path in paths] != [path.read_bytes() for path in result.artefacts]:
-        raise Failed("loaded from its run it makes other samples than at the end of training")
+        raise Failed("loaded from its run it generates other samples than at the end of training")
 
 
 def _equal(one: Any, other: Any) -> bool:
-    """Whether two states are the same in every bit."""
+    """Whether two states are identical, bit by bit."""
     if isinstance(one, Tensor):
         return isinstance(other, Tensor) and torch.equal(one.nan_to_num(), other.nan_to_num())
     if isinstance(one, np.ndarray):

@@ -1,4 +1,4 @@
-"""Checks of losses, penalties, metrics and extractors: shapes, signs, and the same answer twice."""
+"""Checks of losses, penalties, metrics and extractors: shapes, signs of gradients, determinism."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 import torch
 
-from gan.build import build_game
 from gan.conformance.architectures import play
 from gan.conformance.kit import Failed, Kit, Scene, Skipped
 from gan.conformance.modalities import Subject, read_subject
@@ -20,7 +19,7 @@ from gan.metrics.extractors import Raw
 
 
 def check_arithmetic(kit: Kit) -> None:
-    """What the plugin offers beside data and networks."""
+    """Check every loss, penalty, metric and extractor that the plugin offers."""
     for plugin_entry in kit.offered("gan_losses"):
         with kit.check("arithmetic", f"loss {plugin_entry.entry.name}"):
             _check_loss(kit.plugins.load(plugin_entry)())
@@ -47,7 +46,7 @@ def check_arithmetic(kit: Kit) -> None:
 
 
 def _scenes(kit: Kit, kind: str | None) -> list[Scene]:
-    """The default data as both sets, then what the architectures made."""
+    """The default dataset as real and generated samples, then what the architectures generated."""
     subject = _subject(kit, kind)
     samples = subject.stacked(32)
     made = [scene for scene in kit.scenes if kind in (None, scene.kind)]
@@ -58,17 +57,17 @@ def _subject(kit: Kit, modality: str | None) -> Subject:
     if modality is not None:
         found = read_subject(kit, kit.plugins.find("gan_modalities", modality, prefer=kit.plugin))
         if found is None:
-            raise Failed(f"the kind of data '{modality}' could not be read")
+            raise Failed(f"the modality '{modality}' could not be read")
         return found
     known: list[Subject] = [subject for subject in kit.modalities.values() if subject is not None]
     if not known:
-        raise Skipped("the plugin has no kind of data to try it on")
+        raise Skipped("the plugin has no modality to test it with")
     return known[0]
 
 
 def _check_loss(loss: Any) -> None:
     if not isinstance(loss.needs_real, bool):
-        raise Failed("`needs_real` is no bool")
+        raise Failed("`needs_real` is not a bool")
     generator = torch.Generator().manual_seed(0)
     for shape in ((5,), (5, 1), (5, 1, 3, 3)):
         real = torch.randn(shape, generator=generator).requires_grad_()
@@ -115,17 +114,17 @@ def _check_values(values: Any) -> list[MetricValue]:
     if len(set(names)) != len(names):
         raise Failed(f"it gives the name '{max(names, key=names.count)}' twice")
     if not all(math.isfinite(value.value) for value in found):
-        raise Failed("of the same samples twice it gives a value that is not finite")
+        raise Failed("for identical sets of samples it gives a value that is not finite")
     return found
 
 
 def _check_version(thing: Any) -> None:
     if not isinstance(thing.version, str) or not thing.version:
-        raise Failed("`version` is no text")
+        raise Failed("`version` is not a non-empty string")
 
 
 def _check_metric(metric: Any, scenes: Sequence[Scene]) -> None:
-    """On the first of the scenes that it does not refuse."""
+    """Compute on the first of the scenes that the metric accepts."""
     _check_version(metric)
     refusals = []
     for scene in scenes:
@@ -143,7 +142,7 @@ def _check_metric(metric: Any, scenes: Sequence[Scene]) -> None:
             if any(not np.array_equal(samples[name], before[name]) for name in before):
                 raise Failed("it changes the samples")
         return
-    raise Skipped(f"no data here suit it: {refusals[0]}")
+    raise Skipped(f"no data of the plugin suit it: {refusals[0]}")
 
 
 def _check_feature_metric(metric: Any) -> None:
@@ -158,7 +157,7 @@ def _check_feature_metric(metric: Any) -> None:
         raise Failed("the same features give another value")
     for value, worse in zip(values, _check_values(metric.compute(far, near)), strict=True):
         if value.direction == "lower" and not worse.value > value.value:
-            raise Failed(f"'{value.name}' is better when lower, and not higher for features that lie far away")
+            raise Failed(f"'{value.name}' is better when lower, but is not higher for features that are far away")
 
 
 def _check_model_metric(kit: Kit, entry: Any, metric: Any) -> None:
@@ -170,7 +169,7 @@ def _check_model_metric(kit: Kit, entry: Any, metric: Any) -> None:
             continue
         try:
             played = play(kit, plugin_entry)
-            architecture = build_game(played.parts(), played.modality.fields).architecture.eval()
+            architecture = played.game().architecture.eval()
             subjects = (architecture, *through, played.rows.samples, played.rows.samples, played.modality)
             with torch.no_grad():
                 first, again = (_check_values(metric.compute(*subjects)) for _ in range(2))
@@ -186,7 +185,7 @@ def _check_model_metric(kit: Kit, entry: Any, metric: Any) -> None:
 def _check_extractor(extractor: Any, subject: Subject) -> None:
     _check_version(extractor)
     if not isinstance(extractor.preprocessing, str) or not isinstance(extractor.sha256, str):
-        raise Failed("`preprocessing` and `sha256` are texts")
+        raise Failed("`preprocessing` and `sha256` must be strings")
     samples = subject.stacked(6)
     found = extractor(samples, subject.modality)
     vectors = found.vectors

@@ -1,7 +1,7 @@
-"""Runs the conformance kit in a process of its own, with a time limit, and tells what it found.
+"""Runs the conformance kit in a child process with a time limit and reports the outcomes.
 
 The child writes one JSON line when a check begins and one when it ends, so that a plugin that hangs, kills the process
-or prints what it likes still gets a report.
+or prints still gets a report.
 """
 
 from __future__ import annotations
@@ -22,21 +22,21 @@ from gan.conformance.kit import Kit, Outcome
 from gan.errors import UsageError
 
 TIMEOUT = 900.0
-"""Seconds that all checks of a plugin may take."""
+"""Time limit in seconds for all checks of a plugin."""
 
 
 @dataclass
 class Report:
-    """What the kit found out about one plugin."""
+    """The outcomes of all checks of one plugin."""
 
     plugin: str
     outcomes: list[Outcome] = field(default_factory=list)
     output: str = ""
-    """The end of what the child printed, for people who look for a reason."""
+    """The last lines that the child printed, for debugging."""
 
     @property
     def failures(self) -> list[Outcome]:
-        """What failed."""
+        """The failed outcomes."""
         return [outcome for outcome in self.outcomes if outcome.status == "failed"]
 
     @property
@@ -50,7 +50,7 @@ class Report:
         return {status: sum(outcome.status == status for outcome in self.outcomes) for status in statuses}
 
     def text(self) -> str:
-        """For people: what is not in order, then the sum."""
+        """For people: every outcome that did not pass, then a summary."""
         lines = [
             f"{outcome.status:7}  {outcome.subject}, {outcome.check}: {outcome.reason}"
             for outcome in self.outcomes
@@ -72,14 +72,14 @@ def check_plugin(
     settings: Mapping[str, Iterable[str]] | None = None,
     timeout: float = TIMEOUT,
 ) -> Report:
-    """Hold a plugin to everything that is promised in `gan.contracts`; what a plugin's test calls::
+    """Check a plugin against everything that `gan.contracts` requires. A plugin's test calls it::
 
         def test_conformance():
             report = check_plugin("sketch")
             assert report.passed, report.text()
 
     `plugin` is the name of an installed plugin or its module. `settings` make architectures small: ``{"gru":
-    ["model.hidden=8"]}``; ``"*"`` stands for every architecture. Takes seconds to minutes, in another process.
+    ["model.hidden=8"]}``; ``"*"`` stands for every architecture. Takes seconds to minutes, in a child process.
     """
     name, module = (plugin, "") if isinstance(plugin, str) else (_name(plugin), plugin.__name__)
     return _run(name, module, settings=settings, timeout=timeout)
@@ -108,7 +108,7 @@ def _run(
         }
         searched = [str(path)] if path is not None else []
         environment = {**os.environ, "PYTHONPATH": os.pathsep.join([*searched, *filter(None, sys.path)])}
-        environment.setdefault("OMP_NUM_THREADS", "1")  # networks as small as these only wait for more threads
+        environment.setdefault("OMP_NUM_THREADS", "1")  # more threads only slow such small networks down
         with open(Path(folder, "output"), "w+", encoding="utf-8", errors="replace") as output:
             process = subprocess.Popen(
                 [sys.executable, "-m", "gan.conformance.checking", json.dumps(request)],
@@ -129,7 +129,7 @@ def _run(
 
 
 def _collect(report: Report, events: str, code: int | None, seconds: float) -> None:
-    """Outcomes from the child's lines; a check that began and did not end is named."""
+    """Read the outcomes from the child's lines; a check that began and did not end is reported as a failure."""
     running = "start"
     for line in events.splitlines():
         event = json.loads(line)
@@ -141,15 +141,17 @@ def _collect(report: Report, events: str, code: int | None, seconds: float) -> N
         elif event["event"] == "end":
             return
     if code is None:
-        reason = f"still ran after {seconds:.0f} s and was stopped in: {running}"
+        reason = f"still running after {seconds:.0f} s and was stopped in: {running}"
     else:
         last = next((line for line in reversed(report.output.splitlines()) if line.strip()), "")
-        reason = f"ended the process (exit code {code}) in: {running}" + (f"; it said: {last[:200]}" if last else "")
+        reason = f"ended the process (exit code {code}) in: {running}" + (
+            f"; its last output: {last[:200]}" if last else ""
+        )
     report.outcomes.append(Outcome("process", f"plugin {report.plugin}", "failed", reason))
 
 
 def _name(module: ModuleType) -> str:
-    """The name of the plugin that a module is: its entry point's, else the module's without ``gan_``."""
+    """The plugin's name for a module: that of its entry point, else the module's without ``gan_``."""
     from gan.plugins.manager import Plugins
 
     for info in Plugins.installed().infos():
@@ -159,7 +161,7 @@ def _name(module: ModuleType) -> str:
 
 
 def check_project(path: Path, **options: Any) -> Report:
-    """`check_plugin` of a project folder, which need not be installed: its pyproject.toml names the plugin."""
+    """`check_plugin` for a project folder, which need not be installed: its pyproject.toml names the plugin."""
     import tomllib
 
     from gan.plugins.manager import Plugins
@@ -198,7 +200,7 @@ def _child(request: dict[str, Any]) -> None:
 
 
 def run_checks(kit: Kit) -> None:
-    """Every check, in an order in which later ones may use what earlier ones found."""
+    """Run every check; later checks use results of earlier ones."""
     from gan.conformance import module
 
     if not module.check_module(kit):

@@ -1,7 +1,7 @@
-"""The checks of the conformance kit. `gan.testing.check_plugin` runs them in a process of its own.
+"""The conformance kit: runs checks and collects their outcomes. `gan.testing.check_plugin` is the way in.
 
-A check is a function of the `Kit` and of what it looks at. It raises `Failed` with a reason for people, `Skipped` where
-it does not apply, `Noted` for what is allowed and could be better; any other exception is the plugin's fault too.
+A check raises `Failed` with a reason, `Skipped` where it does not apply, and `Noted` for what is allowed but could be
+better. Any other exception counts as a failure of the plugin.
 """
 
 from __future__ import annotations
@@ -19,11 +19,12 @@ from gan.errors import GanError
 
 if TYPE_CHECKING:
     from gan.contracts import Samples
-    from gan.plugins.manager import PluginEntry, PluginInfo, Plugins
+    from gan.plugins.discovery import PluginInfo
+    from gan.plugins.manager import PluginEntry, Plugins
 
 
 class Failed(Exception):
-    """The plugin does not keep what the check holds it to."""
+    """The plugin violates its contract."""
 
 
 class Skipped(Exception):
@@ -36,21 +37,21 @@ class Noted(Exception):
 
 @dataclass(frozen=True)
 class Outcome:
-    """What one check found."""
+    """The result of one check."""
 
     check: str
     subject: str
-    """What was looked at: ``"architecture mlp"``."""
+    """What was checked: ``"architecture mlp"``."""
     status: str
     """passed, failed, skipped or noted."""
     reason: str = ""
     seconds: float = 0.0
-    """Of CPU time."""
+    """CPU time."""
 
 
 @dataclass(frozen=True)
 class Scene:
-    """What an architecture made beside real samples, for metrics that the default data do not suit."""
+    """Samples of an architecture with real ones, for metrics that do not suit the default dataset."""
 
     kind: str
     """Name of the modality."""
@@ -66,14 +67,14 @@ class Kit:
     plugins: Plugins
     plugin: str
     settings: Mapping[str, list[str]]
-    """Architecture -> ``key=value`` that make it small; ``"*"``: of every architecture."""
+    """Architecture -> ``key=value`` settings that make it small; ``"*"``: for every architecture."""
     report: Callable[[str, Outcome | None, str], None]
     """Called with (``started`` or ``done``, outcome, subject)."""
     folder: Path = field(default_factory=lambda: Path(tempfile.mkdtemp(prefix="gan-check-")))
     modalities: dict[str, Any] = field(default_factory=dict)
-    """Name -> `gan.conformance.modalities.Subject` of what could be read."""
+    """Name -> `gan.conformance.modalities.Subject`, or None for a modality that could not be read."""
     scenes: list[Scene] = field(default_factory=list)
-    """Of every architecture that could make something."""
+    """One for each architecture that could generate."""
 
     @property
     def info(self) -> PluginInfo:
@@ -86,7 +87,7 @@ class Kit:
 
     @contextmanager
     def check(self, name: str, subject: str) -> Iterator[None]:
-        """Run the body as a check: what it raises becomes an outcome."""
+        """Run the body as a check: an exception becomes its outcome."""
         self.report("started", None, f"{name}, {subject}")
         before = time.process_time()
         status, reason = "passed", ""
@@ -105,7 +106,7 @@ class Kit:
 
 
 def _reason(error: BaseException) -> str:
-    """The exception in one line, with the place in the plugin where it comes from."""
+    """The exception in one line, with the line of the plugin that raised it."""
     if isinstance(error, (Failed, GanError)):
         return " ".join(str(error).split())
     frames = traceback.extract_tb(error.__traceback__)

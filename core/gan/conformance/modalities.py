@@ -1,4 +1,4 @@
-"""Checks of kinds of data: reading, writing, previews, and what is done with files that are no data."""
+"""Checks of modalities: reading, writing, previews, pages, and files that hold no data."""
 
 from __future__ import annotations
 
@@ -19,20 +19,19 @@ from gan.reporting.page import write_page
 from gan.source import Companion, SourceFile, list_source
 
 FILES = 16
-"""Files of the default data that are looked at, spread over all of them."""
+"""Files of the default dataset that are read, spread evenly over all of them."""
 SAMPLES = 64
 
 
 @dataclass
 class Subject:
-    """A modality with a piece of its default data."""
+    """A modality with some samples of its default dataset."""
 
     name: str
     modality: Any
     modality_class: Any
-    facts: dict[str, Any]
     source: Path
-    """A folder with some of the default data's files."""
+    """A folder with some files of the default dataset."""
     samples: list[Sample] = field(default_factory=list)
 
     @property
@@ -42,12 +41,12 @@ class Subject:
         return fields
 
     def stacked(self, count: int) -> Samples:
-        """`count` samples with a leading axis, from the front again where there are fewer."""
+        """`count` samples with a leading axis; samples repeat where there are fewer."""
         return stacked(self.samples, self.fields, count)
 
 
 def check_modalities(kit: Kit) -> None:
-    """All kinds of data that the plugin offers."""
+    """Check every modality that the plugin offers."""
     for plugin_entry in kit.offered("gan_modalities"):
         subject = read_subject(kit, plugin_entry)
         if subject is None:
@@ -71,74 +70,65 @@ def check_modalities(kit: Kit) -> None:
 
 
 def read_subject(kit: Kit, plugin_entry: Any) -> Subject | None:
-    """The modality of an entry with some samples of its default data; kept for the architectures."""
+    """The modality of an entry with some samples of its default dataset; cached for the other checks."""
     name = plugin_entry.entry.name
-    found: Subject | None
-    if name in kit.modalities:
-        found = kit.modalities[name]
-        return found
-    kit.modalities[name] = None
-    about = f"modality {name}"
-    with kit.check("default data", about):
-        from gan.data.datasets import prepare_dataset
-
-        modality_class = kit.plugins.load(plugin_entry)
-        whole = prepare_dataset(
-            kit.plugins.find("gan_datasets", plugin_entry.entry.dataset, prefer=kit.plugin), kit.plugins
-        )
-        source = some_files(whole, modality_class.suffixes, kit.folder / f"data-{name}")
-        files = list_source(source, modality_class.suffixes).files
-        if not files:
-            raise Failed(
-                f"the data set '{plugin_entry.entry.dataset}' holds no file ending in {modality_class.suffixes}"
-            )
-        config = modality_class.Config()
-        facts = modality_class(config).survey(files)
-        _check_plain(facts)
-        subject = Subject(name, modality_class(config, facts), modality_class, facts, source)
-        _check_fields(subject.fields)
-        subject.samples = read_samples(subject.modality, files)
-        if not subject.samples:
-            raise Failed(f"the data set '{plugin_entry.entry.dataset}' gives no sample")
-        kit.modalities[name] = subject
-    found = kit.modalities[name]
+    if name not in kit.modalities:
+        kit.modalities[name] = _read_subject(kit, plugin_entry)
+    found: Subject | None = kit.modalities[name]
     return found
 
 
+def _read_subject(kit: Kit, plugin_entry: Any) -> Subject | None:
+    name, dataset = plugin_entry.entry.name, plugin_entry.entry.dataset
+    with kit.check("default data", f"modality {name}"):
+        from gan.data.datasets import prepare_dataset
+
+        modality_class = kit.plugins.load(plugin_entry)
+        whole = prepare_dataset(kit.plugins.find("gan_datasets", dataset, prefer=kit.plugin), kit.plugins)
+        source = some_files(whole, modality_class.suffixes, kit.folder / f"data-{name}")
+        files = list_source(source, modality_class.suffixes).files
+        if not files:
+            raise Failed(f"the dataset '{dataset}' holds no file ending in {modality_class.suffixes}")
+        config = modality_class.Config()
+        facts = modality_class(config).survey(files)
+        _check_plain(facts)
+        subject = Subject(name, modality_class(config, facts), modality_class, source)
+        _check_fields(subject.fields)
+        subject.samples = read_samples(subject.modality, files)
+        if not subject.samples:
+            raise Failed(f"the dataset '{dataset}' gives no sample")
+        return subject
+    return None
+
+
 def stacked(samples: Sequence[Sample], fields: dict[str, FieldSpec], count: int) -> Samples:
-    """`count` rows of every field, from the front again where fewer samples have it (a sample of unpaired data has the
+    """`count` rows of every field; rows repeat where fewer samples have the field (a sample of unpaired data has the
     fields of one group)."""
     rows = {}
     for name in fields:
         values = [sample[name] for sample in samples if name in sample]
         if not values:
-            raise Failed(f"no sample of the data that were looked at has the field '{name}'")
+            raise Failed(f"none of the samples read has the field '{name}'")
         rows[name] = np.stack([values[index % len(values)] for index in range(count)])
     return rows
 
 
 def check_sample(sample: Sample, fields: dict[str, FieldSpec]) -> None:
-    """Names, shapes, dtypes and ranges of one sample."""
+    """Check names, shapes, dtypes and ranges of one sample."""
     groups: dict[str, set[str]] = {}
     for name, spec in fields.items():
         groups.setdefault(spec.group, set()).add(name)
     if set(sample) not in groups.values():
         promised = " or ".join(str(sorted(names)) for names in groups.values())
         raise Failed(f"a sample has the fields {sorted(sample)}, `fields` promises {promised}")
-    for name, spec in fields.items():
-        if name not in sample:
-            continue
-        values = np.asarray(sample[name])
-        if values.shape != spec.shape or values.dtype != np.dtype(spec.dtype):
-            raise Failed(f"'{name}' is {values.shape} {values.dtype}, `fields` promises {spec.shape} {spec.dtype}")
-        if values.size and not (values.min() >= spec.low and values.max() <= spec.high):
-            raise Failed(
-                f"'{name}' lies in {values.min():g} … {values.max():g}, `fields` promises {spec.low:g} … {spec.high:g}"
-            )
+    for name, values in sample.items():
+        reason = fields[name].mismatch(np.asarray(values))
+        if reason:
+            raise Failed(f"'{name}' {reason}")
 
 
 def some_files(whole: Path, suffixes: Sequence[str], target: Path) -> Path:
-    """A folder with about `FILES` of the files, and every small file that is no sample (labels, lists)."""
+    """A folder with about `FILES` of the files, and every small file that is not a sample (labels, lists)."""
     files = list_source(whole, suffixes).files
     if len(files) <= FILES:
         return whole
@@ -153,7 +143,7 @@ def some_files(whole: Path, suffixes: Sequence[str], target: Path) -> Path:
 
 
 def read_samples(modality: Any, files: Sequence[SourceFile]) -> list[Sample]:
-    """Up to `SAMPLES` samples, about the same number of each file."""
+    """Up to `SAMPLES` samples, about the same number from each file."""
     samples: list[Sample] = []
     bad = []
     for file in files:
@@ -181,10 +171,10 @@ def _same(one: list[Sample], other: list[Sample]) -> bool:
 
 def _check_fields(fields: Any) -> None:
     if not isinstance(fields, dict) or not fields:
-        raise Failed("`fields` is no mapping of at least one name")
+        raise Failed("`fields` is not a dict with at least one field")
     for name, spec in fields.items():
         if not isinstance(spec, FieldSpec):
-            raise Failed(f"`fields['{name}']` is no gan.contracts.Field")
+            raise Failed(f"`fields['{name}']` is not a gan.contracts.FieldSpec")
         if not spec.unit.strip():
             raise Failed(f"the field '{name}' has no unit")
         if not spec.low < spec.high:
@@ -195,7 +185,7 @@ def _check_plain(facts: Any) -> None:
     import json
 
     if json.loads(json.dumps(facts)) != facts:
-        raise Failed("`survey` gives facts that JSON changes; they are saved as JSON: lists and texts, no tuples")
+        raise Failed("`survey` returns facts that JSON changes: use lists and string keys, no tuples")
 
 
 def _check_round_trip(kit: Kit, subject: Subject) -> None:
@@ -204,22 +194,22 @@ def _check_round_trip(kit: Kit, subject: Subject) -> None:
     for number, sample in enumerate(subject.samples[:4]):
         path = modality.write(sample, folder / f"a.{number}")
         if not isinstance(path, Path) or not path.is_file() or not path.name.startswith(f"a.{number}."):
-            raise Failed(f"`write` gives {path!r}, which is no file 'a.{number}' with a suffix")
+            raise Failed(f"`write` returned {path!r}, which is not a file 'a.{number}' with a suffix")
         twin = modality.write(sample, folder / f"b.{number}")
         if path.read_bytes() != twin.read_bytes():
             raise Failed("writing the same sample twice gives other bytes")
         if not path.name.lower().endswith(tuple(subject.modality_class.suffixes)):
-            raise Noted(f"it writes '{path.suffix}' files and does not read them back")
+            raise Noted(f"it writes '{path.suffix}' files and cannot read them")
         file = SourceFile(path.name, path, None, path.stat().st_size)
         try:
             (back, *_) = [{name: np.array(values) for name, values in s.items()} for s in modality.read(file)]
         except BadData as error:
-            raise Noted(f"it does not read its own file back: {error.reason}") from None
+            raise Noted(f"it cannot read its own file: {error.reason}") from None
         check_sample(back, subject.fields)
         final = modality.write(back, folder / f"c.{number}")
         (again, *_) = modality.read(SourceFile(final.name, final, None, final.stat().st_size))
         if not _same([back], [again]):
-            raise Failed("a sample that was written, read, written and read again has changed between the readings")
+            raise Failed("a sample has changed after it was written, read, written and read again")
 
 
 def _check_preview(subject: Subject) -> None:
@@ -230,7 +220,7 @@ def _check_preview(subject: Subject) -> None:
         kept = {name: values.copy() for name, values in samples.items()}
         picture = subject.modality.preview(samples)
         if not isinstance(picture, Image.Image) or min(picture.size) < 1:
-            raise Failed(f"`preview` of {count} samples gives {type(picture).__name__}, no picture")
+            raise Failed(f"`preview` of {count} samples returned {type(picture).__name__}, no picture")
         if any(not np.array_equal(samples[name], kept[name]) for name in samples):
             raise Failed("`preview` changes the samples")
         if picture.tobytes() != subject.modality.preview(samples).tobytes():
@@ -238,18 +228,18 @@ def _check_preview(subject: Subject) -> None:
 
 
 def _check_page(kit: Kit, subject: Subject) -> None:
-    """Two artefacts are shown on a page, by nothing that has to be fetched from elsewhere."""
+    """A page with two artefacts refers to no file outside its folder."""
     folder = kit.folder / f"page-{subject.name}"
     folder.mkdir(parents=True, exist_ok=True)
     paths = [subject.modality.write(sample, folder / f"{n}") for n, sample in enumerate(subject.samples[:2])]
     text = write_page(folder, subject.modality, paths).read_text(encoding="utf-8")
     for reference in re.findall(r"""(?:src|href)\s*=\s*["']([^"']*)""", text):
         if not reference.startswith("data:") and not (folder / "page" / unquote(reference)).is_file():
-            raise Failed(f"`show` refers to '{reference[:80]}', which does not lie beside the page")
+            raise Failed(f"`show` refers to '{reference[:80]}', which is not in the page's folder")
 
 
 def _check_bad_files(kit: Kit, subject: Subject) -> None:
-    """An empty file and one of noise: refused with a reason, or read into samples that keep the fields."""
+    """An empty file and random bytes are refused with a reason, or read into samples that fit the fields."""
     folder = kit.folder / f"bad-{subject.name}"
     folder.mkdir(parents=True, exist_ok=True)
     noise = np.random.Generator(np.random.Philox(0)).bytes(4096)
@@ -261,9 +251,9 @@ def _check_bad_files(kit: Kit, subject: Subject) -> None:
                 samples = list(subject.modality.read(SourceFile(path.name, path, None, len(content))))
             except BadData as error:
                 if not error.reason.strip():
-                    raise Failed(f"the refusal of the {title} file {path.name} has no reason") from None
+                    raise Failed(f"the BadData for the {title} file {path.name} has no reason") from None
                 continue
-            except Companion:  # of the file of the same name with another ending
+            except Companion:  # it belongs to the file of the same name with another suffix
                 continue
             if not samples:
                 raise Failed(f"the {title} file {path.name} gives neither a sample nor BadData: it vanishes in silence")

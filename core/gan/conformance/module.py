@@ -1,4 +1,4 @@
-"""Checks of the distribution and of the entry module: metadata, licence, import, hooks."""
+"""Checks of the distribution and the entry module: metadata, licence, import, hooks."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ import warnings
 from typing import Any
 
 from gan.conformance.kit import Failed, Kit, Noted, Skipped
-from gan.plugins.discovery import CORE
+from gan.plugins.discovery import CORE, normal
 from gan.plugins.outline import HEAVY, outline
 
 IMPORT_SECONDS = 0.3
-"""CPU time that importing an entry module may take, beside what the core has imported."""
+"""CPU time that importing an entry module may take, without what the core imports."""
 
 
 def check_module(kit: Kit) -> bool:
-    """Whether the plugin could be imported, so that more can be checked."""
+    """Check metadata, import and hooks; whether the plugin can be imported, so that more can be checked."""
     info = kit.info
     subject = f"plugin {kit.plugin}"
     usable = info.status in ("unloaded", "ok")
@@ -35,7 +35,7 @@ def check_module(kit: Kit) -> bool:
     if not usable:
         return False
     _check_metadata(kit, subject)
-    for name in ("gan.contracts", "gan.hookspecs", "pluggy", "numpy", "random"):  # what every plugin may count on
+    for name in ("gan.contracts", "gan.hookspecs", "pluggy", "numpy", "random"):  # not counted against the plugin
         importlib.import_module(name)
     before, modules, out = _state(), set(sys.modules), io.StringIO()
     clock = time.process_time()
@@ -66,7 +66,7 @@ def check_module(kit: Kit) -> bool:
     with kit.check("source can be read", subject):
         read = outline(info.module)
         if not read.complete:
-            raise Noted("its entries are not literal, so listing and completing cannot show them without running it")
+            raise Noted("its entries are not literal, so that `gan plugins` cannot list them without importing it")
     return kit.info.status == "ok"
 
 
@@ -79,17 +79,18 @@ def _check_metadata(kit: Kit, subject: str) -> None:
     if metadata is None:
         for name in ("metadata", "licence"):
             with kit.check(name, subject):
-                raise Skipped("it is no installed distribution")
+                raise Skipped("it is not an installed distribution")
         return
     with kit.check("metadata", subject):
         if not info.summary:
             raise Failed("the distribution has no summary (description in pyproject.toml)")
-        core = [line for line in importlib.metadata.requires(info.distribution) or [] if _names_core(line)]
-        if not core:
-            raise Failed(f"the distribution does not require {CORE}; say which versions it works with")
         from packaging.requirements import Requirement
 
-        bounds = {specifier.operator for line in core for specifier in Requirement(line).specifier}
+        requires = map(Requirement, importlib.metadata.requires(info.distribution) or [])
+        core = [requirement for requirement in requires if normal(requirement.name) == CORE]
+        if not core:
+            raise Failed(f"the distribution does not require {CORE}; add the range of versions it works with")
+        bounds = {specifier.operator for requirement in core for specifier in requirement.specifier}
         if not bounds & {"<", "<=", "==", "~="}:
             raise Noted(f"'{core[0]}' has no upper bound: write {CORE}>=0.1,<0.2, so that a new core cannot break it")
     with kit.check("licence", subject):
@@ -101,18 +102,11 @@ def _check_metadata(kit: Kit, subject: str) -> None:
         ):
             raise Failed("the distribution names no licence (license in pyproject.toml)")
         if not metadata.get_all("License-File"):
-            raise Noted("the distribution holds no licence text (license-files in pyproject.toml)")
-
-
-def _names_core(line: str) -> bool:
-    from packaging.requirements import Requirement
-    from packaging.utils import canonicalize_name
-
-    return canonicalize_name(Requirement(line).name) == CORE
+            raise Noted("the distribution contains no licence text (license-files in pyproject.toml)")
 
 
 def _state() -> dict[str, Any]:
-    """Global state that an import has no business to change, comparable with ``==``."""
+    """Global state that an import must not change, comparable with ``==``."""
     import numpy
 
     mask = os.umask(0o077)

@@ -52,6 +52,28 @@ class FieldSpec:
     of the fields that the architecture is built with are then those of the training data. ``gan generate`` offers
     ``--NAME``. Unspecified conditions are sampled from the training data's values, which the run stores."""
 
+    def mismatch(self, values: Any, count: int | None = None) -> str:
+        """Why `values`, an array or a tensor, do not fit this field: ``"is (2,) int64, …"``; empty when they do.
+
+        With `count`, `values` are those of `count` generated samples: they have a leading axis, may be longer where
+        the field is `longer`, and their range is not checked.
+        """
+        shape, wanted = tuple(values.shape), self.shape if count is None else (count, *self.shape)
+        dtype = str(values.dtype).removeprefix("torch.")
+        axis = self.longer_axis + 1
+        fits = shape
+        if self.longer and count is not None and len(shape) == len(wanted) > axis:
+            fits = (*shape[:axis], min(shape[axis], wanted[axis]), *shape[axis + 1 :])
+        if fits != wanted or dtype != self.dtype:
+            return f"is {shape} {dtype}, and its field is {wanted} {self.dtype}"
+        return self.outside(values) if count is None else ""
+
+    def outside(self, values: np.ndarray[Any, Any]) -> str:
+        """Why an array is not within the range of this field: ``"lies in 0 … 9, …"``; empty when it is."""
+        if self.dtype == "bool" or not values.size or (values.min() >= self.low and values.max() <= self.high):
+            return ""
+        return f"lies in {values.min():g} … {values.max():g}, and its field in {self.low:g} … {self.high:g}"
+
 
 @dataclass(frozen=True)
 class Given:

@@ -196,19 +196,10 @@ def _row(sample: Sample, name: str, spec: FieldSpec, file: SourceFile) -> bytes:
     if name not in sample:
         raise GanError(f"the modality's reader gave no field '{name}' for {file.name}")
     value = np.asarray(sample[name])
-    if value.shape != spec.shape or value.dtype != np.dtype(spec.dtype):
-        raise GanError(
-            f"the modality's reader gave '{name}' as {value.shape} {value.dtype} for {file.name}; "
-            f"its fields say {spec.shape} {spec.dtype}"
-        )
-    if spec.dtype == "bool":
-        return np.packbits(value).tobytes()
-    if value.size and not (value.min() >= spec.low and value.max() <= spec.high):
-        raise GanError(
-            f"the modality's reader gave '{name}' between {value.min()} and {value.max()} for {file.name}; "
-            f"its fields say {spec.low:g} … {spec.high:g}"
-        )
-    return value.tobytes()
+    reason = spec.mismatch(value)
+    if reason:
+        raise GanError(f"the modality's reader gave a sample of {file.name} whose '{name}' {reason}")
+    return np.packbits(value).tobytes() if spec.dtype == "bool" else value.tobytes()
 
 
 def _nothing(listing: Listing, modality: type[Modality]) -> str:

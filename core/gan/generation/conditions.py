@@ -20,6 +20,8 @@ from gan.errors import UsageError
 
 KEPT = 1024
 """Number of rows of conditions that a run stores."""
+NAMED = 20
+"""Number of named values that a message or a help text lists."""
 NEAR = 16
 """When some conditions are specified, the others are sampled from the nearest 1/16 of the stored rows."""
 
@@ -75,7 +77,16 @@ class Conditions:
         """Raise `UsageError` for a value outside the range of the training data."""
         low, high = self.ranges.get(name, (spec.low, spec.high))
         if not low <= value <= high:
-            raise UsageError(f"{name} {value:g}: the training data have {low:.4g} to {high:.4g} ({spec.unit})")
+            raise UsageError(f"{name} {value:g}: the training data have {self.describe(name, spec)}")
+
+    def describe(self, name: str, spec: FieldSpec) -> str:
+        """The values that the training data have, by name where the field's values have names, else as a range."""
+        low, high = self.ranges.get(name, (spec.low, spec.high))
+        names = spec.names[int(low) : int(high) + 1]
+        if not names:
+            return f"{low:.4g} to {high:.4g} ({spec.unit})"
+        more = f" and {len(names) - NAMED} more" if len(names) > NAMED else ""
+        return ", ".join(names[:NAMED]) + more
 
     def draw(
         self, fields: Mapping[str, FieldSpec], specified: Mapping[str, float], seed: int, first: int, count: int

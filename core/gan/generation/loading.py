@@ -23,7 +23,7 @@ def load_model(folder: RunFolder, plugins: Plugins, *, device: str = "auto", che
     """See `gan.api.load`."""
     resolved = resolve(recipes.read_values(folder.recipe), plugins)
     modality = load_modality(folder, resolved)
-    conditions = _conditions(folder)
+    conditions = load_conditions(folder)
     found = find_checkpoint(folder, checkpoint)
     fields = conditions.narrowed(modality.fields)
     architecture = build_architecture(
@@ -56,7 +56,8 @@ class _AveragedWeights:
                 parameter.copy_(state[name])
 
 
-def _conditions(folder: RunFolder) -> Conditions:
+def load_conditions(folder: RunFolder) -> Conditions:
+    """The conditions of the run's training data; empty when it has none."""
     if not folder.conditions.is_file():
         return Conditions()
     try:

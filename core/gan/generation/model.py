@@ -375,19 +375,6 @@ def check_samples(made: Mapping[str, Tensor], fields: Mapping[str, FieldSpec], c
             continue
         if name not in made:
             raise GanError(f"{who} returned no field '{name}'; the modality wants {', '.join(fields)}")
-        tensor = made[name]
-        fits = _fits(tuple(tensor.shape), (count, *spec.shape), spec.longer_axis + 1 if spec.longer else None)
-        if not fits or tensor.dtype != getattr(torch, spec.dtype):
-            raise GanError(
-                f"{who} returned '{name}' as {tuple(tensor.shape)} {str(tensor.dtype).removeprefix('torch.')}, "
-                f"the modality wants {(count, *spec.shape)} {spec.dtype}"
-            )
-
-
-def _fits(shape: tuple[int, ...], wanted: tuple[int, ...], longer: int | None) -> bool:
-    """Whether two shapes are equal, except that the axis `longer`, if any, may be longer."""
-    if longer is not None and len(shape) == len(wanted) > longer:
-        before, after = longer, longer + 1
-        others = shape[:before] + shape[after:] == wanted[:before] + wanted[after:]
-        return others and shape[longer] >= wanted[longer]
-    return shape == wanted
+        reason = spec.mismatch(made[name], count)
+        if reason:
+            raise GanError(f"{who} returned a '{name}' that {reason}")

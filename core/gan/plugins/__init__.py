@@ -6,11 +6,12 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from gan.plugins.manager import PluginEntry, PluginInfo, Plugins
+    from gan.plugins.discovery import PluginInfo
+    from gan.plugins.manager import PluginEntry, Plugins
 
 _LAZY = {
     "Plugins": "gan.plugins.manager",
-    "PluginInfo": "gan.plugins.manager",
+    "PluginInfo": "gan.plugins.discovery",
     "PluginEntry": "gan.plugins.manager",
 }
 __all__ = ["PluginEntry", "PluginInfo", "Plugins"]

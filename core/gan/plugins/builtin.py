@@ -1,4 +1,4 @@
-"""The core's own losses, penalties, metrics and extractors, offered through the same hooks as everybody's."""
+"""The core's own plugin: its losses, penalties, metrics and extractors."""
 
 from __future__ import annotations
 
@@ -22,8 +22,13 @@ def gan_losses() -> Iterator[LossEntry]:
         ("least-squares", "LeastSquares", "squared distance to 1 and 0", "Mao et al., LSGAN, 2017, arXiv:1611.04076"),
         ("wasserstein", "Wasserstein", "difference of mean scores", "Arjovsky et al., WGAN, 2017, arXiv:1701.07875"),
         ("hinge", "Hinge", "margins of 1", "Lim and Ye, Geometric GAN, 2017, arXiv:1705.02894"),
-        ("relativistic-pairing", "RelativisticPairing", "each real beside one fake sample", _RELATIVISTIC),
-        ("relativistic-average", "RelativisticAverage", "against the mean of the other kind", _RELATIVISTIC),
+        ("relativistic-pairing", "RelativisticPairing", "each real sample paired with one fake sample", _RELATIVISTIC),
+        (
+            "relativistic-average",
+            "RelativisticAverage",
+            "each score against the mean score of the other kind",
+            _RELATIVISTIC,
+        ),
     ):
         yield LossEntry(name=name, target=f"gan.losses:{target}", summary=summary, paper=paper)
 
@@ -46,15 +51,30 @@ def gan_penalties() -> Iterator[PenaltyEntry]:
 
 @hookimpl
 def gan_metrics() -> Iterator[MetricEntry]:
-    """The metrics of `gan.metrics`: all on features, so each is named with an extractor, ``fid[lenet5]``."""
+    """The metrics of `gan.metrics`. All compute on features, so they are named with an extractor: ``fid[lenet5]``."""
     for name, target, own, summary in (
         ("fid", "FrechetDistance", _INCEPTION, "Fréchet distance of Gaussians fitted to features; lower is better"),
         ("kid", "KernelDistance", _INCEPTION, "unbiased squared MMD with a cubic kernel; lower is better"),
-        ("precision-recall", "PrecisionRecall", "", "share of samples that look real; of real data that is reached"),
-        ("density-coverage", "DensityCoverage", "", "as precision and recall, less moved by outliers"),
-        ("inception-score", "InceptionScore", _INCEPTION, "sure of each sample, unsure of the set; needs a classifier"),
-        ("memorisation", "Memorisation", "", "whether samples repeat single training samples"),
-        ("1-nna", "NearestNeighbourTest", "", "whether nearest neighbours tell generated from real; one half is best"),
+        (
+            "precision-recall",
+            "PrecisionRecall",
+            "",
+            "share of samples that look real, and share of the real data that is covered",
+        ),
+        ("density-coverage", "DensityCoverage", "", "like precision and recall, less sensitive to outliers"),
+        (
+            "inception-score",
+            "InceptionScore",
+            _INCEPTION,
+            "confident on each sample, varied over the set; needs a classifier",
+        ),
+        ("memorisation", "Memorisation", "", "whether samples repeat training samples"),
+        (
+            "1-nna",
+            "NearestNeighbourTest",
+            "",
+            "accuracy of nearest neighbours at telling generated from real; 0.5 is best",
+        ),
         ("diversity", "Diversity", "", "how much samples differ from each other"),
     ):
         yield MetricEntry(name=name, target=f"gan.metrics:{target}", summary=summary, on_features=True, defined_on=own)
@@ -74,6 +94,6 @@ def gan_extractors() -> Iterator[ExtractorEntry]:
     yield ExtractorEntry(
         name="raw",
         target="gan.metrics.extractors:Raw",
-        summary="the numbers themselves; large samples through a fixed random projection",
+        summary="the raw values; large samples through a fixed random projection",
         paper="Johnson and Lindenstrauss, Extensions of Lipschitz mappings into a Hilbert space, 1984",
     )

@@ -1,4 +1,4 @@
-"""The entry points of the group ``gan``, from the metadata of installed distributions; nothing is imported."""
+"""Finds installed plugins by the entry points of the group ``gan`` in package metadata, without importing them."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ import importlib.metadata
 import re
 import sys
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
-from typing import Literal
+from dataclasses import dataclass
+from typing import Literal, TypeAlias
 
 from gan.version import __version__
 
@@ -15,34 +15,57 @@ GROUP = "gan"
 """The group of entry points that makes a distribution a plugin."""
 CORE = "gan-core"
 BUILTIN = "builtin"
-"""The plugin of the core itself: its losses, penalties and metrics. It cannot be switched off or replaced."""
+"""The core's own plugin with its losses, penalties and metrics. It cannot be switched off or replaced."""
 
 NAME = re.compile(r"[a-z0-9]([a-z0-9-]*[a-z0-9])?")
-"""What plugins and entries may be called."""
+"""Valid names of plugins and of entries."""
 ENTRY_POINT = re.compile(r"([A-Za-z_]\w*(?:\.[A-Za-z_]\w*)*)(?::([A-Za-z_]\w*(?:\.[A-Za-z_]\w*)*))?")
 """``module`` or ``module:object``."""
 
 
+Status: TypeAlias = Literal["ok", "blocked", "broken", "incompatible", "conflict", "unloaded"]
+
+
 @dataclass(frozen=True)
-class Found:
-    """One entry point, and what its distribution's metadata say."""
+class PluginInfo:
+    """A plugin and its status."""
 
     name: str
-    module: str
+    """The name of its entry point, which users type."""
     distribution: str
     version: str
     summary: str
-    requires: list[str] = field(default_factory=list)
-    status: Literal["unloaded", "incompatible", "broken"] = "unloaded"
+    """One line from the distribution's metadata."""
+    status: Status
+    """``unloaded`` until the plugin is imported, then ``ok`` or ``broken``."""
     reason: str = ""
+    """Why the plugin is not ok, or a warning about one that is."""
+    module: str = ""
+    """The module that the entry point names."""
+
+    @property
+    def title(self) -> str:
+        """Distribution and version, as messages name a plugin."""
+        return f"{self.distribution} {self.version}".strip()
+
+    def warning(self) -> str:
+        """One line with the problem and the remedy; empty when there is no problem."""
+        if not self.reason or self.status == "blocked":
+            return ""
+        verdict = "has a fault" if self.status in ("ok", "unloaded") else "skipped"
+        return (
+            f"plugin {self.title} (entry '{self.name}') {verdict}: {self.reason}. "
+            f"Switch off with --no-plugin {self.name}; details: gan plugins check {self.name}"
+        )
 
 
-def discover() -> list[Found]:
-    """Every entry point of the group, by name; each distribution is read by itself, so broken metadata hide no other.
+def discover() -> list[tuple[PluginInfo, list[str]]]:
+    """Every entry point of the group with the requirements of its distribution, sorted by name.
 
-    The core's own `BUILTIN` is left out.
+    Each distribution is read separately, so that broken metadata hide no other plugin. The core's own `BUILTIN` is
+    left out.
     """
-    found: list[Found] = []
+    found: list[tuple[PluginInfo, list[str]]] = []
     seen: set[str] = set()
     for distribution in importlib.metadata.distributions():
         try:
@@ -51,18 +74,18 @@ def discover() -> list[Found]:
             continue
         if not text or not re.search(rf"^\s*\[\s*{GROUP}\s*\]", text, re.MULTILINE):
             continue
-        for candidate in _candidates(distribution, text):
-            title = normal(candidate.distribution)
-            if title == CORE and candidate.name == BUILTIN:
+        for info, requires in _candidates(distribution, text):
+            title = normal(info.distribution)
+            if title == CORE and info.name == BUILTIN:
                 continue
-            if title in seen:  # an older copy further down the path is not what Python imports
+            if title in seen:  # Python imports the first copy on the path
                 continue
-            found.append(candidate)
-        seen.update(normal(candidate.distribution) for candidate in found)
-    return sorted(found, key=lambda candidate: (candidate.name, candidate.distribution))
+            found.append((info, requires))
+        seen.update(normal(info.distribution) for info, _ in found)
+    return sorted(found, key=lambda pair: (pair[0].name, pair[0].distribution))
 
 
-def _candidates(distribution: importlib.metadata.Distribution, text: str) -> Iterator[Found]:
+def _candidates(distribution: importlib.metadata.Distribution, text: str) -> Iterator[tuple[PluginInfo, list[str]]]:
     title, version, summary, problem = "", "", "", ""
     requires: list[str] = []
     try:
@@ -70,7 +93,7 @@ def _candidates(distribution: importlib.metadata.Distribution, text: str) -> Ite
         title, version, summary = (printable(str(metadata[key] or "")) for key in ("Name", "Version", "Summary"))
         requires = list(distribution.requires or [])
         problem = incompatible(requires, str(metadata["Requires-Python"] or ""))
-    except Exception as error:  # noqa: BLE001  (metadata is other people's text)
+    except Exception as error:  # noqa: BLE001  (metadata may be malformed in any way)
         problem = f"its metadata cannot be read: {printable(f'{type(error).__name__}: {error}')}"
     if not title:
         title = str(getattr(getattr(distribution, "_path", None), "stem", "?")).partition("-")[0]
@@ -78,13 +101,11 @@ def _candidates(distribution: importlib.metadata.Distribution, text: str) -> Ite
     for name, value in section(text, GROUP):
         reason = problem
         if not reason and not NAME.fullmatch(name):
-            reason = "a plugin's name has lower-case letters, digits and hyphens only"
+            reason = "a plugin's name may hold lower-case letters, digits and hyphens only"
         if not reason and not ENTRY_POINT.fullmatch(value):
             reason = f"its entry point '{value}' does not name a module"
-        status: Literal["unloaded", "incompatible", "broken"] = "broken" if reason else "unloaded"
-        if reason.startswith("needs "):
-            status = "incompatible"
-        yield Found(printable(name), value, title, version, summary, requires, status, reason)
+        status: Status = "unloaded" if not reason else "incompatible" if reason.startswith("needs ") else "broken"
+        yield PluginInfo(printable(name), title, version, summary, status, reason, value), requires
 
 
 def section(text: str, group: str) -> list[tuple[str, str]]:
@@ -101,7 +122,7 @@ def section(text: str, group: str) -> list[tuple[str, str]]:
 
 
 def incompatible(requires: Iterable[str], python: str) -> str:
-    """A sentence when a distribution asks for another core or another Python, else empty."""
+    """Why a distribution cannot run with this core or this Python; empty when it can."""
     lines = [line for line in requires if re.match(r"\s*gan[-_.]+core\b", line, re.IGNORECASE)]
     if not lines and not python:
         return ""
@@ -121,7 +142,7 @@ def incompatible(requires: Iterable[str], python: str) -> str:
 
 
 def unmet(requires: Iterable[str]) -> list[str]:
-    """What a distribution requires and this environment lacks, each in words."""
+    """The requirements of a distribution that this environment does not meet, each as a sentence."""
     from packaging.requirements import Requirement
 
     lacks = []
@@ -139,10 +160,10 @@ def unmet(requires: Iterable[str]) -> list[str]:
 
 
 def printable(text: str) -> str:
-    """Other people's text as one line without control characters, which could rewrite the terminal."""
+    """Untrusted text as one line without control characters, which could rewrite the terminal."""
     return "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in " ".join(text.split()))
 
 
 def normal(name: str) -> str:
-    """A name as packaging compares it."""
+    """The normalized form of a distribution's name."""
     return re.sub(r"[-_.]+", "-", name).lower()

@@ -1,8 +1,8 @@
-"""Installs, upgrades and uninstalls plugins with the pip of this very interpreter.
+"""Installs, upgrades and uninstalls plugins with this interpreter's pip.
 
 An index (`gan.plugins.registry`) lists what can be installed: exact versions, wheels only, each with its sha256. pip is
-called with a list of arguments, never through a shell. The plugin's wheel is fetched and verified first, so that a wrong
-hash installs nothing; the versions of the core and of torch are kept.
+called with a list of arguments, never through a shell. The plugin's wheel is downloaded and verified first, so that
+nothing is installed when a hash is wrong; the versions of the core and of torch are pinned.
 """
 
 from __future__ import annotations
@@ -16,10 +16,8 @@ import subprocess
 import sys
 import sysconfig
 import tempfile
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NoReturn
 
 from gan.errors import BadData, UnknownName, UsageError
 from gan.plugins import registry
@@ -30,13 +28,12 @@ from gan.version import __version__
 
 KEPT = (CORE, "torch")
 """Distributions whose installed version an installation must not change."""
-_PIP = (sys.executable, "-m", "pip", "--disable-pip-version-check", "--no-input")
 _WHEELS = ("--only-binary=:all:",)
 
 
 @dataclass(frozen=True)
 class Plan:
-    """What an installation will do."""
+    """The release that an installation will install."""
 
     plugin: Listed
     release: Release
@@ -47,7 +44,7 @@ class Plan:
         return f"{self.plugin.distribution}=={self.release.version}"
 
     def describe(self) -> str:
-        """For people, before it is done."""
+        """The plan as text, for confirmation."""
         lines = [
             f"{self.requirement} for {CORE} {self.release.core}, licence {self.plugin.licence}, "
             f"weights {self.plugin.weights}"
@@ -58,35 +55,34 @@ class Plan:
 
 
 def open_index(location: str | None = None) -> Index:
-    """The index at a path or an https address; ``GAN_REGISTRY``, then the bundled one, when none is named.
+    """The index at a path or https URL. Default: the variable ``GAN_REGISTRY``, then the bundled index.
 
-    An index from elsewhere may never be older than what was seen there before.
+    An index other than the bundled one must not be older than the version last seen at the same location.
     """
     location = location or os.environ.get("GAN_REGISTRY") or None
     if location is None:
         return registry.parse(registry.bundled_text().encode(), f"the index of {CORE} {__version__}")
     memory = cache_folder() / "registry-seen.json"
     try:
-        seen = {str(place): int(version) for place, version in json.loads(memory.read_text(encoding="utf-8")).items()}
+        seen = {str(key): int(version) for key, version in json.loads(memory.read_text(encoding="utf-8")).items()}
     except (OSError, ValueError, AttributeError, TypeError):
         seen = {}
+    key = location if "://" in location else str(Path(location).resolve())
     if "://" in location:
         from gan.storage.download import Downloader
 
         content = Downloader(cache_folder() / "downloads").read(location, size=registry.MAX_BYTES)
-        place = location
-        index = registry.parse(content, location, seen=seen.get(place, 0))
+        index = registry.parse(content, location, seen=seen.get(key, 0))
     else:
-        place = str(Path(location).resolve())
-        index = registry.read(Path(location), seen=seen.get(place, 0))
-    if index.version != seen.get(place):
+        index = registry.read(Path(location), seen=seen.get(key, 0))
+    if index.version != seen.get(key):
         make_dirs(memory.parent)
-        write_json(memory, {**seen, place: index.version})
+        write_json(memory, {**seen, key: index.version})
     return index
 
 
 def plan(index: Index, name: str, version: str | None = None) -> Plan:
-    """The release to install: the newest that works with this core, or the one asked for."""
+    """The release to install: `version`, or by default the newest that works with this core."""
     plugin = index.get(name)
     if plugin is None:
         remedy = "Look for it: gan plugins search WORDS"
@@ -110,37 +106,26 @@ def plan(index: Index, name: str, version: str | None = None) -> Plan:
     return Plan(plugin, newest)
 
 
-def install(wanted: Plan, *, say: Callable[[str], None] = lambda text: None) -> None:
-    """Fetch the wheel, check it, and install it with what it requires. Raises `BadData` for a wrong hash."""
+def install(wanted: Plan) -> None:
+    """Download and verify the wheel, then install it with its requirements. Raises `BadData` for a wrong hash."""
     check_environment(f"install {wanted.requirement}")
     with tempfile.TemporaryDirectory(prefix="gan-install-") as folder:
-        wheel = _fetch(wanted, Path(folder))
+        wheel = _download(wanted, Path(folder))
         constraints = Path(folder, "constraints.txt")
         constraints.write_text("".join(f"{name}=={version}\n" for name, version in _kept().items()), encoding="utf-8")
-        command = [*_PIP, "install", *_WHEELS, "--constraint", str(constraints), "--", str(wheel)]
-        said = subprocess.run(command, capture_output=True, text=True, check=False)
-        say(said.stdout)
-        if said.returncode:
-            _failed(f"{wanted.requirement} could not be installed", said)
+        arguments = ["install", *_WHEELS, "--constraint", str(constraints), "--", str(wheel)]
+        _pip(arguments, f"{wanted.requirement} could not be installed")
 
 
-def _fetch(wanted: Plan, folder: Path) -> Path:
-    """The wheel for this machine, its hash checked by pip and once more here."""
+def _download(wanted: Plan, folder: Path) -> Path:
+    """The wheel for this machine; its hash is checked by pip and again here."""
     hashes = {wheel.file: wheel.sha256 for wheel in wanted.release.wheels}
     requirements = folder / "requirements.txt"
     line = " ".join([wanted.requirement, *(f"--hash=sha256:{sha256}" for sha256 in hashes.values())])
     requirements.write_text(line + "\n", encoding="utf-8")
     target = folder / "wheel"
-    command = [
-        *_PIP, "download", *_WHEELS, "--no-deps", "--require-hashes", "--dest", str(target), "-r", str(requirements),
-    ]  # fmt: skip
-    said = subprocess.run(command, capture_output=True, text=True, check=False)
-    if said.returncode:
-        if "DO NOT MATCH THE HASHES" in said.stderr:
-            raise BadData(
-                "the published file has another sha256 than the index says; nothing was installed", wanted.requirement
-            )
-        _failed(f"{wanted.requirement} could not be fetched", said)
+    arguments = ["download", *_WHEELS, "--no-deps", "--require-hashes", "--dest", str(target), "-r", str(requirements)]
+    _pip(arguments, f"{wanted.requirement} could not be fetched")
     (wheel,) = target.iterdir()
     if hashes.get(wheel.name) != hashlib.sha256(wheel.read_bytes()).hexdigest():
         raise BadData(f"{wheel.name} is not what the index lists; nothing was installed", wanted.requirement)
@@ -148,17 +133,13 @@ def _fetch(wanted: Plan, folder: Path) -> Path:
 
 
 def uninstall(distribution: str) -> None:
-    """Remove a distribution. The caller has seen that it is a plugin."""
+    """Uninstall a distribution. The caller has checked that it is a plugin."""
     check_environment(f"uninstall {distribution}")
-    said = subprocess.run(
-        [*_PIP, "uninstall", "--yes", "--", distribution], capture_output=True, text=True, check=False
-    )
-    if said.returncode:
-        _failed(f"{distribution} could not be uninstalled", said)
+    _pip(["uninstall", "--yes", "--", distribution], f"{distribution} could not be uninstalled")
 
 
 def newer(wanted: Plan) -> bool:
-    """Whether the plan's version is newer than the installed one, if there is one."""
+    """Whether the plan's version is newer than the installed one, or none is installed."""
     from packaging.version import Version
 
     try:
@@ -168,7 +149,7 @@ def newer(wanted: Plan) -> bool:
 
 
 def check_environment(what: str) -> None:
-    """Refuse, with the command that works, where pip of this interpreter must not or cannot do it."""
+    """Raise `UsageError` with the right command where this interpreter's pip is missing or must not be used."""
     prefix = Path(sys.prefix)
     if (prefix / "pipx_metadata.json").is_file():
         tool, _, requirement = what.partition(" ")
@@ -194,8 +175,15 @@ def _kept() -> dict[str, str]:
     return versions
 
 
-def _failed(what: str, said: subprocess.CompletedProcess[str]) -> NoReturn:
-    lines = [line.strip() for line in said.stderr.splitlines() if line.strip()]
+def _pip(arguments: list[str], failure: str) -> None:
+    """Run pip. Raises `UsageError` with its reason, `BadData` for a wrong hash."""
+    command = [sys.executable, "-m", "pip", "--disable-pip-version-check", "--no-input", *arguments]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if not done.returncode:
+        return
+    if "DO NOT MATCH THE HASHES" in done.stderr:
+        raise BadData("the sha256 of the published file is not the one in the index; nothing was installed", failure)
+    lines = [line.strip() for line in done.stderr.splitlines() if line.strip()]
     errors = [line.removeprefix("ERROR: ") for line in lines if line.startswith("ERROR")]
     reason = (errors or lines or ["pip gave no reason"])[-1]
-    raise UsageError(f"{what}: {reason}")
+    raise UsageError(f"{failure}: {reason}")

@@ -1,9 +1,8 @@
-"""What one plugin must not change for everybody else: saved before its code runs, restored after.
+"""Saves the global state of the process before plugin code runs and restores it afterwards.
 
-Importing a plugin runs other people's code in this process. `isolated` gives it a copy of the global state to play
-with: random generators, torch's defaults, signal handlers, the environment, warnings, the working directory, standard
-output. It is no sandbox: code that wants to do harm can. It makes an installed plugin that nobody asked for unable to
-change a result by accident.
+Importing a plugin runs third-party code in this process. `isolated` restores random generators, torch's defaults,
+signal handlers, the environment, warnings, the working directory and standard output, so that an unused plugin cannot
+change a result by accident. It is not a sandbox and does not stop malicious code.
 """
 
 from __future__ import annotations
@@ -25,9 +24,9 @@ Restore = Callable[[], None]
 
 @contextlib.contextmanager
 def isolated() -> Iterator[None]:
-    """Run the body with standard output sent to standard error, and restore the global state after it.
+    """Run the body with standard output redirected to standard error, then restore the global state.
 
-    What the body raises goes on, after everything is restored.
+    An exception of the body propagates after everything is restored.
     """
     restores = [save() for save in _SAVERS]
     try:
@@ -64,7 +63,7 @@ def _process() -> Restore:
     os.umask(mask)
     try:
         folder: str | None = os.getcwd()
-    except OSError:  # the working directory was deleted under us
+    except OSError:  # the working directory was deleted
         folder = None
 
     def restore() -> None:
@@ -130,7 +129,7 @@ def _numpy() -> Restore:
 def _torch() -> Restore:
     torch = _loaded("torch")
     if torch is None:
-        # Imported by the body for the first time: back to what a fresh torch has.
+        # The body may import torch for the first time: restore the defaults of a fresh import.
         saved: dict[str, Any] = {"seed": 67280421310721, "grad": True, "deterministic": False, "precision": "highest"}
     else:
         saved = {
@@ -174,7 +173,7 @@ _SAVERS: tuple[Callable[[], Restore], ...] = (_interpreter, _process, _signals, 
 
 
 def _loaded(name: str) -> Any:
-    """A module that is completely imported, or None: an import that failed half-way leaves no working module."""
+    """A completely imported module, or None; an import that failed half-way leaves a broken module."""
     module = sys.modules.get(name)
     spec = getattr(module, "__spec__", None)
     return None if module is None or getattr(spec, "_initializing", False) else module
@@ -182,7 +181,7 @@ def _loaded(name: str) -> Any:
 
 @contextlib.contextmanager
 def _stdout_to_stderr() -> Iterator[None]:
-    """Python's standard output, and that of C code and child processes, go to standard error."""
+    """Redirect the standard output of Python, C code and child processes to standard error."""
     stdout, stderr, stdin = sys.stdout, sys.stderr, sys.stdin
     copy: int | None = None
     with contextlib.suppress(OSError, ValueError):

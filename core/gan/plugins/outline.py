@@ -1,89 +1,85 @@
-"""What a plugin's module says about itself, read from its source without running it.
+"""Reads a plugin's entries from its source code, so that listing plugins runs no third-party code.
 
-Listing plugins, completing names and finding who offers a name must not run the code of every plugin that is
-installed. Entry modules are light and mostly literal, so their entries can be read from the syntax tree by a small
-evaluator of constants, f-strings, loops over literals and entry constructors. What it does not understand it says it
-does not know; it never guesses.
+Entry modules are light and mostly literal. Of a module's syntax tree, only expressions that build plain values and
+entries are compiled: constants, names of the module's own constants, f-strings, loops over literals and the entry
+constructors. They run without builtins and imports, with a limit on steps and sizes. For a module with anything else,
+the outline is incomplete, and the plugin is imported when it is needed.
 """
 
 from __future__ import annotations
 
 import ast
+import contextlib
+import copy
 import importlib.util
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from importlib.machinery import ModuleSpec, PathFinder
 from typing import Any
 
 from gan.contracts import ENTRY_TYPES, Entry
-from gan.errors import nearest
+from gan.plugins.hooks import misspelt
 
 MAX_SOURCE_BYTES = 1 << 20
 MAX_STEPS = 100_000
-"""Expressions that are evaluated for one module: a loop that never ends is given up."""
+"""Iterations, and characters or items of one value, that a module may use."""
 HEAVY = frozenset({"torch", "tensorflow", "jax", "transformers", "librosa", "numba", "scipy", "sklearn", "pandas"})
-"""Libraries that take more than the whole start-up may take."""
+"""Libraries whose import alone takes longer than the whole start-up should."""
 
-_CONSTRUCTORS = {type_.__name__: type_ for type_ in ENTRY_TYPES.values()}
-_ENDINGS = frozenset({"sys.exit", "os._exit", "os.abort", "exit", "quit"})
-_METHODS: dict[type, frozenset[str]] = {
-    str: frozenset({"format", "replace", "lower", "upper", "strip", "title", "join", "removeprefix", "removesuffix"}),
-    dict: frozenset({"items", "keys", "values", "get"}),
-}
+_CONSTRUCTORS = {entry_type.__name__: entry_type for entry_type in ENTRY_TYPES.values()}
+_METHODS = frozenset({"items", "keys", "values", "get", "lower", "upper", "title", "strip"})
+_EXITS = frozenset({"sys.exit", "os._exit", "os.abort", "exit", "quit"})
+_ALLOWED = (
+    ast.expr_context, ast.Constant, ast.Name, ast.Tuple, ast.List, ast.Dict, ast.Starred, ast.JoinedStr, ast.BinOp,
+    ast.FormattedValue, ast.Add, ast.UnaryOp, ast.Not, ast.Compare, ast.Eq, ast.NotEq, ast.IfExp, ast.Subscript,
+    ast.ListComp, ast.GeneratorExp, ast.comprehension, ast.Call, ast.keyword, ast.Expr,
+    ast.Yield, ast.YieldFrom, ast.Return, ast.Assign, ast.For, ast.Pass,
+)  # fmt: skip
 
 
 @dataclass
 class Outline:
-    """What the source of an entry module says."""
+    """What the source of an entry module tells."""
 
     entries: dict[str, list[Entry]] = field(default_factory=dict)
-    """Entries by hook, of the hooks that could be read."""
+    """Entries by hook, for the hooks that could be read."""
     complete: bool = False
     """Whether the module offers these entries and no others."""
     fault: str = ""
-    """Why importing it cannot work: the module is not there, a syntax error, a missing library."""
+    """Why importing the module must fail: it does not exist, has a syntax error, needs a missing library."""
     odd: list[str] = field(default_factory=list)
-    """Misspelt hooks, heavy imports: nothing that stops it."""
+    """Warnings that do not prevent loading: misspelt hooks, heavy imports."""
 
 
 class _UnreadableError(Exception):
-    """Something that only running the module could tell."""
+    """The source holds something that only running the module could tell."""
 
 
 def outline(module: str) -> Outline:
-    """The outline of a module by its full name; nothing of it is run."""
+    """The outline of a module by its full name, without importing it."""
     if ":" in module:  # an object inside a module: a plugin that is built when it is imported
         return Outline()
     try:
-        spec = find(module)
-    except Exception as error:  # noqa: BLE001  (a finder of other people)
-        return Outline(fault=f"its module '{module}' cannot be found: {type(error).__name__}: {error}")
-    if spec is None:
-        return Outline(fault=f"ModuleNotFoundError: No module named '{module}'")
-    if not spec.origin or not spec.origin.endswith(".py"):
-        return Outline()
-    try:
+        spec = _find(module)
+        if spec is None:
+            return Outline(fault=f"ModuleNotFoundError: No module named '{module}'")
+        if not spec.origin or not spec.origin.endswith(".py"):
+            return Outline()
         with open(spec.origin, "rb") as file:
             source = file.read(MAX_SOURCE_BYTES + 1)
-    except OSError as error:
-        return Outline(fault=f"{type(error).__name__}: {error}")
-    if len(source) > MAX_SOURCE_BYTES:
-        return Outline()
-    try:
-        tree = ast.parse(source)
-    except (SyntaxError, ValueError) as error:
-        line = f" (line {error.lineno})" if isinstance(error, SyntaxError) and error.lineno else ""
-        return Outline(fault=f"SyntaxError: {getattr(error, 'msg', error)}{line}")
+        return Outline() if len(source) > MAX_SOURCE_BYTES else _read(ast.parse(source))
+    except SyntaxError as error:
+        return Outline(fault=f"SyntaxError: {error.msg}" + (f" (line {error.lineno})" if error.lineno else ""))
     except (RecursionError, MemoryError):
         return Outline()
-    return _Reader(tree).outline
+    except Exception as error:  # noqa: BLE001  (a third-party finder may raise anything)
+        return Outline(fault=f"its module '{module}' cannot be read: {type(error).__name__}: {error}")
 
 
-def find(module: str) -> ModuleSpec | None:
-    """Where a module is, without importing it or its parents."""
-    top, *rest = module.split(".")
-    spec = importlib.util.find_spec(top)
-    path = top
+def _find(module: str) -> ModuleSpec | None:
+    """Where a module lies, without importing it or its parents."""
+    path, *rest = module.split(".")
+    spec = importlib.util.find_spec(path)
     for part in rest:
         if spec is None or spec.submodule_search_locations is None:
             return None
@@ -92,222 +88,165 @@ def find(module: str) -> ModuleSpec | None:
     return spec
 
 
-class _Reader:
-    """Reads one module's syntax tree."""
+def _read(tree: ast.Module) -> Outline:
+    found = Outline(complete=True)
+    evaluate = _Evaluator()
+    functions: dict[str, ast.FunctionDef] = {}
+    for statement in tree.body:
+        if isinstance(statement, (ast.Import, ast.ImportFrom)):
+            _read_import(statement, found)
+        elif isinstance(statement, ast.FunctionDef):
+            found.complete &= not (statement.name in functions and statement.name in ENTRY_TYPES)
+            functions[statement.name] = statement
+            evaluate.names.pop(statement.name, None)
+        elif isinstance(statement, (ast.Assign, ast.AnnAssign)):
+            targets: list[ast.expr] = []
+            targets += statement.targets if isinstance(statement, ast.Assign) else [statement.target]
+            found.complete &= not any(isinstance(t, ast.Name) and t.id in ENTRY_TYPES for t in targets)
+            evaluate.assign(targets, statement.value)
+        elif isinstance(statement, ast.Raise):
+            found.fault = found.fault or f"its module raises {_called(statement.exc)}"
+        elif isinstance(statement, ast.Expr) and _called(statement.value) in _EXITS:
+            found.fault = found.fault or "it tries to end the program when it is imported"
+        elif not _is_harmless(statement):  # it may define a hook or change a constant
+            found.complete = False
+            evaluate.names.clear()
+    marks = {name: [_called(mark).rpartition(".")[2] for mark in f.decorator_list] for name, f in functions.items()}
+    found.odd += misspelt({name: "hookimpl" in mark for name, mark in marks.items() if not mark or "hookimpl" in mark})
+    for name, entry_type in ENTRY_TYPES.items():
+        if marks.get(name):
+            try:
+                entries = evaluate.call(functions[name])
+            except Exception:  # noqa: BLE001  (the code of the hook may be wrong in any way)
+                entries = [None]
+            if marks[name] == ["hookimpl"] and all(type(entry) is entry_type for entry in entries):
+                found.entries[name] = entries
+            else:
+                found.complete = False
+    return found
 
-    def __init__(self, tree: ast.Module) -> None:
+
+def _read_import(statement: ast.Import | ast.ImportFrom, found: Outline) -> None:
+    names = [alias.asname or alias.name for alias in statement.names]
+    if isinstance(statement, ast.ImportFrom):
+        modules = [] if statement.level else [statement.module or ""]
+        found.complete &= not any(name == "*" or name in ENTRY_TYPES for name in names)
+    else:
+        modules = [alias.name for alias in statement.names]
+    for top in (module.partition(".")[0] for module in modules):
+        try:
+            missing = importlib.util.find_spec(top) is None
+        except Exception:  # noqa: BLE001  (a third-party finder, or a module without a spec)
+            missing = False
+        if missing and not found.fault:
+            found.fault = f"ModuleNotFoundError: No module named '{top}'"
+        if top in HEAVY:
+            found.odd.append(f"it imports {top} at its top, which makes every start slow")
+
+
+def _is_harmless(statement: ast.stmt) -> bool:
+    if isinstance(statement, ast.Expr):
+        return isinstance(statement.value, ast.Constant)
+    if isinstance(statement, ast.If) and _called(statement.test).rpartition(".")[2] == "TYPE_CHECKING":
+        return not statement.orelse
+    return isinstance(statement, (ast.Pass, ast.ClassDef))
+
+
+class _Evaluator(ast.NodeTransformer):
+    """Compiles and runs what `_ALLOWED` admits, with functions around loops, sums and texts that limit them."""
+
+    def __init__(self) -> None:
         self.steps = 0
         self.names: dict[str, Any] = {}
-        self.outline = Outline(complete=True)
-        functions: list[ast.FunctionDef] = []
-        for statement in tree.body:
-            if isinstance(statement, (ast.Import, ast.ImportFrom)):
-                self._import(statement)
-            elif isinstance(statement, (ast.FunctionDef, ast.AsyncFunctionDef)):
-                if isinstance(statement, ast.FunctionDef):
-                    functions.append(statement)
-                self.names.pop(statement.name, None)
-            elif isinstance(statement, (ast.Assign, ast.AnnAssign)):
-                self._assign(statement, self.names)
-            elif isinstance(statement, ast.Raise):
-                self.outline.fault = self.outline.fault or f"its module raises {_called(statement.exc)}"
-            elif isinstance(statement, ast.Expr) and _called(statement.value) in _ENDINGS:
-                self.outline.fault = self.outline.fault or "it tries to end the program when it is imported"
-            elif self._may_define(statement):
-                self.outline.complete = False
-                self.names.clear()
-        for function in functions:
-            self._function(function)
+        """The constants of the module that could be read."""
 
-    def _import(self, statement: ast.Import | ast.ImportFrom) -> None:
-        if isinstance(statement, ast.Import):
-            tops = [alias.name.partition(".")[0] for alias in statement.names]
-        else:
-            tops = [] if statement.level else [(statement.module or "").partition(".")[0]]
-            if any(alias.name == "*" or (alias.asname or alias.name) in ENTRY_TYPES for alias in statement.names):
-                self.outline.complete = False
-        for top in tops:
-            try:
-                missing = importlib.util.find_spec(top) is None
-            except Exception:  # noqa: BLE001  (a finder of other people, or a module without a spec)
-                missing = False
-            if missing and not self.outline.fault:
-                self.outline.fault = f"ModuleNotFoundError: No module named '{top}'"
-            if top in HEAVY:
-                self.outline.odd.append(f"it imports {top} at its top, which makes every start slow")
-
-    def _may_define(self, statement: ast.stmt) -> bool:
-        """Whether a compound statement may define a hook or change a constant that hooks use."""
-        if isinstance(statement, (ast.Pass, ast.ClassDef)):
-            return False
-        if isinstance(statement, ast.Expr):
-            return not isinstance(statement.value, ast.Constant)
-        if isinstance(statement, ast.If) and ast.unparse(statement.test) in ("TYPE_CHECKING", "typing.TYPE_CHECKING"):
-            return bool(statement.orelse)
-        return True
-
-    def _assign(self, statement: ast.Assign | ast.AnnAssign, names: dict[str, Any]) -> None:
-        targets = statement.targets if isinstance(statement, ast.Assign) else [statement.target]
+    def assign(self, targets: list[ast.expr], value: ast.expr | None) -> None:
+        """Keep the value of a constant; forget the one that it had when the new one is unreadable."""
         for target in targets:
             if not isinstance(target, ast.Name):
-                names.clear()  # x[0] = …, a.b = …: a constant may have changed
+                self.names.clear()  # `x[0] = …` may have changed any constant
                 continue
-            if target.id in ENTRY_TYPES:
-                self.outline.complete = False
-            names.pop(target.id, None)
-            if statement.value is None:
-                continue
-            try:
-                names[target.id] = self._value(statement.value, names)
-            except _UnreadableError:
-                continue
+            self.names.pop(target.id, None)
+            if value is not None:
+                with contextlib.suppress(Exception):
+                    self.names[target.id] = self._run([ast.Return(copy.deepcopy(value))])
 
-    def _function(self, function: ast.FunctionDef) -> None:
-        marks = [_dotted(d.func if isinstance(d, ast.Call) else d) for d in function.decorator_list]
-        marked = any(mark.rpartition(".")[2] == "hookimpl" for mark in marks)
-        if marked and function.name not in ENTRY_TYPES:
-            close = nearest(function.name, ENTRY_TYPES)
-            self.outline.odd.append(f"'{function.name}' is no hook" + (f"; did you mean '{close}'?" if close else ""))
-        elif not marked and function.name in ENTRY_TYPES and not marks:
-            self.outline.odd.append(f"'{function.name}' is not marked with @hookimpl, so it is not called")
-        elif function.name in ENTRY_TYPES:
-            try:
-                if not marked or len(marks) > 1 or function.name in self.outline.entries:
-                    raise _UnreadableError
-                entries = list(self._run(function.body, dict(self.names)))
-                if not all(type(entry) is ENTRY_TYPES[function.name] for entry in entries):
-                    raise _UnreadableError
-                self.outline.entries[function.name] = entries
-            except (_UnreadableError, RecursionError):
-                self.outline.complete = False
+    def call(self, hook: ast.FunctionDef) -> list[Any]:
+        """What a hook yields or returns. Raises any exception when that cannot be read."""
+        result = self._run(hook.body)
+        if isinstance(result, (str, dict)):
+            raise _UnreadableError
+        return list(self._counted(result))
 
-    def _run(self, body: list[ast.stmt], names: dict[str, Any]) -> Iterator[Any]:
-        """What a hook's body yields or returns."""
-        for statement in body:
-            if isinstance(statement, ast.Expr) and isinstance(statement.value, ast.Yield):
-                if statement.value.value is None:
-                    raise _UnreadableError
-                yield self._value(statement.value.value, names)
-            elif isinstance(statement, ast.Expr) and isinstance(statement.value, ast.YieldFrom):
-                yield from self._items(statement.value.value, names)
-            elif isinstance(statement, ast.Return):
-                if statement.value is not None:
-                    yield from self._items(statement.value, names)
-                if statement is not body[-1]:
-                    raise _UnreadableError
-            elif isinstance(statement, (ast.Assign, ast.AnnAssign)):
-                self._assign(statement, names)
-            elif isinstance(statement, ast.For) and not statement.orelse:
-                if any(isinstance(node, (ast.Break, ast.Continue, ast.Return)) for node in ast.walk(statement)):
-                    raise _UnreadableError
-                for item in self._items(statement.iter, names):
-                    self._bind(statement.target, item, names)
-                    yield from self._run(statement.body, names)
-            elif not isinstance(statement, (ast.Import, ast.ImportFrom, ast.Pass)) and not (
-                isinstance(statement, ast.Expr) and isinstance(statement.value, ast.Constant)
-            ):
+    def _run(self, body: list[ast.stmt]) -> Any:
+        tree = ast.parse("def function(): pass")
+        tree.body[0].body = [self.visit(statement) for statement in body]  # type: ignore[attr-defined]
+        scope = {**_CONSTRUCTORS, **self.names, "__builtins__": {}}
+        scope |= {"_counted": self._counted, "_sized": _sized, "_scalar": _scalar}
+        exec(compile(ast.fix_missing_locations(tree), "<entry module>", "exec"), scope)
+        return scope["function"]()
+
+    def visit(self, node: ast.AST) -> Any:
+        """The node with limits; raises `_UnreadableError` for what is not allowed."""
+        if isinstance(node, (ast.Import, ast.ImportFrom)):  # what it binds stays unknown
+            return ast.Pass()
+        if isinstance(node, ast.AnnAssign):
+            node = ast.Assign([node.target], node.value) if node.value else ast.Pass()
+        if isinstance(node, ast.Call):
+            name = _called(node).rpartition(".")[2]
+            if name in _CONSTRUCTORS:
+                node.func = ast.Name(name, ast.Load())
+            elif isinstance(node.func, ast.Attribute) and node.func.attr in _METHODS and not node.keywords:
+                owner = self.visit(node.func.value)
+                arguments = [self.visit(argument) for argument in node.args]
+                return ast.Call(ast.Attribute(owner, node.func.attr, ast.Load()), arguments, [])
+            else:
                 raise _UnreadableError
-
-    def _bind(self, target: ast.expr, value: Any, names: dict[str, Any]) -> None:
-        if isinstance(target, ast.Name):
-            names[target.id] = value
-        elif isinstance(target, (ast.Tuple, ast.List)) and isinstance(value, (tuple, list)):
-            if len(target.elts) != len(value):
-                raise _UnreadableError
-            for part, item in zip(target.elts, value, strict=True):
-                self._bind(part, item, names)
-        else:
+        changes = isinstance(node, ast.Subscript) and not isinstance(node.ctx, ast.Load)
+        if changes or not isinstance(node, _ALLOWED) or getattr(node, "format_spec", None):
             raise _UnreadableError
-
-    def _items(self, node: ast.expr, names: dict[str, Any]) -> list[Any]:
-        value = self._value(node, names)
-        if not isinstance(value, (tuple, list, dict)):
-            raise _UnreadableError
-        return list(value)
-
-    def _value(self, node: ast.expr, names: dict[str, Any]) -> Any:
-        """The value of an expression that needs nothing but this module's own constants."""
-        self.steps += 1
-        if self.steps > MAX_STEPS:
-            raise _UnreadableError
+        node = self.generic_visit(node)
         match node:
-            case ast.Constant():
-                return node.value
-            case ast.Name() if node.id in names:
-                return names[node.id]
-            case ast.Tuple() | ast.List():
-                values: list[Any] = []
-                for item in node.elts:
-                    if isinstance(item, ast.Starred):
-                        values += self._items(item.value, names)
-                    else:
-                        values.append(self._value(item, names))
-                return tuple(values) if isinstance(node, ast.Tuple) else values
-            case ast.Dict() if None not in node.keys:
-                keys = [self._value(key, names) for key in node.keys if key is not None]
-                return dict(zip(keys, [self._value(value, names) for value in node.values], strict=True))
-            case ast.JoinedStr():
-                return "".join(self._text(part, names) for part in node.values)
-            case ast.BinOp(op=ast.Add()):
-                left, right = self._value(node.left, names), self._value(node.right, names)
-                if type(left) is type(right) and isinstance(left, (str, tuple, list, int, float)):
-                    return left + right
-            case ast.UnaryOp(op=ast.Not()):
-                return not self._value(node.operand, names)
-            case ast.Compare(ops=[ast.Eq() | ast.NotEq() as op]):
-                same = self._value(node.left, names) == self._value(node.comparators[0], names)
-                return same if isinstance(op, ast.Eq) else not same
-            case ast.IfExp():
-                return self._value(node.body if self._value(node.test, names) else node.orelse, names)
-            case ast.Subscript():
-                try:
-                    return self._value(node.value, names)[self._value(node.slice, names)]
-                except (LookupError, TypeError):
-                    raise _UnreadableError from None
-            case ast.ListComp() | ast.GeneratorExp() if len(node.generators) == 1 and not node.generators[0].ifs:
-                made, inner = [], dict(names)
-                for item in self._items(node.generators[0].iter, names):
-                    self._bind(node.generators[0].target, item, inner)
-                    made.append(self._value(node.elt, inner))
-                return made
-            case ast.Call():
-                return self._call(node, names)
-        raise _UnreadableError
+            case ast.For() | ast.comprehension():
+                node.iter = _within("_counted", node.iter)
+            case ast.Starred():
+                node.value = _within("_counted", node.value)
+            case ast.FormattedValue():  # the text of nested lists could be endless
+                node.value = _within("_scalar", node.value)
+            case ast.Compare():
+                node.left = _within("_scalar", node.left)
+            case ast.BinOp() | ast.JoinedStr():
+                return _within("_sized", node)
+        return node
 
-    def _text(self, part: ast.expr, names: dict[str, Any]) -> str:
-        if isinstance(part, ast.FormattedValue):
-            if part.conversion != -1 or part.format_spec is not None:
+    def _counted(self, items: Iterable[Any]) -> Iterator[Any]:
+        for item in items:
+            self.steps += 1
+            if self.steps > MAX_STEPS:
                 raise _UnreadableError
-            return str(self._value(part.value, names))
-        return str(self._value(part, names))
+            yield item
 
-    def _call(self, node: ast.Call, names: dict[str, Any]) -> Any:
-        if any(keyword.arg is None for keyword in node.keywords):
-            raise _UnreadableError
-        arguments = [self._value(argument, names) for argument in node.args]
-        keywords = {str(keyword.arg): self._value(keyword.value, names) for keyword in node.keywords}
-        entry_type = _CONSTRUCTORS.get(_dotted(node.func).rpartition(".")[2])
-        try:
-            if entry_type is not None:
-                return entry_type(*arguments, **keywords)
-            if isinstance(node.func, ast.Attribute):
-                owner = self._value(node.func.value, names)
-                if node.func.attr in _METHODS.get(type(owner), ()):
-                    result = getattr(owner, node.func.attr)(*arguments, **keywords)
-                    return result if isinstance(owner, str) or node.func.attr == "get" else list(result)
-        except (TypeError, ValueError, LookupError):
-            raise _UnreadableError from None
+
+def _sized(value: Any) -> Any:
+    if isinstance(value, (str, list, tuple)) and len(value) > MAX_STEPS:
         raise _UnreadableError
+    return value
 
 
-def _dotted(node: ast.expr | None) -> str:
-    if isinstance(node, ast.Name):
-        return node.id
-    if isinstance(node, ast.Attribute):
-        return f"{_dotted(node.value)}.{node.attr}"
-    return ""
+def _scalar(value: Any) -> Any:
+    if not isinstance(value, (str, int, float)):
+        raise _UnreadableError
+    return value
+
+
+def _within(function: str, node: ast.expr) -> ast.Call:
+    return ast.Call(ast.Name(function, ast.Load()), [node], [])
 
 
 def _called(node: ast.expr | None) -> str:
     """The dotted name of what is called or named."""
-    return _dotted(node.func if isinstance(node, ast.Call) else node)
+    if isinstance(node, ast.Call):
+        return _called(node.func)
+    if isinstance(node, ast.Attribute):
+        return f"{_called(node.value)}.{node.attr}"
+    return node.id if isinstance(node, ast.Name) else ""

@@ -1,8 +1,8 @@
-"""The index of plugins: what is published, under which name, and what its wheels' hashes are.
+"""Reads the index of published plugins: names, versions, and the sha256 of every wheel.
 
     format: 1
-    version: 7                    rises with every change; an older one than was seen before is refused
-    expires: 2027-12-31           after this day the index is refused
+    version: 7                    rises with every change; a version older than the last seen one is refused
+    expires: 2027-12-31           the index is refused after this day
     plugins:
       - name: sketch              the name of the entry point
         distribution: gan-sketch
@@ -10,7 +10,7 @@
         modalities: [sketch]
         repository: https://example.org/gan-sketch
         licence: MIT              of the code
-        weights: none             licence of trained weights that it brings or fetches
+        weights: none             licence of trained weights that it contains or downloads
         versions:
           - version: 1.2.0
             core: ">=0.1,<0.2"    the versions of gan-core that it works with
@@ -18,8 +18,8 @@
               - file: gan_sketch-1.2.0-py3-none-any.whl
                 sha256: 64 hexadecimal digits
 
-An index is other people's text. It is small, has no aliases, tags or repeated keys, no control characters, no names
-that look like each other, and nothing in it can become an option of pip.
+An index is untrusted text. Its size is limited; aliases, tags, repeated keys, control characters and confusable names
+are refused, and nothing in it can become an option of pip.
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ class Release:
 
     version: str
     core: str
-    """The versions of gan-core that it works with."""
+    """The range of gan-core versions that it works with."""
     wheels: tuple[Wheel, ...]
 
     def fits(self, core: str = __version__) -> bool:
@@ -91,18 +91,18 @@ class Listed:
 
 @dataclass(frozen=True)
 class Index:
-    """An index that was read and found good."""
+    """A validated index."""
 
     version: int
     expires: datetime.date
     plugins: tuple[Listed, ...]
 
     def get(self, name: str) -> Listed | None:
-        """The plugin of that name, or of that distribution."""
+        """The plugin with that name or distribution."""
         return next((p for p in self.plugins if name == p.name or normal(name) == p.distribution), None)
 
     def search(self, words: Iterable[str]) -> list[Listed]:
-        """The plugins in which every word occurs: in the name, the summary or the modalities."""
+        """The plugins whose name, summary or modalities contain every word."""
         wanted = [word.lower() for word in words]
         return [
             plugin
@@ -113,29 +113,29 @@ class Index:
 
 
 def bundled_text() -> str:
-    """The index that came with this version of the core."""
+    """The index shipped with this version of the core."""
     return resources.files("gan").joinpath("registry.yaml").read_text(encoding="utf-8")
 
 
 @cache
 def owners() -> dict[str, str]:
-    """The names that the bundled index gives away, and the distribution that each belongs to."""
+    """The names that the bundled index assigns, with the distribution that each belongs to."""
     return {
         str(plugin["name"]): str(plugin["distribution"]) for plugin in _plain(bundled_text(), "registry")["plugins"]
     }
 
 
 def parse(content: bytes, where: str, *, today: datetime.date | None = None, seen: int = 0) -> Index:
-    """An index from its YAML text. `seen` is the highest version that this place had before.
+    """Parse and validate an index. `seen` is the highest version seen at this location.
 
-    Raises `BadData` with the place and the reason for anything that is not exactly as it should be.
+    Raises `BadData` with the place and the reason for anything invalid.
     """
     if len(content) > MAX_BYTES:
         raise BadData(f"{len(content):,} bytes, more than the {MAX_BYTES:,} of an index", where)
     try:
         text = content.decode("utf-8")
     except UnicodeDecodeError:
-        raise BadData("is no UTF-8 text", where) from None
+        raise BadData("is not UTF-8 text", where) from None
     for number, line in enumerate(text.split("\n"), 1):
         if not line.rstrip("\r").isprintable():
             raise BadData(f"line {number} holds a control character", where)
@@ -176,11 +176,9 @@ def _listed(plugin: Any) -> Listed:
     from packaging.version import Version
 
     releases = sorted(plugin.versions, key=lambda release: Version(release.version), reverse=True)
-    return Listed(
-        plugin.name, plugin.distribution, plugin.summary, tuple(plugin.modalities), plugin.licence, plugin.weights,
-        plugin.repository,
-        tuple(Release(r.version, r.core, tuple(Wheel(w.file, w.sha256) for w in r.wheels)) for r in releases),
-    )  # fmt: skip
+    versions = tuple(Release(r.version, r.core, tuple(Wheel(w.file, w.sha256) for w in r.wheels)) for r in releases)
+    plain = {key: value for key, value in plugin if key not in ("modalities", "versions")}
+    return Listed(modalities=tuple(plugin.modalities), versions=versions, **plain)
 
 
 def _named(values: Any, path: tuple[int | str, ...]) -> str:
@@ -207,19 +205,19 @@ def _schema() -> type[BaseModel]:
 
     def a_distribution(text: str) -> str:
         if not re.fullmatch(r"[a-z0-9]+(-[a-z0-9]+)*", text) or len(text) > 60:
-            raise ValueError(f"'{text[:60]}' is no distribution's name (lower-case letters, digits, single hyphens)")
+            raise ValueError(f"'{text[:60]}' is not a distribution's name (lower-case letters, digits, single hyphens)")
         return text
 
     def a_line(text: str) -> str:
         if not text.strip() or len(text) > 200 or not text.isprintable():
-            raise ValueError("one line of up to 200 printable characters")
+            raise ValueError("must be one line of up to 200 printable characters")
         return text
 
     def a_version(text: str) -> str:
         try:
             version = Version(text)
         except InvalidVersion:
-            raise ValueError(f"'{text[:40]}' is no version") from None
+            raise ValueError(f"'{text[:40]}' is not a version") from None
         if str(version) != text or version.local:
             raise ValueError(f"write the version '{text[:40]}' as '{version.public}'")
         return text
@@ -228,9 +226,9 @@ def _schema() -> type[BaseModel]:
         try:
             specifiers = SpecifierSet(text)
         except InvalidSpecifier:
-            raise ValueError(f"'{text[:40]}' is no range of versions") from None
+            raise ValueError(f"'{text[:40]}' is not a range of versions") from None
         if not any(specifier.operator in ("<", "<=", "==", "~=") for specifier in specifiers):
-            raise ValueError("a range of core versions has an upper bound")
+            raise ValueError("a range of core versions needs an upper bound")
         return text
 
     def a_hash(text: str) -> str:
@@ -240,11 +238,9 @@ def _schema() -> type[BaseModel]:
 
     def a_wheel(text: str) -> str:
         try:
-            parse_wheel_filename(text)
+            parse_wheel_filename(text if re.fullmatch(r"[A-Za-z0-9_.+-]+\.whl", text) else "")
         except InvalidWheelFilename:
-            raise ValueError(f"'{text[:60]}' is no wheel's file name") from None
-        if not re.fullmatch(r"[A-Za-z0-9_.+-]+\.whl", text):
-            raise ValueError(f"'{text[:60]}' is no wheel's file name")
+            raise ValueError(f"'{text[:60]}' is not a wheel's file name") from None
         return text
 
     def a_repository(text: str) -> str:
@@ -255,7 +251,7 @@ def _schema() -> type[BaseModel]:
             host = ""
         public = re.fullmatch(r"([a-z0-9-]+\.)+[a-z]{2,}", host) and not host.endswith((".local", ".internal"))
         if not re.fullmatch(r"https://[!-~]{4,200}", text) or not public or "@" in parts.netloc:
-            raise ValueError("a repository is an https address with a public host's name and no password")
+            raise ValueError("a repository is an https URL with a public host name and no password")
         return text
 
     class Strict(BaseModel):
@@ -284,12 +280,12 @@ def _schema() -> type[BaseModel]:
         def releases_fit(self) -> PluginForm:
             versions = [release.version for release in self.versions]
             if len(set(versions)) != len(versions):
-                raise ValueError("a version stands twice")
+                raise ValueError("a version occurs twice")
             for release in self.versions:
                 for wheel in release.wheels:
                     name, version, _, _ = parse_wheel_filename(wheel.file)
                     if canonicalize_name(self.distribution) != name or Version(release.version) != version:
-                        raise ValueError(f"{wheel.file} is no wheel of {self.distribution} {release.version}")
+                        raise ValueError(f"{wheel.file} is not a wheel of {self.distribution} {release.version}")
             return self
 
     class IndexForm(Strict):
@@ -302,7 +298,7 @@ def _schema() -> type[BaseModel]:
 
 
 def _check_names(index: Index, where: str) -> None:
-    """No name twice, and no two that people would confuse."""
+    """Refuse repeated names and pairs of names that people would confuse."""
     for kind in ("name", "distribution"):
         near: dict[str, list[str]] = {}
         for plugin in index.plugins:
@@ -314,20 +310,20 @@ def _check_names(index: Index, where: str) -> None:
             for key in {look} | shorter:
                 for other in near.setdefault(key, []):
                     if name == other:
-                        raise BadData(f"the {kind} '{name}' stands twice", where)
+                        raise BadData(f"the {kind} '{name}' occurs twice", where)
                     if _confusable(look, _look(other)):
                         raise BadData(f"the {kind} '{name}' looks like '{other}'", where)
                 near[key].append(name)
 
 
 def _look(name: str) -> str:
-    """What a name looks like at a glance: without hyphens, with 1, l and i, 0 and o, rn and m as one."""
+    """A name with similar characters merged: 1, l and i; 0 and o; rn and m; hyphens are dropped."""
     plain = name.removeprefix("gan-").replace("-", "").replace("rn", "m").replace("vv", "w").replace("cl", "d")
     return plain.translate(str.maketrans("0153l", "oisei"))
 
 
 def _confusable(look: str, other: str) -> bool:
-    """The same at a glance, or, from five letters on, one letter changed, added, left out or swapped with the next."""
+    """Whether two names look the same or, from five letters on, differ by one edit or by two swapped letters."""
     if look == other:
         return True
     if min(len(look), len(other)) < 5 or abs(len(look) - len(other)) > 1:
@@ -338,7 +334,7 @@ def _confusable(look: str, other: str) -> bool:
 
 
 def read(path: Path, *, seen: int = 0) -> Index:
-    """The index in a file."""
+    """Read and parse the index in a file."""
     try:
         with open(path, "rb") as file:
             content = file.read(MAX_BYTES + 1)

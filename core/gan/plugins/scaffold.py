@@ -1,4 +1,4 @@
-"""Writes a new plugin: a complete distribution that trains, passes its tests and can be published as it is."""
+"""Creates a new plugin from templates: a complete distribution that trains, passes its tests and can be published."""
 
 from __future__ import annotations
 
@@ -19,22 +19,22 @@ PLACEHOLDERS = frozenset(
     {"name", "my-name", "my-plugin", "plugin", "example", "sample", "test", "tests", "foo", "bar", "baz", "template"}
     | {"todo", "tbd", "xxx", "yyy", "abc", "new", "untitled", "modality", "my-modality", "data", "thing", "demo"}
 )
-"""Names that say nothing: nobody would find the plugin by them."""
+"""Placeholder names, by which nobody would find the plugin."""
 
 
 def create(
     name: str, modality: str, folder: Path, *, author: str = "", owners: dict[str, str] | None = None
 ) -> list[Path]:
-    """Write the distribution ``gan-NAME`` into the new folder `folder`; the files that were written.
+    """Write the distribution ``gan-NAME`` into the new folder `folder` and return the written files.
 
-    Raises `UsageError` for names that cannot be used and for a folder that holds something.
+    Raises `UsageError` for unusable names and for a folder that is not empty.
     """
     _check(name, "a plugin's name")
-    _check(modality, "a kind of data")
+    _check(modality, "a modality's name")
     if name in (owners or {}) or name in (BUILTIN, "core", "gan"):
         raise UsageError(f"the name '{name}' belongs to {(owners or {}).get(name, CORE)}; choose another")
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise UsageError(f"{folder} exists already; name another folder with --out")
+        raise UsageError(f"{folder} exists already; choose another folder with --out")
     major, minor = __version__.split(".")[:2]
     values = {
         "name": name,
@@ -58,7 +58,9 @@ def create(
 
 def _check(name: str, what: str) -> None:
     if not NAME.fullmatch(name) or not name[0].isalpha() or "--" in name or len(name) > 40:
-        raise UsageError(f"'{name}' is not {what}: lower-case letters, digits and single hyphens, a letter first")
+        raise UsageError(
+            f"'{name}' is not {what}: use lower-case letters, digits and single hyphens, with a letter first"
+        )
     if name in PLACEHOLDERS or keyword.iskeyword(name):
         raise UsageError(f"'{name}' says nothing as {what}; name the kind of data: sketch, protein, level …")
 
@@ -68,12 +70,12 @@ def _class_name(modality: str) -> str:
 
 
 def _author() -> str:
-    """The name that git knows, without what would break a quoted text."""
+    """git's user.name without characters that would end a quoted string."""
     try:
-        said = subprocess.run(["git", "config", "user.name"], capture_output=True, text=True, timeout=5, check=False)
+        done = subprocess.run(["git", "config", "user.name"], capture_output=True, text=True, timeout=5, check=False)
     except (OSError, subprocess.TimeoutExpired):
         return ""
-    return re.sub(r'["\\]', "", said.stdout.strip())
+    return re.sub(r'["\\]', "", done.stdout.strip())
 
 
 def _templates(folder: Traversable, parts: tuple[str, ...]) -> list[tuple[tuple[str, ...], str]]:
@@ -87,6 +89,6 @@ def _templates(folder: Traversable, parts: tuple[str, ...]) -> list[tuple[tuple[
 
 
 def _place(part: str, module: str) -> str:
-    """The name of a file or folder of the template in the new distribution."""
+    """The name in the new distribution of a file or folder of the template."""
     part = part.replace("__module__", module)
     return "." + part.removeprefix("dot-") if part.startswith("dot-") else part

@@ -1,10 +1,10 @@
-"""What a plugin's tests use: a toy plugin of real classes, distributions without pip, the conformance kit.
+"""Helpers for tests of plugins: the conformance kit, a toy plugin, distributions without pip.
 
-* `gan.testing.toy` is a whole plugin: points in the plane and a small perceptron.
-* `check_plugin` holds a plugin to everything that it promises.
-* `install` writes a distribution into a folder, so that it is found when the folder is on the path.
-* `gan.testing.bounded` limits a test's work.
-* `shared_data` finds the real data beside a checkout.
+* `gan.testing.toy` is a complete plugin: points in the plane and a small perceptron.
+* `check_plugin` checks a plugin against the contracts.
+* `install` writes a distribution into a folder, which is found when the folder is on the path.
+* `gan.testing.bounded` limits memory and CPU time of a test.
+* `shared_data` finds real data beside the checkout.
 
 Importing this package imports neither torch nor numpy.
 """
@@ -34,7 +34,7 @@ def __getattr__(name: str) -> Any:
 def shared_data(*parts: str) -> Path | None:
     """The real data for tests, or one file of it; None when it is not on this machine.
 
-    Looked for in the variable ``GAN_SHARED`` (the folder that holds ``data``), then beside the checkout.
+    The folder that contains ``data`` is named by the variable ``GAN_SHARED``; default: ``shared`` beside the checkout.
     """
     named = os.environ.get("GAN_SHARED")
     checkout = Path(__file__).resolve().parents[3]
@@ -47,7 +47,7 @@ def shared_data(*parts: str) -> Path | None:
 
 
 def real_file(*parts: str) -> Path:
-    """`shared_data` for a script that cannot do without: ends it with a line that says what is missing."""
+    """`shared_data` for scripts that need it: exits with a message when the file is missing."""
     found = shared_data(*parts)
     if found is None:
         raise SystemExit(f"{'/'.join(parts)} is not on this machine (../shared/data)")
@@ -67,8 +67,8 @@ def install(
 ) -> str:
     """Write a distribution with the plugin `name` into `folder`, as pip would, and return its module's name.
 
-    `files` are texts by path (``{"gan_sketch.py": "…"}``). With `folder` on ``sys.path`` (or ``PYTHONPATH``) the plugin
-    is installed.
+    `files` maps paths to contents (``{"gan_sketch.py": "…"}``). The plugin counts as installed while `folder` is on
+    ``sys.path`` or ``PYTHONPATH``.
     """
     distribution = distribution or f"gan-{name}"
     module = module or distribution.replace("-", "_")

@@ -1,4 +1,4 @@
-"""Two perceptrons that play the plain two-player game (Goodfellow et al. 2014, arXiv:1406.2661), on vectors."""
+"""A GAN of two multilayer perceptrons on vectors (Goodfellow et al. 2014, arXiv:1406.2661)."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from gan.game import Batch, Optimizer, Phase, Player
 
 
 class MLP(nn.Module):
-    """A generator and a discriminator of hidden ReLU layers, for a modality whose one field is a vector."""
+    """A generator and a discriminator with ReLU layers, for a modality with one field, a vector."""
 
     class Config(BaseModel):
         """Settings of the recipe's section `model`."""
@@ -25,10 +25,10 @@ class MLP(nn.Module):
         hidden: int = Field(128, gt=0, description="Width of the hidden layers, in units.")
         layers: int = Field(3, gt=0, description="Number of hidden layers of each network.")
         latent: int = Field(2, gt=0, description="Size of the latent vector.")
-        critic_repeats: int = Field(1, gt=0, description="Discriminator updates for one of the generator.")
+        critic_repeats: int = Field(1, gt=0, description="Discriminator updates per generator update.")
 
     class Options(BaseModel):
-        """What one call of `generate` may choose."""
+        """Options of one call of `generate`."""
 
         model_config = ConfigDict(extra="forbid")
 

@@ -1,7 +1,7 @@
 """Points in the plane: the smallest kind of data, for tests and for the tutorial.
 
-A file is a table of two columns; each row is a sample. The two data sets are the mixtures of Gaussians on which the
-literature shows whether a game finds all modes.
+A file is a table of two columns; each row is a sample. The two datasets are the standard mixtures of Gaussians for
+tests of mode coverage.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 RADIUS = 2.0
 SIGMA = 0.02
 NEAR = 0.25
-"""A sample within this distance of a Gaussian's centre counts as one of its."""
+"""Distance from the centre of a Gaussian within which a sample counts as its own."""
 
 
 class Points(Modality):
@@ -41,7 +41,7 @@ class Points(Modality):
         extent: float = Field(6.0, gt=0, description="Largest absolute coordinate, in the data's unit of length.")
 
     class Options(BaseModel):
-        """What a user may choose when files are written."""
+        """Options for writing files."""
 
         model_config = ConfigDict(extra="forbid")
 
@@ -62,7 +62,7 @@ class Points(Modality):
         try:
             text = file.data().decode("utf-8")
         except UnicodeDecodeError:
-            raise BadData("is no UTF-8 text", file.name) from None
+            raise BadData("is not UTF-8 text", file.name) from None
         rows = 0
         for number, row in enumerate(csv.reader(io.StringIO(text)), 1):
             if not row:
@@ -72,7 +72,7 @@ class Points(Modality):
             except ValueError:
                 raise BadData(f"line {number}: '{','.join(row)[:40]}' holds no numbers", file.name) from None
             if point.shape != (2,):
-                raise BadData(f"line {number}: {len(row)} columns, and a point has 2", file.name)
+                raise BadData(f"line {number}: {len(row)} columns; a point has 2", file.name)
             if not np.abs(point).max() <= self.config.extent:  # NaN too
                 raise BadData(f"line {number}: outside ±{self.config.extent:g} (modality.extent)", file.name)
             rows += 1
@@ -102,7 +102,7 @@ class Points(Modality):
 
 
 def ring_centres() -> np.ndarray:
-    """``(8, 2)``: where the Gaussians of the ring are."""
+    """``(8, 2)``: centres of the ring's Gaussians."""
     angles = np.arange(8) * (2 * np.pi / 8)
     return RADIUS * np.stack([np.cos(angles), np.sin(angles)], 1)
 
@@ -110,13 +110,13 @@ def ring_centres() -> np.ndarray:
 class RingModes:
     """How many of the ring's Gaussians are hit, and the share of samples near one of them.
 
-    From 2,500 samples a Gaussian counts as hit when one lies within 0.25 of its centre.
+    A Gaussian is hit when one of the samples (usually 2,500) lies within 0.25 of its centre.
     """
 
     version = "1"
 
     def compute(self, generated: Samples, real: Samples, modality: Modality) -> Sequence[MetricValue]:
-        """``modes`` 0 … 8 and ``near`` 0 … 1, both of one set, with the real samples' beside."""
+        """``modes`` 0 … 8 and ``near`` 0 … 1, with the values of the real samples."""
         modes, near = self._count(generated["points"])
         real_modes, real_near = self._count(real["points"])
         return [

@@ -1,11 +1,11 @@
-"""The plugin `toy`: points in the plane and a small multilayer perceptron. Real classes at a size for tests.
+"""The plugin `toy` for tests: points in the plane and a small multilayer perceptron.
 
-In a test it is registered by hand::
+A test registers it::
 
     plugins = Plugins()
     plugins.register("toy", gan.testing.toy)
 
-and ``gan.testing.install(folder, "toy", ...)`` makes it a distribution for a process of its own.
+and ``gan.testing.install(folder, "toy", ...)`` makes it a distribution for a child process.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ def gan_datasets() -> Iterator[DatasetEntry]:
             summary=summary,
             target=f"gan.testing.points:write_{name}",
             modality="points",
-            licence="made by a formula, nobody's",
+            licence="CC0 1.0 (made by a formula)",
         )
 
 
@@ -57,7 +57,7 @@ def gan_metrics() -> Iterator[MetricEntry]:
     """How many Gaussians of the ring are hit."""
     yield MetricEntry(
         name="ring-modes",
-        summary="Gaussians of the ring with a sample within 0.25, and the share of samples that lie so near",
+        summary="Gaussians of the ring with a sample within 0.25, and the share of samples this near to one",
         target="gan.testing.points:RingModes",
         modality="points",
     )
@@ -65,7 +65,7 @@ def gan_metrics() -> Iterator[MetricEntry]:
 
 @hookimpl
 def gan_recipes() -> Iterator[RecipeEntry]:
-    """A training of half a minute."""
+    """A training run of half a minute."""
     yield RecipeEntry(
         name="ring",
         summary="A perceptron learns the ring of 8 Gaussians",
