@@ -147,7 +147,7 @@ MEMORY = {  # state that no checkpoint holds
 
 
 @pytest.fixture
-def outcomes(tmp_path, monkeypatch, cache, no_plots):
+def outcomes(tmp_path, monkeypatch, cache):
     """A function that runs the kit in this process on `BASE` changed by a piece of code."""
     monkeypatch.syspath_prepend(str(tmp_path))
     (tmp_path / "bad_plugin_files").mkdir()

@@ -163,7 +163,7 @@ evaluation: {samples: 64, artefacts: 2}
 
 
 @pytest.fixture
-def plugins(tmp_path, monkeypatch, cache, no_plots):
+def plugins(tmp_path, monkeypatch, cache):
     """A plugin of points that know on which side they lie, and an architecture that is told it."""
     monkeypatch.syspath_prepend(str(tmp_path))
     (tmp_path / "sided_files").mkdir()

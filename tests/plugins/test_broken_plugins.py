@@ -264,7 +264,7 @@ def test_help_and_listing_run_nothing_and_name_the_broken_one(beside, tmp_path, 
 
 @pytest.mark.rule("P1", "P5")
 @pytest.mark.parametrize("kind", KINDS.values(), ids=KINDS)
-def test_the_healthy_one_trains_the_same_beside_it(beside, tmp_path, kind, alone, capfd, no_plots):
+def test_the_healthy_one_trains_the_same_beside_it(beside, tmp_path, kind, alone, capfd):
     if not alone:
         alone[gan.__version__] = train(Plugins.installed(), tmp_path / "alone")
     beside(kind)

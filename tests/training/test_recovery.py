@@ -11,9 +11,7 @@ from gan.storage.run_folder import RunFolder
 from gan.testing.mlp import MLP
 
 
-def test_a_roll_back_drops_the_best_checkpoint_of_what_is_trained_again(
-    tmp_path, monkeypatch, plugins, cache, no_plots
-):
+def test_a_roll_back_drops_the_best_checkpoint_of_what_is_trained_again(tmp_path, monkeypatch, plugins, cache):
     """Measured every 256 samples, saved every 1,024; from iteration 6 on all gradients are NaN until the training has
     gone back. Right after it, at 0 samples, no record and no best checkpoint of the part that is gone is left."""
     seen: dict[str, object] = {"poisoned": True}
