@@ -23,15 +23,17 @@ LONGEST = 300
 """Seconds after which a command is ended by an alarm."""
 
 
-def run_gan(arguments: Sequence[str | Path], environment: Mapping[str, str]) -> subprocess.CompletedProcess[str]:
-    """``gan ARGUMENTS`` in the working folder of this process and in an environment that is given whole.
+def run_gan(
+    arguments: Sequence[str | Path], environment: Mapping[str, str], cwd: Path | None = None
+) -> subprocess.CompletedProcess[str]:
+    """``gan ARGUMENTS`` in the folder `cwd`, by default that of this process, and in an environment given whole.
 
     Folders of its ``PYTHONPATH`` are searched first, as by a Python of its own.
     """
     words = [str(argument) for argument in arguments]
     with tempfile.TemporaryDirectory() as folder:
         process = _server()
-        request = {"arguments": words, "environment": dict(environment), "cwd": os.getcwd(), "out": folder}
+        request = {"arguments": words, "environment": dict(environment), "cwd": str(cwd or Path.cwd()), "out": folder}
         process.stdin.write(json.dumps(request) + "\n")
         process.stdin.flush()
         answer = process.stdout.readline()
