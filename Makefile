@@ -26,13 +26,14 @@ $(STAMP): pyproject.toml constraints.txt $(PLUGINS:%=%/pyproject.toml)
 run: install
 	$(VENV)/bin/gan run --plugin music
 
+# worksteal keeps the tests of a file on one worker, so that what they share is made once.
 test: install
-	$(VENV)/bin/python -m pytest -n 2
+	$(VENV)/bin/python -m pytest -n 2 --dist worksteal
 
 # The second line repeats the numeric tests with the kernels of a plain x86: no tolerance may hold on one CPU only.
 test-all: install
-	$(VENV)/bin/python -m pytest -n 2 -m "slow or not slow"
-	ATEN_CPU_CAPABILITY=default $(VENV)/bin/python -m pytest -n 2 $(NUMERIC)
+	$(VENV)/bin/python -m pytest -n 2 --dist worksteal -m "slow or not slow"
+	ATEN_CPU_CAPABILITY=default $(VENV)/bin/python -m pytest -n 2 --dist worksteal $(NUMERIC)
 
 lint: install
 	$(VENV)/bin/ruff check .
