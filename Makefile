@@ -2,6 +2,7 @@
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 PLUGINS := $(sort $(patsubst %/pyproject.toml,%,$(wildcard plugins/*/pyproject.toml)))
 VENV := .venv
+NUMERIC := tests/metrics tests/training tests/generation tests/evaluation tests/golden tests/legacy plugins
 STAMP := $(VENV)/.installed
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
@@ -10,7 +11,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 help:
 	@echo "make run       install everything, train the music plugin's default recipe, end with music"
 	@echo "make test      install everything, run the tests"
-	@echo "make test-all  the slow ones too"
+	@echo "make test-all  the slow ones too, and the numeric ones with the kernels of a plain CPU"
 	@echo "make lint      ruff, mypy, import layers"
 	@echo "make bench     the benchmarks (hours; see benchmarks/README.md)"
 
@@ -25,11 +26,14 @@ $(STAMP): pyproject.toml constraints.txt $(PLUGINS:%=%/pyproject.toml)
 run: install
 	$(VENV)/bin/gan run --plugin music
 
+# worksteal keeps the tests of a file on one worker, so that what they share is made once.
 test: install
-	$(VENV)/bin/python -m pytest -n 2
+	$(VENV)/bin/python -m pytest -n 2 --dist worksteal
 
+# The second line repeats the numeric tests with the kernels of a plain x86: no tolerance may hold on one CPU only.
 test-all: install
-	$(VENV)/bin/python -m pytest -n 2 -m "slow or not slow"
+	$(VENV)/bin/python -m pytest -n 2 --dist worksteal -m "slow or not slow"
+	ATEN_CPU_CAPABILITY=default $(VENV)/bin/python -m pytest -n 2 --dist worksteal $(NUMERIC)
 
 lint: install
 	$(VENV)/bin/ruff check .

@@ -48,7 +48,7 @@ SECTIONS = {
     "Latents": ("latents.py", "slerp"),
     "Files": ("source.py", "SourceFile Companion"),
     "Settings": ("recipe.py", "Section"),
-    "Pretrained weights": ("weights.py", "find_weights file_sha256"),
+    "Pretrained weights": ("weights.py", "find_weights"),
     "Errors": ("errors.py", "GanError UsageError BadData"),
     "For tests": ("conformance/checking.py", "check_plugin Report"),
 }

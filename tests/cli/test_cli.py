@@ -11,6 +11,7 @@ import sys
 
 import pytest
 from gan.testing import install
+from prepared import run_gan
 
 TOY = """
 from gan.testing.toy import *
@@ -32,9 +33,7 @@ def home(tmp_path, monkeypatch):
 
 
 def gan(home, *arguments, code=0, **changes):
-    done = subprocess.run(
-        [sys.executable, "-m", "gan", *arguments], env={**home, **changes}, capture_output=True, text=True, timeout=300
-    )
+    done = run_gan(arguments, {**home, **changes})
     assert done.returncode == code, done.stderr + done.stdout
     return done
 

@@ -148,11 +148,9 @@ MEMORY = {  # state that no checkpoint holds
 
 
 @pytest.fixture
-def outcomes(tmp_path, monkeypatch):
+def outcomes(tmp_path, monkeypatch, cache):
     """A function that runs the kit in this process on `BASE` changed by a piece of code."""
     monkeypatch.syspath_prepend(str(tmp_path))
-    monkeypatch.setenv("GAN_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setattr("gan.training.outputs.plot_training", lambda records, path: path)  # slow, and not the subject
     (tmp_path / "bad_plugin_files").mkdir()
     (tmp_path / "bad_plugin_files" / "__init__.py").touch()
     (tmp_path / "bad_plugin_files" / "r.yaml").write_text(RECIPE)

@@ -17,14 +17,6 @@ from gan.evaluation.evaluate import EvaluationRequest, evaluate
 from gan.evaluation.receipts import keep, read_receipts
 from gan.evaluation.sample_sets import real_samples, weights_sha256
 from gan.plugins.manager import Plugins
-from gan.testing import toy
-
-
-@pytest.fixture(scope="module")
-def plugins():
-    found = Plugins()
-    found.register("toy", toy)
-    return found
 
 
 @pytest.fixture(scope="module")

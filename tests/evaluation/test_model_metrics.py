@@ -36,7 +36,7 @@ class WeightNorm:
 
 
 @pytest.fixture
-def plugins(tmp_path, monkeypatch) -> Plugins:
+def plugins(cache, monkeypatch) -> Plugins:
     @hookimpl
     def gan_metrics() -> Iterator[MetricEntry]:
         yield MetricEntry(name="weight-norm", summary="", target="norms_plugin:WeightNorm", on_model=True)
@@ -44,7 +44,6 @@ def plugins(tmp_path, monkeypatch) -> Plugins:
     module = ModuleType("norms_plugin")
     module.gan_metrics, module.WeightNorm = gan_metrics, WeightNorm
     monkeypatch.setitem(sys.modules, "norms_plugin", module)
-    monkeypatch.setenv("GAN_CACHE", str(tmp_path / "cache"))
     found = Plugins()
     found.register("toy", toy)
     found.register("norms", module)

@@ -163,11 +163,9 @@ evaluation: {samples: 64, artefacts: 2}
 
 
 @pytest.fixture
-def plugins(tmp_path, monkeypatch):
+def plugins(tmp_path, monkeypatch, cache):
     """A plugin of points that know on which side they lie, and an architecture that is told it."""
     monkeypatch.syspath_prepend(str(tmp_path))
-    monkeypatch.setenv("GAN_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setattr("gan.training.outputs.plot_training", lambda records, path: path)  # slow, and not the subject
     (tmp_path / "sided_files").mkdir()
     (tmp_path / "sided_files" / "__init__.py").touch()
     (tmp_path / "sided_files" / "r.yaml").write_text(RECIPE)

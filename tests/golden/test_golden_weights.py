@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -32,7 +33,8 @@ def test_a_tiny_training_gives_the_recorded_weights(name, tmp_path):
     plugin, recipe = name.split("/")
     found = weights.train_tiny(plugin, recipe, tmp_path / "run")
     recorded = RECORD["recipes"][name]
-    if weights.machine() == RECORD["machine"]:
+    limited = "ONEDNN_MAX_CPU_ISA" in os.environ  # other kernels than those that the capability of the record names
+    if weights.machine() == RECORD["machine"] and not limited:
         assert found["sha256"] == recorded["sha256"]
     else:
         assert found["norms"]["architecture"] == pytest.approx(recorded["norms"]["architecture"], rel=0.01)

@@ -85,7 +85,9 @@ def machine() -> dict[str, str]:
     """What must be equal for weights to be bit-identical."""
     import torch
 
-    model = next((line for line in Path("/proc/cpuinfo").read_text().splitlines() if line.startswith("model name")), "")
+    cpus = Path("/proc/cpuinfo")
+    lines = cpus.read_text().splitlines() if cpus.is_file() else []
+    model = next((line for line in lines if line.startswith("model name")), "")
     return {
         "processor": model.partition(":")[2].strip() or platform.machine(),
         "capability": torch.backends.cpu.get_cpu_capability(),

@@ -36,4 +36,6 @@ def test_wide_samples_are_projected_and_keep_their_distances():
     assert ratio.std() < 0.1
     np.testing.assert_array_equal(vectors, Raw()(samples, kind).vectors)
     part = {"x": samples["x"][3:5]}
-    np.testing.assert_allclose(vectors[3:5], Raw()(part, kind).vectors, rtol=1e-5)
+    # Sums of n = 3000 float32 products whose order depends on the number of rows: their errors grow as √n · u · Σ|x·m|,
+    # here √3000 · 6e-8 · 53 = 2e-4, while the sums of two samples differ by about 1.
+    np.testing.assert_allclose(vectors[3:5], Raw()(part, kind).vectors, rtol=0, atol=2e-4)

@@ -264,10 +264,7 @@ def test_help_and_listing_run_nothing_and_name_the_broken_one(beside, tmp_path, 
 
 @pytest.mark.rule("P1", "P5")
 @pytest.mark.parametrize("kind", KINDS.values(), ids=KINDS)
-def test_the_healthy_one_trains_the_same_beside_it(beside, tmp_path, kind, alone, capfd, monkeypatch):
-    monkeypatch.setattr(
-        "gan.training.outputs.plot_training", lambda records, path: path
-    )  # half of the time, and not the subject
+def test_the_healthy_one_trains_the_same_beside_it(beside, tmp_path, kind, alone, capfd):
     if not alone:
         alone[gan.__version__] = train(Plugins.installed(), tmp_path / "alone")
     beside(kind)

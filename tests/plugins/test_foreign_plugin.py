@@ -8,11 +8,10 @@ from __future__ import annotations
 import csv
 import json
 import os
-import subprocess
-import sys
 
 import pytest
 from gan.testing import install
+from prepared import run_gan
 
 INIT = """
 from gan.contracts import ArchitectureEntry, DatasetEntry, ModalityEntry, RecipeEntry
@@ -143,10 +142,7 @@ def gan(tmp_path):
     }
 
     def run(*arguments: str) -> str:
-        process = subprocess.run(
-            [sys.executable, "-c", "from gan.cli import main; main()", *arguments],
-            env=environment, cwd=tmp_path, capture_output=True, text=True,
-        )  # fmt: skip
+        process = run_gan(arguments, environment, tmp_path)
         assert process.returncode == 0, process.stderr
         return process.stdout
 

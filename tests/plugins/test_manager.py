@@ -160,13 +160,10 @@ def test_listing_plugins_stays_light():
 @pytest.mark.rule("S3")
 @pytest.mark.parametrize("key", ["plugin", "architecture", "loss"])
 @pytest.mark.parametrize("name", ["os:system", "gan.losses:Hinge", "../hinge", "builtins.eval"])
-def test_a_recipe_names_entries_and_never_code(key, name):
+def test_a_recipe_names_entries_and_never_code(key, name, plugins):
     """A module path in place of a name is a name that nobody offers."""
     from gan.build import resolve
-    from gan.testing import toy
 
-    plugins = Plugins()
-    plugins.register("toy", toy)
     values = {"plugin": "toy", "architecture": "mlp", "loss": "hinge", key: name}
     with pytest.raises(UnknownName) as caught:
         resolve(values, plugins)

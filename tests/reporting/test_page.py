@@ -12,19 +12,10 @@ import pytest
 from gan import api
 from gan.cli import main
 from gan.contracts.media import shown_by_type
-from gan.plugins.manager import Plugins
 from gan.reporting.page import MAX_ARTEFACTS, artefacts_in, write_page
 from gan.reporting.reporter import Reporter
 from gan.source import SourceFile
-from gan.testing import toy
 from gan.testing.points import Points
-
-
-@pytest.fixture(scope="module")
-def plugins():
-    found = Plugins()
-    found.register("toy", toy)
-    return found
 
 
 @pytest.fixture(scope="module")

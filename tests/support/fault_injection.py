@@ -6,7 +6,8 @@
 
 The command line runs in a fork of one prepared process, so that a life costs no import. The faults come from a small
 library between it and the C library (``fault_injection.c``, built with the system's C compiler when it is first
-needed), so that Python, C and Rust code meet them alike. Linux only. `PowerCut` works out what a disk may hold after a power cut.
+needed), so that Python, C and Rust code meet them alike. Linux only. `PowerCut` works out
+what a disk may hold after a power cut.
 """
 
 from __future__ import annotations

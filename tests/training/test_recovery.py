@@ -5,19 +5,15 @@ from __future__ import annotations
 import math
 
 from gan import api
-from gan.plugins.manager import Plugins
 from gan.storage.checkpoint import Checkpoints
 from gan.storage.run_folder import RunFolder
-from gan.testing import toy
 from gan.testing.mlp import MLP
 from gan.training.session import Session
 
 
-def test_a_roll_back_drops_the_best_checkpoint_of_what_is_trained_again(tmp_path, monkeypatch):
+def test_a_roll_back_drops_the_best_checkpoint_of_what_is_trained_again(tmp_path, monkeypatch, plugins, cache):
     """Measured every 256 samples, saved every 1,024; from iteration 6 on all gradients are NaN until the training has
     gone back. Right after it, at 0 samples, no record and no best checkpoint of the part that is gone is left."""
-    monkeypatch.setenv("GAN_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setattr("gan.training.outputs.plot_training", lambda records, path: path)  # slow, and not the subject
     seen: dict[str, object] = {"poisoned": True}
     phases = MLP.phases
 
@@ -47,8 +43,6 @@ def test_a_roll_back_drops_the_best_checkpoint_of_what_is_trained_again(tmp_path
 
     monkeypatch.setattr(MLP, "phases", poisoned)
     monkeypatch.setattr(Session, "_review_records", watched)
-    plugins = Plugins()
-    plugins.register("toy", toy)
     settings = ["training.batch=64", "training.tick=256", "training.checkpoint_ticks=4", "training.max_skips=2"]
     settings += ["training.samples=1024", "evaluation.every=256", "evaluation.best=near", "evaluation.samples=64"]
     api.train(api.recipe("toy", settings=settings, plugins=plugins), out=tmp_path / "run", plugins=plugins)

@@ -8,9 +8,7 @@ import torch
 from gan.contracts import Architecture, LatentSpace, Request
 from gan.draws import SeededDraws
 from gan.errors import BadData
-from gan.plugins.manager import Plugins
 from gan.source import SourceFile
-from gan.testing import toy
 from gan.testing.mlp import MLP
 from gan.testing.points import Points, RingModes, ring_centres, write_grid, write_ring
 
@@ -24,9 +22,7 @@ def source(path):
     return SourceFile(path.name, path, None, path.stat().st_size)
 
 
-def test_every_target_of_the_toy_is_there():
-    plugins = Plugins()
-    plugins.register("toy", toy)
+def test_every_target_of_the_toy_is_there(plugins):
     assert plugins.require("toy").reason == ""
     for hook in ("gan_modalities", "gan_architectures", "gan_datasets", "gan_metrics"):
         for plugin_entry in plugins.entries(hook, "toy"):

@@ -19,13 +19,7 @@ from gan.storage.checkpoint import Checkpoints
 from gan.testing import toy
 from gan.testing.mlp import MLP
 
-
-@pytest.fixture
-def plugins(tmp_path, monkeypatch):
-    monkeypatch.setenv("GAN_CACHE", str(tmp_path / "cache"))
-    found = Plugins()
-    found.register("toy", toy)
-    return found
+pytestmark = pytest.mark.usefixtures("cache")
 
 
 class Listening(Reporter):
@@ -189,7 +183,7 @@ class Warmed(MLP):
 
 
 @pytest.fixture
-def warmed(plugins, monkeypatch):
+def warmed(monkeypatch):
     """The toy plugin with an architecture that has a baseline."""
 
     @hookimpl
@@ -205,8 +199,10 @@ def warmed(plugins, monkeypatch):
     module = ModuleType("warmed_plugin")
     module.gan_architectures, module.gan_recipes, module.Warmed = gan_architectures, gan_recipes, Warmed
     monkeypatch.setitem(sys.modules, "warmed_plugin", module)
-    plugins.register("warmed", module)
-    return plugins
+    found = Plugins()
+    found.register("toy", toy)
+    found.register("warmed", module)
+    return found
 
 
 def test_the_end_of_a_baseline_stands_beside_the_result(warmed, tmp_path):

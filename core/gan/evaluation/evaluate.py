@@ -38,7 +38,8 @@ from gan.evaluation.sample_sets import (
 from gan.generation.loading import load_model
 from gan.metrics import nearest_rows
 from gan.metrics.extractors import NamedExtractor
-from gan.plugins.manager import PluginInfo, Plugins
+from gan.plugins.discovery import PluginInfo
+from gan.plugins.manager import Plugins
 from gan.reporting.reporter import Reporter
 from gan.runtime.device import choose_device
 from gan.storage.run_folder import RunFolder

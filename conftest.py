@@ -1,0 +1,41 @@
+"""Fixtures shared by tests of the core and of the plugins: the toy plugin, a cache of one's own, no plots of losses."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+
+@pytest.fixture(scope="session")
+def plugins():
+    """The plugin `toy` alone, registered in this process. A file that needs another set defines its own `plugins`."""
+    from gan.plugins.manager import Plugins
+    from gan.testing import toy
+
+    found = Plugins()
+    found.register("toy", toy)
+    return found
+
+
+@pytest.fixture
+def cache(tmp_path, monkeypatch):
+    """The folder of packs and downloads, new for this test."""
+    monkeypatch.setenv("GAN_CACHE", str(tmp_path / "cache"))
+    return tmp_path / "cache"
+
+
+@pytest.fixture(scope="session", autouse=True)
+def blank_plots():
+    """Trainings in this process write an empty picture for the curves of their losses, which cost more than a tiny
+    training. `tests/reporting/test_plots.py` and the trainings of the command line draw them."""
+    import gan.training.session
+    from PIL import Image
+
+    def blank(records: Path, path: Path) -> Path:
+        Image.new("L", (1, 1)).save(path)
+        return path
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(gan.training.outputs, "plot_training", blank)
+        yield
