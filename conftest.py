@@ -29,7 +29,7 @@ def cache(tmp_path, monkeypatch):
 def blank_plots():
     """Trainings in this process write an empty picture for the curves of their losses, which cost more than a tiny
     training. `tests/reporting/test_plots.py` and the trainings of the command line draw them."""
-    import gan.training.session
+    import gan.training.outputs
     from PIL import Image
 
     def blank(records: Path, path: Path) -> Path:
