@@ -5,8 +5,8 @@ generative-adversarial modeling, 2016, arXiv:1610.07584. The layers, the initial
 section 3 and the authors' release; the first normalisation of the discriminator is left out, as in DCGAN. A grid of
 4·2^n voxels has n stages. Two forms differ in the game:
 
-* as published (the recipe ``paper-64``): batch normalisation in both networks, cross-entropy, and a discriminator that is
-  updated only while it classifies less than 80 % of a batch rightly (`VoxelGANConfig.gate`);
+* as published (the recipe ``3dgan-paper``): batch normalisation in both networks, cross-entropy, and a discriminator
+  that is updated only if it classified less than 80 % of the last batch rightly (`VoxelGANConfig.gate`);
 * stable (the default): no normalisation in the discriminator, so that gradient penalties are defined per sample, and as
   many updates of it as `VoxelGANConfig.critic_repeats` says (five with WGAN-GP, Gulrajani et al. 2017).
 
@@ -17,11 +17,12 @@ product of a class's vector and its averaged features (Miyato and Koyama 2018, a
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from itertools import pairwise
 from typing import Literal
 
 import torch
-from gan.adversarial import adversarial_turns
+from gan.adversarial import Scored, adversarial_turns
 from gan.contracts import FieldSpec, Loss, Penalty, Request
 from gan.draws import Draws
 from gan.errors import UsageError
@@ -44,6 +45,12 @@ class VoxelGANConfig(BaseModel):
     )
     embedding: int = Field(16, ge=1, description="size of a class's embedding, for data with labels")
     critic_repeats: int = Field(5, ge=1, description="updates of the discriminator per update of the generator")
+    gate: float = Field(
+        1.0,
+        gt=0,
+        le=1,
+        description="accuracy from which the discriminator is not updated (0.8 as published); 1: always is",
+    )
 
 
 class VoxelGANOptions(BaseModel):
@@ -58,6 +65,9 @@ class VoxelGANOptions(BaseModel):
 class VoxelGAN(nn.Module):
     """3D-GAN; see the module. A `gan.contracts.SmoothLatentSpace`, conditional on ``label`` where the data have it."""
 
+    accuracy: Tensor
+    """Share of the real and generated samples of the last batch that the discriminator classified rightly."""
+
     Config = VoxelGANConfig
     Options = VoxelGANOptions
     generation_batch = 32
@@ -69,6 +79,7 @@ class VoxelGAN(nn.Module):
         if side != 4 * 2**stages or not 8 <= side <= 128:
             raise UsageError(f"3dgan needs a resolution of 8, 16, 32, 64 or 128 (modality.resolution), not {side}")
         self.config = config
+        self.register_buffer("accuracy", torch.zeros(()))
         self.classes = class_count(fields)
         extra = config.embedding if self.classes else 0
         self.embedding = nn.Embedding(self.classes, extra) if self.classes else None
@@ -106,8 +117,21 @@ class VoxelGAN(nn.Module):
             critic=self.critic,
             conditions=(lambda batch: batch["label"]) if self.classes else None,
             critic_repeats=self.config.critic_repeats,
+            terms={"discriminator": {"_accuracy": self._count_right}} if self.config.gate < 1 else None,
         )
+        if self.config.gate < 1:
+            turns[0] = replace(turns[0], learn=self._remember, when=lambda batch: self.accuracy < self.config.gate)
         return [Phase("adversarial", turns)]
+
+    def _count_right(self, scored: Scored) -> Tensor:
+        real, fake = scored.real_scores[0].detach(), scored.fake_scores[0].detach()
+        right, seen = (real > 0).sum().float() + (fake < 0).sum(), torch.full((), 2.0 * len(real), device=real.device)
+        scored.batch.observe("right", right)
+        scored.batch.observe("seen", seen)
+        return right / seen
+
+    def _remember(self, observed: Mapping[str, Tensor], rng: Draws) -> None:
+        self.accuracy.copy_(observed["right"] / observed["seen"])
 
     def _fakes(self, batch: Batch) -> Tensor:
         return self.probabilities(self.latents(batch.count, batch.rng), batch["label"] if self.classes else None)
@@ -121,7 +145,7 @@ class VoxelGAN(nn.Module):
         return scores
 
     def probabilities(self, latents: Tensor, labels: Tensor | None) -> Tensor:
-        """Latents ``(N, latent)`` and classes ``(N,)`` -> the probability that each voxel is occupied ``(N, R, R, R)``."""
+        """Latents ``(N, latent)``, classes ``(N,)`` -> the probability that each voxel is occupied ``(N, R, R, R)``."""
         if self.embedding is not None:
             if labels is None:
                 raise UsageError("the model needs the label of each shape")

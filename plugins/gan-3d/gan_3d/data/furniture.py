@@ -27,20 +27,20 @@ def box(x: float, y: float, z: float, width: float, depth: float, height: float)
         [(0, 1, 3), (0, 3, 2), (4, 6, 7), (4, 7, 5), (0, 4, 5), (0, 5, 1), (2, 3, 7), (2, 7, 6), (0, 2, 6), (0, 6, 4),
          (1, 5, 7), (1, 7, 3)]
     )  # fmt: skip
-    return corners * (width, depth, height) + (x, y, z), faces
+    return corners * np.array([width, depth, height]) + np.array([x, y, z]), faces
 
 
 def frustum(x: float, y: float, z: float, bottom: float, top: float, height: float) -> Part:
     """A cone with its tip cut off (a cylinder for equal radii) whose bottom is centred at (x, y, z)."""
     angles = 2 * np.pi * np.arange(CORNERS) / CORNERS
     ring = np.stack([np.cos(angles), np.sin(angles), np.zeros(CORNERS)], 1)
-    vertices = np.concatenate([ring * bottom, ring * top + (0, 0, height), [(0, 0, 0), (0, 0, height)]])
+    vertices = np.concatenate([ring * bottom, ring * top + np.array([0, 0, height]), [(0, 0, 0), (0, 0, height)]])
     faces = []
     for i in range(CORNERS):
         j = (i + 1) % CORNERS
         faces += [(i, j, CORNERS + j), (i, CORNERS + j, CORNERS + i)]
         faces += [(j, i, 2 * CORNERS), (CORNERS + i, CORNERS + j, 2 * CORNERS + 1)]
-    return vertices + (x, y, z), np.array(faces)
+    return vertices + np.array([x, y, z]), np.array(faces)
 
 
 def joined(parts: list[Part]) -> Part:

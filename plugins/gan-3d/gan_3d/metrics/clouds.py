@@ -1,8 +1,8 @@
-"""Metrics of point clouds on surfaces: MMD, COV and 1-NNA (Yang et al. 2019, "PointFlow", section 5.1) and JSD (Achlioptas
-et al. 2018, "Learning representations and generative models for 3D point clouds", section 4).
+"""Metrics of point clouds on surfaces: MMD, COV, 1-NNA and JSD.
 
-Distances of all pairs are exact and computed in blocks, so that 1,000 against 1,000 clouds of 2,048 points fit into some
-hundred MB.
+Yang et al. 2019, "PointFlow", section 5.1; JSD: Achlioptas et al. 2018, "Learning representations and generative
+models for 3D point clouds", section 4. Distances of all pairs are exact and computed cloud by cloud, so that 1,000
+against 1,000 clouds of 2,048 points fit into some hundred MB.
 """
 
 from __future__ import annotations
@@ -73,8 +73,9 @@ def clouds(samples: Samples, count: int, modality: Modality) -> Array:
 
 
 def chamfer_distances(first: Array, second: Array) -> Array:
-    """Chamfer distances of all pairs, ``(N, n, 3), (M, m, 3) -> (N, M)``: the mean squared distance of each point to the
-    nearest of the other cloud, in both directions.
+    """Chamfer distances of all pairs, ``(N, n, 3), (M, m, 3) -> (N, M)``.
+
+    The mean squared distance of each point to the nearest of the other cloud, in both directions.
 
     Exact, by k-d trees: one per cloud, so that memory grows with the clouds and not with their pairs.
     """

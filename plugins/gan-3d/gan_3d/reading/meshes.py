@@ -29,8 +29,7 @@ class _Beside:
     def __init__(self, file: SourceFile) -> None:
         self.file = file
 
-    def get(self, name: str) -> bytes:
-        """The content of a file of this name."""
+    def __getitem__(self, name: str) -> bytes:
         beside = self.file.sibling(name) if name.lower().endswith(".bin") else None
         if beside is None or beside.size > MAX_BINARY_BYTES:
             raise BadData(f"its buffer '{name[:80]}' is not next to it, or too large", self.file.name)
@@ -142,15 +141,15 @@ def _check_gltf(data: bytes, file: SourceFile) -> None:
         text = data
     try:
         document: Any = json.loads(text)
+        required = document.get("extensionsRequired", [])
+        if required:
+            raise BadData(f"needs the extension {str(required[0])[:60]}, which is not supported", file.name)
         accessors = document.get("accessors", [])
         promised = sum(int(item["count"]) * COMPONENTS[item["type"]] * 4 for item in accessors)
         faces = [_gltf_faces(mesh, accessors) for mesh in document.get("meshes", [])]
         instances = sum(faces[node["mesh"]] for node in document.get("nodes", []) if "mesh" in node)
-        required = document.get("extensionsRequired", [])
     except (ValueError, KeyError, TypeError, IndexError, AttributeError, RecursionError) as error:
         raise BadData("its description is damaged", file.name) from error
-    if required:
-        raise BadData(f"needs the extension {str(required[0])[:60]}, which is not supported", file.name)
     if promised > MAX_BUFFERS:
         raise BadData(f"its accessors hold {promised:,} bytes, more than the limit of {MAX_BUFFERS:,}", file.name)
     _check_faces(max(instances, sum(faces)), file)
