@@ -12,8 +12,10 @@ from gan_3d.metrics.clouds import (
     ChamferMetrics,
     EarthMoverMetrics,
     chamfer_distances,
+    chamfer_neighbours,
     cloud,
     earth_mover_distances,
+    neighbours_by_distance,
     occupancy_divergence,
     set_metrics,
     surface_points,
@@ -79,10 +81,20 @@ def test_points_are_uniform_on_the_surface():
 def test_set_metrics_of_points_on_a_line():
     """Real at 0, 1, 2, 3; generated at 0, 0.1, 0.2, 0.3: one mode is covered."""
     real, generated = np.arange(4.0), np.arange(4) / 10
-    found = set_metrics(*(np.abs(a[:, None] - b[None]) for a, b in ((generated,) * 2, (real,) * 2, (generated, real))))
+    by_distance = neighbours_by_distance(generated, real, lambda a, b: np.abs(a[:, None] - b[None]))
+    found = set_metrics(by_distance, 4)
     assert found["COV"] == 0.25
     assert np.isclose(found["MMD"], (0 + 0.7 + 1.7 + 2.7) / 4)
-    assert np.isclose(found["1-NNA"], (3 + 2) / 8)  # real 0 and 1 are nearest to generated ones, and 0 to a real one
+    assert np.isclose(found["1-NNA"], 4.5 / 8)  # generated 0, real 0 and 1 are wrong, generated 0.1 is a tie
+
+
+def test_pruned_neighbours_are_those_of_all_distances(tables, lamps):
+    mixed = np.stack([cloud(grid, 200) for grid in np.concatenate([tables[:8], lamps[:8]])])
+    other = np.stack([cloud(grid, 200) for grid in np.concatenate([tables[8:], lamps[8:], tables[:2]])])
+    fast, plain = chamfer_neighbours(mixed, other), neighbours_by_distance(mixed, other, chamfer_distances)
+    assert np.allclose(fast.own, plain.own)
+    assert np.allclose(fast.other, plain.other)
+    assert (fast.index == plain.index).mean() > 0.9  # equal tables may tie
 
 
 def test_equal_sets_are_ideal_and_other_kinds_are_told_apart(tables, lamps):

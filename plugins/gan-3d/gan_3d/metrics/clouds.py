@@ -9,12 +9,18 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from gan.contracts import MetricValue, Modality
 from gan.errors import BadData
 from numpy.typing import NDArray
+from scipy import ndimage
+from scipy.optimize import linear_sum_assignment
+from scipy.spatial import cKDTree
+from scipy.spatial.distance import cdist
 
 from gan_3d.surface import Mesh, surface_of
 from gan_3d.voxels import Grid
@@ -29,6 +35,8 @@ POINTS, EMD_POINTS = 2048, 256
 CELLS = 28
 """Side of the histogram of JSD."""
 LARGEST = 0.9
+BOUND_CELLS, BOUND_ROWS = 64, 128
+"""Side of the grid for bounds of Chamfer distances, and clouds that are compared at once."""
 
 
 def surface_points(mesh: Mesh, count: int, rng: np.random.Generator) -> Array:
@@ -69,67 +77,131 @@ def clouds(samples: Samples, count: int, modality: Modality) -> Array:
     return np.stack([cloud(grid, count, solid=solid) for grid in samples["voxels"]])
 
 
-# ------------------------------------------------------------------ distances of all pairs
+# ------------------------------------------------------------------ distances
 
 
 def chamfer_distances(first: Array, second: Array) -> Array:
     """Chamfer distances of all pairs, ``(N, n, 3), (M, m, 3) -> (N, M)``.
 
-    The mean squared distance of each point to the nearest of the other cloud, in both directions.
-
-    Exact, by k-d trees: one per cloud, so that memory grows with the clouds and not with their pairs.
+    The mean squared distance of each point to the nearest of the other cloud, in both directions. Exact, by k-d trees.
     """
-    from scipy.spatial import cKDTree
+    trees, others = ([cKDTree(points) for points in clouds] for clouds in (first, second))
+    return np.array(
+        [
+            [_chamfer(first[i], trees[i], second[j], others[j], np.inf) for j in range(len(second))]
+            for i in range(len(first))
+        ]
+    )
 
-    same = first is second
-    trees = [cKDTree(points) for points in first]
-    others = trees if same else [cKDTree(points) for points in second]
-    result = np.zeros((len(first), len(second)))
-    for i, tree in enumerate(trees):
-        begin = i + 1 if same else 0
-        if begin == len(second):
-            break
-        towards = np.square(tree.query(second[begin:].reshape(-1, 3))[0]).reshape(-1, second.shape[1]).mean(1)
-        back = np.array([np.square(other.query(first[i])[0]).mean() for other in others[begin:]])
-        result[i, begin:] = towards + back
-        if same:
-            result[begin:, i] = result[i, begin:]
-    return result
+
+def _chamfer(one: Array, tree: cKDTree, other: Array, other_tree: cKDTree, limit: float) -> float:
+    """The Chamfer distance, or a smaller number above `limit` if it is above it."""
+    towards = float(np.square(other_tree.query(one)[0]).mean())
+    if towards > limit:
+        return towards
+    return towards + float(np.square(tree.query(other)[0]).mean())
 
 
 def earth_mover_distances(first: Array, second: Array) -> Array:
     """Earth mover's distances of all pairs, ``(N, n, 3), (M, n, 3) -> (N, M)``: the mean distance of the points in the
     best assignment, exact (the Hungarian algorithm; use few points)."""
-    from scipy.optimize import linear_sum_assignment
-    from scipy.spatial.distance import cdist
-
-    same = first is second
     result = np.zeros((len(first), len(second)))
     for i, one in enumerate(first):
-        for j in range(i + 1 if same else 0, len(second)):
-            costs = cdist(one, second[j])
+        for j, other in enumerate(second):
+            costs = cdist(one, other)
             result[i, j] = costs[linear_sum_assignment(costs)].mean()
-            if same:
-                result[j, i] = result[i, j]
     return result
 
 
-def set_metrics(generated: Array, real: Array, cross: Array) -> dict[str, float]:
-    """MMD, COV and 1-NNA from the distances within the generated ``(N, N)`` and the real set ``(M, M)`` and between
-    them ``(N, M)``.
+# ------------------------------------------------------------------ nearest clouds
+
+
+@dataclass(frozen=True)
+class Neighbours:
+    """The nearest clouds of each cloud of two sets, the generated ones first."""
+
+    own: Array
+    """``(N + M,)`` distance to the nearest other cloud of the same set."""
+    other: Array
+    """``(N + M,)`` distance to the nearest cloud of the other set."""
+    index: NDArray[np.int64]
+    """``(N + M,)`` number of that cloud in its set."""
+
+
+def neighbours_by_distance(generated: Array, real: Array, distances: Callable[[Array, Array], Array]) -> Neighbours:
+    """The neighbours from the distances of all pairs."""
+    cross = distances(generated, real)
+    own = []
+    for clouds in (generated, real):
+        within = distances(clouds, clouds)
+        np.fill_diagonal(within, np.inf)
+        own.append(within.min(1))
+    other, index = (np.concatenate([kept(cross, axis=1), kept(cross, axis=0)]) for kept in (np.min, np.argmin))
+    return Neighbours(np.concatenate(own), other, index)
+
+
+def chamfer_neighbours(generated: Array, real: Array) -> Neighbours:
+    """The neighbours by Chamfer distance: those of `neighbours_by_distance`, with few distances computed.
+
+    Lower bounds of all distances come from a distance transform of each cloud on a grid, corrected by how far points
+    are from the centres of their cells. Candidates are then compared in the order of their bounds until a bound exceeds
+    the best distance. Clouds lie within -0.5 … 0.5.
+    """
+    clouds = np.concatenate([generated, real])
+    count, total = len(generated), len(generated) + len(real)
+    bounds = _lower_bounds(clouds)
+    trees = [cKDTree(points) for points in clouds]
+    own, other, index = np.full(total, np.inf), np.full(total, np.inf), np.zeros(total, np.int64)
+    for row in range(total):
+        for begin, end in ((0, count), (count, total)):
+            is_own = begin <= row < end
+            best, found = np.inf, begin
+            for candidate in begin + np.argsort(bounds[row, begin:end], kind="stable"):
+                if candidate == row:
+                    continue
+                if bounds[row, candidate] > best:
+                    break
+                distance = _chamfer(clouds[row], trees[row], clouds[candidate], trees[candidate], best)
+                if distance < best:
+                    best, found = distance, candidate
+            if is_own:
+                own[row] = best
+            else:
+                other[row], index[row] = best, found - begin
+    return Neighbours(own, other, index)
+
+
+def _lower_bounds(clouds: Array) -> Array:
+    """``(T, T)`` numbers that the Chamfer distances of all pairs are not below."""
+    places = np.clip((clouds + 0.5) * BOUND_CELLS, 0, BOUND_CELLS - 1e-3)
+    cells = places.astype(np.int64)
+    offsets = np.linalg.norm(places - cells - 0.5, axis=2).astype(np.float32)
+    flat = np.ravel_multi_index(tuple(np.moveaxis(cells, 2, 0)), (BOUND_CELLS,) * 3).astype(np.int32)
+    one_way = np.zeros((len(clouds), len(clouds)), np.float32)
+    for column in range(len(clouds)):
+        empty = np.ones(BOUND_CELLS**3, np.bool_)
+        empty[flat[column]] = False
+        field = ndimage.distance_transform_edt(empty.reshape((BOUND_CELLS,) * 3)).astype(np.float32).ravel()
+        slack = offsets[column].max() + 1e-3  # in cells; rounding included
+        for start in range(0, len(clouds), BOUND_ROWS):
+            rows = slice(start, start + BOUND_ROWS)
+            nearest = np.maximum(field[flat[rows]] - offsets[rows] - slack, 0)
+            one_way[rows, column] = np.square(nearest).mean(1)
+    return (one_way + one_way.T) * (1 - 1e-5) / BOUND_CELLS**2
+
+
+def set_metrics(found: Neighbours, count: int) -> dict[str, float]:
+    """MMD, COV and 1-NNA of `count` generated and the other, real clouds.
 
     MMD is the mean over real shapes of the distance to the nearest generated one; COV the share of real shapes that are
-    the nearest of some generated one; 1-NNA the accuracy of a classifier by the nearest other shape of both sets.
+    the nearest of some generated one; 1-NNA the accuracy of a classifier by the nearest other shape of both sets, in
+    which a tie counts as half.
     """
-    count = len(generated)
-    whole = np.block([[generated, cross], [cross.T, real]])
-    np.fill_diagonal(whole, np.inf)
-    is_generated = np.arange(len(whole)) < count
-    accuracy = (is_generated[whole.argmin(1)] == is_generated).mean()
+    right = np.where(found.own == found.other, 0.5, found.own < found.other)
     return {
-        "MMD": float(cross.min(0).mean()),
-        "COV": len(np.unique(cross.argmin(1))) / cross.shape[1],
-        "1-NNA": float(accuracy),
+        "MMD": float(found.other[count:].mean()),
+        "COV": len(np.unique(found.index[:count])) / (len(found.own) - count),
+        "1-NNA": float(right.mean()),
     }
 
 
@@ -151,9 +223,9 @@ def occupancy_divergence(first: Array, second: Array) -> float:
 class _CloudMetrics:
     version = "1"
 
-    def __init__(self, distances: Callable[[Array, Array], Array], points: int, name: str, *, jsd: bool) -> None:
+    def __init__(self, neighbours: Callable[[Array, Array], Neighbours], points: int, name: str, *, jsd: bool) -> None:
         self.settings = {"points": points}
-        self._distances, self._name, self._jsd = distances, name, jsd
+        self._neighbours, self._name, self._jsd = neighbours, name, jsd
 
     def compute(self, generated: Samples, real: Samples, modality: Modality) -> Sequence[MetricValue]:
         """The values of both sets, cut to the size of the smaller one, since COV and 1-NNA depend on their ratio."""
@@ -162,8 +234,7 @@ class _CloudMetrics:
         if count < 2:
             raise BadData(f"{count} shapes, at least 2 are needed")
         first, second = first[:count], second[:count]
-        cross = self._distances(first, second)
-        found = set_metrics(self._distances(first, first), self._distances(second, second), cross)
+        found = set_metrics(self._neighbours(first, second), count)
         details = {"count": count}
         values = [
             MetricValue(f"MMD-{self._name}", found["MMD"], direction="lower", details=details),
@@ -179,11 +250,11 @@ class ChamferMetrics(_CloudMetrics):
     """MMD, COV and 1-NNA on the Chamfer distance of 2,048 points, and JSD."""
 
     def __init__(self) -> None:
-        super().__init__(chamfer_distances, POINTS, "CD", jsd=True)
+        super().__init__(chamfer_neighbours, POINTS, "CD", jsd=True)
 
 
 class EarthMoverMetrics(_CloudMetrics):
     """MMD, COV and 1-NNA on the earth mover's distance of 256 points."""
 
     def __init__(self) -> None:
-        super().__init__(earth_mover_distances, EMD_POINTS, "EMD", jsd=False)
+        super().__init__(partial(neighbours_by_distance, distances=earth_mover_distances), EMD_POINTS, "EMD", jsd=False)
