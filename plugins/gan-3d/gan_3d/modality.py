@@ -84,7 +84,7 @@ class Shape(Modality):
             return {}
         classes = sorted({file.folder for file in files} - {""})
         if len(classes) < 2:
-            raise BadData("labels need two subfolders or more, one for each class")
+            raise BadData("labels need two subfolders or more, one for each class; or set modality.labels=false")
         return {"classes": classes}
 
     @property

@@ -35,7 +35,7 @@ POINTS, EMD_POINTS = 2048, 256
 CELLS = 28
 """Side of the histogram of JSD."""
 LARGEST = 0.9
-BOUND_CELLS, BOUND_ROWS = 64, 128
+BOUND_CELLS, BOUND_ROWS = 48, 128
 """Side of the grid for bounds of Chamfer distances, and clouds that are compared at once."""
 
 
