@@ -35,7 +35,7 @@ SECTIONS = {
     "Architectures": (
         "contracts/architecture.py",
         "Request Architecture GenerationSettings ConditionalOnInput GivenInPart LatentSpace SmoothLatentSpace "
-        "Likelihood",
+        "Likelihood Settles",
     ),
     "Losses and penalties": ("contracts/objectives.py", "Loss Critic Penalty"),
     "Metrics": (

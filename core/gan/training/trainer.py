@@ -23,6 +23,7 @@ from gan.contracts import Samples
 from gan.draws import StepDraws, derive
 from gan.errors import GanError, NumericError, UsageError
 from gan.game import Batch, Phase, Player, Turn, phase_lengths
+from gan.generation.settling import settled
 from gan.recipe import Training
 from gan.reporting.reporter import Tick
 from gan.runtime.device import Device, seed_everything
@@ -174,12 +175,14 @@ class Trainer:
 
     @contextmanager
     def sampling(self) -> Iterator[nn.Module]:
-        """The architecture prepared for sampling: averaged weights, evaluation mode, no gradients."""
+        """The architecture prepared for sampling: averaged weights with batch statistics of their own
+        (`gan.generation.settling`), evaluation mode, no gradients."""
         modes = [(module, module.training) for module in self.architecture.modules()]
         with ExitStack() as stack, torch.no_grad():
             for player_state in self.player_states.values():
                 if player_state.average is not None:
                     stack.enter_context(player_state.average.applied())
+            stack.enter_context(settled(self.architecture, self.device.device))
             self.architecture.eval()
             try:
                 yield self.architecture
