@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import pytest
 import torch
-from gan.contracts import Architecture, ConditionalOnInput, FieldSpec, Request, SmoothLatentSpace
+from gan.contracts import Architecture, ConditionalOnInput, FieldSpec, Request, Settles, SmoothLatentSpace
 from gan.draws import SeededDraws, StepDraws
 from gan.errors import UsageError
 from gan.game import Batch
+from gan.generation.settling import settle
 from gan.losses import NonSaturating
 from gan_3d.architectures.voxelgan import VoxelGAN, VoxelGANConfig, VoxelGANOptions
 from torch import nn
@@ -101,6 +102,16 @@ def test_threshold_symmetry_and_the_uniform_prior():
     uniform = small(8, prior="uniform").latents(200, SeededDraws.of(0, 0, 200, CPU))
     assert 0 <= uniform.min() < 0.05
     assert 0.95 < uniform.max() < 1
+
+
+def test_averaged_weights_get_statistics_of_their_own():
+    model = small(8, classes=3).eval()
+    assert isinstance(model, Settles)
+    norm = next(m for m in model.generator if isinstance(m, nn.BatchNorm3d))
+    norm.running_mean.fill_(9.0)
+    settle(model, CPU)
+    assert norm.running_mean.abs().max() < 2
+    assert not norm.training
 
 
 def batch(count: int = 4, side: int = 8) -> Batch:

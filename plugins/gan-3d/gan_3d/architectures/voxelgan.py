@@ -163,6 +163,10 @@ class VoxelGAN(nn.Module):
         """``(count, latent)`` from N(0, 1), or from U[0, 1) as published."""
         return rng.rand(self.config.latent) if self.config.prior == "uniform" else rng.randn(self.config.latent)
 
+    def settle(self, rng: Draws) -> None:
+        """Generate shapes of all classes, whose batch statistics the averaged weights then use."""
+        self.probabilities(self.latents(rng.count, rng), rng.randint(self.classes) if self.classes else None)
+
     def decode_smooth(self, latents: Tensor, request: Request) -> dict[str, Tensor]:
         """The probability that each voxel is occupied."""
         labels = request.given["label"] if self.classes and request.given is not None else None
