@@ -56,11 +56,16 @@ def real_shapes(first: int, each: int, side: int) -> tuple[np.ndarray, np.ndarra
     return np.stack(grids), np.array(labels)
 
 
-def train(work: Path, each: int, settings: list[str]) -> None:
-    """Train the recipe and keep the samples of the averaged weights at every tick."""
+def opened(settings: list[str]):
+    """(the default recipe, its packed data)."""
     plugins = Plugins.installed()
     resolved = resolve(named_recipe("3d", settings=["training.device=cpu", *settings], plugins=plugins), plugins)
-    pack = open_data(resolved, plugins, Reporter())
+    return resolved, open_data(resolved, plugins, Reporter())
+
+
+def train(work: Path, each: int, settings: list[str]) -> None:
+    """Train the recipe and keep the samples of the averaged weights at every tick."""
+    resolved, pack = opened(settings)
     modality = resolved.modality_class(resolved.modality_config, pack.facts)
     game = build_game(resolved, modality.fields)
     device = choose_device("cpu", resolved.recipe.training.precision)
@@ -154,14 +159,18 @@ def self_tests() -> dict[str, dict[str, float]]:
     return found
 
 
-def evaluate(work: Path, out: Path) -> None:
+def evaluate(work: Path, each: int, out: Path) -> None:
     """Measure the kept samples and write the record and a picture of eight shapes of each kind."""
     with np.load(work / "samples.npz") as kept:
         generated, untrained, about = kept["voxels"], kept["untrained"], json.loads(str(kept["about"]))
-    side, each = generated.shape[1], len(generated) // len(KINDS)
+    side, made = generated.shape[1], len(generated) // len(KINDS)
+    kept_rows = np.concatenate([np.arange(number * made, number * made + each) for number in range(len(KINDS))])
+    whole, generated, untrained = generated, generated[kept_rows], untrained[kept_rows]
     modality = Shape(ShapeConfig(resolution=side))
     wanted = np.repeat(np.arange(len(KINDS)), each)
-    training, labels = real_shapes(0, 400, side)
+    _, pack = opened([f"modality.resolution={side}"])
+    data = pack.take(np.arange(len(pack)))
+    training, labels = data["voxels"], data["label"]
     held_out, _ = real_shapes(HELD_OUT, each, side)
     second = np.concatenate([training[labels == number][:each] for number in range(len(KINDS))])
     name = classifier(training, labels)
@@ -179,14 +188,18 @@ def evaluate(work: Path, out: Path) -> None:
         sets.setdefault(title, {}).update({f"{value.name} (training data)": value.value for value in values})
     sets["held out"]["class named rightly"] = float((name(held_out) == wanted).mean())
     by_class = {kind: float((name(generated) == wanted)[wanted == n].mean()) for n, kind in enumerate(KINDS)}
-    inner = np.concatenate([grids[:each] for grids in (generated,)])
-    pairs = nearest_overlap(inner[: each // 2], inner[each // 2 : each])
+    halves = {
+        title: float(
+            np.mean([nearest_overlap(*np.array_split(grids[wanted == n], 2)).mean() for n in range(len(KINDS))])
+        )
+        for title, grids in (("generated", generated), ("held out", held_out))
+    }
     result = {
         "metric": f"{len(generated)} shapes, {each} of each kind, against as many held-out ones at {side} voxels",
         "sets": sets,
         "class named rightly by kind": by_class,
-        "IoU of a chair with the most similar other half": float(pairs.mean()),
-        "exported": exported(modality, generated, work),
+        "IoU of half of each kind with the nearest of the other half": halves,
+        "exported": exported(modality, whole, work),
         "extraction at 48 voxels": self_tests(),
         "evaluation_cpu_seconds": time.process_time() - start,
         **about,
@@ -211,7 +224,7 @@ def main() -> None:
     if arguments.what == "train":
         train(arguments.work, arguments.each, arguments.set)
     else:
-        evaluate(arguments.work, arguments.out)
+        evaluate(arguments.work, arguments.each, arguments.out)
 
 
 if __name__ == "__main__":

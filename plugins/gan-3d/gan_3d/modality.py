@@ -15,9 +15,9 @@ from PIL import Image
 from pydantic import BaseModel, ConfigDict, Field
 
 from gan_3d.reading.grids import GRIDS, read_grids
-from gan_3d.reading.meshes import MESHES, read_triangles
+from gan_3d.reading.meshes import MESHES, kept_voxels, read_triangles
 from gan_3d.surface import Mesh, surface_of
-from gan_3d.voxels import Grid, centred, component_count, cropped, filled, shell, surface_voxels
+from gan_3d.voxels import Grid, centred, component_count, cropped, filled, largest_component, shell, surface_voxels
 from gan_3d.writing import formats
 from gan_3d.writing.page import viewer
 from gan_3d.writing.picture import sheet
@@ -128,6 +128,10 @@ class Shape(Modality):
         side = self.config.resolution
         if file.suffix in MESHES:
             triangles = _turned_points(read_triangles(file), up)
+            kept = kept_voxels(file, side) if up == "y" and self.config.normalise == "unit" else None
+            if kept is not None:
+                yield filled(kept) if self.config.inside == "solid" else surface_voxels(kept)
+                return
             if self.config.normalise == "unit":
                 triangles = normalised(triangles, file.name)
             elif np.abs(triangles).max() > 0.5:
@@ -150,20 +154,27 @@ class Shape(Modality):
 
     # ------------------------------------------------------------------ samples -> files
 
+    def kept(self, grid: Grid, options: BaseModel | None = None) -> Grid:
+        """The voxels of a sample that are written: the largest component, without cavities if shapes are solid."""
+        chosen = options if isinstance(options, ShapeOptions) else ShapeOptions()
+        grid = grid if chosen.keep_all else largest_component(grid)
+        return filled(grid) if self.config.inside == "solid" else grid
+
     def mesh(self, sample: Sample, options: BaseModel | None = None) -> Mesh:
         """The surface of a sample, as it is written."""
         chosen = options if isinstance(options, ShapeOptions) else ShapeOptions()
-        solid = self.config.inside == "solid"
-        return surface_of(sample["voxels"], chosen.smooth, keep_all=chosen.keep_all, solid=solid)
+        grid = self.kept(sample["voxels"], options)
+        return surface_of(grid, chosen.smooth, keep_all=True, solid=False)
 
     def write(self, sample: Sample, stem: Path, options: BaseModel | None = None) -> Path:
         """Write one file. A sample without occupied voxels gives a file without faces."""
         kind = options.file if isinstance(options, ShapeOptions) else "glb"
         if kind == "vox":
             content = formats.vox(sample["voxels"])
+        elif kind == "glb":
+            content = formats.glb(self.mesh(sample, options), self.kept(sample["voxels"], options))
         else:
-            writer = {"glb": formats.glb, "obj": formats.obj, "ply": formats.ply, "stl": formats.stl}[kind]
-            content = writer(self.mesh(sample, options))
+            content = {"obj": formats.obj, "ply": formats.ply, "stl": formats.stl}[kind](self.mesh(sample, options))
         path = stem.with_name(f"{stem.name}.{kind}")
         path.write_bytes(content)
         return path

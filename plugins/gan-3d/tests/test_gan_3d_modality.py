@@ -56,6 +56,21 @@ def test_equal_samples_give_equal_bytes(tmp_path, kind):
     assert paths[0].read_bytes() == paths[1].read_bytes()
 
 
+def test_a_glb_keeps_the_voxels_that_it_was_made_from(tmp_path):
+    grid = chair_like()
+    grid[14, 14, 1] = True
+    path = shapes().write({"voxels": grid}, tmp_path / "a", ShapeOptions(smooth=3))
+    (again,) = read(shapes(), path)
+    assert (again == chair_like()).all()
+    (other,) = read(shapes(resolution=24), path)  # from its surface
+    assert other.sum() > 2 * again.sum()
+    content = path.read_bytes()
+    start = content.index(b'"bits":"') + 8
+    path.write_bytes(content[:start] + b"AAAA" + content[start + 4 :])  # damaged bits: the surface again
+    (surface,) = read(shapes(), path)
+    assert 0 < (surface != again).sum() < 900
+
+
 def test_a_vox_holds_the_voxels(tmp_path):
     path = shapes().write({"voxels": chair_like()}, tmp_path / "a", ShapeOptions(file="vox"))
     (again,) = read(shapes(normalise="keep"), path)

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import base64
 import io
 import json
 import re
 import struct
+import zlib
 from typing import Any
 
 import numpy as np
@@ -80,6 +82,26 @@ def read_triangles(file: SourceFile) -> NDArray[np.float64]:
     if not np.isfinite(triangles).all():
         raise BadData("has vertices that are not finite numbers", file.name)
     return triangles
+
+
+def kept_voxels(file: SourceFile, side: int) -> NDArray[np.bool_] | None:
+    """The voxels ``(side, side, side)``, z up, that a GLB of this plugin was made from; None for other files."""
+    if file.suffix != ".glb" or file.size > MAX_BINARY_BYTES:
+        return None
+    data = file.data()
+    try:
+        length = struct.unpack("<I", data[12:16])[0]
+        kept = json.loads(data[20 : 20 + length])["asset"]["extras"]["voxels"]
+        if kept["side"] != side:
+            return None
+        size = (side**3 + 7) // 8
+        bits = zlib.decompressobj().decompress(base64.b64decode(kept["bits"]), size + 1)
+        if len(bits) != size:
+            return None
+        grid = np.unpackbits(np.frombuffer(bits, np.uint8), count=side**3).astype(np.bool_)
+    except (ValueError, KeyError, TypeError, struct.error, zlib.error, RecursionError):
+        return None
+    return grid.reshape(side, side, side) if grid.any() else None
 
 
 def _check_faces(count: int, file: SourceFile) -> None:

@@ -6,8 +6,10 @@ GLB and OBJ have y up, as their viewers expect; PLY, STL and VOX have z up. Coor
 
 from __future__ import annotations
 
+import base64
 import json
 import struct
+import zlib
 
 import numpy as np
 
@@ -27,10 +29,18 @@ def y_up(mesh: Mesh) -> Mesh:
     return Mesh(np.stack([x, z, -y], 1), mesh.faces)
 
 
-def glb(mesh: Mesh) -> bytes:
-    """Binary glTF 2.0: one mesh, positions and indices; a scene without nodes for an empty mesh."""
+def glb(mesh: Mesh, grid: Grid | None = None) -> bytes:
+    """Binary glTF 2.0: one mesh, positions and indices; a scene without nodes for an empty mesh.
+
+    The occupied voxels of `grid` are kept in ``asset.extras.voxels`` (read by `gan_3d.reading`), since a mesh
+    alone does not give them back.
+    """
+    extras: dict[str, object] = {"digitalSourceType": GENERATED}
+    if grid is not None and grid.any():
+        packed = zlib.compress(np.packbits(grid).tobytes(), 9)
+        extras["voxels"] = {"side": len(grid), "bits": base64.b64encode(packed).decode()}
     document: dict[str, object] = {
-        "asset": {"version": "2.0", "generator": "gan-3d", "extras": {"digitalSourceType": GENERATED}},
+        "asset": {"version": "2.0", "generator": "gan-3d", "extras": extras},
         "scene": 0,
         "scenes": [{"nodes": [0] if len(mesh.faces) else []}],
     }
