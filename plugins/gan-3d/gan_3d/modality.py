@@ -205,7 +205,8 @@ def normalised(triangles: NDArray[np.float64], name: str) -> NDArray[np.float64]
         size = float((high - low).max())
         if not 1e-30 < size < 1e30:
             raise BadData(f"its largest side is {size:g}", name)
-        return (triangles - (low / 2 + high / 2)) * (LARGEST_SIDE / size)
+        scaled: NDArray[np.float64] = (triangles - (low / 2 + high / 2)) * (LARGEST_SIDE / size)
+        return scaled
 
 
 def _turned_points(triangles: NDArray[np.float64], up: str) -> NDArray[np.float64]:
