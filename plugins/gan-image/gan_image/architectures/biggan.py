@@ -29,7 +29,7 @@ from torch.nn.functional import avg_pool2d, interpolate, max_pool2d, relu
 from torch.nn.utils.parametrizations import spectral_norm
 
 from gan_image.architectures.classes import classes_of
-from gan_image.architectures.pixels import image_shape, to_network, to_pixels
+from gan_image.architectures.pixels import picture_shape, to_network, to_pixels
 
 GENERATOR = {32: (4, 4, 4, 4), 64: (16, 16, 8, 4, 2), 128: (16, 16, 8, 4, 2, 1), 256: (16, 16, 8, 8, 4, 2, 1)}
 """Widths from 4x4 pixels to the image, in multiples of the setting (table 4 to 6 of the paper; 32: for CIFAR-10)."""
@@ -289,7 +289,7 @@ class BigGAN(nn.Module):
     def __init__(self, config: BigGANConfig, fields: Mapping[str, FieldSpec]) -> None:
         super().__init__()
         self.classes = classes_of(fields)
-        channels, side = image_shape({"image": fields["image"]} if "image" in fields else {}, "biggan")
+        channels, side = picture_shape(fields, "biggan")
         if side not in GENERATOR:
             raise UsageError(f"'biggan' generates 32, 64, 128 or 256 pixels, not {side}; set modality.resolution")
         self.config = config

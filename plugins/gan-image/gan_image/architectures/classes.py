@@ -7,13 +7,15 @@ from collections.abc import Mapping
 import torch
 from gan.contracts import FieldSpec
 from gan.errors import UsageError
+from gan.game import Batch
 from torch import Tensor
+from torch.nn import functional
 
 
 def classes_of(fields: Mapping[str, FieldSpec]) -> int:
     """Number of classes of the data; 0 where they have none."""
     label = fields.get("label")
-    return 0 if label is None else int(label.high) + 1
+    return 0 if label is None else len(label.names) or int(label.high) + 1
 
 
 def labels_of(fields: Mapping[str, Tensor] | None, classes: int) -> Tensor | None:
@@ -25,4 +27,19 @@ def labels_of(fields: Mapping[str, Tensor] | None, classes: int) -> Tensor | Non
         return None
     if fields is None or "label" not in fields:
         raise UsageError("the model has classes; give the class of each image (--label)")
-    return torch.nn.functional.one_hot(fields["label"].long(), classes).float()
+    return functional.one_hot(fields["label"].long(), classes).float()
+
+
+def training_labels(batch: Batch, classes: int, dropout: float = 0.0) -> Tensor | None:
+    """`labels_of` a batch; the rows of a share of `dropout` (0 … 1) of the images are zero, which stands for no class.
+
+    All turns of an iteration hide the same labels, from the generator as from the discriminator.
+    """
+    if not classes or not dropout:
+        return labels_of(batch.fields, classes)
+    if "labels" not in batch.shared:
+        labels = labels_of(batch.fields, classes)
+        assert labels is not None
+        batch.shared["labels"] = labels * (batch.rng.rand(1) >= dropout)
+    labels = batch.shared["labels"]
+    return labels

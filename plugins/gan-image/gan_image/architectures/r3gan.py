@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from torch.nn.functional import conv2d, conv_transpose2d, leaky_relu
 
 from gan_image.architectures.classes import classes_of, labels_of
-from gan_image.architectures.pixels import image_shape, stages, to_network, to_pixels
+from gan_image.architectures.pixels import picture_shape, stages, to_network, to_pixels
 
 GAIN = math.sqrt(2 / (1 + 0.2**2))
 """Keeps the variance through a leaky ReLU of slope 0.2 (He et al. 2015)."""
@@ -226,7 +226,7 @@ class R3GAN(nn.Module):
     def __init__(self, config: R3GANConfig, fields: Mapping[str, FieldSpec]) -> None:
         super().__init__()
         self.classes = classes_of(fields)
-        channels, side = image_shape({"image": fields["image"]} if "image" in fields else {}, "r3gan")
+        channels, side = picture_shape(fields, "r3gan")
         widths = config.widths(stages(side, "r3gan") + 1)
         self.config = config
         self.gamma = AUTO_GAMMA.get(side, 1200.0) if config.gamma == "auto" else float(config.gamma)
