@@ -112,7 +112,7 @@ def gan_architectures() -> Iterator[ArchitectureEntry]:
         paper="Brock, Donahue, Simonyan: Large scale GAN training for high fidelity natural image synthesis, 2019, "
         "arXiv:1809.11096",
         small=("model.width=2", "model.discriminator_width=2"),
-        parameters={"generator": 1, "discriminator": 1},
+        parameters={"generator": 51_043, "discriminator": 37_873},
     )
 
 
