@@ -76,7 +76,7 @@ def gan_architectures() -> Iterator[ArchitectureEntry]:
     )
     yield ArchitectureEntry(
         name="r3gan",
-        summary="Residual networks without normalization, trained by a relativistic loss with R1 and R2; any 4·2^n pixels",
+        summary="Residual networks without normalization, a relativistic loss with R1 and R2; any 4·2^n pixels",
         target="gan_image.architectures.r3gan:R3GAN",
         modality="image",
         paper="Huang, Gokaslan, Kuleshov, Tompkin: The GAN is dead; long live the GAN! A modern baseline GAN, 2024, "
@@ -92,7 +92,7 @@ def gan_architectures() -> Iterator[ArchitectureEntry]:
         paper="Gulrajani, Ahmed, Arjovsky, Dumoulin, Courville: Improved training of Wasserstein GANs, 2017, "
         "arXiv:1704.00028",
         small=("model.latent=8", "model.generator_width=4", "model.discriminator_width=4"),
-        parameters={"generator": 58_995, "discriminator": 37_849},
+        parameters={"generator": 44_603, "discriminator": 26_421},
     )
     yield ArchitectureEntry(
         name="wgan-gp-digits",
@@ -106,13 +106,13 @@ def gan_architectures() -> Iterator[ArchitectureEntry]:
     )
     yield ArchitectureEntry(
         name="biggan",
-        summary="Residual networks with classes, spectral normalization and attention, 32 to 256 pixels; SNGAN and SAGAN",
+        summary="Residual networks with classes, spectral normalization and attention; also SNGAN and SAGAN",
         target="gan_image.architectures.biggan:BigGAN",
         modality="image",
         paper="Brock, Donahue, Simonyan: Large scale GAN training for high fidelity natural image synthesis, 2019, "
         "arXiv:1809.11096",
-        small=("model.width=2", "model.discriminator_width=2"),
-        parameters={"generator": 51_043, "discriminator": 37_873},
+        small=("model.width=1",),
+        parameters={"generator": 78_631, "discriminator": 68_497},
     )
 
 

@@ -29,7 +29,7 @@ from torch.nn.functional import avg_pool2d, interpolate, max_pool2d, relu
 from torch.nn.utils.parametrizations import spectral_norm
 
 from gan_image.architectures.classes import classes_of
-from gan_image.architectures.pixels import picture_shape, to_network, to_pixels
+from gan_image.architectures.pixels import picture_shape, stages, to_network, to_pixels
 
 GENERATOR = {32: (4, 4, 4, 4), 64: (16, 16, 8, 4, 2), 128: (16, 16, 8, 4, 2, 1), 256: (16, 16, 8, 8, 4, 2, 1)}
 """Widths from 4x4 pixels to the image, in multiples of the setting (table 4 to 6 of the paper; 32: for CIFAR-10)."""
@@ -46,6 +46,14 @@ class BigGANConfig(BaseModel):
 
     width: int = Field(64, ge=1, description="channels of the generator: the multiplier ch of the paper")
     discriminator_width: int | None = Field(None, ge=1, description="channels of the discriminator; none: `width`")
+    generator_multiples: tuple[int, ...] | None = Field(
+        None, description="widths from 4x4 pixels to the image, in multiples of `width`; none: the paper's"
+    )
+    discriminator_multiples: tuple[int, ...] | None = Field(
+        None,
+        description="widths after each block, in multiples of `discriminator_width`; all blocks but the last halve "
+        "the pixels; none: the paper's",
+    )
     latent: int = Field(128, ge=1, description="size of a latent vector")
     hierarchical: bool = Field(
         False,
@@ -194,7 +202,7 @@ class Generator(nn.Module):
     def __init__(self, config: BigGANConfig, side: int, channels: int, classes: int) -> None:
         super().__init__()
         layers = Layers(config.initialisation, config.spectral_generator)
-        widths = [config.width * factor for factor in GENERATOR[side]]
+        widths = [config.width * factor for factor in config.generator_multiples or GENERATOR[side]]
         blocks = len(widths) - 1
         self.chunks = blocks + 1 if config.hierarchical else 1
         if config.latent % self.chunks:
@@ -242,8 +250,9 @@ class Discriminator(nn.Module):
         super().__init__()
         layers = Layers(config.initialisation, spectral=True)
         width = config.discriminator_width or config.width
-        widths = [channels, *(width * factor for factor in DISCRIMINATOR[side])]
-        downs = 2 if side == 32 else len(widths) - 2
+        multiples = config.discriminator_multiples or DISCRIMINATOR[side]
+        widths = [channels, *(width * factor for factor in multiples)]
+        downs = 2 if multiples == DISCRIMINATOR[32] else len(multiples) - 1
         stack: list[nn.Module] = []
         for index, (before, after) in enumerate(pairwise(widths)):
             stack.append(DiscriminatorBlock(before, after, layers, down=index < downs, first=index == 0))
@@ -290,8 +299,18 @@ class BigGAN(nn.Module):
         super().__init__()
         self.classes = classes_of(fields)
         channels, side = picture_shape(fields, "biggan")
-        if side not in GENERATOR:
-            raise UsageError(f"'biggan' generates 32, 64, 128 or 256 pixels, not {side}; set modality.resolution")
+        n = stages(side, "biggan")
+        for name, multiples, count in (
+            ("generator", config.generator_multiples, n + 1),
+            ("discriminator", config.discriminator_multiples, None),
+        ):
+            if multiples is None and side not in GENERATOR:
+                raise UsageError(
+                    f"the paper has no 'biggan' of {side} pixels; set modality.resolution to 32, 64, 128 or 256, or "
+                    f"give model.{name}_multiples"
+                )
+            if multiples is not None and count is not None and len(multiples) != count:
+                raise UsageError(f"model.{name}_multiples needs {count} widths for {side} pixels, not {len(multiples)}")
         self.config = config
         self.generator = Generator(config, side, channels, self.classes)
         self.discriminator = Discriminator(config, side, channels, self.classes)

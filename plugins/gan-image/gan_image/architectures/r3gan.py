@@ -45,9 +45,9 @@ class R3GANConfig(BaseModel):
     blocks: int = Field(2, ge=1, description="residual blocks of a stage")
     gamma: float | Literal["auto"] = Field(
         "auto",
-        description="γ of R1 and R2 at the start. auto: by resolution, for one kind of image (0.1 at 32, 2 at 64, 17 at "
-        "128, 150 at 256 pixels). If the fakes win (fake score above real score) raise it fourfold; if the discriminator's "
-        "loss falls under 0.25 raise it, too; varied data (many classes) need less",
+        description="γ of R1 and R2 at the start. auto: by resolution, for one kind of image (0.1 at 32, 2 at 64, 17 "
+        "at 128, 150 at 256 pixels); varied data (many classes) need less. Raise it fourfold where the discriminator's "
+        "loss falls under 0.25",
     )
     gamma_final: float | None = Field(None, ge=0, description="γ after the burn-in; none: a tenth of the first")
     burn_in: float = Field(

@@ -149,7 +149,7 @@ class _WassersteinGame(nn.Module):
         turns = adversarial_turns(
             loss,
             penalties,
-            real=lambda batch: self.real(batch),
+            real=self.real,
             fake=lambda batch: self.generator(self.latents(batch.count, batch.rng)),
             critic=self.critic,
             critic_repeats=self.critic_repeats,
