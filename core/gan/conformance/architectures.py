@@ -284,9 +284,9 @@ def _check_latents(played: Played) -> None:
 
 def _check_settling(played: Played) -> None:
     """`settle` runs BatchNorm layers, changes nothing else and draws from `rng` only."""
-    architecture = played.game().architecture
-    if not isinstance(architecture, Settles):
+    if not isinstance(played.game().architecture, Settles):
         raise Skipped("it has no `settle`")
+    architecture = played.game().architecture
     before = {name: value.clone() for name, value in architecture.state_dict().items()}
     other = played.game().architecture
     for seed, net in enumerate((architecture, other)):
