@@ -25,7 +25,6 @@ from gan import recipe as recipes
 from gan.api import recipe as named_recipe
 from gan.build import build_game, open_data, resolve
 from gan.data.order import Order
-from gan.draws import SeededDraws
 from gan.evaluation.metric_names import find_metrics, measure
 from gan.generation.conditions import Conditions
 from gan.generation.model import Model
@@ -100,9 +99,6 @@ class Training:
             conditions=Conditions.of(self.pack),
         )
         with self.trainer.sampling():
-            settle = getattr(self.game.architecture, "settle", None)
-            if settle is not None:
-                settle(SeededDraws.of(1, 0, 64, self.device.device))
             return model.generate(count, 0, given=None if labels is None else {"label": labels})
 
 

@@ -114,6 +114,16 @@ def gan_architectures() -> Iterator[ArchitectureEntry]:
         small=("model.width=1",),
         parameters={"generator": 78_631, "discriminator": 68_497},
     )
+    yield ArchitectureEntry(
+        name="fewshot",
+        summary="A small network for a hundred pictures and some minutes, 16 pixels and more",
+        target="gan_image.architectures.fewshot:FewShot",
+        modality="image",
+        paper="after Liu, Zhu, Song, Elgammal: Towards faster and stabilized GAN training for high-fidelity few-shot image "
+        "synthesis, 2021, arXiv:2101.04775",
+        small=("model.latent=8", "model.generator_width=8", "model.discriminator_width=8", "modality.resolution=16"),
+        parameters={"generator": 2_135_264, "discriminator": 1_733_328},
+    )
 
 
 @hookimpl
@@ -364,6 +374,18 @@ def gan_recipes() -> Iterator[RecipeEntry]:
         summary="SAGAN with the published networks and settings for ImageNet at 128 pixels",
         target="gan_image:recipes/sagan-128.yaml",
         architecture="biggan",
+    )
+    yield RecipeEntry(
+        name="fewshot-64",
+        summary="A hundred pictures at 64 pixels, some minutes on a CPU",
+        target="gan_image:recipes/fewshot-64.yaml",
+        architecture="fewshot",
+    )
+    yield RecipeEntry(
+        name="fewshot-256",
+        summary="A hundred to a thousand pictures at 256 pixels, for a GPU",
+        target="gan_image:recipes/fewshot-256.yaml",
+        architecture="fewshot",
     )
     yield RecipeEntry(
         name="cyclegan-64",

@@ -11,8 +11,7 @@ Before sampling, the running statistics of batch normalization are replaced by t
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import Any, Literal
@@ -35,8 +34,6 @@ GENERATOR = {32: (4, 4, 4, 4), 64: (16, 16, 8, 4, 2), 128: (16, 16, 8, 4, 2, 1),
 """Widths from 4x4 pixels to the image, in multiples of the setting (table 4 to 6 of the paper; 32: for CIFAR-10)."""
 DISCRIMINATOR = {32: (4, 4, 4, 4), 64: (1, 2, 4, 8, 16), 128: (1, 2, 4, 8, 16, 16), 256: (1, 2, 4, 8, 8, 16, 16)}
 """Widths after each block of the discriminator. All blocks but the last halve the pixels; at 32 the first two do."""
-STANDING = 16
-"""Batches from which the standing statistics are collected."""
 
 
 class BigGANConfig(BaseModel):
@@ -356,13 +353,9 @@ class BigGAN(nn.Module):
         return batch["label"].long() if self.classes else None
 
     def settle(self, rng: Draws) -> None:
-        """Replace the running statistics of batch normalization by the mean of those of 16 batches of `rng.count`
-        images of the present weights and of all classes alike (standing statistics; appendix E)."""
-        norms = [module for module in self.generator.modules() if isinstance(module, nn.BatchNorm2d)]
-        with torch.no_grad(), _collecting(norms):
-            for _ in range(STANDING):
-                labels = rng.randint(self.classes) if self.classes else None
-                self.generator(self.latents(rng.count, rng), labels)
+        """Run the generator for standing statistics (appendix C.1 of the paper), with all classes alike."""
+        labels = rng.randint(self.classes) if self.classes else None
+        self.generator(self.latents(rng.count, rng), labels)
 
     def latents(self, count: int, rng: Draws) -> Tensor:
         """``(count, latent)`` from N(0, 1)."""
@@ -390,20 +383,6 @@ class BigGAN(nn.Module):
     def generate(self, count: int, rng: Draws, request: Request) -> dict[str, Tensor]:
         """Generate `count` images."""
         return self.decode(self.latents(count, rng), request)
-
-
-@contextmanager
-def _collecting(norms: list[nn.BatchNorm2d]) -> Iterator[None]:
-    """A context in which the running statistics start anew and become the mean over the batches seen."""
-    before = [(norm, norm.momentum, norm.training) for norm in norms]
-    for norm in norms:
-        norm.reset_running_stats()
-        norm.momentum, norm.training = None, True  # None: the mean over all batches
-    try:
-        yield
-    finally:
-        for norm, momentum, training in before:
-            norm.momentum, norm.training = momentum, training
 
 
 def truncated(latents: Tensor, limit: float) -> Tensor:
