@@ -119,8 +119,8 @@ def gan_architectures() -> Iterator[ArchitectureEntry]:
         summary="A small network for a hundred pictures and some minutes, 16 pixels and more",
         target="gan_image.architectures.fewshot:FewShot",
         modality="image",
-        paper="after Liu, Zhu, Song, Elgammal: Towards faster and stabilized GAN training for high-fidelity few-shot image "
-        "synthesis, 2021, arXiv:2101.04775",
+        paper="after Liu, Zhu, Song, Elgammal: Towards faster and stabilized GAN training for high-fidelity few-shot "
+        "image synthesis, 2021, arXiv:2101.04775",
         small=("model.latent=8", "model.generator_width=8", "model.discriminator_width=8", "modality.resolution=16"),
         parameters={"generator": 2_135_264, "discriminator": 1_733_328},
     )

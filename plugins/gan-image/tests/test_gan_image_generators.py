@@ -8,10 +8,11 @@ from typing import Any
 import pytest
 import torch
 from gan.build import recipe_values, resolve
-from gan.contracts import Architecture, ConditionalOnInput, FieldSpec, Request
+from gan.contracts import Architecture, ConditionalOnInput, FieldSpec, Request, Settles
 from gan.draws import SeededDraws, StepDraws
 from gan.errors import UsageError
 from gan.game import Batch
+from gan.generation.settling import settle
 from gan.losses import Hinge, RelativisticPairing, Wasserstein
 from gan.penalties import R1, R2, GradientPenalty
 from gan.plugins.manager import Plugins
@@ -23,6 +24,7 @@ from gan_image.architectures.biggan import (
     orthogonal_term,
     truncated,
 )
+from gan_image.architectures.fewshot import Excitation, FewShot, FewShotConfig, reconstruction_loss
 from gan_image.architectures.pixels import to_network
 from gan_image.architectures.r3gan import R3GAN, R3GANConfig, Resample, ResidualBlock
 from gan_image.architectures.wgan_gp import WGANGP, WGANGPConfig, WGANGPDigits, WGANGPDigitsConfig
@@ -244,7 +246,8 @@ def test_r3gan_penalizes_real_and_generated_images_in_every_step():
 
 
 def test_gamma_follows_the_resolution_and_falls_along_a_cosine():
-    assert [r3gan(side=side, full=8).gamma for side in (32, 64, 128, 256)] == [0.1, 2.0, 17.0, 150.0]
+    found = [r3gan(side=side, full=8).gamma for side in (16, 32, 64, 128, 256)]
+    assert found == pytest.approx([0.1, 0.233, 2.0, 17.1, 147], rel=0.01)  # published: 2 at 64, 150 at 256 pixels
     model = r3gan(gamma=2.0, burn_in=0.5)
     found = [model.gamma_at(progress) for progress in (0.0, 0.25, 0.5, 1.0)]
     assert found == pytest.approx([2.0, 1.1, 0.2, 0.2])
@@ -376,16 +379,14 @@ def test_standing_statistics_are_those_of_the_present_weights():
     vectors = {name: value.clone() for name, value in model.named_buffers() if name.endswith("_u")}
     norm.running_mean.fill_(7.0)
     model.eval()
-    model.settle(SeededDraws.of(0, 0, 32, CPU))
-    assert norm.num_batches_tracked == 16
-    assert norm.running_mean.abs().max() < 5
-    assert (norm.momentum, norm.training) == (0.1, False)
-    assert all(torch.equal(value, vectors[name]) for name, value in model.named_buffers() if name in vectors)
+    assert isinstance(model, Settles)
     seen: list[torch.Tensor] = []
     handle = norm.register_forward_pre_hook(lambda module, inputs: seen.append(inputs[0].mean((0, 2, 3))))
-    model.settle(SeededDraws.of(0, 0, 32, CPU))
+    settle(model, CPU)
     handle.remove()
     torch.testing.assert_close(norm.running_mean, torch.stack(seen).mean(0))
+    assert (norm.momentum, norm.training) == (0.1, False)
+    assert all(torch.equal(value, vectors[name]) for name, value in model.named_buffers() if name in vectors)
 
 
 def test_hierarchical_latents_reach_every_block():
@@ -420,3 +421,65 @@ def test_sngan_is_biggan_without_classes_and_with_spectral_normalization_of_one_
     vectors = {name.split(".")[0] for name, _ in model.named_buffers() if name.endswith("_u")}
     assert vectors == {"discriminator"}
     assert model.generator.blocks[0].first_norm.norm.affine
+
+
+# ---------------------------------------------------------------------- few-shot
+
+
+def fewshot(side: int = 32) -> FewShot:
+    torch.manual_seed(0)
+    return FewShot(FewShotConfig(latent=8, generator_width=8, discriminator_width=8), fields(1, side))
+
+
+def test_excitation_joins_stages_whose_sides_differ_eightfold():
+    model = fewshot(64)
+    assert list(model.generator.excitations) == ["3", "4"]  # 4 to 32 and 8 to 64 pixels
+    gate = Excitation(8, 8)
+    large = torch.randn(2, 8, 32, 32)
+    share = gate(torch.randn(2, 8, 4, 4), large) / large
+    assert share.flatten(2).std(2).max() < 1e-4, "a gate is one number for each channel"
+    assert 0 < share.min() < share.max() < 1
+
+
+@pytest.mark.parametrize("side", [16, 64])
+def test_fewshot_trains_its_discriminator_as_an_encoder(side: int):
+    """The reconstruction's gradient reaches the decoder and the shared blocks, but not the heads; reals only."""
+    model = fewshot(side)
+    (phase,) = model.phases(RelativisticPairing(), {})
+    batch = batch_of(side=side)
+    terms = phase.turns[0].objective(batch)
+    assert terms["gradient"] >= 0
+    terms["reconstruction"].backward(retain_graph=True)
+
+    def reached(module: nn.Module) -> bool:
+        return any(p.grad is not None and bool(p.grad.abs().max() > 0) for p in module.parameters())
+
+    assert reached(model.discriminator.decoder)
+    assert reached(model.discriminator.start)
+    assert not reached(model.discriminator.head)
+    assert not reached(model.generator)
+    images = to_network(batch["image"])
+    assert reconstruction_loss(images, images) == 0
+    assert reconstruction_loss(images[..., ::2, ::2], images) > 0
+    made = model.eval().generate(2, SeededDraws.of(0, 0, 2, CPU), Request())["image"]
+    assert made.shape == (2, 1, side, side)
+
+
+def test_the_penalty_by_finite_differences_is_that_of_a_line():
+    """For scores a·x its expectation is γ/2·‖a‖² for each head (Lin et al. 2025)."""
+    model = fewshot(16)
+
+    class Line(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.weight = nn.Parameter(torch.randn(256, generator=torch.Generator().manual_seed(0)))
+
+        def forward(self, images: torch.Tensor) -> tuple[list[torch.Tensor], torch.Tensor]:
+            return [(images.flatten(1) * self.weight).sum(1)[:, None, None, None]] * 2, images
+
+    line = model.discriminator = Line()  # type: ignore[assignment]
+    model.config = model.config.model_copy(update={"reconstruction": 0.0})
+    line.decoder = nn.Identity()
+    (phase,) = model.phases(RelativisticPairing(), {})
+    value = phase.turns[0].objective(batch_of(side=16, count=2048))["gradient"]
+    torch.testing.assert_close(value, line.weight.square().sum(), rtol=0.1, atol=0)

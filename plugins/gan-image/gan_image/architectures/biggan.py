@@ -129,7 +129,9 @@ class ConditionalNorm(nn.Module):
         y: Tensor = self.norm(x)
         if self.gain is None or self.bias is None:
             return y
-        return y * (1 + self.gain(condition))[:, :, None, None] + self.bias(condition)[:, :, None, None]
+        gain, bias = (layer(condition)[:, :, None, None] for layer in (self.gain, self.bias))
+        out: Tensor = y * (1 + gain) + bias
+        return out
 
 
 class Attention(nn.Module):

@@ -4,8 +4,8 @@ Liu, Zhu, Song, Elgammal: Towards faster and stabilized GAN training for high-fi
 arXiv:2101.04775. Two ideas are theirs: skip-layer excitation, by which features of few pixels gate the channels of a
 stage with eight times as many, and a discriminator that is trained as an encoder, too: small decoders must restore the
 real image from its features, so that it cannot just memorise a hundred pictures. The rest is ours: group normalization
-in place of batch normalization, the relativistic loss on two heads, a gradient penalty by finite differences (Lin et al.
-2025, arXiv:2501.08316, equation 3), and a reconstruction loss on pixels and edges, which needs no pretrained network.
+in place of batch normalization, a relativistic loss on two heads, a gradient penalty by finite differences (Lin et al.
+2025, arXiv:2501.08316), and a reconstruction loss on pixels and edges, which needs no pretrained network.
 """
 
 from __future__ import annotations

@@ -69,7 +69,7 @@ class CriticBlock(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """``(N, before, H, W)`` -> ``(N, after, H, W)``, or half of both sides."""
-        y = self.second(relu(self.first(x if self.is_first else relu(x))))
+        y: Tensor = self.second(relu(self.first(x if self.is_first else relu(x))))
         if self.shortcut is None:
             return x + y
         if self.is_first:
@@ -79,21 +79,24 @@ class CriticBlock(nn.Module):
         return out
 
 
-def _convolution(before: int, after: int, side: int, gain: float = math.sqrt(2.0)) -> nn.Conv2d:
-    """A convolution with weights from a uniform distribution of deviation ``gain · sqrt(2 / (fan_in + fan_out))``."""
-    layer = nn.Conv2d(before, after, side, padding=side // 2)
-    limit = gain * math.sqrt(3 * 2 / ((before + after) * side * side))
+def _initialise(layer: nn.Module, before: int, after: int, area: int, gain: float) -> None:
+    """Weights from a uniform distribution of deviation ``gain · sqrt(2 / (fan_in + fan_out))``, and zero biases."""
+    assert isinstance(layer.weight, Tensor)
+    assert isinstance(layer.bias, Tensor)
+    limit = gain * math.sqrt(3 * 2 / ((before + after) * area))
     nn.init.uniform_(layer.weight, -limit, limit)
-    assert layer.bias is not None
     nn.init.zeros_(layer.bias)
+
+
+def _convolution(before: int, after: int, side: int, gain: float = math.sqrt(2.0)) -> nn.Conv2d:
+    layer = nn.Conv2d(before, after, side, padding=side // 2)
+    _initialise(layer, before, after, side * side, gain)
     return layer
 
 
 def _linear(before: int, after: int) -> nn.Linear:
     layer = nn.Linear(before, after)
-    limit = math.sqrt(3 * 2 / (before + after))
-    nn.init.uniform_(layer.weight, -limit, limit)
-    nn.init.zeros_(layer.bias)
+    _initialise(layer, before, after, 1, 1.0)
     return layer
 
 
@@ -175,6 +178,10 @@ class _WassersteinGame(nn.Module):
         """Images of the given latent vectors."""
         return {"image": to_pixels(self.generator(latents))}
 
+    def settle(self, rng: Draws) -> None:
+        """Run the generator for the statistics of its averaged weights."""
+        self.generator(self.latents(rng.count, rng))
+
     def decode_smooth(self, latents: Tensor, request: Request) -> dict[str, Tensor]:
         """Images of the given latent vectors as floats 0 … 255, without rounding."""
         return {"image": (self.generator(latents).float() + 1) * 127.5}
@@ -238,16 +245,12 @@ class WGANGPDigits(_WassersteinGame):
 
         def up(before: int, after: int) -> nn.ConvTranspose2d:
             layer = nn.ConvTranspose2d(before, after, 5, 2, 2, output_padding=1)
-            limit = math.sqrt(3 * 4 / ((before + after) * 25))
-            nn.init.uniform_(layer.weight, -limit, limit)
-            nn.init.zeros_(layer.bias)
+            _initialise(layer, before, after, 25, math.sqrt(2.0))
             return layer
 
         def down(before: int, after: int) -> nn.Conv2d:
             layer = nn.Conv2d(before, after, 5, 2, 2)
-            limit = math.sqrt(3 * 4 / ((before + after) * 25))
-            nn.init.uniform_(layer.weight, -limit, limit)
-            nn.init.zeros_(layer.bias)
+            _initialise(layer, before, after, 25, math.sqrt(2.0))
             return layer
 
         self.generator = nn.Sequential(
