@@ -67,10 +67,10 @@ def biggan(classes: int = 0, **settings: Any) -> BigGAN:
     return BigGAN(BigGANConfig(**{"width": 2, "latent": 8, **settings}), fields(1, 32, classes))
 
 
-def wgan_gp() -> WGANGP:
+def wgan_gp(classes: int = 0) -> WGANGP:
     torch.manual_seed(0)
     config = WGANGPConfig(latent=8, generator_width=4, discriminator_width=4)
-    return WGANGP(config, fields(1, 32))
+    return WGANGP(config, fields(1, 32, classes))
 
 
 # ---------------------------------------------------------------------- published sizes
@@ -118,6 +118,8 @@ def test_biggan_has_the_published_parameter_counts(settings: Any, side: int, cla
 
 def test_wgan_gp_has_the_published_parameter_counts():
     assert sizes(WGANGP(WGANGPConfig(), fields(3, 32))) == (1_204_483, 1_053_825)
+    plain, told = (WGANGP(WGANGPConfig(), fields(3, 32, classes)) for classes in (0, 10))
+    assert sizes(told)[1] - sizes(plain)[1] == 1_290
     assert sizes(WGANGPDigits(WGANGPDigitsConfig(), fields(1, 28))) == (1_554_177, 1_030_145)
 
 
@@ -146,6 +148,7 @@ def test_published_recipes_have_the_sizes_that_were_counted():
 
 MODELS = {
     "r3gan": lambda classes: r3gan(classes, 32),
+    "wgan-gp": wgan_gp,
     "biggan": lambda classes: biggan(classes, **({"shared": 4} if classes else {})),
     "biggan per class": lambda classes: biggan(classes, attention=(16,), width=4),
     "biggan hierarchical": lambda classes: biggan(
@@ -202,7 +205,7 @@ def test_other_resolutions_are_refused_with_the_setting(side: int):
     with pytest.raises(UsageError, match=r"modality\.resolution"):
         WGANGPDigits(WGANGPDigitsConfig(), fields(1, 32))
     with pytest.raises(UsageError, match=r"modality\.labels"):
-        WGANGP(WGANGPConfig(), fields(1, 32, 3))
+        WGANGPDigits(WGANGPDigitsConfig(), fields(1, 28, 3))
 
 
 # ---------------------------------------------------------------------- R3GAN
@@ -283,6 +286,13 @@ def test_the_critic_of_wgan_gp_does_not_mix_images_and_takes_five_updates():
     assert phase.turns[0].objective(batch_of()).keys() >= {"loss", "gradient-penalty"}
 
 
+def test_wgan_gp_names_classes_with_the_published_weights():
+    """At first every class is as likely: the cross-entropy is about ln 3, a tenth of it for the generator."""
+    (phase,) = wgan_gp(3).phases(Wasserstein(), {})
+    terms = [turn.objective(batch_of(3, count=64))["class"].item() for turn in phase.turns]
+    assert terms == pytest.approx([math.log(3), 0.1 * math.log(3)], rel=0.3)
+
+
 def test_wgan_gp_fills_the_gaps_between_grey_levels():
     images = wgan_gp().real(batch_of(count=64))
     assert -1 <= images.min() < -0.99
@@ -292,7 +302,7 @@ def test_wgan_gp_fills_the_gaps_between_grey_levels():
 
 def test_wgan_gp_starts_with_the_deviation_of_the_paper():
     model = WGANGP(WGANGPConfig(), fields(3, 32))
-    inner = model.discriminator[2].first.weight
+    inner = model.discriminator.blocks[2].first.weight
     assert inner.std().item() == pytest.approx(math.sqrt(4 / (2 * 128 * 9)), rel=0.02)
 
 

@@ -27,7 +27,7 @@ from torch import Tensor, nn
 from torch.nn.functional import avg_pool2d, interpolate, max_pool2d, relu
 from torch.nn.utils.parametrizations import spectral_norm
 
-from gan_image.architectures.classes import classes_of
+from gan_image.architectures.classes import class_indices, classes_of
 from gan_image.architectures.pixels import picture_shape, stages, to_network, to_pixels
 
 GENERATOR = {32: (4, 4, 4, 4), 64: (16, 16, 8, 4, 2), 128: (16, 16, 8, 4, 2, 1), 256: (16, 16, 8, 8, 4, 2, 1)}
@@ -352,7 +352,7 @@ class BigGAN(nn.Module):
         return fakes
 
     def _labels(self, batch: Batch) -> Any:
-        return batch["label"].long() if self.classes else None
+        return class_indices(batch.fields, self.classes)
 
     def settle(self, rng: Draws) -> None:
         """Run the generator for standing statistics (appendix C.1 of the paper), with all classes alike."""
@@ -366,12 +366,7 @@ class BigGAN(nn.Module):
     def _images(self, latents: Tensor, request: Request) -> Tensor:
         if request.options is not None and request.options.truncation is not None:
             latents = truncated(latents, request.options.truncation)
-        labels = None
-        if self.classes:
-            if request.given is None or "label" not in request.given:
-                raise UsageError("the model has classes; give the class of each image (--label)")
-            labels = request.given["label"].long()
-        images: Tensor = self.generator(latents, labels)
+        images: Tensor = self.generator(latents, class_indices(request.given, self.classes))
         return images
 
     def decode(self, latents: Tensor, request: Request) -> dict[str, Tensor]:

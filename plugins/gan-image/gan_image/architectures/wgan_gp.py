@@ -10,17 +10,20 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from typing import Any
 
-from gan.adversarial import adversarial_turns
+import torch
+from gan.adversarial import CriticOutput, Scored, Term, adversarial_turns
 from gan.contracts import FieldSpec, Loss, Penalty, Request
 from gan.draws import Draws
 from gan.errors import UsageError
 from gan.game import Batch, Optimizer, Phase, Player
 from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor, nn
-from torch.nn.functional import avg_pool2d, interpolate, relu
+from torch.nn.functional import avg_pool2d, cross_entropy, interpolate, relu
 
-from gan_image.architectures.pixels import image_shape, stages, to_pixels
+from gan_image.architectures.classes import class_indices, classes_of
+from gan_image.architectures.pixels import image_shape, picture_shape, stages, to_pixels
 
 
 class WGANGPConfig(BaseModel):
@@ -37,21 +40,38 @@ class WGANGPConfig(BaseModel):
 # ---------------------------------------------------------------------- residual networks (appendix F, table 3)
 
 
+class Norm(nn.Module):
+    """Batch normalization; with classes, a gain and a bias for each (Dumoulin et al. 2017, arXiv:1610.07629)."""
+
+    def __init__(self, channels: int, classes: int) -> None:
+        super().__init__()
+        self.norm = nn.BatchNorm2d(channels, affine=not classes)
+        self.gain = nn.Parameter(torch.ones(classes, channels)) if classes else None
+        self.bias = nn.Parameter(torch.zeros(classes, channels)) if classes else None
+
+    def forward(self, x: Tensor, labels: Tensor | None) -> Tensor:
+        """``(N, channels, H, W)`` and ``(N,)`` classes -> ``(N, channels, H, W)``."""
+        y: Tensor = self.norm(x)
+        if self.gain is None or self.bias is None or labels is None:
+            return y
+        return y * self.gain[labels][:, :, None, None] + self.bias[labels][:, :, None, None]
+
+
 class UpBlock(nn.Module):
     """BN ReLU up conv3 BN ReLU conv3, with the upsampled input (conv1) added: twice the pixels."""
 
-    def __init__(self, before: int, after: int) -> None:
+    def __init__(self, before: int, after: int, classes: int) -> None:
         super().__init__()
-        self.norm = nn.BatchNorm2d(before)
+        self.norm = Norm(before, classes)
         self.first = _convolution(before, after, 3)
-        self.second_norm = nn.BatchNorm2d(after)
+        self.second_norm = Norm(after, classes)
         self.second = _convolution(after, after, 3)
         self.shortcut = _convolution(before, after, 1, gain=1.0)
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Tensor, labels: Tensor | None) -> Tensor:
         """``(N, before, H, W)`` -> ``(N, after, 2H, 2W)``."""
-        y = self.first(interpolate(relu(self.norm(x)), scale_factor=2.0))
-        y = self.second(relu(self.second_norm(y)))
+        y = self.first(interpolate(relu(self.norm(x, labels)), scale_factor=2.0))
+        y = self.second(relu(self.second_norm(y, labels)))
         out: Tensor = y + self.shortcut(interpolate(x, scale_factor=2.0))
         return out
 
@@ -100,31 +120,47 @@ def _linear(before: int, after: int) -> nn.Linear:
     return layer
 
 
-def _generator(config: WGANGPConfig, channels: int, n: int) -> nn.Sequential:
-    width = config.generator_width
-    return nn.Sequential(
-        _linear(config.latent, width * 16),
-        nn.Unflatten(1, (width, 4, 4)),
-        *(UpBlock(width, width) for _ in range(n)),
-        nn.BatchNorm2d(width),
-        nn.ReLU(),
-        _convolution(width, channels, 3, gain=1.0),
-        nn.Tanh(),
-    )
+class ResidualGenerator(nn.Module):
+    """A linear layer to 4x4 pixels, blocks, and a convolution to the image."""
+
+    def __init__(self, config: WGANGPConfig, channels: int, n: int, classes: int) -> None:
+        super().__init__()
+        width = self.width = config.generator_width
+        self.linear = _linear(config.latent, width * 16)
+        self.blocks = nn.ModuleList(UpBlock(width, width, classes) for _ in range(n))
+        self.norm = nn.BatchNorm2d(width)
+        self.out = _convolution(width, channels, 3, gain=1.0)
+
+    def forward(self, latents: Tensor, labels: Tensor | None) -> Tensor:
+        """``(N, latent)`` and ``(N,)`` classes -> ``(N, channels, R, R)`` in -1 … 1."""
+        x = self.linear(latents).unflatten(1, (self.width, 4, 4))
+        for block in self.blocks:
+            x = block(x, labels)
+        out: Tensor = self.out(relu(self.norm(x))).tanh()
+        return out
 
 
-def _critic(config: WGANGPConfig, channels: int, n: int) -> nn.Sequential:
-    width = config.discriminator_width
-    downs = max(1, n - 1)  # to 8x8 pixels
-    return nn.Sequential(
-        CriticBlock(channels, width, down=True, first=True),
-        *(CriticBlock(width, width, down=True) for _ in range(downs - 1)),
-        *(CriticBlock(width, width, down=False) for _ in range(2)),
-        nn.ReLU(),
-        nn.AdaptiveAvgPool2d(1),
-        nn.Flatten(),
-        _linear(width, 1),
-    )
+class ResidualCritic(nn.Module):
+    """Blocks down to 8x8 pixels, two more, the mean over all places and a linear layer; with classes, another that
+    names the class (an auxiliary classifier; Odena et al. 2017, arXiv:1610.09585)."""
+
+    def __init__(self, config: WGANGPConfig, channels: int, n: int, classes: int) -> None:
+        super().__init__()
+        width = config.discriminator_width
+        self.blocks = nn.Sequential(
+            CriticBlock(channels, width, down=True, first=True),
+            *(CriticBlock(width, width, down=True) for _ in range(n - 2)),
+            *(CriticBlock(width, width, down=False) for _ in range(2)),
+            nn.ReLU(),
+        )
+        self.score = _linear(width, 1)
+        self.classify = _linear(width, classes) if classes else None
+
+    def forward(self, images: Tensor) -> CriticOutput:
+        """``(N, channels, R, R)`` -> ``(N,)`` raw scores, with the logits ``(N, classes)`` as features."""
+        features = self.blocks(images).mean((2, 3))
+        scores = self.score(features).squeeze(1)
+        return CriticOutput(scores, () if self.classify is None else (self.classify(features),))
 
 
 # ---------------------------------------------------------------------- the game (algorithm 1)
@@ -134,8 +170,9 @@ class _WassersteinGame(nn.Module):
     """What both forms share: the players, the game and generation; a `gan.contracts.LatentSpace`."""
 
     generation_batch = 64
-    generator: nn.Sequential
-    discriminator: nn.Sequential
+    classes = 0
+    generator: nn.Module
+    discriminator: nn.Module
     latent: int
     critic_repeats: int
     adam: Optimizer
@@ -153,11 +190,21 @@ class _WassersteinGame(nn.Module):
             loss,
             penalties,
             real=self.real,
-            fake=lambda batch: self.generator(self.latents(batch.count, batch.rng)),
+            fake=lambda batch: self.images(self.latents(batch.count, batch.rng), batch.fields),
             critic=self.critic,
             critic_repeats=self.critic_repeats,
+            terms=self.terms(),
         )
         return [Phase("adversarial", turns)]
+
+    def terms(self) -> dict[str, dict[str, Term]]:
+        """Further terms of both players."""
+        return {}
+
+    def images(self, latents: Tensor, given: Mapping[str, Tensor] | None) -> Tensor:
+        """The generator's output for latent vectors and, with classes, the given labels."""
+        images: Tensor = self.generator(latents)
+        return images
 
     def real(self, batch: Batch) -> Tensor:
         """The batch's images as the critic sees them, in -1 … 1: uniform noise fills the gaps between 256 grey levels,
@@ -165,7 +212,7 @@ class _WassersteinGame(nn.Module):
         images = batch["image"]
         return images.float() / 128 - 1 + batch.rng.rand(*images.shape[1:]) / 128
 
-    def critic(self, samples: Tensor) -> Tensor:
+    def critic(self, samples: Tensor) -> Tensor | CriticOutput:
         """``(N, channels, R, R)`` -> ``(N,)`` raw scores."""
         scores: Tensor = self.discriminator(samples)
         return scores.flatten()
@@ -174,17 +221,18 @@ class _WassersteinGame(nn.Module):
         """``(count, latent)`` from N(0, 1)."""
         return rng.randn(self.latent)
 
+    def settle(self, rng: Draws) -> None:
+        """Run the generator for the statistics of its averaged weights, with all classes alike."""
+        given = {"label": rng.randint(self.classes)} if self.classes else None
+        self.images(self.latents(rng.count, rng), given)
+
     def decode(self, latents: Tensor, request: Request) -> dict[str, Tensor]:
         """Images of the given latent vectors."""
-        return {"image": to_pixels(self.generator(latents))}
-
-    def settle(self, rng: Draws) -> None:
-        """Run the generator for the statistics of its averaged weights."""
-        self.generator(self.latents(rng.count, rng))
+        return {"image": to_pixels(self.images(latents, request.given))}
 
     def decode_smooth(self, latents: Tensor, request: Request) -> dict[str, Tensor]:
         """Images of the given latent vectors as floats 0 … 255, without rounding."""
-        return {"image": (self.generator(latents).float() + 1) * 127.5}
+        return {"image": (self.images(latents, request.given).float() + 1) * 127.5}
 
     def generate(self, count: int, rng: Draws, request: Request) -> dict[str, Tensor]:
         """Generate `count` images."""
@@ -192,19 +240,53 @@ class _WassersteinGame(nn.Module):
 
 
 class WGANGP(_WassersteinGame):
-    """The residual networks of the CIFAR-10 experiment, for square images of 4·2^n pixels."""
+    """The residual networks of the CIFAR-10 experiment, for square images of 4·2^n pixels, n >= 2.
+
+    With classes, the generator has a gain and a bias per class, and the critic also learns to name the class of real
+    images; the cross-entropy has the weight 1 for the critic and 0.1 for the generator.
+    """
 
     Config = WGANGPConfig
     adam = Optimizer(lr=2e-4, betas=(0.0, 0.9), schedule="linear")
 
     def __init__(self, config: WGANGPConfig, fields: Mapping[str, FieldSpec]) -> None:
         super().__init__()
-        channels, side = image_shape(fields, "wgan-gp")
+        channels, side = picture_shape(fields, "wgan-gp")
         n = stages(side, "wgan-gp")
+        if n < 2:
+            raise UsageError(f"'wgan-gp' generates 16, 32, 64 … pixels, not {side}; set modality.resolution")
+        self.classes = classes_of(fields)
         self.config = config
         self.latent, self.critic_repeats = config.latent, config.critic_repeats
-        self.generator = _generator(config, channels, n)
-        self.discriminator = _critic(config, channels, n)
+        self.generator = ResidualGenerator(config, channels, n, self.classes)
+        self.discriminator = ResidualCritic(config, channels, n, self.classes)
+
+    def given_fields(self, options: Any = None) -> tuple[str, ...]:
+        """``label`` where the data have classes."""
+        return ("label",) if self.classes else ()
+
+    def images(self, latents: Tensor, given: Mapping[str, Tensor] | None) -> Tensor:
+        """The generator's output for latent vectors and, with classes, the given labels."""
+        images: Tensor = self.generator(latents, class_indices(given, self.classes))
+        return images
+
+    def critic(self, samples: Tensor) -> CriticOutput:
+        """``(N, channels, R, R)`` -> ``(N,)`` raw scores, and logits of the classes."""
+        output: CriticOutput = self.discriminator(samples)
+        return output
+
+    def terms(self) -> dict[str, dict[str, Term]]:
+        """The cross-entropy of the class: of real images for the critic, of generated ones for the generator."""
+        if not self.classes:
+            return {}
+
+        def of(logits: Tensor, scored: Scored) -> Tensor:
+            return cross_entropy(logits, scored.batch["label"].long())
+
+        return {
+            "discriminator": {"class": lambda scored: of(scored.real_features[0], scored)},
+            "generator": {"class": lambda scored: 0.1 * of(scored.fake_features[0], scored)},
+        }
 
 
 # ---------------------------------------------------------------------- the networks for MNIST
@@ -272,8 +354,8 @@ class WGANGPDigits(_WassersteinGame):
 
     def decode(self, latents: Tensor, request: Request) -> dict[str, Tensor]:
         """Images of the given latent vectors."""
-        return {"image": to_pixels(2 * self.generator(latents) - 1)}
+        return {"image": to_pixels(2 * self.images(latents, None) - 1)}
 
     def decode_smooth(self, latents: Tensor, request: Request) -> dict[str, Tensor]:
         """Images of the given latent vectors as floats 0 … 255, without rounding."""
-        return {"image": self.generator(latents).float() * 255}
+        return {"image": self.images(latents, None).float() * 255}
