@@ -34,7 +34,7 @@ def auto_gamma(side: int) -> float:
     This is the line through the published settings for faces, 2 at 64 and 150 at 256 pixels. Varied data need far less:
     0.05 for CIFAR-10 and 0.5 for ImageNet at 32 pixels, 1 for ImageNet at 64.
     """
-    return max(0.1, 2.0 * (side / 64) ** 3.1)
+    return max(0.1, 2.0 * math.pow(side / 64, 3.1))
 
 
 class R3GANConfig(BaseModel):
