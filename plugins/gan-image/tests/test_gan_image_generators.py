@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import copy
 import math
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from gan.build import recipe_values, resolve
 from gan.contracts import Architecture, ConditionalOnInput, FieldSpec, Request, Settles
+from gan.data.order import Order
 from gan.draws import SeededDraws, StepDraws
 from gan.errors import UsageError
 from gan.game import Batch
@@ -16,6 +19,9 @@ from gan.generation.settling import settle
 from gan.losses import Hinge, RelativisticPairing, Wasserstein
 from gan.penalties import R1, R2, GradientPenalty
 from gan.plugins.manager import Plugins
+from gan.recipe import Training
+from gan.runtime.device import Device
+from gan.training.trainer import Trainer
 from gan_image.architectures.biggan import (
     BigGAN,
     BigGANConfig,
@@ -67,9 +73,9 @@ def biggan(classes: int = 0, **settings: Any) -> BigGAN:
     return BigGAN(BigGANConfig(**{"width": 2, "latent": 8, **settings}), fields(1, 32, classes))
 
 
-def wgan_gp(classes: int = 0) -> WGANGP:
+def wgan_gp(classes: int = 0, critic_repeats: int = 5) -> WGANGP:
     torch.manual_seed(0)
-    config = WGANGPConfig(latent=8, generator_width=4, discriminator_width=4)
+    config = WGANGPConfig(latent=8, generator_width=4, discriminator_width=4, critic_repeats=critic_repeats)
     return WGANGP(config, fields(1, 32, classes))
 
 
@@ -493,3 +499,67 @@ def test_the_penalty_by_finite_differences_is_that_of_a_line():
     (phase,) = model.phases(RelativisticPairing(), {})
     value = phase.turns[0].objective(batch_of(side=16, count=2048))["gradient"]
     torch.testing.assert_close(value, line.weight.square().sum(), rtol=0.1, atol=0)
+
+
+# ---------------------------------------------------------------------- micro-batches and resuming
+
+
+class Rows:
+    """Some samples in memory, as the trainer reads them."""
+
+    def __init__(self, side: int, classes: int) -> None:
+        self.samples = {name: values.numpy() for name, values in batch_of(classes, side, 16).fields.items()}
+
+    def __len__(self) -> int:
+        return 16
+
+    def take(self, indices: np.ndarray[Any, Any]) -> dict[str, np.ndarray[Any, Any]]:
+        return {name: values[indices] for name, values in self.samples.items()}
+
+
+def trainer_of(model: Any, side: int, classes: int, loss: Any, penalties: Any = None, **training: Any) -> Trainer:
+    settings = Training(samples=24, batch=8, device="cpu", precision="fp32", ema_half_life=8, **training)
+    order = Order(16, 0)
+    device = Device(CPU, torch.float32)
+    phases = model.phases(loss, penalties or {})
+    return Trainer(model, model.players(), phases, Rows(side, classes), order, settings, 0, device)
+
+
+def test_r3gan_learns_the_same_from_micro_batches():
+    """Nothing in it mixes samples: whole batches and parts of two lead to the same weights."""
+    states = []
+    for part in (None, 2):
+        trainer = trainer_of(r3gan(3), 16, 3, RelativisticPairing(), micro_batch=part)
+        trainer.run(lambda tick: None)
+        states.append(trainer.architecture.state_dict())
+    for name, value in states[0].items():
+        torch.testing.assert_close(states[1][name], value, rtol=1e-3, atol=1e-5, msg=name)
+    assert any((states[0][name] != value).any() for name, value in r3gan(3).state_dict().items())
+
+
+@pytest.mark.parametrize(
+    ("make", "side", "classes", "loss"),
+    [
+        (lambda: r3gan(3), 16, 3, RelativisticPairing()),
+        (lambda: biggan(3, shared=4, orthogonal=1e-4, attention=(16,), width=4), 32, 3, Hinge()),
+        (lambda: wgan_gp(3, critic_repeats=1), 32, 3, Wasserstein()),
+        (lambda: fewshot(16), 16, 0, RelativisticPairing()),
+    ],
+    ids=["r3gan", "biggan", "wgan-gp", "fewshot"],
+)
+def test_a_training_resumes_exactly(make: Any, side: int, classes: int, loss: Any):
+    """Stopped after one iteration and continued from its saved states: the same weights and buffers, bit by bit."""
+    through = trainer_of(make(), side, classes, loss)
+    through.run(lambda tick: None)
+    first = trainer_of(make(), side, classes, loss)
+    first.run(lambda tick: None, lambda: True)
+    assert not first.finished
+    second = trainer_of(make(), side, classes, loss)
+    for name, owner in first.owners().items():
+        second.owners()[name].load_state_dict(copy.deepcopy(owner.state_dict()))
+    torch.manual_seed(99)
+    second.run(lambda tick: None)
+    expected = through.architecture.state_dict()
+    assert expected.keys() == second.architecture.state_dict().keys()
+    for name, value in second.architecture.state_dict().items():
+        assert torch.equal(value, expected[name]), name
