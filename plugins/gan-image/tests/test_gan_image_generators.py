@@ -276,6 +276,36 @@ def test_r3gan_takes_further_penalties():
     assert "penalty gradient-penalty" in phase.turns[0].objective(batch_of(side=16))
 
 
+def test_r3gan_shows_real_and_generated_images_augmented():
+    """Also to the penalties, which differentiate through the augmentation to the images themselves."""
+    model = r3gan()
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter += 0.1 * torch.randn_like(parameter)
+
+    class Halved:
+        strength = 0.5
+
+        def __call__(self, samples: torch.Tensor, rng: Any, strength: torch.Tensor) -> torch.Tensor:
+            return samples * strength
+
+    (phase,) = model.phases(RelativisticPairing(), {})
+    batch = batch_of(side=16)
+    batch.augmentations = {"halved": Halved()}
+    terms = phase.turns[0].objective(batch)
+    fake = model.generator(StepDraws(1, 4, 0, 4, CPU).randn(8)).detach()
+    real = to_network(batch["image"])
+
+    def critic(images: torch.Tensor) -> torch.Tensor:
+        scores: torch.Tensor = model.discriminator(images / 2)
+        return scores
+
+    torch.testing.assert_close(terms["loss"], RelativisticPairing().discriminator(critic(real), critic(fake)).mean())
+    torch.testing.assert_close(terms["r1"], model.gamma * R1(weight=1)(critic, real, fake, batch.rng).mean())
+    batch.dials = {"model.gamma": 3.0}
+    torch.testing.assert_close(phase.turns[0].objective(batch)["r1"] / terms["r1"], torch.tensor(3.0), rtol=0.5, atol=0)
+
+
 def test_r3gan_refuses_groups_that_do_not_divide():
     with pytest.raises(UsageError, match=r"model\.width"):
         R3GAN(R3GANConfig(width=64, group=8, full=1), fields(1, 128))

@@ -13,6 +13,7 @@ from collections.abc import Mapping
 from typing import Any, Literal
 
 import torch
+from gan.adversarial import augmented, observe_scores
 from gan.contracts import FieldSpec, Loss, Penalty, Request
 from gan.draws import Draws
 from gan.errors import UsageError
@@ -259,19 +260,21 @@ class R3GAN(nn.Module):
 
         def critic(batch: Batch) -> Any:
             labels = self._labels(batch.fields)
-            return lambda images: self.discriminator(images, labels)
+            return lambda images: self.discriminator(augmented(batch, images), labels)
 
         def update_discriminator(batch: Batch) -> dict[str, Tensor]:
             real = to_network(batch["image"])
             with torch.no_grad():
-                fake = self._fakes(batch)
-            points = torch.cat([real, fake.float()]).requires_grad_()  # one pass: samples do not mix
+                fake = self._fakes(batch).float()
+            points = torch.cat([real, fake]).requires_grad_()  # one pass for both: samples do not mix
+            seen = torch.cat([augmented(batch, images) for images in points.chunk(2)])
             labels = self._labels(batch.fields)
-            scores = self.discriminator(points, None if labels is None else labels.repeat(2, 1)).float()
+            scores = self.discriminator(seen, None if labels is None else labels.repeat(2, 1)).float()
             (gradient,) = torch.autograd.grad(scores.sum(), points, create_graph=True)
             r1, r2 = gradient.float().square().flatten(1).sum(1).chunk(2)
             real_scores, fake_scores = scores.chunk(2)
-            gamma = self.gamma_at(batch.progress)
+            observe_scores(batch, real_scores)
+            gamma = batch.number("model.gamma", self.gamma_at(batch.progress))
             terms = {
                 "loss": loss.discriminator(real_scores, fake_scores).mean(),
                 "r1": gamma / 2 * r1.mean(),
@@ -281,8 +284,8 @@ class R3GAN(nn.Module):
             }
             for name, penalty in penalties.items():
                 if penalty.every == 1:
-                    value = penalty(critic(batch), real, fake.float(), batch.rng).mean()
-                    terms[f"penalty {name}"] = penalty.weight * value
+                    value = penalty(critic(batch), real, fake, batch.rng).mean()
+                    terms[f"penalty {name}"] = batch.number(f"penalties.{name}.weight", penalty.weight) * value
             return terms
 
         def lazy(name: str, penalty: Penalty) -> Turn:
@@ -290,7 +293,7 @@ class R3GAN(nn.Module):
                 with torch.no_grad():
                     fake = self._fakes(batch)
                 value = penalty(critic(batch), to_network(batch["image"]), fake, batch.rng)
-                return {name: penalty.weight * value.mean()}
+                return {name: batch.number(f"penalties.{name}.weight", penalty.weight) * value.mean()}
 
             return Turn("discriminator", regularize, every=penalty.every)
 

@@ -221,11 +221,6 @@ class _WassersteinGame(nn.Module):
         """``(count, latent)`` from N(0, 1)."""
         return rng.randn(self.latent)
 
-    def settle(self, rng: Draws) -> None:
-        """Run the generator for the statistics of its averaged weights, with all classes alike."""
-        given = {"label": rng.randint(self.classes)} if self.classes else None
-        self.images(self.latents(rng.count, rng), given)
-
     def decode(self, latents: Tensor, request: Request) -> dict[str, Tensor]:
         """Images of the given latent vectors."""
         return {"image": to_pixels(self.images(latents, request.given))}
@@ -269,6 +264,11 @@ class WGANGP(_WassersteinGame):
         """The generator's output for latent vectors and, with classes, the given labels."""
         images: Tensor = self.generator(latents, class_indices(given, self.classes))
         return images
+
+    def settle(self, rng: Draws) -> None:
+        """Run the generator for the statistics of its averaged weights, with all classes alike."""
+        given = {"label": rng.randint(self.classes)} if self.classes else None
+        self.images(self.latents(rng.count, rng), given)
 
     def critic(self, samples: Tensor) -> CriticOutput:
         """``(N, channels, R, R)`` -> ``(N,)`` raw scores, and logits of the classes."""
