@@ -45,6 +45,16 @@ def gan_architectures() -> Iterator[ArchitectureEntry]:
         "adversarial networks, 2016, arXiv:1511.06434",
     )
     yield ArchitectureEntry(
+        name="stylegan2",
+        summary="Style-based GAN for square images of 4·2^n pixels, with or without classes",
+        target="gan_image.architectures.stylegan2:StyleGAN2",
+        modality="image",
+        paper="Karras, Laine, Aittala, Hellsten, Lehtinen, Aila: Analyzing and improving the image quality of "
+        "StyleGAN, 2020, arXiv:1912.04958",
+        small=("modality.resolution=16", "model.capacity=64", "model.latent=8", "model.style=8"),
+        parameters={},
+    )
+    yield ArchitectureEntry(
         name="cyclegan",
         summary="Translation between two sets of images without pairs, in both directions",
         target="gan_image.architectures.cyclegan:CycleGAN",
@@ -240,6 +250,19 @@ def gan_recipes() -> Iterator[RecipeEntry]:
         summary="DCGAN for images of 64 pixels, with the published widths and settings",
         target="gan_image:recipes/dcgan-64.yaml",
         architecture="dcgan",
+    )
+    yield RecipeEntry(
+        name="stylegan2-32",
+        summary="StyleGAN2 for images of 32 pixels, sized for a CPU",
+        target="gan_image:recipes/stylegan2-32.yaml",
+        architecture="stylegan2",
+        default=True,
+    )
+    yield RecipeEntry(
+        name="stylegan2-256",
+        summary="StyleGAN2 with the published sizes and settings for 256 pixels",
+        target="gan_image:recipes/stylegan2-256.yaml",
+        architecture="stylegan2",
     )
     yield RecipeEntry(
         name="cyclegan-64",

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-import torch
 from gan.contracts import FieldSpec
 from gan.errors import UsageError
 from gan.game import Batch
