@@ -17,13 +17,14 @@ from torch import Tensor
 from gan.build import Game, ResolvedRecipe, build_game, recipe_values, resolve
 from gan.conformance.kit import Failed, Kit, Noted, Scene, Skipped
 from gan.conformance.modalities import check_sample, read_samples, read_subject, some_files, stacked
-from gan.contracts import ConditionalOnInput, FieldSpec, GivenInPart, LatentSpace, Request, Samples
+from gan.contracts import ConditionalOnInput, FieldSpec, GivenInPart, LatentSpace, Request, Samples, Settles
 from gan.data.datasets import prepare_dataset
 from gan.data.order import Order
 from gan.draws import Draws, SeededDraws
 from gan.errors import BadData, UsageError
 from gan.game import Batch, Phase, Turn
 from gan.generation.model import check_samples
+from gan.generation.settling import settle
 from gan.plugins.discovery import BUILTIN
 from gan.recipe import with_settings
 from gan.reporting.reporter import Reporter, Tick
@@ -84,7 +85,15 @@ class Played:
         game, recipe = build_game(resolved, self.modality.fields), resolved.recipe
         device, order = Device(torch.device("cpu"), torch.float32), Order(self.rows.sizes, recipe.seed)
         return Trainer(
-            game.architecture, game.players, game.phases, self.rows, order, recipe.training, recipe.seed, device
+            game.architecture,
+            game.players,
+            game.phases,
+            self.rows,
+            order,
+            recipe.training,
+            recipe.seed,
+            device,
+            resolved.augmentations,
         )
 
 
@@ -105,6 +114,8 @@ def check_architectures(kit: Kit) -> None:
             kit.scenes.append(_scene(played, plugin_entry))
         with kit.check("latent space", about):
             _check_latents(played)
+        with kit.check("settles", about):
+            _check_settling(played)
         with kit.check("trains with every loss", about):
             _check_losses(played)
         with kit.check("learned state", about):
@@ -277,6 +288,33 @@ def _check_latents(played: Played) -> None:
         decoded = architecture.decode(architecture.latents(3, rng), request)
     if not _equal(decoded, _generate(architecture, played.rows, 0, 3)):
         raise Failed("`decode(latents(count, rng), request)` is not what `generate` gives")
+
+
+def _check_settling(played: Played) -> None:
+    """`settle` runs BatchNorm layers, changes nothing else and draws from `rng` only."""
+    if not isinstance(played.game().architecture, Settles):
+        raise Skipped("it has no `settle`")
+    architecture = played.game().architecture
+    before = {name: value.clone() for name, value in architecture.state_dict().items()}
+    other = played.game().architecture
+    for seed, net in enumerate((architecture, other)):
+        torch.manual_seed(seed)
+        settle(net, torch.device("cpu"))
+    after = architecture.state_dict()
+    changed = [name for name, value in after.items() if not torch.equal(value, before[name])]
+    allowed = {
+        f"{path}.{name}"
+        for path, module in architecture.named_modules()
+        if isinstance(module, torch.nn.modules.batchnorm._NormBase)
+        for name, _ in module.named_buffers(recurse=False)
+    }
+    wrong = [name for name in changed if name not in allowed]
+    if wrong:
+        raise Failed(f"`settle` changes {_listed(wrong)}; only the statistics of BatchNorm layers may change")
+    if not _equal(after, other.state_dict()):
+        raise Failed("`settle` gives other statistics when repeated: draw from `rng` only")
+    if not changed:
+        raise Noted("`settle` runs no BatchNorm layer; leave it out")
 
 
 class _RecordingLoss:
