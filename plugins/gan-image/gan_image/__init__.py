@@ -7,7 +7,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from gan.contracts import ArchitectureEntry, DatasetEntry, ExtractorEntry, MetricEntry, ModalityEntry, RecipeEntry
+from gan.contracts import (
+    ArchitectureEntry,
+    AugmentationEntry,
+    DatasetEntry,
+    ExtractorEntry,
+    MetricEntry,
+    ModalityEntry,
+    RecipeEntry,
+)
 from gan.hookspecs import hookimpl
 
 __version__ = "0.1.0"
@@ -200,6 +208,40 @@ def gan_extractors() -> Iterator[ExtractorEntry]:
         modality="image",
         paper="Wolf et al.: Transformers: state-of-the-art natural language processing, 2020, arXiv:1910.03771",
         weights="a folder with config.json and model.safetensors",
+    )
+
+
+@hookimpl
+def gan_augmentations() -> Iterator[AugmentationEntry]:
+    """Augmentations of the images that discriminators see."""
+    paper = (
+        "Karras, Aittala, Hellsten, Laine, Lehtinen, Aila: Training generative adversarial networks with limited data, "
+        "2020, arXiv:2006.06676"
+    )
+    yield AugmentationEntry(
+        name="ada",
+        summary="Adaptive: geometry and colours with a probability that follows the discriminator's overfitting",
+        target="gan_image.augmentations.ada:ADA",
+        modality="image",
+        fields=("image",),
+        paper=paper,
+    )
+    yield AugmentationEntry(
+        name="ada-fixed",
+        summary="The operations of ADA with a probability that is a number or a schedule",
+        target="gan_image.augmentations.ada:Pipeline",
+        modality="image",
+        fields=("image",),
+        paper=paper,
+    )
+    yield AugmentationEntry(
+        name="diffaugment",
+        summary="Colour, translation and cutout for every image",
+        target="gan_image.augmentations.diffaugment:DiffAugment",
+        modality="image",
+        fields=("image",),
+        paper="Zhao, Liu, Lin, Zhu, Han: Differentiable augmentation for data-efficient GAN training, 2020, "
+        "arXiv:2006.10738",
     )
 
 

@@ -198,3 +198,54 @@ def test_cutout_of_diffaugment_hides_half_the_width():
     assert hidden.max() == 64
     assert hidden.min() == 16
     assert torch.equal(out[:, 0], out[:, 1])
+
+
+# ---------------------------------------------------------------------------------------------------------- controller
+
+
+def after(controller: ada.ADA, score: float, updates: int, batch: int = 64) -> float:
+    for _ in range(updates):
+        observed = controller.observe(torch.full((batch,), score))
+        controller.learn(observed, batch)
+    return float(controller.strength)
+
+
+def test_p_follows_the_signs_of_the_scores_at_the_stated_speed():
+    """With r = 1, p grows by batch · 4 / 500,000 every four updates; with r = -1 it falls, but not below 0."""
+    controller = ada.ADA()
+    assert after(controller, 3.0, 3) == 0
+    assert after(controller, 3.0, 1) == pytest.approx(64 * 4 / 500_000)
+    assert after(controller, 3.0, 36) == pytest.approx(64 * 40 / 500_000, rel=1e-5)
+    assert after(controller, -3.0, 20) == pytest.approx(64 * 20 / 500_000, rel=1e-5)
+    assert after(controller, -3.0, 40) == 0
+    assert after(ada.ADA(samples=1000, limit=0.5), 1.0, 40) == 0.5
+
+
+def test_p_rises_only_above_the_target():
+    for share, rises in ((0.85, True), (0.75, False)):  # mean signs 0.7 and 0.5, target 0.6
+        controller = ada.ADA(samples=1000)
+        controller.strength.fill_(0.2)
+        scores = torch.where(torch.arange(100) < 100 * share, 1.0, -1.0)
+        for _ in range(4):
+            controller.learn(controller.observe(scores), 10)
+        assert (controller.strength > 0.2) == rises
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: ada.ADA(target=2),
+        lambda: ada.Pipeline(colour=1.5),
+        lambda: diffaugment.DiffAugment(policy="colour,zoom"),
+    ],
+)
+def test_settings_that_make_no_sense_are_refused(make):
+    with pytest.raises(ValueError, match=r"-1 … 1|factor|zoom"):
+        make()
+
+
+def test_diffaugment_reaches_the_stated_share():
+    images = torch.rand(300, 1, 8, 8)
+    for strength in (0.0, 0.5, 1.0):
+        out = diffaugment.DiffAugment()(images, rows(300), p(strength))
+        assert abs((out != images).flatten(1).any(1).float().mean().item() - strength) < 0.08

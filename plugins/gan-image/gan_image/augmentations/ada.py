@@ -10,10 +10,12 @@ device, and images to which no operation is applied are returned unchanged.
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 
 import torch
 from gan.draws import Draws
-from torch import Tensor
+from gan.recipe import Schedule
+from torch import Tensor, nn
 from torch.nn import functional
 
 SYM6 = (
@@ -25,6 +27,8 @@ BEFORE = 5
 """Taps before the first of the two pixels that a pixel becomes when it is enlarged; 6 follow it."""
 CENTRE = sum(index * tap for index, tap in enumerate(SYM6)) / sum(SYM6) - BEFORE
 """Where the centre of a pixel, number c, is in the enlarged image: at 2c + 0.098, as the filter is not symmetric."""
+UPDATES = 4
+"""Updates of the discriminator from one change of p to the next."""
 REACH = 3
 """Pixels beyond its border that enlarging an image needs."""
 
@@ -208,3 +212,86 @@ def cutout_mask(applies: Tensor, rng: Draws, height: int, width: int, size: floa
     far_y = ((torch.arange(height, device=device) + 0.5) / height - centre[:, 1:]).abs() >= size / 2
     keep = (far_y[:, :, None] | far_x[:, None, :])[:, None].float()
     return torch.where(applies[:, :, None, None] > 0, keep, 1.0)
+
+
+# ------------------------------------------------------------------------------------------------------ augmentations
+
+
+class Pipeline(nn.Module):
+    """The pipeline with a probability p from the recipe: a number or a schedule, as R3GAN has one.
+
+    `blit`, `geometry`, `colour`, `noise` and `cutout` are factors on p for the operations of a stage; 0 leaves it out.
+    """
+
+    strength: float | Schedule | Tensor
+
+    def __init__(
+        self,
+        *,
+        strength: float | Schedule = 0.3,
+        blit: float = 1.0,
+        geometry: float = 1.0,
+        colour: float = 1.0,
+        noise: float = 0.0,
+        cutout: float = 0.0,
+    ) -> None:
+        super().__init__()
+        self.stages = {"blit": blit, "geometry": geometry, "colour": colour, "noise": noise, "cutout": cutout}
+        wrong = [name for name, factor in self.stages.items() if not 0 <= factor <= 1]
+        if wrong:
+            raise ValueError(f"{wrong[0]} is a factor on a probability, 0 … 1, not {self.stages[wrong[0]]}")
+        self._set(strength)
+
+    def _set(self, strength: float | Schedule) -> None:
+        self.strength = strength
+
+    def forward(self, samples: Tensor, rng: Draws, strength: Tensor) -> Tensor:
+        """Augmented images ``(N, C, R, R)`` in -1 … 1; `strength` is p."""
+        if strength.device.type == "cpu" and strength == 0:  # reading it waits for nothing, and saves the resampling
+            return samples
+        return augmented(samples, strength, rng, **self.stages)
+
+
+class ADA(Pipeline):
+    """The pipeline with a probability that follows the discriminator's overfitting (equation 1 of the paper).
+
+    r is the mean sign of the discriminator's scores of real images. Every fourth update p is raised if r is above
+    `target` and lowered if it is below, at a speed at which p needs `samples` real images from 0 to 1, up to `limit`.
+    """
+
+    def __init__(
+        self,
+        *,
+        target: float = 0.6,
+        samples: int = 500_000,
+        limit: float = 0.8,
+        blit: float = 1.0,
+        geometry: float = 1.0,
+        colour: float = 1.0,
+        noise: float = 0.0,
+        cutout: float = 0.0,
+    ) -> None:
+        super().__init__(blit=blit, geometry=geometry, colour=colour, noise=noise, cutout=cutout)
+        if not -1 <= target <= 1 or samples < 1 or not 0 < limit <= 1:
+            raise ValueError("target must be within -1 … 1, samples at least 1 and limit within 0 … 1")
+        self.target, self.samples, self.limit = target, samples, limit
+        self.register_buffer("since", torch.zeros(4))
+        """Since p was last changed: the sum of signs, the number of scores, updates, real images."""
+
+    def _set(self, strength: float | Schedule) -> None:
+        self.register_buffer("strength", torch.zeros(()))
+
+    def observe(self, real_scores: Tensor) -> dict[str, Tensor]:
+        """The sum of the signs of the scores of real images, and their number."""
+        return {"signs": real_scores.sign().sum(), "scores": torch.full_like(real_scores, 1.0).sum()}
+
+    def learn(self, observed: Mapping[str, Tensor], samples: int) -> None:
+        """Count an update of the discriminator, and change p after every fourth."""
+        counts = torch.stack([observed["signs"], observed["scores"]])
+        self.since += torch.cat([counts, counts.new_tensor([1.0, float(samples)])])
+        signs, scores, updates, shown = self.since.unbind()
+        due = (updates >= UPDATES).float()
+        step = (signs / scores - self.target).sign() * shown / self.samples
+        assert isinstance(self.strength, Tensor)
+        self.strength += due * ((self.strength + step).clamp(0, self.limit) - self.strength)
+        self.since *= 1 - due

@@ -5,8 +5,11 @@ Zhao, Liu, Lin, Zhu, Han, "Differentiable augmentation for data-efficient GAN tr
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from gan.draws import Draws
+from gan.recipe import Schedule
 from torch import Tensor
 from torch.nn import functional
 
@@ -59,3 +62,25 @@ def cut_out(images: Tensor, rng: Draws, ratio: float = 0.5) -> Tensor:
     inside_y = (rows >= top) & (rows < top + tall)
     inside_x = (columns >= left) & (columns < left + wide)
     return images * ~(inside_y[:, :, None] & inside_x[:, None, :])[:, None]
+
+
+OPERATIONS = ("colour", "translation", "cutout")
+
+
+class DiffAugment:
+    """The operations of `policy`, in the order of the paper, for a share of `strength` of the images (paper: all)."""
+
+    def __init__(
+        self, *, policy: str | Sequence[str] = "colour, translation, cutout", strength: float | Schedule = 1.0
+    ) -> None:
+        names = [name.strip() for name in policy.split(",")] if isinstance(policy, str) else list(policy)
+        unknown = [name for name in names if name not in OPERATIONS]
+        if unknown or not names:
+            raise ValueError(f"policy names '{', '.join(unknown)}'; known are {', '.join(OPERATIONS)}")
+        self.operations = {name: name in names for name in OPERATIONS}
+        self.strength = strength
+
+    def __call__(self, samples: Tensor, rng: Draws, strength: Tensor) -> Tensor:
+        """Augmented images ``(N, C, R, R)``."""
+        applies = (rng.rand(1) < strength)[:, :, None, None]
+        return torch.where(applies, augmented(samples, rng, **self.operations), samples)
