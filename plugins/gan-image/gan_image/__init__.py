@@ -7,7 +7,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from gan.contracts import ArchitectureEntry, DatasetEntry, ExtractorEntry, MetricEntry, ModalityEntry, RecipeEntry
+from gan.contracts import (
+    ArchitectureEntry,
+    AugmentationEntry,
+    DatasetEntry,
+    ExtractorEntry,
+    MetricEntry,
+    ModalityEntry,
+    RecipeEntry,
+)
 from gan.hookspecs import hookimpl
 
 __version__ = "0.1.0"
@@ -43,6 +51,16 @@ def gan_architectures() -> Iterator[ArchitectureEntry]:
         modality="image",
         paper="Radford, Metz, Chintala: Unsupervised representation learning with deep convolutional generative "
         "adversarial networks, 2016, arXiv:1511.06434",
+    )
+    yield ArchitectureEntry(
+        name="stylegan2",
+        summary="Style-based GAN for square images of 4·2^n pixels, with or without classes",
+        target="gan_image.architectures.stylegan2:StyleGAN2",
+        modality="image",
+        paper="Karras, Laine, Aittala, Hellsten, Lehtinen, Aila: Analyzing and improving the image quality of "
+        "StyleGAN, 2020, arXiv:1912.04958",
+        small=("modality.resolution=16", "model.capacity=64", "model.latent=8", "model.style=8"),
+        parameters={"generator": 188_251, "discriminator": 218_417},
     )
     yield ArchitectureEntry(
         name="cyclegan",
@@ -122,7 +140,7 @@ def gan_architectures() -> Iterator[ArchitectureEntry]:
         paper="after Liu, Zhu, Song, Elgammal: Towards faster and stabilized GAN training for high-fidelity few-shot "
         "image synthesis, 2021, arXiv:2101.04775",
         small=("model.latent=8", "model.generator_width=8", "model.discriminator_width=8", "modality.resolution=16"),
-        parameters={"generator": 2_135_264, "discriminator": 1_733_328},
+        parameters={"generator": 852_208, "discriminator": 435_304},
     )
 
 
@@ -240,6 +258,40 @@ def gan_extractors() -> Iterator[ExtractorEntry]:
         modality="image",
         paper="Wolf et al.: Transformers: state-of-the-art natural language processing, 2020, arXiv:1910.03771",
         weights="a folder with config.json and model.safetensors",
+    )
+
+
+@hookimpl
+def gan_augmentations() -> Iterator[AugmentationEntry]:
+    """Augmentations of the images that discriminators see."""
+    paper = (
+        "Karras, Aittala, Hellsten, Laine, Lehtinen, Aila: Training generative adversarial networks with limited data, "
+        "2020, arXiv:2006.06676"
+    )
+    yield AugmentationEntry(
+        name="ada",
+        summary="Adaptive: geometry and colours with a probability that follows the discriminator's overfitting",
+        target="gan_image.augmentations.ada:ADA",
+        modality="image",
+        fields=("image",),
+        paper=paper,
+    )
+    yield AugmentationEntry(
+        name="ada-fixed",
+        summary="The operations of ADA with a probability that is a number or a schedule",
+        target="gan_image.augmentations.ada:Pipeline",
+        modality="image",
+        fields=("image",),
+        paper=paper,
+    )
+    yield AugmentationEntry(
+        name="diffaugment",
+        summary="Colour, translation and cutout for every image",
+        target="gan_image.augmentations.diffaugment:DiffAugment",
+        modality="image",
+        fields=("image",),
+        paper="Zhao, Liu, Lin, Zhu, Han: Differentiable augmentation for data-efficient GAN training, 2020, "
+        "arXiv:2006.10738",
     )
 
 
@@ -386,6 +438,19 @@ def gan_recipes() -> Iterator[RecipeEntry]:
         summary="A hundred to a thousand pictures at 256 pixels, for a GPU",
         target="gan_image:recipes/fewshot-256.yaml",
         architecture="fewshot",
+    )
+    yield RecipeEntry(
+        name="stylegan2-32",
+        summary="StyleGAN2 for images of 32 pixels, sized for a CPU",
+        target="gan_image:recipes/stylegan2-32.yaml",
+        architecture="stylegan2",
+        default=True,
+    )
+    yield RecipeEntry(
+        name="stylegan2-256",
+        summary="StyleGAN2 with the published sizes and settings for 256 pixels",
+        target="gan_image:recipes/stylegan2-256.yaml",
+        architecture="stylegan2",
     )
     yield RecipeEntry(
         name="cyclegan-64",

@@ -94,7 +94,7 @@ class Generator(nn.Module):
         self.start = spectral_norm(_initialised(nn.ConvTranspose2d(config.latent, 2 * widths[0], 4, bias=False)))
         self.start_norm = nn.GroupNorm(8, 2 * widths[0])
         self.blocks = nn.ModuleList(
-            UpBlock(before, after, deep=index % 2 == 1) for index, (before, after) in enumerate(pairwise(widths))
+            UpBlock(before, after, deep=index % 2 == 0) for index, (before, after) in enumerate(pairwise(widths))
         )
         self.excitations = nn.ModuleDict(
             {str(index): Excitation(widths[index - 3], widths[index]) for index in range(3, len(widths))}
