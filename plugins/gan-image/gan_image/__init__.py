@@ -444,7 +444,6 @@ def gan_recipes() -> Iterator[RecipeEntry]:
         summary="StyleGAN2 for images of 32 pixels, sized for a CPU",
         target="gan_image:recipes/stylegan2-32.yaml",
         architecture="stylegan2",
-        default=True,
     )
     yield RecipeEntry(
         name="stylegan2-256",

@@ -4,8 +4,9 @@ Liu, Zhu, Song, Elgammal: Towards faster and stabilized GAN training for high-fi
 arXiv:2101.04775. Two ideas are theirs: skip-layer excitation, by which features of few pixels gate the channels of a
 stage with eight times as many, and a discriminator that is trained as an encoder, too: small decoders must restore the
 real image from its features, so that it cannot just memorise a hundred pictures. The rest is ours: group normalization
-in place of batch normalization, a relativistic loss on two heads, a gradient penalty by finite differences (Lin et al.
-2025, arXiv:2501.08316), and a reconstruction loss on pixels and edges, which needs no pretrained network.
+in the generator and none in the discriminator in place of batch and spectral normalization, a relativistic loss on two
+heads, a gradient penalty by finite differences (Lin et al. 2025, arXiv:2501.08316), and a reconstruction loss on pixels
+and edges, which needs no pretrained network.
 """
 
 from __future__ import annotations
@@ -21,7 +22,6 @@ from gan.game import Batch, Optimizer, Phase, Player
 from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor, nn
 from torch.nn.functional import adaptive_avg_pool2d, avg_pool2d, glu, interpolate, l1_loss, leaky_relu
-from torch.nn.utils.parametrizations import spectral_norm
 
 from gan_image.architectures.pixels import image_shape, stages, to_network, to_pixels
 
@@ -91,7 +91,8 @@ class Generator(nn.Module):
     def __init__(self, config: FewShotConfig, side: int, channels: int) -> None:
         super().__init__()
         widths = config.widths(config.generator_width, side)
-        self.start = spectral_norm(_initialised(nn.ConvTranspose2d(config.latent, 2 * widths[0], 4, bias=False)))
+        self.start = nn.ConvTranspose2d(config.latent, 2 * widths[0], 4, bias=False)
+        nn.init.normal_(self.start.weight, 0.0, 0.02)
         self.start_norm = nn.GroupNorm(8, 2 * widths[0])
         self.blocks = nn.ModuleList(
             UpBlock(before, after, deep=index % 2 == 0) for index, (before, after) in enumerate(pairwise(widths))
@@ -118,7 +119,7 @@ class Generator(nn.Module):
 
 
 class DownBlock(nn.Module):
-    """The mean of two ways to half the pixels: conv4 and conv3, or average pooling and conv1."""
+    """The sum of two ways to half the pixels, over √2: conv4 and conv3, or average pooling and conv1."""
 
     def __init__(self, before: int, after: int) -> None:
         super().__init__()
@@ -132,7 +133,7 @@ class DownBlock(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """``(N, before, H, W)`` -> ``(N, after, H/2, W/2)``."""
-        out: Tensor = (self.long(x) + leaky_relu(self.short(avg_pool2d(x, 2)), 0.2)) / 2
+        out: Tensor = (self.long(x) + leaky_relu(self.short(avg_pool2d(x, 2)), 0.2)) / 2**0.5
         return out
 
 
@@ -164,16 +165,11 @@ class Discriminator(nn.Module):
         return [patches, whole], x
 
 
-def _initialised(layer: nn.Module) -> nn.Module:
-    assert isinstance(layer.weight, Tensor)
-    nn.init.normal_(layer.weight, 0.0, 0.02)
+def _conv(before: int, after: int, side: int, stride: int = 1, padding: int | None = None) -> nn.Conv2d:
+    """A convolution without bias, whose weights keep the variance through a leaky ReLU (He et al. 2015)."""
+    layer = nn.Conv2d(before, after, side, stride, side // 2 if padding is None else padding, bias=False)
+    nn.init.kaiming_normal_(layer.weight, 0.2)
     return layer
-
-
-def _conv(before: int, after: int, side: int, stride: int = 1, padding: int | None = None) -> nn.Module:
-    """A spectrally normalized convolution without bias; its singular vectors are buffers."""
-    padding = side // 2 if padding is None else padding
-    return spectral_norm(_initialised(nn.Conv2d(before, after, side, stride, padding, bias=False)))
 
 
 def edges(images: Tensor) -> tuple[Tensor, Tensor]:
