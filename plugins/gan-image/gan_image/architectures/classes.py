@@ -40,5 +40,5 @@ def training_labels(batch: Batch, classes: int, dropout: float = 0.0) -> Tensor 
         labels = labels_of(batch.fields, classes)
         assert labels is not None
         batch.shared["labels"] = labels * (batch.rng.rand(1) >= dropout)
-    labels = batch.shared["labels"]
-    return labels
+    shown: Tensor = batch.shared["labels"]
+    return shown
