@@ -36,6 +36,7 @@ from gan_image.architectures.stylegan2 import (
     unit_moment,
     upsample,
 )
+from gan_image.augmentations.ada import ADA
 from torch import nn
 from torch.nn import functional
 
@@ -302,7 +303,9 @@ class Random:
         return {name: values[indices] for name, values in self.fields.items()}
 
 
-def trainer(model: StyleGAN2, iterations: int = 6, batch: int = 8, **training: object) -> Trainer:
+def trainer(
+    model: StyleGAN2, iterations: int = 6, batch: int = 8, augmentations: dict | None = None, **training: object
+) -> Trainer:
     penalties = {"r1": R1(weight=0.1, every=4)}
     return Trainer(
         model,
@@ -313,6 +316,7 @@ def trainer(model: StyleGAN2, iterations: int = 6, batch: int = 8, **training: o
         Training(samples=iterations * batch, batch=batch, **training),
         3,
         Device(CPU, torch.float32),
+        augmentations,
     )
 
 
@@ -350,18 +354,24 @@ def test_parts_of_a_batch_learn_what_the_whole_batch_learns(classes: int):
 
 
 def test_a_resumed_training_has_the_same_averages_and_weights(tmp_path: Path):
-    whole = trained(small(classes=3, label_dropout=0.2))
-    first = trainer(small(classes=3, label_dropout=0.2))
+    """With ADA, whose p rises with every score that is above the target of -1."""
+    whole, adaptive = small(classes=3, label_dropout=0.2), ADA(target=-1, samples=100)
+    trained(whole, augmentations={"ada": adaptive})
+    first = trainer(small(classes=3, label_dropout=0.2), augmentations={"ada": ADA(target=-1, samples=100)})
     first.run(lambda tick: None, lambda: first.samples >= 24)
     checkpoints = Checkpoints(tmp_path)
     checkpoints.save(first.samples, first.owners(), {})
-    second = trainer(small(seed=5, classes=3, label_dropout=0.2))
+    resumed = ADA(target=-1, samples=100)
+    second = trainer(small(seed=5, classes=3, label_dropout=0.2), augmentations={"ada": resumed})
     checkpoints.newest().load(second.owners())
     second.run(lambda tick: None)
     state = second.architecture.state_dict()
     for name, value in whole.state_dict().items():
         assert torch.equal(state[name], value), name
     assert state["w_average"].abs().max() > 0
+    assert resumed.strength == adaptive.strength == pytest.approx(0.32)  # after four updates of eight images
+    assert torch.equal(resumed.since, adaptive.since)
+    assert resumed.since[2] == 2  # six updates: two since then
 
 
 def test_path_length_regularization_makes_lengths_more_equal():

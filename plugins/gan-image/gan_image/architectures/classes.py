@@ -40,8 +40,8 @@ def training_labels(batch: Batch, classes: int, dropout: float = 0.0) -> Tensor 
         labels = labels_of(batch.fields, classes)
         assert labels is not None
         batch.shared["labels"] = labels * (batch.rng.rand(1) >= dropout)
-    shared: Tensor = batch.shared["labels"]
-    return shared
+    shown: Tensor = batch.shared["labels"]
+    return shown
 
 
 def class_indices(fields: Mapping[str, Tensor] | None, classes: int) -> Tensor | None:

@@ -160,7 +160,9 @@ class MappingNetwork(nn.Module):
 
     def forward(self, latents: Tensor | None, labels: Tensor | None = None) -> Tensor:
         """Latents and labels (one-hot or zero rows) are scaled to unit second moment and concatenated; in float32."""
-        with torch.autocast(self.layers[0].weight.device.type, enabled=False):
+        given = labels if latents is None else latents
+        assert given is not None
+        with torch.autocast(given.device.type, enabled=False):
             parts = [] if latents is None else [unit_moment(latents)]
             if self.embed is not None:
                 assert labels is not None
@@ -310,6 +312,7 @@ class Generator(nn.Module):
         image: Tensor | None = None
         style = layer = 0
         for block in self.blocks:
+            assert isinstance(block, SynthesisBlock)
             layers = len(block.layers)
             x, more = block(x, styles[:, style : style + layers + 1], noise[layer : layer + layers], self.form)
             image = more if image is None else upsample(image, self.filter) + more
@@ -320,7 +323,7 @@ class Generator(nn.Module):
 
     def fixed_noise(self) -> list[Tensor]:
         """The stored noise of each layer, ``(R, R)``."""
-        return [layer.noise for block in self.blocks for layer in block.layers]
+        return [layer.noise for layer in self.modules() if isinstance(layer, StyledLayer)]
 
     def random_noise(self, rng: Draws) -> list[Tensor]:
         """New noise for each image and layer, ``(N, 1, R, R)``."""
@@ -342,7 +345,8 @@ class DiscriminatorBlock(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """``(N, inputs, R, R) -> (N, outputs, R/2, R/2)``."""
         main = activate(self.second(activate(self.first(x))))
-        return (main + self.shortcut(x)) * math.sqrt(0.5)
+        x = (main + self.shortcut(x)) * math.sqrt(0.5)
+        return x
 
 
 def minibatch_deviation(x: Tensor, group: int) -> Tensor:
@@ -379,10 +383,11 @@ class Discriminator(nn.Module):
                 x = minibatch_deviation(x, self.group)
             x = activate(self.convolution(x))
             x = self.score(activate(self.hidden(x.flatten(1))))
-            if self.label_mapping is None:
-                return x.squeeze(1)
-            target = unit_moment(self.label_mapping(None, labels))
-            return (x * target).sum(1) / math.sqrt(x.shape[1])
+            if self.label_mapping is not None:
+                target = unit_moment(self.label_mapping(None, labels))
+                x = (x * target).sum(1, keepdim=True) / math.sqrt(x.shape[1])
+            scores: Tensor = x.squeeze(1)
+        return scores
 
 
 # ---------------------------------------------------------------------------------------------- path length and mixing
@@ -487,7 +492,7 @@ class StyleGAN2(nn.Module):
         """Mixed styles ``(N, layers, style)`` of new latents."""
         config, mapping, rng = self.config, self.generator.mapping, batch.rng
         labels = self._labels(batch) if self.classes else None
-        first = mapping(rng.randn(config.latent), labels)
+        first: Tensor = mapping(rng.randn(config.latent), labels)
         batch.shared["w"] = first.detach()
         if not config.style_mixing:
             return first[:, None].expand(-1, self.generator.styles, -1)

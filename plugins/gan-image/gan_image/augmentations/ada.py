@@ -259,6 +259,9 @@ class ADA(Pipeline):
     `target` and lowered if it is below, at a speed at which p needs `samples` real images from 0 to 1, up to `limit`.
     """
 
+    strength: Tensor
+    since: Tensor
+
     def __init__(
         self,
         *,
@@ -292,6 +295,5 @@ class ADA(Pipeline):
         signs, scores, updates, shown = self.since.unbind()
         due = (updates >= UPDATES).float()
         step = (signs / scores - self.target).sign() * shown / self.samples
-        assert isinstance(self.strength, Tensor)
         self.strength += due * ((self.strength + step).clamp(0, self.limit) - self.strength)
         self.since *= 1 - due
