@@ -7,7 +7,8 @@ cheap. Importing this package imports neither torch nor numpy nor pydantic.
 * `gan.contracts.entries`: `ModalityEntry`, `ArchitectureEntry`, `LossEntry` and the other entries, `Download`
 * `gan.contracts.modality`: a kind of data: `Modality`, `FieldSpec`, `Given`, `Sample`, `Samples`
 * `gan.contracts.architecture`: networks and their game: `Architecture`, `Request`, `GenerationSettings`, and the
-  protocols of optional abilities: `ConditionalOnInput`, `GivenInPart`, `LatentSpace`, `SmoothLatentSpace`, `Likelihood`
+  protocols of optional abilities: `ConditionalOnInput`, `GivenInPart`, `LatentSpace`, `SmoothLatentSpace`,
+  `Likelihood`, `Settles`
 * `gan.contracts.objectives`: `Loss`, `Critic`, `Penalty`
 * `gan.contracts.metrics`: `Metric`, `FeatureMetric`, `ModelMetric`, `ModelFeatureMetric`, `MetricValue`, `Extractor`,
   `Features`
@@ -24,6 +25,7 @@ from gan.contracts.architecture import (
     LatentSpace,
     Likelihood,
     Request,
+    Settles,
     SmoothLatentSpace,
 )
 from gan.contracts.entries import (
@@ -87,6 +89,7 @@ __all__ = [
     "Request",
     "Sample",
     "Samples",
+    "Settles",
     "SmoothLatentSpace",
     "kind",
     "value_from_json",
