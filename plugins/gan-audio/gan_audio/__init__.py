@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from gan.contracts import ArchitectureEntry, DatasetEntry, ExtractorEntry, ModalityEntry, RecipeEntry
+from gan.contracts import ArchitectureEntry, DatasetEntry, ExtractorEntry, MetricEntry, ModalityEntry, RecipeEntry
 from gan.hookspecs import hookimpl
 
 __version__ = "0.1.0"
@@ -34,6 +34,26 @@ def gan_architectures() -> Iterator[ArchitectureEntry]:
         modality="audio",
         paper="Donahue, McAuley, Puckette: Adversarial audio synthesis, 2019, arXiv:1802.04208",
         small=("model.generator_width=2", "model.critic_width=2", "model.latent=8"),
+    )
+    yield ArchitectureEntry(
+        name="hifigan",
+        summary="Vocoder: turns mel spectrograms of any length into sound",
+        target="gan_audio.architectures.hifigan:HiFiGAN",
+        modality="audio",
+        paper="Kong, Kim, Bae: HiFi-GAN: generative adversarial networks for efficient and high fidelity speech "
+        "synthesis, 2020, arXiv:2010.05646",
+        small=("model.width=8", "model.discriminator_width=2"),
+    )
+
+
+@hookimpl
+def gan_metrics() -> Iterator[MetricEntry]:
+    """Distances of sounds from the recordings that they were made from."""
+    yield MetricEntry(
+        name="mel-l1",
+        summary="Mean absolute difference of log-mel spectrograms of a sound and the recording it was made from",
+        target="gan_audio.metrics.pairs:MelL1",
+        modality="audio",
     )
 
 
@@ -82,4 +102,22 @@ def gan_recipes() -> Iterator[RecipeEntry]:
         summary="WaveGAN with the published sizes for four seconds at 16 kHz, for a GPU",
         target="gan_audio:recipes/wavegan-long.yaml",
         architecture="wavegan",
+    )
+    yield RecipeEntry(
+        name="hifigan-small",
+        summary="HiFi-GAN with few channels at 16 kHz, for a CPU",
+        target="gan_audio:recipes/hifigan-small.yaml",
+        architecture="hifigan",
+    )
+    yield RecipeEntry(
+        name="hifigan-v1",
+        summary="HiFi-GAN V1 with the published sizes and settings, for a GPU",
+        target="gan_audio:recipes/hifigan-v1.yaml",
+        architecture="hifigan",
+    )
+    yield RecipeEntry(
+        name="hifigan-v3",
+        summary="HiFi-GAN V3, whose generator is fast on a CPU, with the published settings; trained on a GPU",
+        target="gan_audio:recipes/hifigan-v3.yaml",
+        architecture="hifigan",
     )

@@ -13,17 +13,18 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from gan.contracts import FieldSpec, Modality
-from gan.errors import BadData
+from gan.errors import BadData, UsageError
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
 
 from gan_audio.loudness import LoudnessMeter
 from gan_audio.picture import sheet, tile
 from gan_audio.recordings import SUFFIXES, Block, Recording
+from gan_audio.spectra import MelSettings, vocoder_mel
 from gan_audio.writing import FORMATS, encoded
 
 if TYPE_CHECKING:
-    from gan.contracts import Sample, Samples
+    from gan.contracts import Given, Sample, Samples
     from gan.source import SourceFile
     from PIL import Image
 
@@ -62,6 +63,10 @@ class AudioConfig(BaseModel):
     trim: float = Field(
         60.0, ge=0, le=120, description="silence this many dB below the peak is removed at both ends; 0: nothing is"
     )
+    mel: bool = Field(False, description="whether a sample also has its mel spectrogram, the field `mel`, for vocoders")
+    mel_bands: int = Field(80, ge=8, le=256, description="bands of the mel spectrogram")
+    mel_high: int = Field(0, ge=0, description="upper end of the mel bands in Hz; 0: half the rate")
+    mel_hop: int = Field(256, ge=16, le=4096, description="samples per frame of the mel spectrogram; windows have four")
     labels: Literal["none", "folder", "prefix"] = Field(
         "none",
         description="the class of a sound, its field `label`: the first sub-folder, or the start of the file's name up "
@@ -113,7 +118,20 @@ class Audio(Modality):
     def fields(self) -> dict[str, FieldSpec]:
         """``sound``; ``label`` if the settings ask for it."""
         shape = (self.config.channels, self.length)
-        fields = {"sound": FieldSpec(shape, "int16", -32_768, 32_767, "amplitude, 16 bits")}
+        mel = self.config.mel
+        fields = {
+            "sound": FieldSpec(shape, "int16", -32_768, 32_767, "amplitude, 16 bits", longer=mel, longer_axis=int(mel))
+        }
+        if mel:
+            if self.length % self.config.mel_hop or self.config.channels != 1:
+                raise UsageError(
+                    f"modality.mel needs mono sound and a length that is a multiple of modality.mel_hop, not "
+                    f"{self.length:,} samples and {self.config.mel_hop}"
+                )
+            frames = self.length // self.config.mel_hop
+            fields["mel"] = FieldSpec(
+                (self.config.mel_bands, frames), "float32", -12, 12, f"log mel magnitude at {self.config.rate} Hz"
+            )
         if self.config.labels != "none":
             names = tuple(self.facts.get("classes", ()))
             last = max(1, len(names) - 1)
@@ -139,9 +157,40 @@ class Audio(Modality):
             if np.abs(piece).max() * gain < QUIET:
                 continue
             found = True
-            yield {"sound": to_int16(piece.T * np.float32(gain)), **label}
+            sound = to_int16(piece.T * np.float32(gain))
+            yield {"sound": sound, **({"mel": self._mel(sound)} if self.config.mel else {}), **label}
         if not found:
             raise BadData("is silent", file.name)
+
+    def _mel(self, sound: NDArray[np.int16]) -> NDArray[np.float32]:
+        wave = (sound[0] / 32_768).astype(np.float32)
+        return vocoder_mel(wave, self.mel_settings)
+
+    @property
+    def mel_settings(self) -> MelSettings:
+        """How the field ``mel`` is computed."""
+        config = self.config
+        return MelSettings(config.rate, config.mel_hop, config.mel_bands, config.mel_high or config.rate / 2)
+
+    def read_given(self, file: SourceFile, given: Given) -> Iterator[Sample]:
+        """Yield one sample: the mel spectrogram of a whole recording, filled with silence up to a whole number of
+        frames and at least the length of a sample. Its level is normalised as in training; nothing is trimmed."""
+        recording = Recording(file, self.config.rate, self.config.channels)
+        gain = self._measured(recording)[0]
+        wave = np.concatenate(list(recording.blocks()))[:, 0] * np.float32(gain)
+        short = max(self.length - len(wave), -len(wave) % self.config.mel_hop)
+        yield {"mel": self._mel(to_int16(np.pad(wave, (0, short))[None]))}
+
+    def write_like(
+        self, samples: Sequence[Sample], stem: Path, like: SourceFile, given: Given, options: BaseModel | None = None
+    ) -> list[Path]:
+        """Write the sound with the length and the level of its recording."""
+        (sample,) = samples
+        recording = Recording(like, self.config.rate, self.config.channels)
+        gain = self._measured(recording)[0]
+        length = sum(len(block) for block in recording.blocks())
+        sound = to_int16(sample["sound"][:, :length] / np.float32(32_768 * gain))
+        return [self.write({"sound": sound}, stem, options)]
 
     def _measured(self, recording: Recording) -> tuple[float, int, int]:
         """(gain, first frame, end) of a recording, from its peak, its loudness and the silence at both ends."""

@@ -6,12 +6,16 @@ The mel scale and the normalisation of the filters are those of Slaney's Auditor
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 from functools import lru_cache
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 Floats = NDArray[np.float32]
+
+MEL_FLOOR = 1e-5
+"""Smallest mel magnitude of a vocoder's input, before the logarithm."""
 
 _LINEAR = 200 / 3
 """Hertz per mel below the corner."""
@@ -68,3 +72,35 @@ def log_mel(
         magnitudes = np.abs(np.fft.rfft(frames * taper, axis=1)).astype(np.float32)
         rows.append(np.log(np.maximum(magnitudes @ filters.T, floor)).T)
     return np.stack(rows) if rows else np.zeros((0, bands, waves.shape[1] // hop + 1), np.float32)
+
+
+@dataclass(frozen=True)
+class MelSettings:
+    """How the mel spectrogram of a vocoder's input is computed."""
+
+    rate: int
+    """Samples per second."""
+    hop: int
+    """Samples per frame; windows have four times as many."""
+    bands: int
+    high: float
+    """Upper end of the highest band, in Hz."""
+
+
+def vocoder_mel(wave: Floats, settings: MelSettings) -> Floats:
+    """``(samples,)`` in -1 … 1 -> ``(bands, samples // hop)``: the mel spectrogram that HiFi-GAN and others are given.
+
+    Windows of four hops (periodic Hann) that start ``1.5 hop`` before each hop, with reflected ends; natural logarithm
+    of mel magnitudes of at least `MEL_FLOOR`.
+    """
+    rate, hop = settings.rate, settings.hop
+    window = 4 * hop
+    edge = (window - hop) // 2
+    padded = np.pad(wave.astype(np.float32), edge, mode="reflect" if len(wave) > edge else "constant")
+    taper = (0.5 - 0.5 * np.cos(2 * np.pi * np.arange(window) / window)).astype(np.float32)
+    frames = np.lib.stride_tricks.sliding_window_view(padded, window)[::hop][: len(wave) // hop]
+    magnitudes = np.sqrt(np.square(np.abs(np.fft.rfft(frames * taper, axis=1))) + 1e-9).astype(np.float32)
+    mel: Floats = np.log(
+        np.maximum(magnitudes @ mel_filters(rate, window, settings.bands, 0.0, settings.high).T, MEL_FLOOR)
+    ).T.astype(np.float32)
+    return np.ascontiguousarray(mel)
