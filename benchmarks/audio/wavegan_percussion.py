@@ -81,8 +81,6 @@ def main() -> None:
         )
         generated, labels = of_class(model, PER_KIND, arguments.seed), np.repeat(np.arange(len(KINDS)), PER_KIND)
         before = of_class(untrained, PER_KIND, arguments.seed)
-        samples = json.loads((run / "evaluation" / "result.json").read_text(encoding="utf-8"))["samples"]
-        metrics = json.loads((run / "evaluation" / "result.json").read_text(encoding="utf-8"))["metrics"]
         recipe = read_values(run / "recipe.yaml")
     classifier = make_pipeline(StandardScaler(), LogisticRegression(C=0.1, max_iter=300))
     fitted, fitted_labels = hits(1000, 100)
@@ -103,12 +101,11 @@ def main() -> None:
     frechet = {"real": distance(other), "generated": distance(generated), "untrained": distance(before)}
     result = {
         "recipe": recipe,
-        "samples_shown": samples,
+        "samples_shown": model.trained,
         "class_accuracy": accuracy,
         "class_accuracy_by_kind": dict(zip(KINDS, by_class.mean(1).tolist(), strict=True)),
         "fid_logmel": frechet,
         "of_untrained": frechet["generated"] / frechet["untrained"],
-        "metrics_of_the_run": metrics,
         "load": os.getloadavg(),
         **surroundings("soundfile", "soxr", "scikit-learn"),
     }

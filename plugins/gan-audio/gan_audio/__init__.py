@@ -42,7 +42,7 @@ def gan_architectures() -> Iterator[ArchitectureEntry]:
         modality="audio",
         paper="Kong, Kim, Bae: HiFi-GAN: generative adversarial networks for efficient and high fidelity speech "
         "synthesis, 2020, arXiv:2010.05646",
-        small=("model.width=8", "model.discriminator_width=2"),
+        small=("model.width=8", "model.discriminator_width=2", "modality.seconds=0.128"),
     )
 
 

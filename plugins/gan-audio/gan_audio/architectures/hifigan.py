@@ -51,6 +51,7 @@ class HiFiGANConfig(BaseModel):
     discriminator_width: int = Field(
         32, ge=2, description="channels of the first layer for each period; 32 as published"
     )
+    scales: int = Field(3, ge=0, le=3, description="discriminators of scales; their wide kernels cost most on a CPU")
     feature_weight: float = Field(2.0, ge=0, description="weight of feature matching")
     mel_weight: float = Field(45.0, ge=0, description="weight of the mean absolute difference of log-mel spectrograms")
 
@@ -60,6 +61,8 @@ class HiFiGAN(nn.Module):
 
     Config = HiFiGANConfig
     generation_batch = 1
+    taper: Tensor
+    filters: Tensor
 
     def __init__(self, config: HiFiGANConfig, fields: Mapping[str, FieldSpec]) -> None:
         super().__init__()
@@ -80,7 +83,7 @@ class HiFiGAN(nn.Module):
             raise UsageError(f"model.width must be a multiple of {2 ** len(config.upsampling)}")
         self.config, self.hop, self.window = config, hop, 4 * hop
         self.generator = Generator(config, bands)
-        self.discriminator = Discriminators(config.discriminator_width)
+        self.discriminator = Discriminators(config.discriminator_width, config.scales)
         self.register_buffer("taper", torch.hann_window(self.window), persistent=False)
         filters = torch.from_numpy(mel_filters(config.rate, self.window, bands))
         self.register_buffer("filters", filters, persistent=False)
@@ -200,13 +203,13 @@ class ResidualBlock(nn.Module):
 class Discriminators(nn.Module):
     """A head for each period and each scale: waveforms ``(N, 1, samples)`` -> scores, and features of all layers."""
 
-    def __init__(self, width: int) -> None:
+    def __init__(self, width: int, scales: int = SCALES) -> None:
         super().__init__()
         self.periods = nn.ModuleList(PeriodDiscriminator(period, width) for period in PERIODS)
-        self.scales = nn.ModuleList(ScaleDiscriminator(4 * width) for _ in range(SCALES))
+        self.scales = nn.ModuleList(ScaleDiscriminator(4 * width) for _ in range(scales))
 
     def forward(self, waves: Tensor) -> CriticOutput:
-        """Five heads of the periods, then three of the scales."""
+        """Five heads of the periods, then those of the scales."""
         scores: list[Tensor] = []
         features: list[Tensor] = []
         for head in self.periods:
@@ -272,4 +275,5 @@ def _activations(x: Tensor, layers: nn.ModuleList, last: nn.Module) -> list[Tens
 def _normal(layer: nn.Conv1d | nn.ConvTranspose1d) -> nn.Module:
     """A layer with weight normalisation whose weights are drawn from N(0, 0.01²)."""
     nn.init.normal_(layer.weight, std=0.01)
-    return weight_norm(layer)
+    normed: nn.Module = weight_norm(layer)
+    return normed
