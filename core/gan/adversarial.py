@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from gan.contracts import Critic, Loss, Penalty
+from gan.contracts import AdaptiveAugmentation, Critic, Loss, Penalty
 from gan.draws import Draws
 from gan.errors import GanError
 from gan.game import Batch, Learn, Objective, Turn
@@ -50,7 +50,9 @@ class _Judge:
             arguments.append(self._conditions[conditions])
         if turns.with_batch:
             arguments.append(self._batch)
-        return lambda samples: turns.critic(samples, *arguments)
+        if not self._batch.augmentations:
+            return lambda samples: turns.critic(samples, *arguments)
+        return lambda samples: turns.critic(augmented(self._batch, samples), *arguments)
 
     def for_penalty(self, penalty: Penalty) -> Critic:
         """The critic as a penalty sees it: one tensor of scores, summed over the heads."""
@@ -167,6 +169,35 @@ def adversarial_turns(
     ]
 
 
+def augmented(batch: Batch, samples: Tensor) -> Tensor:
+    """`samples` as critics receive them, changed by the recipe's augmentations; as they are if it has none.
+
+    `adversarial_turns` does this for every critic. For objectives that do not use it.
+    """
+    for name, augmentation in batch.augmentations.items():
+        strength = batch.number(f"augmentations.{name}.strength", augmentation.strength)
+        if not isinstance(strength, Tensor):
+            strength = torch.full((), float(strength), device=samples.device)  # no copy from the host
+        samples = augmentation(samples, batch.rng, strength)
+    return samples
+
+
+def observe_scores(batch: Batch, real_scores: Tensor | Sequence[Tensor]) -> None:
+    """Let adaptive augmentations observe the critic's scores of augmented real samples, ``(N, …)`` for each head.
+
+    `adversarial_turns` does this in every update of the critic. For objectives that do not use it.
+    """
+    adaptive = {n: a for n, a in batch.augmentations.items() if isinstance(a, AdaptiveAugmentation)}
+    if not adaptive:
+        return
+    heads = [real_scores] if isinstance(real_scores, Tensor) else real_scores
+    with torch.no_grad():
+        scores = torch.stack([per_sample(head.detach().float()) for head in heads]).mean(0)
+        for name, augmentation in adaptive.items():
+            for what, value in augmentation.observe(scores).items():
+                batch.observe(f"augmentations.{name}.{what}", value)
+
+
 def plus(turn: Turn, objective: Objective, *, learn: Learn | None = None) -> Turn:
     """`turn` with the terms of `objective` added to its own, and with `learn` after its own `Turn.learn`.
 
@@ -222,11 +253,12 @@ class _Turns:
         real_samples, fake_samples = self.real(batch), self.fakes_for_critic(batch)
         scored = Scored(batch, self, real_samples, fake_samples, real_has_gradients=True)
         real_scores, fake_scores = scored.real_scores, scored.fake_scores
+        observe_scores(batch, real_scores)
         terms = {"loss": _summed(self.loss.discriminator, real_scores, fake_scores)}
         for name, penalty in self.penalties.items():
             if penalty.every == 1:
                 value = penalty(scored.critic_for(penalty), real_samples, fake_samples, batch.rng)
-                terms[name] = penalty.weight * value.mean()
+                terms[name] = batch.number(f"penalties.{name}.weight", penalty.weight) * value.mean()
         _add(terms, self.critic_terms, scored)
         terms["_real_score"] = _mean(real_scores)
         terms["_fake_score"] = _mean(fake_scores)
@@ -240,7 +272,7 @@ class _Turns:
             needs_fake = self.shares or getattr(penalty, "needs_fake", True)
             fake_samples = self.fakes_for_critic(batch) if needs_fake else real_samples
             value = penalty(_Judge(self, batch).for_penalty(penalty), real_samples, fake_samples, batch.rng)
-            return {name: penalty.weight * value.mean()}
+            return {name: batch.number(f"penalties.{name}.weight", penalty.weight) * value.mean()}
 
         return objective
 

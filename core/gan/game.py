@@ -14,6 +14,19 @@ from torch import Tensor, nn
 
 from gan.draws import Draws
 from gan.errors import GanError
+from gan.recipe import Number, Schedule
+
+__all__ = [
+    "Batch",
+    "Learn",
+    "Objective",
+    "Optimizer",
+    "Phase",
+    "Player",
+    "Schedule",
+    "Turn",
+    "phase_lengths",
+]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -21,9 +34,9 @@ class Optimizer:
     """Settings of an optimizer; the recipe's section ``optimizers.PLAYER`` overrides single ones."""
 
     name: Literal["adam", "adamw", "rmsprop", "sgd"] = "adam"
-    lr: float = 2e-4
-    """Learning rate."""
-    betas: tuple[float, float] = (0.5, 0.999)
+    lr: Number = 2e-4
+    """Learning rate; like every `Number`, possibly a `Schedule`."""
+    betas: tuple[Number, Number] = (0.5, 0.999)
     """Decay rates of Adam's first and second moment, per step. rmsprop uses the second, sgd the first as momentum."""
     eps: float = 1e-8
     weight_decay: float = 0.0
@@ -77,6 +90,10 @@ class Batch:
     """Completed share of the phase, 0 … 1."""
     shared: dict[str, Any] = field(default_factory=dict)
     """Values that a turn passes to later turns of the same iteration."""
+    dials: Mapping[str, float] = field(default_factory=dict)
+    """Factors on numbers, by dotted name (see `number`)."""
+    augmentations: Mapping[str, Any] = field(default_factory=dict)
+    """The recipe's `gan.contracts.Augmentation`s by name; `gan.adversarial.augmented` applies them."""
     observed: dict[str, Tensor] = field(default_factory=dict)
     """What the objective has observed (see `observe`)."""
 
@@ -87,6 +104,14 @@ class Batch:
     def count(self) -> int:
         """Number of samples in this batch, on this process."""
         return self.rng.count
+
+    def number(self, name: str, value: Any) -> Any:
+        """The value of a number at this position: that of a `Schedule`, times the dial called `name` if it is turned.
+
+        `name` is the number's place in the recipe, for example ``"penalties.r1.weight"``.
+        """
+        now = value.at(self.position) if isinstance(value, Schedule) else value
+        return now * self.dials[name] if name in self.dials else now
 
     def observe(self, name: str, value: Tensor) -> None:
         """Add `value`, a sum over the samples of this batch of any fixed shape, to what the turn observes.

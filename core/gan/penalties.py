@@ -7,6 +7,7 @@ from torch import Tensor
 
 from gan.contracts import Critic
 from gan.draws import Draws
+from gan.game import Schedule
 from gan.losses import per_sample
 
 
@@ -23,7 +24,7 @@ def gradient_square_norm(critic: Critic, samples: Tensor) -> Tensor:
 
 
 class _Weighted:
-    def __init__(self, *, weight: float, every: int = 1) -> None:
+    def __init__(self, *, weight: float | Schedule, every: int = 1) -> None:
         self.weight = weight
         self.every = every
 
@@ -34,7 +35,7 @@ class GradientPenalty(_Weighted):
     `weight` is the paper's λ.
     """
 
-    def __init__(self, *, weight: float = 10.0, every: int = 1) -> None:
+    def __init__(self, *, weight: float | Schedule = 10.0, every: int = 1) -> None:
         super().__init__(weight=weight, every=every)
 
     def __call__(self, critic: Critic, real: Tensor, fake: Tensor, rng: Draws) -> Tensor:
@@ -51,7 +52,7 @@ class R1(_Weighted):
 
     needs_fake = False
 
-    def __init__(self, *, weight: float = 10.0, every: int = 1) -> None:
+    def __init__(self, *, weight: float | Schedule = 10.0, every: int = 1) -> None:
         super().__init__(weight=weight, every=every)
 
     def __call__(self, critic: Critic, real: Tensor, fake: Tensor, rng: Draws) -> Tensor:

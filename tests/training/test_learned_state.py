@@ -23,7 +23,7 @@ from gan.recipe import Training
 from gan.runtime.device import Device
 from gan.storage.checkpoint import Checkpoints
 from gan.testing import learned, toy
-from gan.testing.learned_nets import VQ, RunningMean
+from gan.testing.learned_nets import VQ, RunningMean, Turns
 from gan.training.learning import Learner
 from gan.training.trainer import Trainer
 from torch import nn
@@ -53,7 +53,17 @@ def built(kind, **settings):
 
 
 class Everything(RunningMean):
-    """A critic of two heads with features, conditions for reals and for fakes, a phase shuffle, terms and a gate."""
+    """A critic of two heads with features, conditions for reals and for fakes, a phase shuffle, terms and a gate, and
+    an adaptive augmentation."""
+
+    def __init__(self, config, fields):
+        super().__init__(config, fields)
+        self.turns = Turns(strength=0.5, target=0.0, ramp=1000)
+
+    def players(self):
+        """With steps proportional to gradients: Adam's first ones amplify the rounding of gradients near zero."""
+        sgd = Optimizer(name="sgd", lr=0.05, betas=(0.0, 0.0))
+        return {name: replace(player, optimizer=sgd) for name, player in super().players().items()}
 
     def phases(self, loss, penalties):
         def critic(samples, condition, batch):
@@ -106,6 +116,7 @@ def trainer(net, samples=640, batch=64, phases=None, players=None, device=CPU, *
         Training(samples=samples, batch=batch, **training),
         3,
         device,
+        {"turns": net.turns} if isinstance(net, Everything) else {},
     )
 
 
@@ -118,6 +129,8 @@ def test_parts_of_a_batch_learn_what_the_whole_batch_learns(kind):
         net = built(kind)
         trainer(net, micro_batch=micro_batch).run(lambda tick: None)
         nets.append(net.state_dict())
+    if kind is Everything:
+        assert 0 < nets[0]["turns.strength"] != 0.5
     for other in nets[1:]:
         assert other.keys() == nets[0].keys()
         for name, value in nets[0].items():
@@ -341,6 +354,7 @@ def test_the_toys_pass_the_conformance_kit(tmp_path, cache):
     ]
     assert wrong == []
     assert sum(o.check == "learned state" and o.status == "passed" for o in found) == 2
+    assert any(o.subject == "augmentation turns" and o.check == "arithmetic" for o in found)
 
 
 if __name__ == "__main__":

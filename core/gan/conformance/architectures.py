@@ -85,7 +85,15 @@ class Played:
         game, recipe = build_game(resolved, self.modality.fields), resolved.recipe
         device, order = Device(torch.device("cpu"), torch.float32), Order(self.rows.sizes, recipe.seed)
         return Trainer(
-            game.architecture, game.players, game.phases, self.rows, order, recipe.training, recipe.seed, device
+            game.architecture,
+            game.players,
+            game.phases,
+            self.rows,
+            order,
+            recipe.training,
+            recipe.seed,
+            device,
+            resolved.augmentations,
         )
 
 

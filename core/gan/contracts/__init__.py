@@ -9,7 +9,8 @@ cheap. Importing this package imports neither torch nor numpy nor pydantic.
 * `gan.contracts.architecture`: networks and their game: `Architecture`, `Request`, `GenerationSettings`, and the
   protocols of optional abilities: `ConditionalOnInput`, `GivenInPart`, `LatentSpace`, `SmoothLatentSpace`,
   `Likelihood`, `Settles`
-* `gan.contracts.objectives`: `Loss`, `Critic`, `Penalty`
+* `gan.contracts.objectives`: `Loss`, `Critic`, `Penalty`, `Augmentation`,
+  `AdaptiveAugmentation`
 * `gan.contracts.metrics`: `Metric`, `FeatureMetric`, `ModelMetric`, `ModelFeatureMetric`, `MetricValue`, `Extractor`,
   `Features`
 * `gan.contracts.media`: HTML that shows an artefact by its media type
@@ -31,6 +32,7 @@ from gan.contracts.architecture import (
 from gan.contracts.entries import (
     ENTRY_TYPES,
     ArchitectureEntry,
+    AugmentationEntry,
     DatasetEntry,
     Download,
     Entry,
@@ -53,12 +55,15 @@ from gan.contracts.metrics import (
     value_from_json,
 )
 from gan.contracts.modality import FieldSpec, Given, Modality, Sample, Samples
-from gan.contracts.objectives import Critic, Loss, Penalty
+from gan.contracts.objectives import AdaptiveAugmentation, Augmentation, Critic, Loss, Penalty
 
 __all__ = [
     "ENTRY_TYPES",
+    "AdaptiveAugmentation",
     "Architecture",
     "ArchitectureEntry",
+    "Augmentation",
+    "AugmentationEntry",
     "ConditionalOnInput",
     "Critic",
     "DatasetEntry",

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from gan.contracts import ArchitectureEntry, RecipeEntry
+from gan.contracts import ArchitectureEntry, AugmentationEntry, RecipeEntry
 from gan.hookspecs import hookimpl
 
 
@@ -29,6 +29,19 @@ def gan_architectures() -> Iterator[ArchitectureEntry]:
         modality="points",
         paper="van den Oord et al., Neural Discrete Representation Learning, 2017, arXiv:1711.00937",
         small=("model.hidden=8", "model.codes=8"),
+    )
+
+
+@hookimpl
+def gan_augmentations() -> Iterator[AugmentationEntry]:
+    """Rotations that are as frequent as the critic overfits."""
+    yield AugmentationEntry(
+        name="turns",
+        summary="Rotations around the origin, as often as the critic's scores of real points demand",
+        target="gan.testing.learned_nets:Turns",
+        modality="points",
+        fields=("points",),
+        paper="Karras et al., Training Generative Adversarial Networks with Limited Data, 2020, arXiv:2006.06676",
     )
 
 

@@ -12,7 +12,7 @@ from torch.nn.functional import mse_loss, one_hot
 from gan.adversarial import plus
 from gan.contracts import FieldSpec, Loss, Penalty, Request
 from gan.draws import Draws
-from gan.game import Batch, Optimizer, Phase, Player, Turn
+from gan.game import Batch, Optimizer, Phase, Player, Schedule, Turn
 from gan.testing.mlp import MLP, perceptron
 
 
@@ -131,3 +131,40 @@ class VQ(nn.Module):
         shares = (self.uses / self.uses.sum()).cumsum(0)
         chosen = torch.searchsorted(shares, rng.rand()).clamp(max=self.config.codes - 1)
         return {self.field: self.decoder(self.codebook[chosen])}
+
+
+class Turns(nn.Module):
+    """Rotations of points ``(N, 2)`` around the origin, each with the probability `strength` (the paper's p).
+
+    Karras et al. 2020, arXiv:2006.06676, section 3.1: with `target`, p rises while the mean sign of the critic's scores
+    of real points is above it and falls while it is below, from 0 to 1 in at least `ramp` real samples.
+    """
+
+    def __init__(self, *, strength: float | Schedule = 0.0, target: float | None = None, ramp: int = 500_000) -> None:
+        super().__init__()
+        self.target = target
+        self.ramp = ramp
+        self.strength: float | Schedule | Tensor
+        if target is None:
+            self.strength = strength
+        else:
+            self.register_buffer("strength", torch.tensor(strength if isinstance(strength, float) else 0.0))
+
+    def forward(self, points: Tensor, rng: Draws, strength: Tensor) -> Tensor:
+        """The turned points."""
+        angle = torch.where(rng.rand() < strength, 2 * torch.pi * rng.rand(), 0.0)
+        cosine, sine = angle.cos(), angle.sin()
+        x, y = points.unbind(1)
+        return torch.stack([cosine * x - sine * y, sine * x + cosine * y], 1)
+
+    def observe(self, real_scores: Tensor) -> Mapping[str, Tensor]:
+        """The sum of signs and the number of scores."""
+        if self.target is None:
+            return {}
+        return {"signs": real_scores.sign().sum(), "count": real_scores.new_tensor(float(len(real_scores)))}
+
+    def learn(self, observed: Mapping[str, Tensor], samples: int) -> None:
+        """Move p by ``samples / ramp`` up or down."""
+        assert isinstance(self.strength, Tensor)
+        direction = (observed["signs"] / observed["count"] - float(self.target or 0.0)).sign()
+        self.strength.add_(direction * (samples / self.ramp)).clamp_(0, 1)

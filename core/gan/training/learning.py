@@ -23,10 +23,17 @@ class Learner:
     out of memory still takes part in the exchange of a later one.
     """
 
-    def __init__(self, architecture: nn.Module, trained: Iterable[Tensor], device: Device, peers: Peers) -> None:
+    def __init__(
+        self,
+        architecture: nn.Module,
+        trained: Iterable[Tensor],
+        device: Device,
+        peers: Peers,
+        others: Iterable[nn.Module] = (),
+    ) -> None:
         ids = {id(parameter) for parameter in trained}
         frozen = [parameter for parameter in architecture.parameters() if id(parameter) not in ids]
-        self._state = [*architecture.buffers(), *frozen]
+        self._state = [*architecture.buffers(), *frozen, *(b for module in others for b in module.buffers())]
         self._device = device
         self._peers = peers
         self._layouts: dict[Hashable, Layout] = {}

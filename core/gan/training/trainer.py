@@ -19,20 +19,23 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from gan.contracts import Samples
-from gan.draws import StepDraws, derive
+from gan.contracts import AdaptiveAugmentation, Augmentation, Samples
+from gan.draws import Draws, StepDraws, derive
 from gan.errors import GanError, NumericError, UsageError
-from gan.game import Batch, Phase, Player, Turn, phase_lengths
+from gan.game import Batch, Learn, Phase, Player, Turn, phase_lengths
 from gan.generation.settling import settled
 from gan.recipe import Training
 from gan.reporting.reporter import Tick
 from gan.runtime.device import Device, seed_everything
 from gan.runtime.distributed import ASK_EVERY, Peers, average_gradients, true_everywhere
 from gan.training.learning import Learner
-from gan.training.loop_state import LoopState
+from gan.training.loop_state import Dials, LoopState
 from gan.training.player_state import PlayerState, Skips, check_players
 from gan.training.stats import Stats
 from gan.training.update import backward, clear_gradients, clip_and_step, compute_loss, fill_gradients_with_nan
+
+AUGMENTATIONS = "augmentations."
+"""Begins the names of what augmentations observe."""
 
 
 class RealSamples(Protocol):
@@ -64,8 +67,10 @@ class Trainer:
         training: Training,
         seed: int,
         device: Device,
+        augmentations: Mapping[str, Augmentation] | None = None,
     ) -> None:
         self.architecture = architecture.to(device.device)
+        self.augmentations = dict(augmentations or {})
         if training.channels_last:
             _channels_last(self.architecture)
         self.phases = list(phases)
@@ -85,7 +90,9 @@ class Trainer:
         self.stats = Stats()
         self.peers = Peers(device)
         trained = [parameter for state in self.player_states.values() for parameter in state.parameters]
-        self._learner = Learner(self.architecture, trained, device, self.peers)
+        modules = [module.to(device.device) for module in self.augmentations.values() if isinstance(module, nn.Module)]
+        self._learner = Learner(self.architecture, trained, device, self.peers, modules)
+        self._dials = Dials()
         self._progress = LoopState()
         self._skipped = torch.zeros((), device=device.device)
         if training.micro_batch is not None:
@@ -131,6 +138,32 @@ class Trainer:
         """Split every batch into `micro_batches` from now on."""
         self._progress.parts = micro_batches
 
+    @property
+    def dials(self) -> Mapping[str, float]:
+        """Factors on numbers of the recipe, by dotted name."""
+        return self._dials.factors
+
+    def turn_dial(self, name: str, factor: float) -> None:
+        """Multiply a number by `factor`, relative to the recipe, from the next iteration on; checkpoints hold it.
+
+        Names: ``optimizers.PLAYER.lr``, ``optimizers.PLAYER.betas.0`` and ``.1``, ``penalties.NAME.weight``,
+        ``augmentations.NAME.strength``, ``training.ema_half_life``. All processes must turn it alike. Raises
+        `UsageError` for a name of another form.
+        """
+        section, _, rest = name.partition(".")
+        parts = rest.split(".")
+        known = {
+            "optimizers": parts[0] in self.player_states and parts[1:] in (["lr"], ["betas", "0"], ["betas", "1"]),
+            "penalties": len(parts) == 2 and parts[1] == "weight",
+            "augmentations": len(parts) == 2 and parts[0] in self.augmentations and parts[1] == "strength",
+            "training": rest == "ema_half_life",
+        }
+        if not known.get(section, False):
+            raise UsageError(f"there is no dial '{name}'; see Trainer.turn_dial for the names")
+        if not (math.isfinite(factor) and factor >= 0):
+            raise UsageError(f"the dial {name} cannot be turned to {factor}")
+        self._dials.factors[name] = float(factor)
+
     def avoid(self, failed_at: int) -> None:
         """After a rollback: continue with other random numbers, and skip the data up to `failed_at`."""
         progress = self._progress
@@ -160,7 +193,11 @@ class Trainer:
             "progress": self._progress,
             "stats": self.stats,
             "skips": Skips(self._skipped, self.player_states),
+            "dials": self._dials,
         }
+        for name, augmentation in self.augmentations.items():
+            if isinstance(augmentation, nn.Module):
+                owners[f"augmentation-{name}"] = augmentation
         for name, player_state in self.player_states.items():
             owners[f"optimizer-{name}"] = player_state.optimizer
             if player_state.average is not None:
@@ -251,7 +288,7 @@ class Trainer:
             if progress.iteration % turn.every:
                 continue
             player_state = self.player_states[turn.player]
-            player_state.set_step_size(share, progress.samples, turn.lr_scale)
+            player_state.set_step_size(share, progress.samples, turn.lr_scale, progress.position, self.dials)
             for repeat in range(turn.repeats):
                 purpose: list[str | int] = ["turn", phase.name, progress.iteration, number, repeat]
                 if progress.rollbacks:
@@ -263,7 +300,8 @@ class Trainer:
         for name in updated:
             average = self.player_states[name].average
             if average is not None:
-                average.update(shown, progress.samples)
+                factor = self.dials.get("training.ema_half_life", 1.0)
+                average.update(shown, progress.samples, progress.position, factor)
         progress.iteration += 1
         progress.position += shown
         progress.samples += shown
@@ -297,7 +335,8 @@ class Trainer:
         rng = StepDraws(seed, total, offset * count, count, self.device.device)
         if number > 1:
             fields = {name: values[index * count : (index + 1) * count] for name, values in fields.items()}
-        return Batch(fields, rng, self._progress.position, progress, shared)
+        position = self._progress.position
+        return Batch(fields, rng, position, progress, shared, self.dials, self.augmentations)
 
     def _update(
         self,
@@ -370,9 +409,9 @@ class Trainer:
     ) -> None:
         """Pass what the objectives of all parts and processes observed to `Turn.learn`."""
         where = self._where(turn, phase)
-        if turn.learn is None:
-            names = ", ".join(sorted({name for part in observed for name in part}))
-            raise GanError(f"{where}: the objective observed {names}, but the turn has no `learn`")
+        names = {name for part in observed for name in part if not name.startswith(AUGMENTATIONS)}
+        if turn.learn is None and names:
+            raise GanError(f"{where}: the objective observed {', '.join(sorted(names))}, but the turn has no `learn`")
         key = (phase.name, place)
         totals = self._learner.totals(key, observed, where)
         if totals is None:
@@ -380,7 +419,18 @@ class Trainer:
         seed = derive(seed, "learn")
         seed_everything(seed, self.device.device)
         total = self._size(phase)
-        self._learner.learn(key, turn.learn, totals, StepDraws(seed, total, 0, total, self.device.device), bad)
+        learn = partial(self._learn_all, turn.learn, total)
+        self._learner.learn(key, learn, totals, StepDraws(seed, total, 0, total, self.device.device), bad)
+
+    def _learn_all(self, learn: Learn | None, total: int, observed: Mapping[str, Tensor], rng: Draws) -> None:
+        """`Turn.learn`, and `AdaptiveAugmentation.learn` of the augmentations that observed something."""
+        if learn is not None:
+            learn({name: value for name, value in observed.items() if not name.startswith(AUGMENTATIONS)}, rng)
+        for name, augmentation in self.augmentations.items():
+            prefix = f"{AUGMENTATIONS}{name}."
+            own = {key.removeprefix(prefix): value for key, value in observed.items() if key.startswith(prefix)}
+            if own and isinstance(augmentation, AdaptiveAugmentation):
+                augmentation.learn(own, total)
 
     def _objective(self, turn: Turn, phase: Phase, batch: Batch) -> Tensor:
         return compute_loss(turn, batch, self.device, self.stats, self._where(turn, phase))
