@@ -1,4 +1,4 @@
-"""Audio plugin of `gan`: the modality ``audio``, WaveGAN, and features of sounds.
+"""Audio plugin of `gan`: the modality ``audio``, WaveGAN, HiFi-GAN, and metrics of sounds.
 
 This module declares the entries of the plugin and imports nothing heavy.
 """
