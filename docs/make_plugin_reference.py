@@ -43,7 +43,7 @@ SECTIONS = {
         "MetricValue Metric Features Extractor FeatureMetric ModelMetric ModelFeatureMetric",
     ),
     "The game": ("game.py", "Optimizer Player Batch Turn Phase"),
-    "The two-player game": ("adversarial.py", "adversarial_turns"),
+    "The two-player game": ("adversarial.py", "adversarial_turns plus CriticOutput Scored"),
     "Random numbers": ("draws.py", "Draws"),
     "Latents": ("latents.py", "slerp"),
     "Files": ("source.py", "SourceFile Companion"),

@@ -77,6 +77,8 @@ class Batch:
     """Completed share of the phase, 0 … 1."""
     shared: dict[str, Any] = field(default_factory=dict)
     """Values that a turn passes to later turns of the same iteration."""
+    observed: dict[str, Tensor] = field(default_factory=dict)
+    """What the objective has observed (see `observe`)."""
 
     def __getitem__(self, name: str) -> Tensor:
         return self.fields[name]
@@ -86,9 +88,23 @@ class Batch:
         """Number of samples in this batch, on this process."""
         return self.rng.count
 
+    def observe(self, name: str, value: Tensor) -> None:
+        """Add `value`, a sum over the samples of this batch of any fixed shape, to what the turn observes.
+
+        An objective sees one part of a batch: a micro-batch, on one of several processes. State that it learns without
+        gradients (a running mean, a codebook) must therefore not be changed in it. It observes sums instead; the
+        trainer adds them over all parts and processes and passes the totals to `Turn.learn`, once for each update. A
+        turn observes the same names, shapes and dtypes in every update.
+        """
+        value = value.detach()
+        self.observed[name] = self.observed[name] + value if name in self.observed else value
+
 
 Objective = Callable[[Batch], Mapping[str, Tensor]]
 """``batch -> {"name": scalar, …}``: the sum is minimized. Names that start with ``_`` are only reported."""
+
+Learn = Callable[[Mapping[str, Tensor], Draws], None]
+"""``(observed, rng)``: changes buffers by the totals of what the objective observed (see `Turn.learn`)."""
 
 
 @dataclass(frozen=True)
@@ -114,6 +130,17 @@ class Turn:
     one)."""
     after: Callable[[Batch], None] | None = None
     """Called after each update, without gradients (weight clipping, a rollout policy)."""
+    learn: Learn | None = None
+    """Called after each update, without gradients, with the totals of `Batch.observe` over the whole batch and random
+    rows for it, alike on all processes. It changes buffers in place. What it learned from a loss or gradient that is
+    not finite does not remain."""
+    when: Callable[[Batch], Tensor] | None = None
+    """Returns a boolean scalar on the training's device: whether the update changes the player.
+
+    It is called without gradients after the objective, which is computed in any case. The value is not read on the
+    host, so nothing waits, and an update that does not happen is not counted as skipped. `learn` and `after` are called
+    in any case. Let it read buffers that `learn` has changed: with several processes the update happens if it is true
+    on all of them."""
 
 
 @dataclass(frozen=True)

@@ -49,6 +49,8 @@ class GradientPenalty(_Weighted):
 class R1(_Weighted):
     """½‖∇D(x)‖² on real samples (Mescheder et al. 2018, equation 9). `weight` is the paper's γ."""
 
+    needs_fake = False
+
     def __init__(self, *, weight: float = 10.0, every: int = 1) -> None:
         super().__init__(weight=weight, every=every)
 
@@ -59,6 +61,9 @@ class R1(_Weighted):
 
 class R2(R1):
     """½‖∇D(G(z))‖² on generated samples (Mescheder et al. 2018, equation 10). `weight` is the paper's γ."""
+
+    needs_fake = True
+    at = "fake"
 
     def __call__(self, critic: Critic, real: Tensor, fake: Tensor, rng: Draws) -> Tensor:
         """The penalty per sample, ``(N,)``."""

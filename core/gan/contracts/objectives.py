@@ -34,7 +34,12 @@ class Critic(Protocol):
 
 
 class Penalty(Protocol):
-    """A regulariser of a player, such as a gradient penalty. It only computes."""
+    """A regulariser of a player, such as a gradient penalty. It only computes.
+
+    Two optional attributes: ``at = "fake"`` for a penalty that scores generated samples, so that a conditional critic
+    receives their conditions (default ``"real"``); ``needs_fake = False`` for one that ignores `fake`, which may then
+    be the real samples.
+    """
 
     weight: float
     """Factor with which the penalty is added to the loss."""

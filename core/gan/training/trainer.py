@@ -21,12 +21,13 @@ from torch import Tensor, nn
 
 from gan.contracts import Samples
 from gan.draws import StepDraws, derive
-from gan.errors import NumericError, UsageError
+from gan.errors import GanError, NumericError, UsageError
 from gan.game import Batch, Phase, Player, Turn, phase_lengths
 from gan.recipe import Training
 from gan.reporting.reporter import Tick
 from gan.runtime.device import Device, seed_everything
-from gan.runtime.distributed import ASK_EVERY, Peers, average_gradients
+from gan.runtime.distributed import ASK_EVERY, Peers, average_gradients, true_everywhere
+from gan.training.learning import Learner
 from gan.training.loop_state import LoopState
 from gan.training.player_state import PlayerState, Skips, check_players
 from gan.training.stats import Stats
@@ -82,6 +83,8 @@ class Trainer:
                 module.compile()
         self.stats = Stats()
         self.peers = Peers(device)
+        trained = [parameter for state in self.player_states.values() for parameter in state.parameters]
+        self._learner = Learner(self.architecture, trained, device, self.peers)
         self._progress = LoopState()
         self._skipped = torch.zeros((), device=device.device)
         if training.micro_batch is not None:
@@ -250,7 +253,8 @@ class Trainer:
                 purpose: list[str | int] = ["turn", phase.name, progress.iteration, number, repeat]
                 if progress.rollbacks:
                     purpose.append(f"rollback {progress.rollbacks}")
-                self._update(player_state, turn, phase, reals[repeat], derive(self._seed, *purpose), share, shared)
+                seed = derive(self._seed, *purpose)
+                self._update(player_state, turn, phase, number, reals[repeat], seed, share, shared)
             updated.add(turn.player)
         shown = repeats * batch
         for name in updated:
@@ -297,20 +301,25 @@ class Trainer:
         player_state: PlayerState,
         turn: Turn,
         phase: Phase,
+        place: int,
         real: dict[str, Tensor],
         seed: int,
         share: float,
         shared: list[dict[str, Any]],
     ) -> None:
-        """One update of a player, with gradients accumulated over the micro-batches."""
+        """One update of a player, with gradients accumulated over the micro-batches; the turn is the phase's
+        `place`-th."""
         number, weight = len(shared), turn.every if turn.lazy else 1
         clear_gradients(player_state)
         losses: list[Tensor] = []
+        observed: list[dict[str, Tensor]] = []
+        batch: Batch | None = None
         if not self.peers.oom_reason:
             try:
                 for index in range(number):
                     batch = self._batch(real, seed, share, shared[index], index, number)
                     losses.append(backward(player_state, self._objective(turn, phase, batch), weight / number))
+                    observed.append(batch.observed)
             except (MemoryError, RuntimeError) as error:
                 if not self.peers.note_oom(error):
                     raise
@@ -318,20 +327,63 @@ class Trainer:
             fill_gradients_with_nan(player_state, self.device)
         if self.device.world_size > 1:
             average_gradients(player_state.parameters, self.device.world_size)
-        bad = clip_and_step(player_state, losses, self.device, self.stats)
-        self._skipped += bad
+        allowed = self._allowed(turn, phase, batch) if turn.when is not None else None
+        skipped, bad = clip_and_step(player_state, losses, self.device, self.stats, allowed)
+        self._skipped += skipped
+        if turn.learn is not None or any(observed):
+            self._learn(turn, phase, place, observed, seed, bad)
         if self.device.device.type == "cpu":
-            if bad:
+            if skipped:
                 self._check_skips()
         else:  # on the CPU, freeing and allocating again would cost page faults
             clear_gradients(player_state)
         if turn.after is not None and not self.peers.oom_reason:
             with torch.no_grad():
-                turn.after(batch if number == 1 else self._batch(real, seed, share, shared[0], 0, 1))
+                turn.after(
+                    batch if batch is not None and number == 1 else self._batch(real, seed, share, shared[0], 0, 1)
+                )
+
+    @torch.no_grad()
+    def _allowed(self, turn: Turn, phase: Phase, batch: Batch | None) -> Tensor:
+        """`Turn.when`, agreed on by all processes."""
+        assert turn.when is not None
+        if batch is None or self.peers.oom_reason:
+            allowed = torch.zeros((), dtype=torch.bool, device=self.device.device)
+        else:
+            allowed = turn.when(batch)
+            if not isinstance(allowed, Tensor) or allowed.dtype != torch.bool or allowed.numel() != 1:
+                raise GanError(
+                    f"{self._where(turn, phase)}: `when` must return a boolean tensor with one element, which stays on "
+                    f"the device; it returned {allowed!r}"
+                )
+            allowed = allowed.reshape(())
+        if self.device.world_size > 1:
+            allowed = true_everywhere(allowed)
+        self.stats.report(f"{turn.player}/_updated", allowed)
+        return allowed
+
+    def _learn(
+        self, turn: Turn, phase: Phase, place: int, observed: list[dict[str, Tensor]], seed: int, bad: Tensor
+    ) -> None:
+        """Pass what the objectives of all parts and processes observed to `Turn.learn`."""
+        where = self._where(turn, phase)
+        if turn.learn is None:
+            names = ", ".join(sorted({name for part in observed for name in part}))
+            raise GanError(f"{where}: the objective observed {names}, but the turn has no `learn`")
+        key = (phase.name, place)
+        totals = self._learner.totals(key, observed, where)
+        if totals is None:
+            return
+        seed = derive(seed, "learn")
+        seed_everything(seed, self.device.device)
+        total = self._size(phase)
+        self._learner.learn(key, turn.learn, totals, StepDraws(seed, total, 0, total, self.device.device), bad)
 
     def _objective(self, turn: Turn, phase: Phase, batch: Batch) -> Tensor:
-        where = f"phase '{phase.name}', player '{turn.player}', at {self._progress.samples:,} samples"
-        return compute_loss(turn, batch, self.device, self.stats, where)
+        return compute_loss(turn, batch, self.device, self.stats, self._where(turn, phase))
+
+    def _where(self, turn: Turn, phase: Phase) -> str:
+        return f"phase '{phase.name}', player '{turn.player}', at {self._progress.samples:,} samples"
 
     def _check_skips(self) -> None:
         """Raise if too many consecutive updates of a player were skipped. On an accelerator, called at ticks only."""
