@@ -73,7 +73,7 @@ def gan_datasets() -> Iterator[DatasetEntry]:
     """Data that are drawn."""
     yield DatasetEntry(
         name="motions",
-        summary="600 clips of coloured shapes that move, grow or turn, 16 frames of 64x64 pixels, six classes of motion",
+        summary="600 clips of coloured shapes that move, grow or turn, in six classes; 16 frames of 64x64 pixels",
         target="gan_video.data.datasets:motions",
         modality="video",
         licence="drawn by formula; public domain",

@@ -64,9 +64,7 @@ class Motion:
         return [
             MetricValue("motion", float(ours.mean()), real=float(theirs.mean()), error=_error(ours)),
             MetricValue("content kept", *(float(kept(s["video"]).mean()) for s in (generated, real))),
-            MetricValue(
-                "frozen", float((ours < limit).mean()), real=float((theirs < limit).mean()), direction="lower"
-            ),
+            MetricValue("frozen", float((ours < limit).mean()), real=float((theirs < limit).mean()), direction="lower"),
         ]
 
 

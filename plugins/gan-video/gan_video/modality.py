@@ -49,8 +49,8 @@ class VideoConfig(BaseModel):
     channels: Literal[1, 3] = Field(3, description="1 grey, 3 RGB")
     fit: Literal["crop", "pad", "stretch"] = Field(
         "crop",
-        description="how a frame is made square: crop takes the central square and scales it; pad scales the whole frame "
-        "and centres it on the background; stretch scales both sides independently",
+        description="how a frame is made square: crop takes the central square and scales it; pad scales the whole "
+        "frame and centres it on the background; stretch scales both sides independently",
     )
     background: int = Field(0, ge=0, le=255, description="grey value of padding and behind transparent pixels")
     labels: bool = Field(False, description="whether the first subfolder is read as the class `label` of a clip")
@@ -66,7 +66,8 @@ class VideoOptions(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     format: Literal["mp4", "gif", "webp", "apng", "strip"] = Field(
-        "mp4", description="file format: mp4 (H.264), gif, webp, apng, or a strip of frames as PNG"
+        "webp",
+        description="file format: webp (lossless, loops in browsers), mp4 (H.264), gif, apng, strip (a PNG)",
     )
     fps: float = Field(0, ge=0, le=240, description="frames per second; 0: those of the training data")
     scale: int = Field(1, ge=1, le=64, description="integer factor by which frames are enlarged, without interpolation")

@@ -1,8 +1,9 @@
-"""MoCoGAN: clips whose content stays and whose motion follows a path (Tulyakov, Liu, Yang, Kautz 2018, arXiv:1707.04993).
+"""MoCoGAN: clips whose content stays and whose motion follows a path.
 
-A clip has one content code z_C. A recurrent network turns noise of each frame into a path of motion codes z_M. The image
-generator G_I draws each frame from [z_C, class, z_M,t]. One critic D_I judges single frames, another one D_V whole clips;
-both learn in one player, which equals two optimizers because Adam treats each weight by itself.
+Tulyakov, Liu, Yang, Kautz 2018, arXiv:1707.04993. A clip has one content code z_C. A recurrent network turns noise of
+each frame into a path of motion codes z_M. The image generator G_I draws each frame from [z_C, class, z_M,t]. One
+critic D_I judges single frames, another one D_V whole clips; both learn in one player, which equals two optimizers
+because Adam treats each weight by itself.
 
 The published form has batch normalization in all networks. The default here normalizes the critics spectrally (Miyato
 et al. 2018), which batch statistics of generated and real clips would unbalance.

@@ -33,14 +33,14 @@ def motions(folder: Path, download: Download) -> None:
 def clip(kind: str, rng: np.random.Generator) -> list[Image.Image]:
     """The frames of one clip: a shape of random form, colour and size on a dark ground.
 
-    ``left``, ``right``, ``up`` and ``down`` cross 0.4 to 0.6 of the picture, ``grow`` multiplies the radius by 2 to 3,
-    ``turn`` rotates a polygon clockwise by 120 to 240 degrees.
+    ``left``, ``right``, ``up`` and ``down`` cross 0.36 to 0.56 of the picture, ``grow`` multiplies the radius by 2 to
+    3, ``turn`` rotates a polygon clockwise by 120 to 240 degrees.
     """
     corners = int(rng.choice(CORNERS[1:] if kind == "turn" else CORNERS))
     red, green, blue = colorsys.hsv_to_rgb(rng.uniform(), rng.uniform(0.7, 1.0), rng.uniform(0.8, 1.0))
     fill = (round(255 * red), round(255 * green), round(255 * blue))
-    radius, way = rng.uniform(0.12, 0.2), rng.uniform(0.4, 0.6)
-    start, across = rng.uniform(radius, 1 - radius - way), rng.uniform(0.3, 0.7)
+    radius, way = rng.uniform(0.12, 0.18), rng.uniform(0.36, 0.56)
+    start, across = rng.uniform(radius + 0.03, 0.97 - radius - way), rng.uniform(0.3, 0.7)
     heading, angle, growth = rng.uniform(0, 360), rng.uniform(120, 240), rng.uniform(2.0, 3.0)
     pictures = []
     for frame in range(FRAMES):
