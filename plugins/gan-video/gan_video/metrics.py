@@ -63,7 +63,7 @@ class Motion:
         limit = FROZEN * float(np.median(theirs))
         return [
             MetricValue("motion", float(ours.mean()), real=float(theirs.mean()), error=_error(ours)),
-            MetricValue("content kept", *(float(kept(s["video"]).mean()) for s in (generated, real))),
+            MetricValue("content kept", float(kept(generated["video"]).mean()), float(kept(real["video"]).mean())),
             MetricValue("frozen", float((ours < limit).mean()), real=float((theirs < limit).mean()), direction="lower"),
         ]
 

@@ -11,7 +11,7 @@ et al. 2018), which batch statistics of generated and real clips would unbalance
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from itertools import pairwise
 from typing import Any, Literal
 
@@ -134,8 +134,8 @@ class MoCoGAN(nn.Module):
 
     def clips(self, latents: Tensor, label: Tensor | None) -> Tensor:
         """Latents -> ``(N, frames, channels, R, R)`` in -1 … 1."""
-        content, motion = latents.split([self.config.content, latents.shape[1] - self.config.content], 1)
-        state, *noise = motion.split(self.config.motion, 1)
+        content, motion = latents[:, : self.config.content], latents[:, self.config.content :]
+        state, *noise = motion.chunk(motion.shape[1] // self.config.motion, 1)
         constant = [content]
         if self.classes:
             assert label is not None
@@ -146,7 +146,7 @@ class MoCoGAN(nn.Module):
             codes.append(torch.cat([*constant, state], 1))
         stacked = torch.stack(codes, 1)  # (N, frames, code)
         made: Tensor = self.image_generator(stacked.flatten(0, 1)[..., None, None])
-        return made.unflatten(0, stacked.shape[:2])
+        return made.view(*stacked.shape[:2], *made.shape[1:])
 
     def decode(self, latents: Tensor, request: Request) -> dict[str, Tensor]:
         """Clips of the given latents."""
@@ -205,12 +205,13 @@ def _critic(
 
     A patch critic has one stage less and ends with a strided convolution that gives a map of scores.
     """
-    convolution: type[nn.Conv2d | nn.Conv3d] = nn.Conv2d if axes == 2 else nn.Conv3d
-    time: Sequence[int] = () if axes == 2 else (1,)
 
     def conv(before: int, after: int, stride: int, padding: int) -> nn.Module:
-        strides, paddings = (*time, stride, stride), (*(0 for _ in time), padding, padding)
-        layer = convolution(before, after, 4, strides, paddings, bias=False)
+        layer: nn.Module
+        if axes == 2:
+            layer = nn.Conv2d(before, after, 4, stride, padding, bias=False)
+        else:
+            layer = nn.Conv3d(before, after, 4, (1, stride, stride), (0, padding, padding), bias=False)
         return parametrizations.spectral_norm(layer) if spectral else layer
 
     widths = [width * 2**stage for stage in range(stages - 1 if patch else stages)]

@@ -155,7 +155,8 @@ def write_film(pictures: Sequence[Image.Image], path: Path, fps: float, comment:
             whole = picture.convert("RGB")
             if whole.size != (width, height):
                 whole = whole.resize((width, height), Image.Resampling.NEAREST)
-            container.mux(stream.encode(av.VideoFrame.from_image(whole)))
+            frame: Any = av.VideoFrame
+            container.mux(stream.encode(frame.from_image(whole)))
         container.mux(stream.encode())
 
 
