@@ -94,7 +94,7 @@ class VoxelGAN(nn.Module):
             if isinstance(module, nn.Conv3d | nn.ConvTranspose3d):
                 nn.init.xavier_uniform_(module.weight)
         if self.projection is not None:
-            nn.init.normal_(self.projection.weight, std=float(self.score.weight.std()))
+            nn.init.normal_(self.projection.weight, std=float(self.score.weight.detach().std()))
 
     # ------------------------------------------------------------------ the game
 
