@@ -2,6 +2,7 @@
 
     python benchmarks/shape3d/furniture.py train --work DIR       # the default recipe, one thread
     python benchmarks/shape3d/furniture.py evaluate --work DIR    # of the samples of the last tick
+    python benchmarks/shape3d/furniture.py names --work RUN       # of a run: classes, copies, files; no distances
 
 The reference are held-out shapes, drawn with seeds that the training data do not use, as many of each kind. The same
 metrics of a second set of real shapes (the first of the training data) are what a perfect generator reaches. The
@@ -211,9 +212,42 @@ def evaluate(work: Path, each: int, out: Path) -> None:
     print(json.dumps({key: result[key] for key in ("sets", "exported", "cpu_seconds")}, indent=1))
 
 
+def names(run: Path, each: int, out: Path) -> None:
+    """Measure what needs no distances of clouds, of the newest checkpoint of a run folder."""
+    import gan
+
+    model = gan.load(run)
+    wanted = np.repeat(np.arange(len(KINDS)), each)
+    generated = np.concatenate([model.generate(each, seed=1, conditions={"label": kind})["voxels"] for kind in KINDS])
+    _, pack = opened([f"modality.resolution={generated.shape[1]}"])
+    data = pack.take(np.arange(len(pack)))
+    name = classifier(data["voxels"], data["label"])
+    held_out, _ = real_shapes(HELD_OUT, each, generated.shape[1])
+    last = json.loads((run / "metrics.jsonl").read_text().splitlines()[-1])
+    result = {
+        "metric": f"{len(generated)} shapes, {each} of each kind",
+        "class named rightly": float((name(generated) == wanted).mean()),
+        "class named rightly by kind": {
+            k: float((name(generated[wanted == n]) == n).mean()) for n, k in enumerate(KINDS)
+        },
+        "class named rightly, held-out real shapes": float((name(held_out) == wanted).mean()),
+        "IoU with the nearest training shape above 0.98": float(
+            (nearest_overlap(generated, data["voxels"]) > 0.98).mean()
+        ),
+        "exported": exported(Shape(ShapeConfig(resolution=generated.shape[1])), generated, run),
+        "last record of the training": last,
+        "recipe": (run / "recipe.yaml").read_text(),
+        "machine": surroundings("trimesh", "scikit-image"),
+    }
+    out.write_text(json.dumps(result, indent=1) + "\n")
+    shown = np.concatenate([generated[wanted == number][:8] for number in range(len(KINDS))])
+    sheet([surface_of(grid, keep_all=True) for grid in shown], 112, 8).save(out.with_suffix(".png"))
+    print(json.dumps({key: value for key, value in result.items() if key not in ("recipe", "machine")}, indent=1))
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("what", choices=["train", "evaluate"])
+    parser.add_argument("what", choices=["train", "evaluate", "names"])
     parser.add_argument("--work", type=Path, required=True)
     parser.add_argument("--each", type=int, default=64, help="shapes of each kind")
     parser.add_argument("--set", action="append", default=[], help="settings of the recipe")
@@ -223,6 +257,8 @@ def main() -> None:
     arguments.work.mkdir(parents=True, exist_ok=True)
     if arguments.what == "train":
         train(arguments.work, arguments.each, arguments.set)
+    elif arguments.what == "names":
+        names(arguments.work, arguments.each, arguments.out)
     else:
         evaluate(arguments.work, arguments.each, arguments.out)
 
