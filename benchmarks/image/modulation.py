@@ -2,8 +2,8 @@
 
     python benchmarks/image/modulation.py
 
-Both forms are run in turns, and the fastest of `REPEATS` runs counts. The ratio is grouped over scaled: above 1, scaling the
-activations is faster than weights for each image.
+Both forms are run in turns, and the fastest of `REPEATS` runs counts. The ratio is grouped over scaled: above 1,
+scaling the activations is faster than weights for each image.
 """
 
 from __future__ import annotations
