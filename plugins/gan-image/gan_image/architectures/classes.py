@@ -42,3 +42,15 @@ def training_labels(batch: Batch, classes: int, dropout: float = 0.0) -> Tensor 
         batch.shared["labels"] = labels * (batch.rng.rand(1) >= dropout)
     shown: Tensor = batch.shared["labels"]
     return shown
+
+
+def class_indices(fields: Mapping[str, Tensor] | None, classes: int) -> Tensor | None:
+    """``(N,)`` int64 of a batch or of a request's given fields, for embeddings; None where there are no classes.
+
+    Raises `UsageError` where a model with classes gets none.
+    """
+    if not classes:
+        return None
+    if fields is None or "label" not in fields:
+        raise UsageError("the model has classes; give the class of each image (--label)")
+    return fields["label"].long()
