@@ -236,8 +236,8 @@ class ModulatedConvolution(nn.Module):
 def faster_form(x: Tensor) -> str:
     """The faster form for activations ``(N, C, R, R)``.
 
-    On CPUs the scaled form was faster at every size (benchmarks/image/modulation.json). On CUDA devices, small maps of
-    single images leave a shared convolution nothing to share.
+    On CPUs the scaled form is as fast or faster at every size (benchmarks/image/modulation.json). CUDA devices have not
+    been measured: there, weights of their own are used for one image, where there is nothing to share.
     """
     return "grouped" if x.is_cuda and len(x) == 1 else "scaled"
 
