@@ -228,6 +228,23 @@ def test_failing_to_delete_only_warns(tmp_path, monkeypatch):
     assert os.listdir(tmp_path) == ["samples-000000002"]
 
 
+@pytest.mark.rule("R12")
+@pytest.mark.parametrize("then", ["the next save", "the end"])
+def test_what_an_io_error_left_of_a_deletion_goes_later(tmp_path, monkeypatch, then):
+    store = Checkpoints(tmp_path, keep=1, warn=lambda message: None)
+    store.save(1, {"a": Plain({"x": 1})}, {})
+    with monkeypatch.context() as patch:
+        patch.setattr(shutil, "rmtree", lambda *_, **__: (_ for _ in ()).throw(OSError(5, "Input/output error")))
+        store.save(2, {"a": Plain({"x": 2})}, {})
+    assert len(os.listdir(tmp_path)) == 2
+    if then == "the end":
+        store.close()
+        assert os.listdir(tmp_path) == ["samples-000000002"]
+    else:
+        store.save(3, {"a": Plain({"x": 3})}, {})
+        assert os.listdir(tmp_path) == ["samples-000000003"]
+
+
 def test_saving_at_the_same_place_again_replaces(tmp_path):
     store = Checkpoints(tmp_path)
     store.save(1, {"a": Plain({"x": 1})}, {})
