@@ -228,13 +228,3 @@ def _stop_when_saved(samples):
 
 
 stop_when_0_is_saved, stop_when_8_are_saved, stop_when_16_are_saved = (partial(_stop_when_saved, n) for n in (0, 8, 16))
-
-
-def little_address_space():
-    """One GB more than what this process has already; more is a MemoryError."""
-    import resource
-    from pathlib import Path
-
-    pages = int(Path("/proc/self/statm").read_text().split()[0])
-    limit = pages * resource.getpagesize() + (1 << 30)
-    resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
