@@ -20,7 +20,7 @@ from gan.build import ResolvedRecipe, build_game, open_data, resolve
 from gan.contracts import MetricValue
 from gan.data.order import Order
 from gan.data.pack import Pack
-from gan.errors import BadData, CheckpointError, GanError, PluginError
+from gan.errors import BadData, CheckpointError, GanError, PluginError, UsageError
 from gan.generation.conditions import Conditions
 from gan.generation.loading import resolve_run
 from gan.generation.model import Model
@@ -61,7 +61,13 @@ def start(
     """
     if out is not None and int(os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")) and (out / "recipe.yaml").is_file():
         return resume(out, plugins, reporter)  # torchrun repeats the command after a process died
-    if or_resume and out is not None and os.path.lexists(out / "recipe.yaml"):
+    if or_resume and out is not None:
+        try:
+            if not os.path.lexists(out / "recipe.yaml"):
+                return start(values, plugins, reporter, out=out, total=total)
+        except UsageError:  # another start may have been faster
+            if not os.path.lexists(out / "recipe.yaml"):
+                raise
         _refuse_other(RunFolder.open(out), resolve(values, plugins), total)
         return resume(out, plugins, reporter)
     signals = StopSignals()
