@@ -129,7 +129,9 @@ def _refuse_other(run: RunFolder, resolved: ResolvedRecipe, total: int | None) -
         return
     before = manifest.read_manifest(run.manifest).get("asked")
     now = scrub({"recipe": resolved.recipe.model_dump(mode="json"), "samples": total})
-    found = manifest.differences(before, now, ignore=MAY_CHANGE) if isinstance(before, dict) else []
+    if not isinstance(before, dict) or not isinstance(before.get("recipe"), dict):
+        return
+    found = manifest.differences({**before, "recipe": completed(before["recipe"])}, now, ignore=MAY_CHANGE)
     if found:
         raise CheckpointError(
             f"{run.path}: holds a run of another recipe: {'; '.join(found[:5])}. Continue that one with "
