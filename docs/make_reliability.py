@@ -98,6 +98,14 @@ RULES = {
         "V2": "the record of a run is complete",
         "V3": "a run can be repeated from its folder alone, with a warning if versions differ",
     },
+    "Sealed": {
+        "L1": "data, packs and datasets that changed at equal size and time are noticed, and made anew or refused",
+        "L2": "containers that share a cache do not delete each other's work, whatever their process numbers",
+        "L3": "a damaged, replaced or endless side file of a run is refused by name before training, or made anew",
+        "L4": "somebody else's run folder: no link is followed out of it, no escape sequence reaches the terminal",
+        "L7": "of two starts on one folder one trains; a repeated command starts, goes on or is done (`--or-resume`)",
+        "L8": "`gan verify` and `gan data verify` name every damaged file",
+    },
 }
 
 NOTHING_YET = {

@@ -67,6 +67,8 @@ KINDS = {
     "raises a base exception": Kind("class Odd(BaseException): pass\ndef f():\n    raise Odd('boom')\nf()", says="Odd: boom"),
     "ends the program": Kind("import sys\nsys.exit(0)", "broken", "broken", "end the program"),
     "ends the program, hidden": Kind("def f():\n    raise SystemExit(7)\nf()", says="SystemExit: 7"),
+    "interrupts at import": Kind("raise KeyboardInterrupt", "broken", "broken", "KeyboardInterrupt"),
+    "interrupts at import, hidden": Kind("def f():\n    raise KeyboardInterrupt('no')\nf()", says="KeyboardInterrupt: no"),
     "kills the process": Kind("import os\nf = os._exit\nf(9)", loaded=None),
     "never imports": Kind("while True:\n    pass", loaded=None),
     "imports slowly": Kind("import time\ntime.sleep(600)", loaded=None),

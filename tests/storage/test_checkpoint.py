@@ -16,7 +16,8 @@ from gan.errors import CheckpointError, DiskError, NumericError
 from gan.storage import checkpoint as module
 from gan.storage.checkpoint import Checkpoints, verify
 from gan.storage.durable import ASIDE
-from gan.storage.serialization import join, read_json, read_tensors, split
+from gan.storage.regular import read_json
+from gan.storage.serialization import join, read_tensors, split
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
@@ -225,6 +226,23 @@ def test_failing_to_delete_only_warns(tmp_path, monkeypatch):
     monkeypatch.undo()
     store.remove_unfinished()
     assert os.listdir(tmp_path) == ["samples-000000002"]
+
+
+@pytest.mark.rule("R12")
+@pytest.mark.parametrize("then", ["the next save", "the end"])
+def test_what_an_io_error_left_of_a_deletion_goes_later(tmp_path, monkeypatch, then):
+    store = Checkpoints(tmp_path, keep=1, warn=lambda message: None)
+    store.save(1, {"a": Plain({"x": 1})}, {})
+    with monkeypatch.context() as patch:
+        patch.setattr(shutil, "rmtree", lambda *_, **__: (_ for _ in ()).throw(OSError(5, "Input/output error")))
+        store.save(2, {"a": Plain({"x": 2})}, {})
+    assert len(os.listdir(tmp_path)) == 2
+    if then == "the end":
+        store.close()
+        assert os.listdir(tmp_path) == ["samples-000000002"]
+    else:
+        store.save(3, {"a": Plain({"x": 3})}, {})
+        assert os.listdir(tmp_path) == ["samples-000000003"]
 
 
 def test_saving_at_the_same_place_again_replaces(tmp_path):

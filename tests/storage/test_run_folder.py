@@ -57,7 +57,7 @@ def test_a_folder_with_other_things_is_left_alone(tmp_path):
 @pytest.mark.rule("R2")
 def test_what_a_killed_creation_left_is_swept(tmp_path):
     (tmp_path / (ASIDE + "recipe.yaml-1-0")).write_text("plu")
-    RunFolder.create(tmp_path)
+    RunFolder.create(tmp_path).claim()
     assert os.listdir(tmp_path) == []
 
 
@@ -68,7 +68,7 @@ def test_a_second_process_is_refused_at_once_and_a_killed_one_does_not_block(tmp
     try:
         assert holder.stdout.readline() == "held\n"
         start = time.monotonic()
-        with pytest.raises(RunLocked, match="in use by another process") as refused, run.lock():
+        with pytest.raises(RunLocked, match="in use by process") as refused, run.lock():
             pass
         assert time.monotonic() - start < 1
         assert refused.value.exit_code == 7

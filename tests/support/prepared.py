@@ -23,9 +23,7 @@ LONGEST = 300
 """Seconds after which a command is ended by an alarm."""
 
 
-def run_gan(
-    arguments: Sequence[str | Path], environment: Mapping[str, str], cwd: Path | None = None
-) -> subprocess.CompletedProcess[str]:
+def run_gan(arguments: Sequence[str | Path], environment: Mapping[str, str], cwd: Path | None = None) -> Done:
     """``gan ARGUMENTS`` in the folder `cwd`, by default that of this process, and in an environment given whole.
 
     Folders of its ``PYTHONPATH`` are searched first, as by a Python of its own.
@@ -40,7 +38,17 @@ def run_gan(
         if not answer:
             raise OSError("the prepared process has died")
         out, err = ((Path(folder) / name).read_text(encoding="utf-8") for name in ("out", "err"))
-    return subprocess.CompletedProcess(["gan", *words], int(answer), out, err)
+    code, megabytes = map(int, answer.split())
+    done = Done(["gan", *words], code, out, err)
+    done.megabytes = megabytes
+    return done
+
+
+class Done(subprocess.CompletedProcess[str]):
+    """A command that has ended."""
+
+    megabytes: int
+    """Largest memory of its process, which began with that of the prepared one."""
 
 
 @functools.cache
@@ -72,8 +80,8 @@ def _serve() -> None:
         child = os.fork()
         if child == 0:
             _live(request, cli.main)
-        _, status = os.waitpid(child, 0)
-        print(os.waitstatus_to_exitcode(status), flush=True)
+        _, status, usage = os.wait4(child, 0)
+        print(os.waitstatus_to_exitcode(status), usage.ru_maxrss // 1024, flush=True)
 
 
 def _live(request: dict[str, Any], main: Any) -> None:

@@ -41,14 +41,12 @@ class OfRun(click.Command):
 
 
 def _flags_of(ctx: click.Context, folder: Path) -> tuple[str, list[tuple[str, str]]]:
-    from gan.build import resolve
-    from gan.generation.loading import load_conditions, load_modality
+    from gan.generation.loading import load_conditions, load_modality, resolve_run
     from gan.plugins.settings import settings
-    from gan.recipe import read_values
     from gan.storage.run_folder import RunFolder
 
     run = RunFolder.open(folder)
-    resolved = resolve(read_values(run.recipe), installed(ctx))
+    resolved = resolve_run(run, installed(ctx))
     modality, conditions = load_modality(run, resolved), load_conditions(run)
     rows: list[tuple[str, str]] = []
     for name in conditions.ranges:

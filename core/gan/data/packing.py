@@ -5,13 +5,15 @@ A pack is keyed by the content of its source, the modality and the modality's se
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import hashlib
 import json
+import logging
 import os
-import shutil
+import re
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -19,12 +21,19 @@ from typing import Any
 import numpy as np
 
 from gan.contracts import FieldSpec, Modality, Sample
-from gan.data.pack import Pack, Progress, load_pack
+from gan.data.pack import Pack, Progress, Unsealed, load_pack
 from gan.errors import BadData, DiskError, GanError
+from gan.runtime.signals import check_stop
 from gan.source import Companion, Listing, SourceFile, list_source
-from gan.storage.durable import cache_folder, filled_aside
+from gan.storage.durable import cache_folder, discard, filled_aside, write_json
+from gan.storage.regular import Broken, read_regular
+from gan.storage.seal import Stamp, remember, seal, sealed_text, stamp
 
 PACK_FORMAT = 2
+_KEY = re.compile(r"[0-9a-f]{64}")
+_DAMAGED = (OSError, ValueError, KeyError, TypeError, Broken)
+_log = logging.getLogger(__name__)
+
 NAMED_REASONS = 3
 """How many unusable files an error names."""
 
@@ -47,39 +56,66 @@ def open_pack(
     if not listing.files:
         raise BadData(_nothing(listing, modality), source)
     settings = json.dumps(config.model_dump(mode="json"), sort_keys=True)
-    quick = _quick_key(listing, name, modality, settings)
-    note = packs / "known" / f"{quick}.json"
+    stamps = {file.path: stamp(file.path) for file in listing.files}
+    quick = _quick_key(listing, stamps, name, modality, settings)
+    known = packs / "known"
+    note = known / f"{quick}.json"
     try:
-        key = json.loads(note.read_text())["key"]
-        return load_pack(packs / key)
-    except (OSError, ValueError, KeyError):
+        key = json.loads(read_regular(note, None))["key"]
+        if _KEY.fullmatch(key):
+            return load_pack(packs / key, verified_note(packs, key))
+    except _DAMAGED:
         pass
     key = _content_key(listing, name, modality, settings)
-    folder = packs / key
+    folder, memory = packs / key, verified_note(packs, key)
     if not (folder / "pack.json").is_file():
-        _build(listing, modality, config, folder, key, progress)
+        _build(listing, stamps, modality, config, folder, key, progress)
+    _write_note(note, {"key": key})
+    try:
+        return load_pack(folder, memory)
+    except _DAMAGED as error:  # it was damaged after it was written, or an earlier version wrote it
+        if not isinstance(error, Unsealed):
+            _log.warning("warning: the packed data in %s were damaged (%s) and are made anew", folder, error)
+        discard(folder)
+        _build(listing, stamps, modality, config, folder, key, progress)
+        try:
+            return load_pack(folder, memory)
+        except _DAMAGED as again:
+            raise DiskError(f"{folder}: the packed data are damaged ({again}); remove this folder") from again
+
+
+def verified_note(packs: Path, key: str) -> Path:
+    """The file that remembers which arrays of a pack were verified."""
+    return packs / "known" / f"verified-{key}.json"
+
+
+def _write_note(note: Path, value: dict[str, Any]) -> None:
     try:
         note.parent.mkdir(parents=True, exist_ok=True)
-        aside = note.with_suffix(f".{os.getpid()}")
-        aside.write_text(json.dumps({"key": key}))
-        aside.replace(note)
-    except OSError as error:
-        raise DiskError(f"{note}: {error.strerror}; set GAN_CACHE to a folder that can be written") from error
-    try:
-        return load_pack(folder)
-    except (OSError, ValueError, KeyError, TypeError):  # it was damaged after it was written
-        shutil.rmtree(folder, ignore_errors=True)
-        _build(listing, modality, config, folder, key, progress)
-        return load_pack(folder)
+        write_json(note, value)
+    except (OSError, DiskError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise DiskError(f"{note}: {reason}; set GAN_CACHE to a folder that can be written") from error
 
 
-def _quick_key(listing: Listing, name: str, modality: type[Modality], settings: str) -> str:
+def _quick_key(
+    listing: Listing, stamps: Mapping[Path, Stamp], name: str, modality: type[Modality], settings: str
+) -> str:
+    """A key that changes when any file does: the change time cannot be set back, unlike the modification time."""
     digest = hashlib.sha256(_kind(name, modality, settings).encode())
-    digest.update(str(listing.root.resolve()).encode())
+    digest.update(str(listing.root.resolve()).encode("utf-8", "surrogateescape"))
     for file in listing.files:
-        status = file.path.stat()
-        digest.update(f"{file.name}\0{file.size}\0{status.st_mtime_ns}\0{status.st_size}\n".encode("utf-8", "replace"))
+        size, inode, modified, changed = stamps[file.path]
+        line = f"{file.name}\0{file.size}\0{modified}\0{size}\0{changed}\0{inode}\n"
+        digest.update(line.encode("utf-8", "replace"))
     return digest.hexdigest()[:32]
+
+
+def _refuse_changed(stamps: Mapping[Path, Stamp]) -> None:
+    """Raise `BadData` if a file is no longer the one that was hashed: the pack would not hold what its key says."""
+    for path, before in stamps.items():
+        if stamp(path) != before:
+            raise BadData("changed or vanished while it was read; start again when it is complete", path)
 
 
 def _content_key(listing: Listing, name: str, modality: type[Modality], settings: str) -> str:
@@ -102,7 +138,13 @@ def _kind(name: str, modality: type[Modality], settings: str) -> str:
 
 
 def _build(
-    listing: Listing, modality_class: type[Modality], config: Any, folder: Path, key: str, progress: Progress | None
+    listing: Listing,
+    stamps: Mapping[Path, Stamp],
+    modality_class: type[Modality],
+    config: Any,
+    folder: Path,
+    key: str,
+    progress: Progress | None,
 ) -> None:
     facts = modality_class(config).survey(listing.files)
     modality = modality_class(config, facts)
@@ -138,6 +180,8 @@ def _build(
             raise BadData(f"the source has no sample of {empty[0]}, only of other fields", listing.root)
         for number, rows in enumerate(file_of_row.values()):
             np.save(aside / f"file_of_row-{number}.npy", np.asarray(rows, dtype=np.int32), allow_pickle=False)
+        _refuse_changed(stamps)
+        arrays = seal(aside)
         about = {
             "fields": {name: _field_record(spec) for name, spec in fields.items()},
             "counts": {group: len(rows) for group, rows in file_of_row.items()},
@@ -145,8 +189,12 @@ def _build(
             "fingerprint": key,
             "files": used,
             "skipped": skipped,
+            "arrays": arrays,
         }
-        (aside / "pack.json").write_text(json.dumps(about))
+        (aside / "pack.json").write_text(sealed_text(json.dumps(about)))
+        written = {name: stamp(aside / name) for name in arrays}
+    if all(stamp(folder / name) == found for name, found in written.items()):  # and not those of another process
+        remember(verified_note(folder.parent, key), written)
 
 
 def _field_record(spec: FieldSpec) -> dict[str, Any]:
@@ -159,15 +207,26 @@ def read_files(
 ) -> Iterator[tuple[SourceFile, list[Sample], str | None]]:
     """Yield (file, samples, reason why it cannot be used or None) in the order of `files`; threads read ahead."""
     workers = min(8, os.cpu_count() or 1)
-    with ThreadPoolExecutor(workers) as pool:
+    pool = ThreadPoolExecutor(workers)
+    try:
         waiting: deque[tuple[SourceFile, Future[tuple[list[Sample], str | None]]]] = deque()
         for file in files:
             waiting.append((file, pool.submit(_read_one, modality, file)))
             if len(waiting) > 2 * workers:
                 done = waiting.popleft()
-                yield done[0], *done[1].result()
+                yield done[0], *_result(done[1])
         for file, future in waiting:
-            yield file, *future.result()
+            yield file, *_result(future)
+    finally:
+        pool.shutdown(wait=False, cancel_futures=True)
+
+
+def _result(future: Future[tuple[list[Sample], str | None]]) -> tuple[list[Sample], str | None]:
+    """The result of a future; a signal ends the wait for it."""
+    while True:
+        check_stop()
+        with contextlib.suppress(TimeoutError):
+            return future.result(0.2)
 
 
 def _read_one(modality: Modality, file: SourceFile) -> tuple[list[Sample], str | None]:

@@ -26,6 +26,7 @@ from gan.errors import BadData, GanError, UsageError
 from gan.generation.conditions import Conditions
 from gan.latents import slerp
 from gan.runtime.device import seed_torch
+from gan.runtime.signals import check_stop
 from gan.source import SourceFile, list_source
 
 GENERATION_BATCH = 16
@@ -174,6 +175,7 @@ class Model:
         batches: list[dict[str, Tensor]] = []
         with torch.no_grad(), torch.random.fork_rng(devices=[self.device] if self.device.type == "cuda" else []):
             for start in range(0, count, size):
+                check_stop()
                 seed_torch(derive(seed, "generate", first + start), self.device)
                 made = make(start, size, None if given is None else self._rows(given, start, size))
                 check_samples(made, fields, size, self.name)

@@ -10,11 +10,13 @@ from __future__ import annotations
 import importlib
 import os
 import re
+import signal
+import threading
 import time
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
-from types import ModuleType
+from types import FrameType, ModuleType
 from typing import Any
 
 from gan.contracts import Entry, kind
@@ -254,8 +256,9 @@ class Plugins:
         if record.info.status != "unloaded":
             return
         before = time.process_time()
+        interrupts: list[int] = []
         try:
-            with isolated():
+            with _counted(interrupts), isolated():
                 if record.plugin is None:
                     match = ENTRY_POINT.fullmatch(record.info.module)
                     if match is None:
@@ -263,10 +266,8 @@ class Plugins:
                     record.plugin = _import(match[1], match[2] or "")
                 seconds = time.process_time() - before
                 record.entries, warnings = call_hooks(record.info.name, record.plugin)
-        except KeyboardInterrupt:
-            raise
         except BaseException as error:  # SystemExit too: whatever a plugin raises is its fault
-            if record.info.name == BUILTIN:
+            if record.info.name == BUILTIN or interrupts:
                 raise
             record.mark("broken", _reason(error))
             return
@@ -282,13 +283,33 @@ def _using(plugin_entry: PluginEntry, verb: str, form: re.Pattern[str], example:
     if not form.fullmatch(target):
         raise PluginError(plugin, f"{plugin_entry}: the target '{target}' is not of the form '{example}'")
     module, _, path = target.partition(":")
+    interrupts: list[int] = []
     try:
-        with isolated():
+        with _counted(interrupts), isolated():
             yield module, path
-    except KeyboardInterrupt:
-        raise
     except BaseException as error:
+        if interrupts:
+            raise
         raise PluginError(plugin, f"{plugin_entry}: cannot {verb} '{target}': {_reason(error)}") from error
+
+
+@contextmanager
+def _counted(interrupts: list[int]) -> Iterator[None]:
+    """Record the user's interrupts, so that a `KeyboardInterrupt` of a plugin is not taken for one."""
+    main = threading.current_thread() is threading.main_thread()
+    if not main or signal.getsignal(signal.SIGINT) is not signal.default_int_handler:
+        yield
+        return
+
+    def remember(number: int, frame: FrameType | None) -> None:
+        interrupts.append(number)
+        signal.default_int_handler(number, frame)
+
+    signal.signal(signal.SIGINT, remember)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def _import(module: str, path: str) -> Any:

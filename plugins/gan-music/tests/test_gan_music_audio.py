@@ -73,6 +73,9 @@ def test_other_formats(tmp_path, kind):
     sound, _ = soundfile.read(tmp_path / f"a.{kind}")
     assert len(sound) > audio.RATE / 2
     assert (tmp_path / "a.mid").exists()
+    first = (tmp_path / f"a.{kind}").read_bytes()
+    Music(MusicConfig()).write({"roll": phrase()}, tmp_path / "a", MusicOptions(render=kind))
+    assert (tmp_path / f"a.{kind}").read_bytes() == first
 
 
 def test_drums_are_heard_and_silence_is_silent(monkeypatch):

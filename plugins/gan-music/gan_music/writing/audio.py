@@ -20,6 +20,8 @@ import numpy as np
 RATE = 44_100
 """Samples per second."""
 FORMATS = {"wav": "WAV", "ogg": "OGG", "mp3": "MP3"}
+SERIAL = 1
+"""Stream serial number of the Ogg files."""
 SOUNDFONT_FOLDERS = (
     "/usr/share/sounds/sf2",
     "/usr/share/sounds/sf3",
@@ -47,8 +49,44 @@ def render(midi: bytes, path: Path) -> Path:
         sound = sound * (0.8 / peak)
     buffer = io.BytesIO()
     soundfile.write(buffer, sound.astype(np.float32), RATE, format=FORMATS[path.suffix[1:]])
-    path.write_bytes(buffer.getvalue())
+    content = buffer.getvalue()
+    path.write_bytes(with_serial(content, SERIAL) if path.suffix == ".ogg" else content)
     return path
+
+
+def with_serial(content: bytes, serial: int) -> bytes:
+    """An Ogg file whose pages have this stream serial number (RFC 3533, section 6).
+
+    The encoder draws a random one, so that the same sound would not be the same bytes twice.
+    """
+    pages = bytearray(content)
+    start = 0
+    while pages[start : start + 4] == b"OggS":
+        segments = pages[start + 26]
+        end = start + 27 + segments + sum(pages[start + 27 : start + 27 + segments])
+        pages[start + 14 : start + 18] = serial.to_bytes(4, "little")
+        pages[start + 22 : start + 26] = bytes(4)  # the checksum is that of the page without it
+        pages[start + 22 : start + 26] = _checksum(bytes(pages[start:end])).to_bytes(4, "little")
+        start = end
+    return bytes(pages)
+
+
+def _checksum(page: bytes) -> int:
+    """CRC-32 with the polynomial 04c11db7, neither reflected nor inverted."""
+    found = 0
+    for byte in page:
+        found = (found << 8 & 0xFFFFFFFF) ^ _CRC[found >> 24 ^ byte]
+    return found
+
+
+def _crc_of(byte: int) -> int:
+    found = byte << 24
+    for _ in range(8):
+        found = (found << 1 ^ (0x04C11DB7 if found & 0x80000000 else 0)) & 0xFFFFFFFF
+    return found
+
+
+_CRC = [_crc_of(byte) for byte in range(256)]
 
 
 def soundfont() -> Path | None:
