@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import torch
 
@@ -24,7 +24,7 @@ def load_model(folder: RunFolder, plugins: Plugins, *, device: str = "auto", che
     resolved = resolve(recipes.read_values(folder.recipe), plugins)
     modality = load_modality(folder, resolved)
     conditions = load_conditions(folder)
-    found = find_checkpoint(folder, checkpoint)
+    found = find_checkpoint(folder, checkpoint, _has_weights)
     fields = conditions.narrowed(modality.fields)
     architecture = build_architecture(
         resolved.architecture_class, resolved.model_config, fields, resolved.recipe.seed, resolved.title
@@ -36,7 +36,13 @@ def load_model(folder: RunFolder, plugins: Plugins, *, device: str = "auto", che
     }
     found.load({"architecture": architecture, **averages}, surplus=True)
     chosen = choose_device(device, "fp32").device
-    return Model(architecture.to(chosen).eval(), modality, resolved.title, chosen, found.samples, conditions)
+    return Model(
+        architecture.to(chosen).eval(), modality, resolved.title, chosen, found.samples, conditions, frozen=True
+    )
+
+
+def _has_weights(owner: str) -> bool:
+    return owner == "architecture" or owner.startswith("average-")
 
 
 class _AveragedWeights:
@@ -76,15 +82,16 @@ def load_modality(folder: RunFolder, resolved: ResolvedRecipe) -> Modality:
     return modality
 
 
-def find_checkpoint(run: RunFolder, wanted: str | int) -> Checkpoint:
+def find_checkpoint(run: RunFolder, wanted: str | int, owners: Callable[[str], bool] | None = None) -> Checkpoint:
     """Find a checkpoint: ``"newest"``, ``"best"``, or a number of samples shown.
 
-    Raises `UsageError` for one that does not exist, `CheckpointError` for a damaged one and where there is none.
+    Where `owners` is given, only the files of these owners are verified (`gan.storage.checkpoint.verify`). Raises
+    `UsageError` for one that does not exist, `CheckpointError` for a damaged one and where there is none.
     """
     best = wanted == "best"
     checkpoints = Checkpoints(run.best if best else run.checkpoints)
     if best or wanted == "newest":
-        found = checkpoints.newest()
+        found = checkpoints.newest(owners)
         if found is None and best:
             raise CheckpointError(f"{run.path} has no best checkpoint: its recipe names no metric in evaluation.best")
         if found is None:
@@ -92,7 +99,7 @@ def find_checkpoint(run: RunFolder, wanted: str | int) -> Checkpoint:
         return found
     known = {int(path.name.removeprefix("samples-")): path for path in checkpoints.all()}
     if str(wanted).replace("_", "").isdecimal() and int(wanted) in known:
-        return verify(known[int(wanted)])
+        return verify(known[int(wanted)], owners)
     raise UsageError(
         f"{run.path} has no checkpoint '{wanted}'; it has newest, best if the recipe keeps one, "
         f"and {', '.join(map(str, known)) or 'no others'}"

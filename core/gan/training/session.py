@@ -22,6 +22,7 @@ from gan.data.order import Order
 from gan.data.pack import Pack
 from gan.errors import BadData, GanError, PluginError
 from gan.generation.conditions import Conditions
+from gan.generation.flags import describe_flags
 from gan.generation.model import Model
 from gan.plugins.manager import Plugins
 from gan.reporting import manifest
@@ -187,6 +188,7 @@ class Session:
                 write_json(run.facts, self.pack.facts)
             if self.conditions.rows and not run.conditions.exists():
                 write_json(run.conditions, self.conditions.to_json())
+            write_json(run.flags, describe_flags(self.resolved, self.outputs.model.modality, self.conditions))
             resumed_from = None if newest is None else newest.samples
             write_manifest(run, self.resolved, self.pack, self.device, resumed_from, self.reporter)
         self.trainer.peers.barrier()
