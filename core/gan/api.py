@@ -42,12 +42,14 @@ def train(
     *,
     out: str | Path | None = None,
     samples: int | None = None,
+    or_resume: bool = False,
     reporter: Reporter | None = None,
     plugins: Plugins | None = None,
 ) -> Result:
     """Train a recipe: a mapping, a recipe file, or the name of a plugin, which stands for its default recipe.
 
-    `samples` is the total length of all phases, in real samples shown; None: as in the recipe.
+    `samples` is the total length of all phases, in real samples shown; None: as in the recipe. With `or_resume`, a run
+    of this recipe in `out` is continued.
     """
     from gan.training.session import start
 
@@ -60,7 +62,8 @@ def train(
         wanted = recipe_values(plugins, values["plugin"], values.get("architecture"))
     else:
         wanted = values
-    return start(wanted, plugins, reporter or Reporter(), out=None if out is None else Path(out), total=samples)
+    folder = None if out is None else Path(out)
+    return start(wanted, plugins, reporter or Reporter(), out=folder, total=samples, or_resume=or_resume)
 
 
 def resume_run(run: str | Path, *, reporter: Reporter | None = None, plugins: Plugins | None = None) -> Result:

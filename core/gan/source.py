@@ -162,7 +162,8 @@ def source_state(root: Path, suffixes: Sequence[str]) -> str:
     """A SHA-256 of names, sizes, times, inodes and modes of what `list_source` would look at, without reading anything.
 
     It changes whenever a file or an archive of the source is replaced, added, removed or written to; members of
-    archives are not looked at, so that archives cost the same however many they have. Raises `OSError`.
+    archives are not looked at, so that archives cost the same however many they have. The change time of a file cannot
+    be set back, unlike its modification time. Raises `OSError`.
     """
     wanted = (*suffixes, ".zip")
     lines = [str(root.resolve())]
@@ -171,7 +172,9 @@ def source_state(root: Path, suffixes: Sequence[str]) -> str:
         folder, prefix = pending.pop()
         here = os.stat(folder)
         if not stat.S_ISDIR(here.st_mode):
-            lines.append(f"{root.name}\0{here.st_size}\0{here.st_mtime_ns}\0{here.st_ino}\0{here.st_mode}")
+            lines.append(
+                f"{root.name}\0{here.st_size}\0{here.st_mtime_ns}\0{here.st_ctime_ns}\0{here.st_ino}\0{here.st_mode}"
+            )
             continue
         if (here.st_dev, here.st_ino) in seen:
             continue
@@ -187,7 +190,7 @@ def source_state(root: Path, suffixes: Sequence[str]) -> str:
                     try:
                         status = entry.stat()
                         lines.append(
-                            f"{prefix}{name}\0{status.st_size}\0{status.st_mtime_ns}\0{status.st_ino}\0{status.st_mode}"
+                            f"{prefix}{name}\0{status.st_size}\0{status.st_mtime_ns}\0{status.st_ctime_ns}\0{status.st_ino}\0{status.st_mode}"
                         )
                     except OSError as error:  # a link that leads nowhere
                         lines.append(f"{prefix}{name}\0{error.errno}")

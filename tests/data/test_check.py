@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import json
 import os
+import subprocess
+import sys
+import textwrap
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -11,7 +15,9 @@ from click.testing import CliRunner
 from gan.cli.data import data
 from gan.data.check import check_source
 from gan.data.packing import open_pack
+from gan.data.scrub import scrub_cache
 from gan.errors import BadData, UnknownName, UsageError
+from gan.storage.durable import filled_aside
 from gan.testing import install
 from gan.testing.bounded import bounded
 from gan.testing.points import Points
@@ -158,22 +164,153 @@ def test_a_pack_that_changes_under_a_training_is_named_and_made_anew(folder, tmp
 
 @pytest.mark.rule("R1")
 def test_what_a_killed_packing_left_in_the_cache_is_swept(folder, tmp_path):
-    child = os.fork()
-    if child == 0:
-        os._exit(0)
-    os.waitpid(child, 0)
-    left, living = tmp_path / "packs" / f"abc.{child}.tmp", tmp_path / "packs" / f"abc.{os.getppid()}.tmp"
+    left = tmp_path / "packs" / "abc.0123456789abcdef.tmp"
     left.mkdir(parents=True)
-    living.mkdir()
-    open_pack(folder, Points, Points.Config(), "points", cache=tmp_path)
-    assert not left.exists()
-    assert living.exists()
+    with filled_aside(tmp_path / "packs" / "abc", "marker") as living:
+        open_pack(folder, Points, Points.Config(), "points", cache=tmp_path)
+        assert not left.exists()
+        assert living.exists()
+
+
+@pytest.mark.rule("L2")
+def test_processes_with_the_same_number_do_not_delete_each_others_work(tmp_path, monkeypatch):
+    """As in two containers that share a cache: both are process 1, and neither sees the other."""
+    monkeypatch.setattr(os, "getpid", lambda: 1)
+    monkeypatch.setattr(os, "kill", lambda number, signal: (_ for _ in ()).throw(ProcessLookupError()))
+    target = tmp_path / "packs" / "abc"
+    with filled_aside(target, "marker") as one:
+        (one / "marker").write_text("one")
+        with filled_aside(target, "marker") as other:
+            (other / "marker").write_text("other")
+        assert (one / "marker").read_text() == "one"
+    assert (target / "marker").read_text() == "other"  # the first that was complete stays
+    assert os.listdir(tmp_path / "packs") == ["abc"]
+
+
+@pytest.mark.rule("L2")
+def test_a_killed_process_leaves_no_lock(tmp_path):
+    script = """
+        import os, sys
+        from pathlib import Path
+        from gan.storage.durable import filled_aside
+        with filled_aside(Path(sys.argv[1]), "marker"):
+            os.kill(os.getpid(), 9)
+    """
+    target = tmp_path / "packs" / "abc"
+    subprocess.run([sys.executable, "-c", textwrap.dedent(script), target], check=False)
+    assert [name.endswith(".tmp") for name in os.listdir(target.parent)] == [True]
+    with filled_aside(target, "marker"):
+        assert len(os.listdir(target.parent)) == 1
+
+
+def rewrite(path, change):
+    """Change a file's content in place; its size, time and inode stay."""
+    before = path.stat()
+    content = bytearray(path.read_bytes())
+    change(content)
+    with open(path, "r+b") as file:
+        file.write(content)
+    os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
+    after = path.stat()
+    assert (before.st_size, before.st_mtime_ns, before.st_ino) == (after.st_size, after.st_mtime_ns, after.st_ino)
+
+
+def points(folder, cache):
+    return open_pack(folder, Points, Points.Config(), "points", cache=cache)
+
+
+@pytest.mark.rule("L1")
+def test_a_source_rewritten_at_equal_size_and_time_is_packed_anew(folder, tmp_path):
+    before = points(folder, tmp_path)
+    rewrite(folder / "a.csv", lambda content: content.__setitem__(0, ord("2")))
+    after = points(folder, tmp_path)
+    assert after.fingerprint != before.fingerprint
+    assert after.take(np.arange(1))["points"][0, 0] == 2
+
+
+@pytest.mark.rule("L1")
+@pytest.mark.parametrize("name", ["points.bin", "file_of_row-0.npy", "pack.json"])
+@pytest.mark.parametrize("damage", ["one bit", "truncated and regrown"])
+def test_a_damaged_pack_is_made_anew(folder, tmp_path, name, damage, caplog):
+    pack = points(folder, tmp_path)
+    before, size = pack.take(np.arange(3))["points"], (pack.folder / name).stat().st_size
+    if damage == "one bit":
+        rewrite(pack.folder / name, lambda content: content.__setitem__(size // 2, content[size // 2] ^ 1))
+    else:
+        os.truncate(pack.folder / name, 0)
+        os.truncate(pack.folder / name, size)
+    (complaint,) = scrub_cache(tmp_path).damaged.values()
+    assert name in complaint
+    assert np.array_equal(points(folder, tmp_path).take(np.arange(3))["points"], before)
+    assert "damaged" in caplog.text
+    assert scrub_cache(tmp_path).damaged == {}
+
+
+@pytest.mark.rule("L1")
+def test_what_was_verified_is_not_read_again(folder, tmp_path, monkeypatch):
+    points(folder, tmp_path)
+    monkeypatch.setattr("gan.storage.seal.digest_regular", pytest.fail)
+    points(folder, tmp_path)
+
+
+@pytest.mark.rule("L1")
+def test_a_pack_rewritten_under_a_training_is_noticed(folder, tmp_path):
+    pack = points(folder, tmp_path)
+    rewrite(pack.folder / "points.bin", lambda content: content.__setitem__(0, content[0] ^ 1))
+    with pytest.raises(BadData, match="the packed data changed"):
+        pack.take(np.arange(1))
+
+
+@pytest.mark.rule("L1", "I13")
+def test_a_source_that_changes_while_it_is_packed_is_refused(folder, tmp_path, monkeypatch):
+    read = Points.read
+
+    def slowly(self, file):
+        yield from read(self, file)
+        (folder / "a.csv").write_text("9,9\n9,9\n")
+
+    monkeypatch.setattr(Points, "read", slowly)
+    with pytest.raises(BadData, match=r"a\.csv: changed or vanished while it was read"):
+        points(folder, tmp_path)
+    assert not any(len(name) == 64 for name in os.listdir(tmp_path / "packs"))
+
+
+@pytest.mark.rule("L1")
+def test_a_pack_of_an_earlier_version_is_made_anew_under_the_same_fingerprint(folder, tmp_path):
+    pack = points(folder, tmp_path)
+    about = json.loads((pack.folder / "pack.json").read_text())
+    del about["seal"], about["arrays"]
+    (pack.folder / "pack.json").write_text(json.dumps(about))
+    (pack.folder / "points.bin").write_bytes(bytes(24))
+    again = points(folder, tmp_path)
+    assert again.fingerprint == pack.fingerprint
+    assert again.take(np.arange(3))["points"].any()
+
+
+@pytest.mark.rule("L1", "L8")
+def test_a_zeroed_dataset_is_named_and_made_anew(gan, tmp_path, caplog):
+    path = Path(gan("fetch", "ring")[0].strip()) / "ring.csv"
+    before = path.read_bytes()
+    path.write_bytes(bytes(len(before)))
+    output, error = gan("verify")
+    assert error.exit_code == 4
+    assert "ring.csv is not what was written" in output
+    assert path.read_bytes() != before  # a scrub changes nothing
+    gan("fetch", "ring")
+    assert "is made anew" in caplog.text
+    assert path.read_bytes() == before
+    (path.parent / "more.csv").write_text("1,1\n")
+    assert "more.csv was added" in gan("verify")[0]
+    gan("fetch", "ring")
+    output, error = gan("verify", "--json")
+    assert error is None
+    assert json.loads(output)["damaged"] == {}
 
 
 PACK = """
 import sys
 from pathlib import Path
-from gan.data.pack import open_pack
+from gan.data.packing import open_pack
 from gan.testing.points import Points
 for _ in range(2):
     pack = open_pack(Path(sys.argv[1]), Points, Points.Config(), "points", cache=Path(sys.argv[2]))

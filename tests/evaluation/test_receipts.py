@@ -9,7 +9,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from gan.contracts import MetricValue
-from gan.errors import UsageError
+from gan.errors import CheckpointError, UsageError
 from gan.evaluation.metric_names import BoundMetric
 from gan.evaluation.receipts import Receipt, agreement, metric_identity, read_receipts, samples_sha256, write_receipts
 from gan.metrics import KernelDistance
@@ -99,7 +99,7 @@ def test_a_second_computation_agrees_or_says_what_is_otherwise():
 def test_other_files_are_refused(tmp_path, text):
     file = tmp_path / "r.json"
     file.write_text(text)
-    with pytest.raises(UsageError, match=r"r\.json"):
+    with pytest.raises(CheckpointError, match=r"r\.json"):
         read_receipts(file)
     with pytest.raises(UsageError, match="writes receipts"):
         read_receipts(tmp_path / "none.json")

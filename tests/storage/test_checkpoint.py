@@ -16,7 +16,8 @@ from gan.errors import CheckpointError, DiskError, NumericError
 from gan.storage import checkpoint as module
 from gan.storage.checkpoint import Checkpoints, verify
 from gan.storage.durable import ASIDE
-from gan.storage.serialization import join, read_json, read_tensors, split
+from gan.storage.regular import read_json
+from gan.storage.serialization import join, read_tensors, split
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn

@@ -27,7 +27,8 @@ VERBS = {
     "page": ("gan.cli.page:page", "Write an HTML page that shows the samples of a run."),
     "evaluate": ("gan.cli.evaluate:evaluate", "Compute metrics of a run or a folder, with receipts."),
     "compare": ("gan.cli.evaluate:compare", "Compare runs with matching receipts."),
-    "data": ("gan.cli.data:data", "Check, list and download datasets."),
+    "verify": ("gan.cli.verify:verify", "Read all files of a run again and name damaged ones."),
+    "data": ("gan.cli.data:data", "Check, list, download and verify datasets."),
     "plugins": ("gan.cli.plugins:plugins", "List, search, install, create and check plugins."),
 }
 
@@ -158,4 +159,6 @@ def _report(error: GanError, debug: bool) -> int:
 
 
 def _print_error(text: str) -> None:
-    click.echo(text, err=True)
+    from gan.cli.terminal import echo
+
+    echo(text, err=True)

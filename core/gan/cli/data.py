@@ -9,6 +9,7 @@ import click
 
 from gan.cli import installed
 from gan.cli.columns import print_columns
+from gan.cli.terminal import echo
 from gan.errors import BadData
 
 if TYPE_CHECKING:
@@ -56,19 +57,35 @@ def check(ctx: click.Context, source: Path, name: str | None, settings: tuple[st
         raise BadData(f"none of {len(found.skipped)} files with a known ending ({endings}) can be used", source)
 
 
+@data.command(epilog="Example: gan data verify")
+@click.option("--cache", metavar="DIR", type=click.Path(path_type=Path), help="Another cache than the user's own.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
+def verify(cache: Path | None, as_json: bool) -> None:
+    """Read all packed data and named datasets of the cache again and name what is damaged.
+
+    Every file is compared with its SHA-256 when it was written. Nothing is changed: what is damaged is made anew when
+    it is used next. The exit code is 4 if anything is damaged.
+    """
+    from gan.cli.verify import show
+    from gan.data.scrub import scrub_cache
+    from gan.storage.durable import cache_folder
+
+    show(scrub_cache(cache or cache_folder()), as_json)
+
+
 def _show(found: Check, modality: str) -> None:
-    click.echo(f"as {modality} data:")
+    echo(f"as {modality} data:")
     if found.used:
-        click.echo(f"  used     {len(found.used):,} files with {found.samples:,} samples")
+        echo(f"  used     {len(found.used):,} files with {found.samples:,} samples")
     for held, (files, count) in list(found.inventory.items())[:SHOWN]:
-        click.echo(f"  holds    {_printable(held)}: {count:,} in {files:,} files")
-    click.echo(f"  dropped  {len(found.skipped):,} files")
+        echo(f"  holds    {_printable(held)}: {count:,} in {files:,} files")
+    echo(f"  dropped  {len(found.skipped):,} files")
     for name in list(found.skipped)[:SHOWN]:
-        click.echo(f"    {_printable(name)}: {_printable(found.skipped[name])}")
+        echo(f"    {_printable(name)}: {_printable(found.skipped[name])}")
     if len(found.skipped) > SHOWN:
-        click.echo(f"    and {len(found.skipped) - SHOWN:,} more; --json names all")
+        echo(f"    and {len(found.skipped) - SHOWN:,} more; --json names all")
     if found.other:
-        click.echo(f"  ignored  {found.other:,} files with other endings")
+        echo(f"  ignored  {found.other:,} files with other endings")
 
 
 def _printable(text: str) -> str:
@@ -125,4 +142,4 @@ def fetch(ctx: click.Context, name: str, as_json: bool) -> None:
 
         print_json({"name": name, "folder": str(folder), "licence": plugin_entry.entry.licence})
     else:
-        click.echo(str(folder))
+        echo(str(folder))

@@ -10,6 +10,7 @@ import click
 
 from gan.cli import importing, installed
 from gan.cli.columns import print_columns
+from gan.cli.terminal import echo
 from gan.errors import PluginError, UnknownName, UsageError
 
 if TYPE_CHECKING:
@@ -120,16 +121,16 @@ def evaluate(
     if as_json:
         from gan.storage.durable import dump_json
 
-        click.echo(dump_json([found.to_json() for found in receipts], indent=2))
+        echo(dump_json([found.to_json() for found in receipts], indent=2))
     else:
         if table is None:
             _show(receipts)
         else:
             print_columns(table)
         for path in [*([file] if file is not None else []), *pictures]:
-            click.echo(f"{'receipts' if path == file else 'picture '}  {path}")
+            echo(f"{'receipts' if path == file else 'picture '}  {path}")
         if file is None and not quiet:
-            click.echo("the receipts were not saved: name a file with --out", err=True)
+            echo("the receipts were not saved: name a file with --out", err=True)
     return int(any("error" in value.details for value in values_of(receipts)))
 
 
@@ -164,10 +165,10 @@ def _show(receipts: Sequence[Receipt]) -> None:
     print_columns(rows)
     for value in values_of(receipts):
         if "warning" in value.details:
-            click.echo(f"warning: {value.name}: {value.details['warning']}", err=True)
+            echo(f"warning: {value.name}: {value.details['warning']}", err=True)
     if receipts:
         first = receipts[0]
-        click.echo(f"\n{first.generated['count']:,} generated, {first.real['count']:,} real samples")
+        echo(f"\n{first.generated['count']:,} generated, {first.real['count']:,} real samples")
 
 
 def _again(file: Path, target: str | None, plugins: Any, device: str, reporter: Any, as_json: bool) -> int:
@@ -183,9 +184,9 @@ def _again(file: Path, target: str | None, plugins: Any, device: str, reporter: 
     else:
         for old, found in results:
             numbers = ", ".join(f"{value.name} {value.value:.6g}" for value in old.values)
-            click.echo(f"{'agrees' if not found else 'DIFFERS'}  {old.metric}: {numbers}")
+            echo(f"{'agrees' if not found else 'DIFFERS'}  {old.metric}: {numbers}")
             for line in found:
-                click.echo(f"         {line}")
+                echo(f"         {line}")
     return 1 if any(found for _, found in results) else 0
 
 
@@ -213,16 +214,16 @@ def compare(ctx: click.Context, targets: tuple[Path, ...], anyway: bool, plots: 
     if as_json:
         from gan.storage.durable import dump_json
 
-        click.echo(dump_json(comparison.to_json(), indent=2))
+        echo(dump_json(comparison.to_json(), indent=2))
     else:
         print_columns(comparison.table())
         for line in comparison.unlike:
-            click.echo(f"not comparable: {line}", err=True)
+            echo(f"not comparable: {line}", err=True)
         for line in comparison.remarks:
-            click.echo(f"note: {line}", err=True)
+            echo(f"note: {line}", err=True)
     if plots is not None:
         for path in comparison.draw(plots, _trade_offs(installed(ctx), comparison.modality)):
-            click.echo(f"picture  {path}", err=as_json)
+            echo(f"picture  {path}", err=as_json)
 
 
 def _trade_offs(plugins: Plugins, modality: str) -> Sequence[tuple[str, str]]:

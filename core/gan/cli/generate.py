@@ -12,6 +12,7 @@ from click.core import ParameterSource
 
 from gan.cli import loaded
 from gan.cli.options import Flags, OfRun, flags, spelt, split_flags
+from gan.cli.terminal import echo
 from gan.errors import BadData, UsageError
 
 if TYPE_CHECKING:
@@ -120,7 +121,7 @@ def generate(
         print_json({"artefacts": [str(path) for path in paths], "preview": str(preview)})
     elif not quiet:
         for path in [*paths, preview]:
-            click.echo(path)
+            echo(path)
 
 
 def _from_whole(

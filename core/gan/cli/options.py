@@ -61,14 +61,12 @@ def _stored(folder: Path) -> dict[str, Any] | None:
 
 
 def _computed(ctx: click.Context, folder: Path) -> dict[str, Any]:
-    from gan.build import resolve
     from gan.generation.flags import describe_flags
-    from gan.generation.loading import load_conditions, load_modality
-    from gan.recipe import read_values
+    from gan.generation.loading import load_conditions, load_modality, resolve_run
     from gan.storage.run_folder import RunFolder
 
     run = RunFolder.open(folder)
-    resolved = resolve(read_values(run.recipe), installed(ctx))
+    resolved = resolve_run(run, installed(ctx))
     return describe_flags(resolved, load_modality(run, resolved), load_conditions(run))
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from gan.cli import installed
+from gan.cli.terminal import echo
 
 
 @click.command(epilog="Example: gan generate RUN --out more && gan page RUN more")
@@ -19,17 +20,15 @@ def page(ctx: click.Context, run_folder: Path, folder: Path | None) -> None:
     With FOLDER, the page shows the samples that `gan generate` has written there. It is FOLDER/page/index.html, or
     RUN/page/index.html, which `gan run` writes as well. It needs no network.
     """
-    from gan import recipe as recipes
-    from gan.build import resolve
-    from gan.generation.loading import load_modality
+    from gan.generation.loading import load_modality, resolve_run
     from gan.reporting.page import artefacts_in, write_page
     from gan.reporting.result import read_result
     from gan.storage.run_folder import RunFolder
 
     run = RunFolder.open(run_folder)
-    modality = load_modality(run, resolve(recipes.read_values(run.recipe), installed(ctx)))
+    modality = load_modality(run, resolve_run(run, installed(ctx)))
     if folder is None:
         summary = read_result(run).summary()
-        click.echo(write_page(run.path, modality, artefacts_in(run.samples, modality), summary))
+        echo(write_page(run.path, modality, artefacts_in(run.samples, modality), summary))
     else:
-        click.echo(write_page(folder, modality, artefacts_in(folder, modality)))
+        echo(write_page(folder, modality, artefacts_in(folder, modality)))

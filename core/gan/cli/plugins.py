@@ -12,6 +12,7 @@ import click
 from gan.cli import installed
 from gan.cli.columns import print_columns
 from gan.cli.progress import print_json
+from gan.cli.terminal import echo
 from gan.contracts import ENTRY_TYPES, Entry, kind
 from gan.errors import PluginError, UnknownName, UsageError
 
@@ -56,7 +57,7 @@ def plugins(ctx: click.Context, hook: str | None, as_json: bool) -> None:
         print_columns(rows)
         for info in infos:
             if info.warning():
-                click.echo(f"warning: {info.warning()}", err=True)
+                echo(f"warning: {info.warning()}", err=True)
 
 
 def _list_hook(found: Plugins, infos: list[PluginInfo], hook: str, as_json: bool) -> None:
@@ -67,9 +68,7 @@ def _list_hook(found: Plugins, infos: list[PluginInfo], hook: str, as_json: bool
     print_columns([("NAME", "PLUGIN", "SUMMARY"), *((entry.name, info.name, entry.summary) for entry, info in offers)])
     unknown = [info.name for info in infos if info.status in ("ok", "unloaded") and not _offers(found, info)[1]]
     if unknown:
-        click.echo(
-            f"importing them would tell what these offer: {', '.join(unknown)} (gan plugins show NAME)", err=True
-        )
+        echo(f"importing them would tell what these offer: {', '.join(unknown)} (gan plugins show NAME)", err=True)
 
 
 @plugins.command(epilog="Example: gan plugins show image")
@@ -83,14 +82,14 @@ def show(ctx: click.Context, name: str, as_json: bool) -> None:
     if as_json:
         print_json({**_described(found, info), "settings": _all_settings(found, name)})
         return
-    click.echo(f"{info.name}: {info.title}" + (f", {info.summary}" if info.summary else ""))
+    echo(f"{info.name}: {info.title}" + (f", {info.summary}" if info.summary else ""))
     if info.reason:
-        click.echo(f"warning: {info.warning()}", err=True)
+        echo(f"warning: {info.warning()}", err=True)
     for hook in ENTRY_TYPES:
         entries = found.entries(hook, name)
         if not entries:
             continue
-        click.echo(f"\n{_plural(kind(hook))}")
+        echo(f"\n{_plural(kind(hook))}")
         for plugin_entry in entries:
             _show_entry(found, plugin_entry, hook)
 
@@ -98,7 +97,7 @@ def show(ctx: click.Context, name: str, as_json: bool) -> None:
 def _show_entry(found: Plugins, plugin_entry: PluginEntry, hook: str) -> None:
     entry = plugin_entry.entry
     default = " (default)" if getattr(entry, "default", False) else ""
-    click.echo(f"  {entry.name}{default}: {entry.summary}")
+    echo(f"  {entry.name}{default}: {entry.summary}")
     for label, attribute in (
         ("modality", "modality"),
         ("default dataset", "dataset"),
@@ -110,23 +109,23 @@ def _show_entry(found: Plugins, plugin_entry: PluginEntry, hook: str) -> None:
     ):
         value = getattr(entry, attribute, None)
         if value and value != "none":
-            click.echo(f"      {label}: {value}")
+            echo(f"      {label}: {value}")
     for player, count in getattr(entry, "parameters", {}).items():
-        click.echo(f"      {player}: {count:,} parameters with the default settings")
+        echo(f"      {player}: {count:,} parameters with the default settings")
     sections = {"gan_modalities": "modality.", "gan_architectures": "model."}
     if hook not in sections:
         return
     try:
         described = _settings(found, plugin_entry)
     except PluginError as error:
-        click.echo(f"      {error}")
+        echo(f"      {error}")
         return
     for title, rows in described.items():
         prefix = sections[hook] if title == "settings" else "--"
         for row in rows:
             must = f" = {row.default}" if row.default else " (required)"
-            click.echo(f"      {prefix}{row.name}{must}")
-            click.echo(f"          {row.description or 'not described'} [{row.type}]")
+            echo(f"      {prefix}{row.name}{must}")
+            echo(f"          {row.description or 'not described'} [{row.type}]")
 
 
 def _settings(found: Plugins, plugin_entry: PluginEntry) -> dict[str, list[Any]]:
@@ -177,7 +176,7 @@ def search(ctx: click.Context, words: tuple[str, ...], index: str | None, as_jso
         rows.append((plugin.name, plugin.distribution, version, here.version if here else "-", plugin.summary))
     print_columns(rows)
     if not found:
-        click.echo("no plugin in the index matches these words", err=True)
+        echo("no plugin in the index matches these words", err=True)
 
 
 @plugins.command(epilog="Example: gan plugins install sketch")
@@ -202,7 +201,7 @@ def upgrade(name: str, index: str | None, dry_run: bool) -> None:
 
     wanted = installer.plan(installer.open_index(index), name)
     if not installer.newer(wanted):
-        click.echo(f"{wanted.requirement} or newer is already installed")
+        echo(f"{wanted.requirement} or newer is already installed")
         return
     _install(wanted, dry_run)
 
@@ -222,7 +221,7 @@ def uninstall(ctx: click.Context, name: str, dry_run: bool) -> None:
         raise UnknownName("plugin", name, [info.name for info in infos])
     if normal(chosen.distribution) == CORE:
         raise UsageError(f"{CORE} is the core itself; to remove it, use pip uninstall {CORE}")
-    click.echo(f"uninstall {chosen.title}")
+    echo(f"uninstall {chosen.title}")
     if not dry_run:
         installer.uninstall(chosen.distribution)
 
@@ -234,16 +233,16 @@ def _install(wanted: Any, dry_run: bool) -> None:
     from gan.plugins import installer
     from gan.plugins.manager import Plugins
 
-    click.echo(wanted.describe())
+    echo(wanted.describe())
     if dry_run:
         return
     installer.install(wanted)
     importlib.invalidate_caches()
     found = [info for info in Plugins.installed().inspect() if info.name == wanted.plugin.name]
     for info in found:
-        click.echo(f"installed {info.title}" + (f"; {info.reason}" if info.reason else ""))
+        echo(f"installed {info.title}" + (f"; {info.reason}" if info.reason else ""))
     if not found:
-        click.echo(f"installed {wanted.requirement}; a new process finds it")
+        echo(f"installed {wanted.requirement}; a new process finds it")
 
 
 @plugins.command(epilog="Example: gan plugins new sketch --modality drawing")
@@ -258,8 +257,8 @@ def new(name: str, modality: str | None, author: str, out: Path | None) -> None:
 
     folder = out or Path(f"gan-{name}")
     for path in create(name, modality or name, folder, author=author, owners=owners()):
-        click.echo(path)
-    click.echo(f"\npip install -e {folder}\ngan run --plugin {name}\ngan plugins check {name}")
+        echo(path)
+    echo(f"\npip install -e {folder}\ngan run --plugin {name}\ngan plugins check {name}")
 
 
 @plugins.command(epilog="Example: gan plugins check sketch; gan plugins check ./gan-sketch --json")
@@ -285,7 +284,7 @@ def check(ctx: click.Context, target: str, settings: tuple[str, ...], minutes: f
     if as_json:
         print_json(report.to_json())
     else:
-        click.echo(report.text())
+        echo(report.text())
     return 0 if report.passed else 1
 
 

@@ -11,9 +11,8 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-import click
-
 from gan.cli.columns import print_columns
+from gan.cli.terminal import echo, escaped
 from gan.contracts import MetricValue
 from gan.reporting.reporter import Reporter, Tick
 from gan.reporting.tables import metric_rows, shown_value
@@ -52,7 +51,7 @@ class QuietReporter(Reporter):
     """Shows warnings only."""
 
     def warn(self, text: str) -> None:
-        click.echo(f"warning: {text}", err=True)
+        echo(f"warning: {text}", err=True)
 
 
 class PlainReporter(QuietReporter):
@@ -62,7 +61,7 @@ class PlainReporter(QuietReporter):
         self._last_packing = time.monotonic()
 
     def note(self, text: str) -> None:
-        click.echo(text, err=True)
+        echo(text, err=True)
 
     def packing(self, done: int, total: int) -> None:
         if done == total or time.monotonic() - self._last_packing > 10:
@@ -97,7 +96,7 @@ class JsonReporter(Reporter):
     def _write(self, event: str, **values: Any) -> None:
         from gan.storage.durable import dump_json
 
-        click.echo(dump_json({"event": event, **values}))
+        echo(dump_json({"event": event, **values}))
 
     def note(self, text: str) -> None:
         self._write("note", text=text)
@@ -146,10 +145,10 @@ class RichReporter(PlainReporter):
         self._task: Any = None
 
     def note(self, text: str) -> None:
-        self._console.print(text, style="dim")
+        self._console.print(escaped(text), style="dim")
 
     def warn(self, text: str) -> None:
-        self._console.print(f"warning: {text}", style="yellow")
+        self._console.print(escaped(f"warning: {text}"), style="yellow")
 
     def _bar(self, description: str, total: int, done: int) -> None:
         if self._task is None or self._progress.tasks[-1].description != description:
@@ -163,7 +162,7 @@ class RichReporter(PlainReporter):
         self._bar("reading files", total, done)
 
     def started(self, run: Path, title: str, samples: int, total: int) -> None:
-        self._console.print(f"training {title} in {run}")
+        self._console.print(escaped(f"training {title} in {run}"))
         self._bar(title, total, samples)
 
     def tick(self, tick: Tick) -> None:
@@ -172,7 +171,7 @@ class RichReporter(PlainReporter):
 
     def preview(self, path: Path) -> None:
         if self._task is not None:
-            self._progress.update(self._task, preview=str(path))
+            self._progress.update(self._task, preview=escaped(str(path)))
 
     def finished(self, summary: dict[str, Any]) -> None:
         self.close()
@@ -207,7 +206,7 @@ def show_summary(summary: dict[str, Any]) -> None:
     rows.append(("more", f"gan generate {run} --count 16 --seed 1 --out samples"))
     about = Table.grid(padding=(0, 2))
     for row in rows:
-        about.add_row(*row)
+        about.add_row(*map(escaped, row))
     console.print(about)
     if summary["metrics"]:
         header, metrics = metric_rows(summary)
@@ -217,4 +216,4 @@ def show_summary(summary: dict[str, Any]) -> None:
 
 def print_json(values: Any) -> None:
     """Print one JSON document to the standard output."""
-    click.echo(json.dumps(values, indent=2, ensure_ascii=False))
+    echo(json.dumps(values, indent=2, ensure_ascii=False))

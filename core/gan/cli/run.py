@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from gan.cli import importing, installed
+from gan.cli.terminal import echo
 from gan.errors import UsageError
 
 if TYPE_CHECKING:
@@ -42,6 +43,9 @@ def complete_plugin(ctx: click.Context, param: click.Parameter, incomplete: str)
 @click.option("--minutes", type=float, help="Stop after this many minutes at the latest.")
 @click.option("--seed", type=click.IntRange(min=0), help="The seed of all random numbers.")
 @click.option("--out", type=click.Path(path_type=Path), help="The run folder; default: a new folder in ./runs.")
+@click.option(
+    "--or-resume", is_flag=True, help="Continue the run in --out if it is there: one command to repeat for a scheduler."
+)
 @click.option("--device", metavar="NAME", help="The device: auto, cpu, cuda, mps …")
 @click.option(
     "--dry-run", is_flag=True, help="Show the complete recipe, the parameter counts and the memory, and exit."
@@ -60,12 +64,15 @@ def run(
     minutes: float | None,
     seed: int | None,
     out: Path | None,
+    or_resume: bool,
     device: str | None,
     dry_run: bool,
     quiet: bool,
     as_json: bool,
 ) -> None:
     """Train a recipe and write artefacts, plots, metrics and a model card to a run folder."""
+    if or_resume and out is None:
+        raise UsageError("--or-resume needs --out, the folder in which the run is or will be")
     plugins = installed(ctx)
     values = _values(plugins, plugin, architecture, recipe_name)
     from gan.recipe import with_settings
@@ -83,7 +90,7 @@ def run(
 
     reporter = choose_reporter(quiet=quiet, as_json=as_json)
     _warn_of_versions(recipe_name, reporter)
-    _report(reporter, lambda: start(values, plugins, reporter, out=out, total=samples))
+    _report(reporter, lambda: start(values, plugins, reporter, out=out, total=samples, or_resume=or_resume))
 
 
 def _report(reporter: Reporter, train: Callable[[], Result]) -> None:
@@ -146,14 +153,14 @@ def _show_dry_run(values: dict[str, Any], plugins: Any, samples: int | None, as_
         recipe = found.recipe.model_dump(mode="json")
         print_json({"recipe": recipe, "parameters": found.parameters, "memory": found.memory})
         return
-    click.echo(recipes.dump(found.recipe), nl=False)
-    click.echo()
+    echo(recipes.dump(found.recipe), nl=False)
+    echo()
     for name, spec in found.fields.items():
-        click.echo(f"field {name}: {spec.shape} {spec.dtype}, {spec.low:g} … {spec.high:g}, {spec.unit}")
+        echo(f"field {name}: {spec.shape} {spec.dtype}, {spec.low:g} … {spec.high:g}, {spec.unit}")
     for player, count in found.parameters.items():
-        click.echo(f"player {player}: {count:,} parameters")
+        echo(f"player {player}: {count:,} parameters")
     purposes = ", ".join(f"{name} {size / 1e6:,.0f} MB" for name, size in found.memory.items())
-    click.echo(f"memory: about {total / 1e6:,.0f} MB in addition to torch itself ({purposes})")
+    echo(f"memory: about {total / 1e6:,.0f} MB in addition to torch itself ({purposes})")
 
 
 @click.command(epilog="Example: gan resume runs/music-musegan-0001")

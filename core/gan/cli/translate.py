@@ -12,6 +12,7 @@ import click
 
 from gan.cli import loaded
 from gan.cli.options import Flags, OfRun, flags, split_flags
+from gan.cli.terminal import echo
 from gan.errors import BadData, UsageError
 
 if TYPE_CHECKING:
@@ -62,7 +63,7 @@ def translate(
         for paths in translated(model, source, out, run_flags, seed, skipped, advance):
             written += paths
     for name, reason in skipped.items():
-        click.echo(f"warning: {name}: {reason}", err=True)
+        echo(f"warning: {name}: {reason}", err=True)
     if not written:
         raise BadData(f"none of {len(skipped)} files could be translated", source)
     if as_json:
@@ -70,7 +71,7 @@ def translate(
 
         print_json({"artefacts": [str(path) for path in written], "skipped": skipped})
     elif not quiet:
-        click.echo(f"{len(written)} files in {out}" + (f", {len(skipped)} skipped" if skipped else ""))
+        echo(f"{len(written)} files in {out}" + (f", {len(skipped)} skipped" if skipped else ""))
 
 
 def translated(

@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -17,6 +16,12 @@ import numpy as np
 from gan.contracts import FieldSpec, Samples
 from gan.draws import derive
 from gan.errors import BadData
+from gan.storage.regular import Broken, read_regular
+from gan.storage.seal import Stamp, broken_files, is_seal, unsealed
+from gan.storage.seal import stamp as stamp_of
+
+MAX_ABOUT_BYTES = 1 << 30
+"""Largest ``pack.json``, in bytes: it holds the name of every file."""
 
 
 @dataclass
@@ -42,8 +47,8 @@ class Pack:
     arrays: dict[str, np.ndarray[Any, Any]]
     rows: dict[str, np.ndarray[Any, Any]] | None = None
     """Group -> the rows of this view; None: all."""
-    stamps: dict[Path, tuple[int, int, int]] = field(default_factory=dict)
-    """Size, time and inode of each array's file, to detect changes during a training."""
+    stamps: dict[Path, Stamp] = field(default_factory=dict)
+    """Of each array's file, to detect changes during a training."""
 
     def __len__(self) -> int:
         return max(self.sizes)
@@ -66,7 +71,7 @@ class Pack:
         Raises `BadData` when the pack on the disk changed during the training.
         """
         for path, stamp in self.stamps.items():  # reading past the end of a truncated mapped file kills the process
-            if _stamp(path) != stamp:
+            if stamp_of(path) != stamp:
                 raise BadData(
                     "the packed data changed or vanished while it was in use; resume the run to pack it again", path
                 )
@@ -174,9 +179,20 @@ Progress = Callable[[int, int], None]
 """Called with (files done, total files)."""
 
 
-def load_pack(folder: Path) -> Pack:
-    """Open a pack on the disk. Raises `OSError`, `ValueError`, `KeyError` or `TypeError` where it is damaged."""
-    about = json.loads((folder / "pack.json").read_text())
+class Unsealed(ValueError):
+    """A pack of a version that kept no SHA-256 of its arrays."""
+
+
+def load_pack(folder: Path, memory: Path | None = None) -> Pack:
+    """Open a pack on the disk after comparing every array with its SHA-256, which `memory` remembers
+    (`gan.storage.seal`).
+
+    Raises `OSError`, `ValueError`, `KeyError`, `TypeError` or `Broken` where it is damaged, and `Unsealed`.
+    """
+    about = read_about(folder)
+    found = broken_files(folder, about["arrays"], memory)
+    if found:
+        raise Broken("; ".join(f"{name} {reason}" for name, reason in found.items()))
     fields = {
         name: FieldSpec(**{key: _tupled(value) for key, value in spec.items()})
         for name, spec in about["fields"].items()
@@ -190,10 +206,23 @@ def load_pack(folder: Path) -> Pack:
         path = folder / f"{name}.bin"
         if path.stat().st_size != count * width * dtype.itemsize:
             raise ValueError(f"the size of {path} is not that of its pack")
-        stamps[path] = _stamp(path)
+        stamps[path] = stamp_of(path)
         arrays[name] = np.memmap(path, dtype=dtype, mode="r", shape=(count, width))
     about = {key: about[key] for key in ("facts", "fingerprint", "files", "skipped")}
     return Pack(folder, fields, counts, **about, arrays=arrays, stamps=stamps)
+
+
+def read_about(folder: Path) -> dict[str, Any]:
+    """What ``pack.json`` says. Raises as `load_pack` does; the arrays are not looked at."""
+    content = read_regular(folder / "pack.json", None, limit=MAX_ABOUT_BYTES)
+    about, is_sealed = unsealed(content, "pack.json", lambda text, where: json.loads(text))
+    if not is_sealed:
+        raise Unsealed("pack.json has no seal")
+    groups = len(about["counts"])
+    names = {f"{name}.bin" for name in about["fields"]} | {f"file_of_row-{number}.npy" for number in range(groups)}
+    if not is_seal(about["arrays"]) or set(about["arrays"]) != names:
+        raise ValueError("pack.json seals other arrays than it describes")
+    return about
 
 
 def _tupled(value: Any) -> Any:
@@ -204,11 +233,3 @@ def _stored(spec: FieldSpec) -> tuple[int, np.dtype[Any]]:
     """(values per row, their type) on the disk; booleans are packed as bits."""
     size = int(np.prod(spec.shape, dtype=np.int64))
     return ((size + 7) // 8, np.dtype("uint8")) if spec.dtype == "bool" else (size, np.dtype(spec.dtype))
-
-
-def _stamp(path: Path) -> tuple[int, int, int]:
-    try:
-        status = os.stat(path)
-    except OSError:
-        return (-1, -1, -1)
-    return (status.st_size, status.st_mtime_ns, status.st_ino)

@@ -8,21 +8,28 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
-import os
-import shutil
+import logging
+import re
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from gan.contracts import FieldSpec, Modality
-from gan.data.pack import Pack, Progress, load_pack
+from gan.data.pack import Pack, Progress, Unsealed, load_pack
 from gan.data.rows import grouped, read_files
 from gan.errors import BadData, DiskError
 from gan.source import Listing, list_source, source_state
-from gan.storage.durable import cache_folder, filled_aside
+from gan.storage.durable import cache_folder, discard, filled_aside, write_json
+from gan.storage.regular import Broken, read_regular
+from gan.storage.seal import Stamp, remember, seal, sealed_text, stamp
 
 PACK_FORMAT = 2
+_KEY = re.compile(r"[0-9a-f]{64}")
+_DAMAGED = (OSError, ValueError, KeyError, TypeError, Broken)
+_log = logging.getLogger(__name__)
+
 NAMED_REASONS = 3
 """How many unusable files an error names."""
 
@@ -44,30 +51,45 @@ def open_pack(
     settings = json.dumps(config.model_dump(mode="json"), sort_keys=True)
     note = packs / "known" / f"{_quick_key(source, name, modality, settings)}.json"
     try:
-        key = json.loads(note.read_text())["key"]
-        return load_pack(packs / key)
-    except (OSError, ValueError, KeyError):
+        key = json.loads(read_regular(note, None))["key"]
+        if _KEY.fullmatch(key):
+            return load_pack(packs / key, verified_note(packs, key))
+    except _DAMAGED:
         pass
     listing = list_source(source, modality.suffixes)
     if not listing.files:
         raise BadData(_nothing(listing, modality), source)
+    stamps = {path: stamp(path) for path in {file.path for file in listing.files}}
     key = _content_key(listing, name, modality, settings)
-    folder = packs / key
+    folder, memory = packs / key, verified_note(packs, key)
     if not (folder / "pack.json").is_file():
-        _build(listing, modality, config, folder, key, progress)
+        _build(listing, stamps, modality, config, folder, key, progress)
+    _write_note(note, {"key": key})
+    try:
+        return load_pack(folder, memory)
+    except _DAMAGED as error:  # it was damaged after it was written, or an earlier version wrote it
+        if not isinstance(error, Unsealed):
+            _log.warning("warning: the packed data in %s were damaged (%s) and are made anew", folder, error)
+        discard(folder)
+        _build(listing, stamps, modality, config, folder, key, progress)
+        try:
+            return load_pack(folder, memory)
+        except _DAMAGED as again:
+            raise DiskError(f"{folder}: the packed data are damaged ({again}); remove this folder") from again
+
+
+def verified_note(packs: Path, key: str) -> Path:
+    """The file that remembers which arrays of a pack were verified."""
+    return packs / "known" / f"verified-{key}.json"
+
+
+def _write_note(note: Path, value: dict[str, Any]) -> None:
     try:
         note.parent.mkdir(parents=True, exist_ok=True)
-        aside = note.with_suffix(f".{os.getpid()}")
-        aside.write_text(json.dumps({"key": key}))
-        aside.replace(note)
-    except OSError as error:
-        raise DiskError(f"{note}: {error.strerror}; set GAN_CACHE to a folder that can be written") from error
-    try:
-        return load_pack(folder)
-    except (OSError, ValueError, KeyError, TypeError):  # it was damaged after it was written
-        shutil.rmtree(folder, ignore_errors=True)
-        _build(listing, modality, config, folder, key, progress)
-        return load_pack(folder)
+        write_json(note, value)
+    except (OSError, DiskError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise DiskError(f"{note}: {reason}; set GAN_CACHE to a folder that can be written") from error
 
 
 def _quick_key(source: Path, name: str, modality: type[Modality], settings: str) -> str:
@@ -77,6 +99,13 @@ def _quick_key(source: Path, name: str, modality: type[Modality], settings: str)
     except OSError:  # `list_source` says what is wrong
         state = ""
     return hashlib.sha256((_kind(name, modality, settings) + state).encode()).hexdigest()[:32]
+
+
+def _refuse_changed(stamps: Mapping[Path, Stamp]) -> None:
+    """Raise `BadData` if a file is no longer the one that was hashed: the pack would not hold what its key says."""
+    for path, before in stamps.items():
+        if stamp(path) != before:
+            raise BadData("changed or vanished while it was read; start again when it is complete", path)
 
 
 def _content_key(listing: Listing, name: str, modality: type[Modality], settings: str) -> str:
@@ -99,7 +128,13 @@ def _kind(name: str, modality: type[Modality], settings: str) -> str:
 
 
 def _build(
-    listing: Listing, modality_class: type[Modality], config: Any, folder: Path, key: str, progress: Progress | None
+    listing: Listing,
+    stamps: Mapping[Path, Stamp],
+    modality_class: type[Modality],
+    config: Any,
+    folder: Path,
+    key: str,
+    progress: Progress | None,
 ) -> None:
     facts = modality_class(config).survey(listing.files)
     modality = modality_class(config, facts)
@@ -131,6 +166,8 @@ def _build(
             raise BadData(f"the source has no sample of {empty[0]}, only of other fields", listing.root)
         for number, rows in enumerate(file_of_row.values()):
             np.save(aside / f"file_of_row-{number}.npy", np.asarray(rows, dtype=np.int32), allow_pickle=False)
+        _refuse_changed(stamps)
+        arrays = seal(aside)
         about = {
             "fields": {name: _field_record(spec) for name, spec in fields.items()},
             "counts": {group: len(rows) for group, rows in file_of_row.items()},
@@ -138,8 +175,12 @@ def _build(
             "fingerprint": key,
             "files": used,
             "skipped": skipped,
+            "arrays": arrays,
         }
-        (aside / "pack.json").write_text(json.dumps(about))
+        (aside / "pack.json").write_text(sealed_text(json.dumps(about)))
+        written = {name: stamp(aside / name) for name in arrays}
+    if all(stamp(folder / name) == found for name, found in written.items()):  # and not those of another process
+        remember(verified_note(folder.parent, key), written)
 
 
 def _field_record(spec: FieldSpec) -> dict[str, Any]:

@@ -25,12 +25,14 @@ from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import IO, Any, TypeAlias
+from typing import IO, Any, TypeAlias, TypeVar
 
 import numpy as np
 
 from gan.contracts import FieldSpec, Modality, Sample
+from gan.contracts.workers import die_with_parent
 from gan.errors import BadData, GanError
+from gan.runtime.signals import check_stop
 from gan.source import Companion, SourceFile
 
 CHUNK = 16
@@ -165,15 +167,29 @@ def _by_threads(
     modality: Modality, files: Sequence[SourceFile], inventory: bool, threads: int
 ) -> Iterator[tuple[SourceFile, FileRows]]:
     groups = grouped(modality.fields)
-    with ThreadPoolExecutor(threads) as pool:
+    pool = ThreadPoolExecutor(threads)
+    try:
         waiting: deque[tuple[SourceFile, Future[FileRows]]] = deque()
         for file in files:
             waiting.append((file, pool.submit(read_rows, modality, file, groups, inventory=inventory)))
             if len(waiting) > 2 * threads:
                 done = waiting.popleft()
-                yield done[0], done[1].result()
+                yield done[0], _result(done[1])
         for file, future in waiting:
-            yield file, future.result()
+            yield file, _result(future)
+    finally:
+        pool.shutdown(wait=False, cancel_futures=True)
+
+
+T = TypeVar("T")
+
+
+def _result(future: Future[T]) -> T:
+    """The result of a future; a signal ends the wait for it."""
+    while True:
+        check_stop()
+        with contextlib.suppress(TimeoutError):
+            return future.result(0.2)
 
 
 class _WorkerError(Exception):
@@ -262,6 +278,7 @@ class _Pool:
             "config": modality.config.model_dump(mode="json"),
             "facts": modality.facts,
             "inventory": inventory,
+            "parent": os.getpid(),
         }
         try:
             return cls(modality, inventory, json.dumps(about), count)
@@ -288,9 +305,11 @@ class _Pool:
                 waiting.append((chunk, threads.submit(self._chunk, chunk)))
                 if len(waiting) > 2 * self._count:
                     done, future = waiting.popleft()
-                    yield from zip(done, future.result(), strict=True)
+                    found = _result(future)
+                    yield from zip(done, found, strict=True)
             for done, future in waiting:
-                yield from zip(done, future.result(), strict=True)
+                found = _result(future)
+                yield from zip(done, found, strict=True)
         finally:
             self.__exit__()  # a thread that waits for a worker ends with it
             threads.shutdown(cancel_futures=True)
@@ -341,6 +360,7 @@ class _Pool:
 def serve(requests: IO[bytes], replies: IO[bytes]) -> None:
     """What a worker does until its requests end."""
     about = json.loads(requests.readline())
+    die_with_parent(about["parent"])
     module, name = about["modality"]
     kind: Any = importlib.import_module(module)
     for part in name.split("."):

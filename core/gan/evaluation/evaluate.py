@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from gan import recipe as recipes
-from gan.build import find_dataset, open_data, resolve
+from gan.build import find_dataset, open_data
 from gan.contracts import Metric, Modality, Samples
 from gan.data.detect import find_modality
 from gan.data.packing import open_pack
@@ -35,12 +35,13 @@ from gan.evaluation.sample_sets import (
     receipts_of,
     size,
 )
-from gan.generation.loading import load_model
+from gan.generation.loading import load_model, resolve_run
 from gan.metrics import nearest_rows
 from gan.metrics.extractors import NamedExtractor
 from gan.plugins.discovery import PluginInfo
 from gan.plugins.manager import Plugins
 from gan.reporting.reporter import Reporter
+from gan.reporting.side_files import read_recipe
 from gan.runtime.device import choose_device
 from gan.storage.run_folder import RunFolder
 
@@ -133,7 +134,7 @@ def _evaluate_run(
     if request.settings or request.modality:
         raise UsageError("a run determines its kind of data; leave out --modality and --set")
     run = RunFolder.open(folder)
-    resolved = resolve(recipes.read_values(run.recipe), plugins)
+    resolved = resolve_run(run, plugins)
     recipe, owner = resolved.recipe, resolved.modality.info
     model = load_model(run, plugins, device=device, checkpoint=request.checkpoint)
     kind = Kind(resolved.modality.entry.name, model.modality, recipe.modality)
@@ -168,7 +169,7 @@ def _evaluate_files(
         raise UsageError(f"{request.target} is no run folder; --seed, --checkpoint and --option are for runs")
     against = Path(request.against).expanduser()
     if (against / "recipe.yaml").is_file():
-        resolved = resolve(recipes.read_values(RunFolder.open(against).recipe), plugins)
+        resolved = resolve_run(RunFolder.open(against), plugins)
         modality, modality_class, config = resolved.modality, resolved.modality_class, resolved.modality_config
         pack = open_data(resolved, plugins, reporter)
         _, rows = pack.split(resolved.recipe.data.holdout, balance=resolved.recipe.data.balance)
@@ -221,6 +222,6 @@ def _data_of(source: str, modality: str, plugins: Plugins) -> Path:
     """The files that `source` stands for: a path, the data of a run, or a named dataset."""
     path = Path(source).expanduser()
     if (path / "recipe.yaml").is_file():
-        values = recipes.validated(recipes.Recipe, recipes.read_values(path / "recipe.yaml"), "")
+        values = recipes.validated(recipes.Recipe, read_recipe(RunFolder.open(path)), "")
         return _data_of(str(values.data.source), modality, plugins)
     return path if path.exists() else find_dataset(source, modality, plugins, "--against")

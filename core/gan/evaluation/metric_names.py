@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, Any
 from gan.contracts import FeatureMetric, Metric, MetricValue, Modality, ModelFeatureMetric, ModelMetric
 from gan.errors import GanError, PluginError, UnknownName, UsageError
 from gan.metrics.extractors import NamedExtractor
+from gan.runtime.signals import check_stop
 
 if TYPE_CHECKING:
     from gan.contracts import Samples
@@ -209,6 +210,7 @@ def measure_each(
     """
     measured: dict[str, list[MetricValue]] = {}
     for name, metric in metrics.items():
+        check_stop()
         try:
             found = list(metric.compute(generated, real, modality))
             wrong = [type(value).__name__ for value in found if not isinstance(value, MetricValue)]

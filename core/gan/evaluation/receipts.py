@@ -19,8 +19,9 @@ from typing import Any
 import numpy as np
 
 from gan.contracts import Metric, MetricValue, Samples, value_from_json
-from gan.errors import UsageError
-from gan.storage.durable import make_dirs, write_json
+from gan.errors import CheckpointError, UsageError
+from gan.storage.durable import dump_json, make_dirs, write_json
+from gan.storage.regular import Broken, read_json, read_regular
 from gan.storage.run_folder import RunFolder
 
 RECEIPTS = "receipts.json"
@@ -85,13 +86,16 @@ class Receipt:
 
     def to_json(self) -> dict[str, Any]:
         """Plain values."""
-        return {"format": FORMAT, **asdict(self)}
+        record = {"format": FORMAT, **asdict(self)}
+        return {**record, "seal": _seal(record)}
 
     @classmethod
     def from_json(cls, record: Mapping[str, Any], where: str) -> Receipt:
         """The inverse of `to_json`. Raises `UsageError` for anything else."""
         try:
             known = dict(record)
+            if "seal" in known and known.pop("seal") != _seal(known):
+                raise ValueError("it is not what was written (its seal differs)")
             if known.pop("format") != FORMAT:
                 raise ValueError(f"its format is {record['format']}, this version reads {FORMAT}")
             values = [value_from_json(item) for item in known.pop("values")]
@@ -100,8 +104,15 @@ class Receipt:
                 if not isinstance(part["count"], int) or not isinstance(part["sha256"], str):
                     raise TypeError("a count or a sha256 is missing")
         except (KeyError, TypeError, ValueError, AttributeError) as error:
-            raise UsageError(f"{where}: not a receipt of `gan evaluate`: {error}") from None
+            raise CheckpointError(
+                f"{where}: damaged: not a receipt of `gan evaluate`: {error}. Remove it and evaluate again"
+            ) from None
         return receipt
+
+
+def _seal(record: Mapping[str, Any]) -> str:
+    """The SHA-256 of a receipt's values as they are written."""
+    return hashlib.sha256(dump_json(record, sort_keys=True).encode("utf-8")).hexdigest()
 
 
 def write_receipts(receipts: Iterable[Receipt], path: Path) -> None:
@@ -112,14 +123,14 @@ def write_receipts(receipts: Iterable[Receipt], path: Path) -> None:
 
 def read_receipts(path: Path) -> list[Receipt]:
     """Read the receipts of a file. Raises `UsageError` with the file and the reason."""
+    if not path.exists():
+        raise UsageError(f"{path}: no such file; `gan evaluate RUN` writes receipts")
     try:
-        records = json.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise UsageError(f"{path}: {error.strerror}; `gan evaluate RUN` writes receipts") from None
-    except ValueError as error:
-        raise UsageError(f"{path}: not JSON: {error}") from None
-    if not isinstance(records, list) or not all(isinstance(record, dict) for record in records):
-        raise UsageError(f"{path}: not a list of receipts")
+        records = read_json(read_regular(path, None), path.name)
+        if not isinstance(records, list) or not all(isinstance(record, dict) for record in records):
+            raise Broken("it is not a list of receipts")
+    except Broken as error:
+        raise CheckpointError(f"{path}: damaged: {error}. Remove it and evaluate again") from error
     return [Receipt.from_json(record, str(path)) for record in records]
 
 

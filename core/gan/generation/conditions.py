@@ -53,6 +53,8 @@ class Conditions:
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> Conditions:
         """The inverse of `to_json`. Raises `KeyError`, `TypeError` and `ValueError` for anything else."""
+        if any(np.dtype(column["dtype"]).kind not in "biuf" for column in values.values()):
+            raise ValueError("a condition is no number")
         rows = {name: np.array(column["rows"], column["dtype"]) for name, column in values.items()}
         ranges = {name: (float(column["low"]), float(column["high"])) for name, column in values.items()}
         return cls(rows, ranges, {name: str(column["unit"]) for name, column in values.items()})

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping
 
 import torch
 
-from gan import recipe as recipes
 from gan.build import ResolvedRecipe, build_architecture, resolve
 from gan.contracts import Modality
-from gan.errors import CheckpointError, UsageError
+from gan.errors import CheckpointError, GanError, UsageError
 from gan.generation.conditions import Conditions
 from gan.generation.model import Model
 from gan.plugins.manager import Plugins
+from gan.reporting.side_files import damaged_files, read_recipe, read_side_file, seals_of
 from gan.runtime.device import choose_device
 from gan.storage.checkpoint import Checkpoint, Checkpoints, verify
 from gan.storage.run_folder import RunFolder
@@ -21,7 +20,7 @@ from gan.storage.run_folder import RunFolder
 
 def load_model(folder: RunFolder, plugins: Plugins, *, device: str = "auto", checkpoint: str | int = "newest") -> Model:
     """See `gan.api.load`."""
-    resolved = resolve(recipes.read_values(folder.recipe), plugins)
+    resolved = resolve_run(folder, plugins)
     modality = load_modality(folder, resolved)
     conditions = load_conditions(folder)
     found = find_checkpoint(folder, checkpoint, _has_weights)
@@ -64,22 +63,46 @@ class _AveragedWeights:
 
 def load_conditions(folder: RunFolder) -> Conditions:
     """The conditions of the run's training data; empty when it has none."""
-    if not folder.conditions.is_file():
+    if not folder.conditions.exists() and folder.conditions.name not in seals_of(folder):
         return Conditions()
+    remedy = _REMEDY.format(folder.path)
     try:
-        return Conditions.from_json(json.loads(folder.conditions.read_text(encoding="utf-8")))
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise UsageError(f"{folder.conditions}: {error}") from None
+        return Conditions.from_json(read_side_file(folder, folder.conditions, remedy))
+    except (ValueError, KeyError, TypeError, AttributeError, OverflowError) as error:
+        raise CheckpointError(f"{folder.conditions}: damaged: {error}. {remedy}") from error
 
 
 def load_modality(folder: RunFolder, resolved: ResolvedRecipe) -> Modality:
     """Construct the modality of a run; needs neither its data nor its weights."""
+    remedy = _REMEDY.format(folder.path)
+    facts = read_side_file(folder, folder.facts, remedy)
     try:
-        facts = json.loads(folder.facts.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise UsageError(f"{folder.facts}: {error}") from None
-    modality: Modality = resolved.modality_class(resolved.modality_config, facts)
+        modality: Modality = resolved.modality_class(resolved.modality_config, facts)
+        _ = modality.fields
+    except GanError:
+        raise
+    except Exception as error:  # whatever a modality makes of facts that are none
+        raise CheckpointError(
+            f"{folder.facts}: damaged: the modality cannot use it ({type(error).__name__}: {error}). {remedy}"
+        ) from error
     return modality
+
+
+_REMEDY = "Make it anew from the data: gan resume {}"
+
+
+def resolve_run(run: RunFolder, plugins: Plugins) -> ResolvedRecipe:
+    """Resolve the recipe of a run. Raises `CheckpointError` for one that was changed and cannot be used any more."""
+    values = read_recipe(run)
+    try:
+        return resolve(values, plugins)
+    except UsageError as error:
+        if run.recipe.name not in damaged_files(run):
+            raise
+        raise CheckpointError(
+            f"{run.recipe}: is not what was written, and cannot be used: {error}. Undo the change; {run.manifest} has "
+            "the recipe as it was"
+        ) from error
 
 
 def find_checkpoint(run: RunFolder, wanted: str | int, owners: Callable[[str], bool] | None = None) -> Checkpoint:

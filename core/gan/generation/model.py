@@ -27,6 +27,7 @@ from gan.generation.conditions import Conditions
 from gan.generation.folding import prepared
 from gan.latents import slerp
 from gan.runtime.device import seed_torch
+from gan.runtime.signals import check_stop
 from gan.source import SourceFile, list_source
 
 GENERATION_BATCH = 16
@@ -181,6 +182,7 @@ class Model:
         batches: list[dict[str, Tensor]] = []
         with torch.no_grad(), torch.random.fork_rng(devices=[self.device] if self.device.type == "cuda" else []):
             for start in range(0, count, most):
+                check_stop()
                 size = min(most, count - start)
                 seed_torch(derive(seed, "generate", first + start), self.device)
                 made = make(start, size, None if given is None else self._rows(given, start, size))

@@ -7,7 +7,6 @@ end. Importing this module does not import torch.
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import platform
 import subprocess
@@ -20,6 +19,8 @@ from typing import Any
 
 from gan.errors import CheckpointError
 from gan.reporting.scrub import scrub
+from gan.storage.regular import Broken, read_regular
+from gan.storage.seal import unsealed
 from gan.version import __version__
 
 SCHEMA = 1
@@ -87,12 +88,24 @@ def manifest_end(path: Path, reason: str, samples: int) -> dict[str, Any]:
 def read_manifest(path: Path) -> dict[str, Any]:
     """The manifest at `path`. Raises `CheckpointError` if it cannot be read."""
     try:
-        manifest = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError) as error:
-        raise CheckpointError(f"{path}: cannot be read: {getattr(error, 'strerror', None) or error}") from error
-    if not isinstance(manifest, dict):
-        raise CheckpointError(f"{path}: is no manifest of a run")
+        manifest, has_seal = unsealed(read_regular(path, None), path.name)
+        if not has_seal and "sealed" in manifest:  # earlier versions wrote neither
+            raise Broken(f"{path.name} is not what was written (its seal is missing)")
+        _check_form(manifest, path.name)
+    except Broken as error:
+        raise CheckpointError(
+            f"{path}: damaged: {error}. Restore it from a backup, or remove it: `gan resume` writes a new one, "
+            "without the history of the run"
+        ) from error
     return manifest
+
+
+def _check_form(manifest: Mapping[str, Any], where: str) -> None:
+    """Raise `Broken` where a member that this version reads is of another kind than it writes."""
+    kinds: Mapping[str, type] = {"versions": dict, "data": dict, "resumed": list, "sealed": dict, "recipe": dict}
+    for name, kind in kinds.items():
+        if not isinstance(manifest.get(name, kind()), kind):
+            raise Broken(f"{where} has a '{name}' of another kind")
 
 
 def versions(distributions: Mapping[str, str]) -> dict[str, str]:

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from gan.contracts import MetricValue, value_from_json
-from gan.errors import UsageError
+from gan.errors import CheckpointError, UsageError
+from gan.reporting.side_files import read_side_file
 
 if TYPE_CHECKING:
     from gan.storage.run_folder import RunFolder
@@ -56,16 +56,25 @@ class Result:
 
 def read_result(run: RunFolder) -> Result:
     """The result of a finished run, with paths in its current folder. Raises `UsageError` if it has not finished."""
+    if not run.result.exists():
+        raise UsageError(f"{run.path} has not ended; continue with: gan resume {run.path}")
+    remedy = f"Make it anew: gan resume {run.path}"
+    summary = read_side_file(run, run.result, remedy)
     try:
-        summary = json.loads(run.result.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise UsageError(f"{run.path} has not ended; continue with: gan resume {run.path}") from None
+        return _result(run, summary)
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise CheckpointError(f"{run.result}: damaged: it is no summary of a training. {remedy}") from error
 
+
+def _result(run: RunFolder, summary: Mapping[str, Any]) -> Result:
     def values(found: Sequence[Mapping[str, Any]]) -> list[MetricValue]:
         return [value_from_json(value) for value in found]
 
     def paths(found: Sequence[str]) -> list[Path]:
-        return [run.path / Path(path).relative_to(summary["run"]) for path in found]
+        inside = [Path(path).relative_to(summary["run"]) for path in found]
+        if any(".." in path.parts for path in inside):
+            raise ValueError("a path leads out of the run")
+        return [run.path / path for path in inside]
 
     return Result(
         run.path,

@@ -12,9 +12,11 @@ unpickled; names in files are only compared with the names that the program expe
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
 import re
+import secrets
 import shutil
 import threading
 import warnings
@@ -28,16 +30,8 @@ from torch import Tensor, nn
 
 from gan.errors import CheckpointError, NumericError
 from gan.storage.durable import ASIDE, aside, create_file, disk_errors, dump_json, fsync_dir, make_dirs
-from gan.storage.serialization import (
-    Broken,
-    digest_regular,
-    join,
-    read_json,
-    read_regular,
-    read_tensors,
-    split,
-    unlike,
-)
+from gan.storage.regular import Broken, digest_regular, read_json, read_regular
+from gan.storage.serialization import join, read_tensors, split, unlike
 
 SCHEMA = 1
 """Version of the layout; a newer one is refused with the advice to upgrade."""
@@ -196,6 +190,11 @@ class Checkpoints:
         if failure is not None:
             raise failure
 
+    def close(self) -> None:
+        """`wait`, and delete once more what could not be deleted before."""
+        self.wait()
+        self._delete_again()
+
     def all(self) -> list[Path]:
         """The folders of all checkpoints, oldest first, not verified."""
         if not self.folder.is_dir():
@@ -293,16 +292,23 @@ class Checkpoints:
     def _prune(self, newest: Path) -> None:
         """Keep the `keep` newest up to the one just written, and none past it: those are damaged, or belong to a
         continuation that the run has rolled back."""
+        self._delete_again()
         paths = self.all()
         index = paths.index(newest)
         for path in paths[: max(0, index + 1 - self.keep)] + paths[index + 1 :]:
-            doomed = path.with_name(f"{_DELETED}{path.name}-{os.getpid()}")
+            doomed = path.with_name(f"{_DELETED}{path.name}-{secrets.token_hex(4)}")
             try:  # renamed first, so that a kill during deletion leaves no partial checkpoint under a valid name
                 os.rename(path, doomed)
             except OSError as error:
                 self._warn(f"{path}: cannot be deleted: {error.strerror or error}")
                 continue
             self._delete(doomed)
+
+    def _delete_again(self) -> None:
+        """Delete what an earlier deletion left because the disk reported an error."""
+        with contextlib.suppress(OSError):
+            for path in sorted(self.folder.glob(_DELETED + "*")):
+                self._delete(path)
 
     def _delete(self, path: Path) -> None:
         try:

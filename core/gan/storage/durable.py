@@ -14,15 +14,24 @@ import itertools
 import json
 import math
 import os
+import secrets
 import shutil
+import sys
+import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from gan.errors import BadData, DiskError
 
+if sys.platform != "win32":
+    import fcntl
+
 ASIDE = ".tmp-"
 """Prefix of unfinished files and folders. They may be deleted while no process works on their folder."""
+
+ABANDONED = 7 * 24 * 3600
+"""Seconds after which an unfinished folder of a cache counts as left over where the system cannot lock folders."""
 
 _count = itertools.count()
 _REMEDIES = {
@@ -55,7 +64,7 @@ def disk_errors(path: Path | str) -> Iterator[None]:
 
 def aside(path: Path) -> Path:
     """A new name next to `path` for unfinished work."""
-    return path.parent / f"{ASIDE}{path.name}-{os.getpid()}-{next(_count)}"
+    return path.parent / f"{ASIDE}{path.name}-{secrets.token_hex(4)}-{next(_count)}"
 
 
 def write_all(descriptor: int, data: bytes | memoryview) -> None:
@@ -147,11 +156,10 @@ def filled_aside(folder: Path, marker: str) -> Iterator[Path]:
     `marker` is a file that every complete folder holds: if another process finished first, its folder stays. Raises
     `DiskError`.
     """
-    aside = folder.with_name(f"{folder.name}.{os.getpid()}.tmp")
-    shutil.rmtree(aside, ignore_errors=True)
     remove_unfinished(folder.parent)
+    aside, held = folder, -1
     try:
-        aside.mkdir(parents=True)
+        aside, held = _new_folder(folder)
         yield aside
         sync_tree(aside)
         try:
@@ -163,21 +171,69 @@ def filled_aside(folder: Path, marker: str) -> Iterator[Path]:
     except OSError as error:
         raise DiskError(f"{aside}: {error.strerror}; set GAN_CACHE to a folder with space") from error
     finally:
-        shutil.rmtree(aside, ignore_errors=True)
+        if aside != folder:
+            shutil.rmtree(aside, ignore_errors=True)
+        if held >= 0:
+            os.close(held)
+
+
+def _new_folder(folder: Path) -> tuple[Path, int]:
+    """A new folder next to `folder` under a random name, and a descriptor that holds its lock (-1: none can be had).
+
+    Process numbers would not do: containers that share a cache may have the same ones, or do not see each other's.
+    """
+    while True:
+        path = folder.with_name(f"{folder.name}.{secrets.token_hex(8)}.tmp")
+        path.mkdir(parents=True)
+        held = _locked(path, wait=True)
+        with contextlib.suppress(FileNotFoundError):  # another process took it for left over before it was locked
+            if held is None or os.path.samestat(os.stat(path), os.fstat(held)):
+                return path, -1 if held is None else held
+        if held is not None:
+            os.close(held)
+
+
+def _locked(path: Path, *, wait: bool) -> int | None:
+    """A descriptor that holds the lock of a folder; None where the system locks no folders.
+
+    Raises `BlockingIOError` if another process holds it, unless `wait`, and `FileNotFoundError`.
+    """
+    if sys.platform == "win32":
+        return None
+    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+    except OSError as error:
+        os.close(descriptor)
+        if isinstance(error, BlockingIOError):
+            raise
+        return None
+    return descriptor
+
+
+def discard(folder: Path) -> None:
+    """Remove a folder of the cache in one step, so that nobody sees a part of it. Errors are ignored."""
+    doomed = folder.with_name(f"{folder.name}.{secrets.token_hex(8)}.tmp")
+    with contextlib.suppress(OSError):
+        folder.rename(doomed)
+        shutil.rmtree(doomed, ignore_errors=True)
 
 
 def remove_unfinished(folder: Path) -> None:
-    """Remove the folders called ``NAME.PID.tmp`` that killed processes left in a shared cache."""
+    """Remove the folders called ``NAME.RANDOM.tmp`` that killed processes left in a shared cache.
+
+    A folder that somebody works on is locked. Where folders cannot be locked, those untouched for `ABANDONED` go.
+    """
     for path in folder.glob("*.*.tmp"):
-        number = path.name.split(".")[-2]
-        if not number.isdigit() or int(number) == os.getpid():
-            continue
         try:
-            os.kill(int(number), 0)
-        except ProcessLookupError:
-            shutil.rmtree(path, ignore_errors=True)
-        except (OSError, OverflowError):
+            old = time.time() - path.lstat().st_mtime > ABANDONED
+            held = None if path.name.split(".")[-2].isdecimal() else _locked(path, wait=False)
+        except OSError:
             continue
+        if held is not None or old:
+            shutil.rmtree(path, ignore_errors=True)
+        if held is not None:
+            os.close(held)
 
 
 def file_sha256(path: Path) -> str:

@@ -7,31 +7,19 @@ sizes are checked before memory is allocated.
 
 from __future__ import annotations
 
-import contextlib
-import errno
-import hashlib
-import json
 import math
-import os
-import stat
 from collections.abc import Iterator, Mapping
-from io import BufferedReader
-from pathlib import Path
 from typing import Any
 
 import safetensors.torch
 import torch
 from torch import Tensor, nn
 
-MAX_JSON_BYTES = 64 << 20
-"""Largest structure or manifest that is read, in bytes."""
+from gan.storage.regular import Broken
+
 MAX_DEPTH = 64
 """Deepest nesting of a state."""
 _TAG = "$"
-
-
-class Broken(Exception):
-    """The content is not what `split` wrote; the message says why."""
 
 
 def split(state: Any) -> tuple[Any, dict[str, Tensor]]:
@@ -151,61 +139,6 @@ def read_tensors(content: bytes, where: str) -> dict[str, Tensor]:
         raise
     except BaseException as error:  # a panic of the reader is not an Exception
         raise Broken(f"{where} is not a safetensors file ({error})") from error
-
-
-def read_json(content: bytes, where: str) -> Any:
-    """Strict JSON: no repeated keys, no NaN, no nesting deeper than the parser supports. Raises `Broken`."""
-
-    def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-        found = dict(pairs)
-        if len(found) != len(pairs):
-            raise ValueError("a key is repeated")
-        return found
-
-    def refuse(name: str) -> Any:
-        raise ValueError(f"{name} is not JSON")
-
-    try:
-        return json.loads(content.decode("utf-8"), object_pairs_hook=unique, parse_constant=refuse)
-    except (ValueError, RecursionError) as error:
-        raise Broken(f"{where} is not JSON ({error})") from error
-
-
-def read_regular(path: Path, size: int | None) -> bytes:
-    """The content of a regular file of exactly `size` bytes (None: at most `MAX_JSON_BYTES`). Raises `Broken`."""
-    with _regular(path, size) as (file, found):
-        content = file.read(found + 1)
-    if len(content) != found:
-        raise Broken(f"{path.name} changed while it was read")
-    return content
-
-
-def digest_regular(path: Path, size: int) -> str:
-    """The SHA-256 of a regular file of exactly `size` bytes. Raises `Broken`."""
-    with _regular(path, size) as (file, _):
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-@contextlib.contextmanager
-def _regular(path: Path, size: int | None) -> Iterator[tuple[BufferedReader, int]]:
-    """A file open for reading and its size in bytes.
-
-    Links, pipes and devices are refused: a damaged folder must neither block the reader nor lead it elsewhere.
-    """
-    flags = os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
-    try:
-        with open(os.open(path, flags), "rb") as file:
-            status = os.fstat(file.fileno())
-            if not stat.S_ISREG(status.st_mode):
-                raise Broken(f"{path.name} is not a regular file")
-            if size is not None and status.st_size != size:
-                raise Broken(f"{path.name} has {status.st_size:,} bytes, not {size:,}")
-            if size is None and status.st_size > MAX_JSON_BYTES:
-                raise Broken(f"{path.name} has {status.st_size:,} bytes, more than {MAX_JSON_BYTES:,}")
-            yield file, status.st_size
-    except OSError as error:
-        reason = "is a link" if error.errno == errno.ELOOP else f"cannot be read: {error.strerror or error}"
-        raise Broken(f"{path.name} {reason}") from error
 
 
 def unlike(owner: Any, state: dict[str, Any]) -> str:

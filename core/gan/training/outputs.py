@@ -14,7 +14,7 @@ from gan.build import ResolvedRecipe
 from gan.contracts import MetricValue, Samples
 from gan.data.pack import Pack
 from gan.draws import derive
-from gan.errors import GanError, PluginError
+from gan.errors import CheckpointError, GanError, PluginError
 from gan.evaluation.receipts import RECEIPTS, write_receipts
 from gan.evaluation.sample_sets import generate
 from gan.generation.model import Model
@@ -55,7 +55,8 @@ class Outputs:
         """Write artefacts, metrics, plots, card and page; the result follows when everything else is on the disk."""
         self.reporter.note("generating samples and measuring them")
         if run.result.exists():  # the process was killed after the result and before the end of the manifest
-            return read_result(run)
+            with contextlib.suppress(CheckpointError):
+                return read_result(run)
         recipe, modality = self.resolved.recipe, self.model.modality
         count = recipe.evaluation.artefacts
         samples = self._generate(count, self.resolved.recipe.seed) if count else {}

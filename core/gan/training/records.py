@@ -10,12 +10,14 @@ from gan.data.pack import Pack
 from gan.errors import CheckpointError
 from gan.reporting import manifest
 from gan.reporting.reporter import Reporter
+from gan.reporting.scrub import scrub
+from gan.reporting.side_files import write_manifest_file
 from gan.runtime.device import Device
 from gan.storage.checkpoint import Checkpoint
-from gan.storage.durable import write_json
 from gan.storage.run_folder import RunFolder
 
 MAY_CHANGE = (
+    "records",  # of this checkpoint alone
     "recipe.data.source",  # the content of the data matters, not its location
     "recipe.evaluation",
     "recipe.training.minutes",
@@ -42,9 +44,18 @@ def _data(pack: Pack) -> dict[str, Any]:
 
 
 def write_manifest(
-    run: RunFolder, resolved: ResolvedRecipe, pack: Pack, device: Device, resumed_from: int | None, reporter: Reporter
+    run: RunFolder,
+    resolved: ResolvedRecipe,
+    pack: Pack,
+    device: Device,
+    resumed_from: int | None,
+    reporter: Reporter,
+    asked: Mapping[str, Any] | None = None,
 ) -> None:
-    """Write the manifest of a new run, or add an entry when the run continues from `resumed_from` samples."""
+    """Write the manifest of a new run, or add an entry when the run continues from `resumed_from` samples.
+
+    `asked` is what a new run was asked to do, before its recipe was completed. The side files are sealed as they are.
+    """
     recipe = resolved.recipe
     if not run.manifest.exists():
         record = manifest.manifest_start(
@@ -56,14 +67,16 @@ def write_manifest(
             precision=device.precision,
             processes=device.world_size,
         )
-        write_json(run.manifest, record)
+        if asked is not None:
+            record["asked"] = dict(scrub(asked))
+        write_manifest_file(run, record, anew=True)
     elif resumed_from is not None:
         record = manifest.read_manifest(run.manifest)
         changed = manifest.changes(record, resolved.distributions)
         if changed:
             reporter.warn(f"versions have changed, so numbers may differ: {', '.join(changed)}")
         record = manifest.manifest_resumed(record, samples=resumed_from, distributions=resolved.distributions)
-        write_json(run.manifest, record)
+        write_manifest_file(run, record, anew=True)
 
 
 def check_unchanged(checkpoint: Checkpoint, about: Mapping[str, Any], force: bool, reporter: Reporter) -> None:

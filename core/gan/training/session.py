@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import nullcontext
 from dataclasses import asdict
 from pathlib import Path
@@ -17,26 +17,30 @@ from typing import Any
 
 from gan import recipe as recipes
 from gan.build import ResolvedRecipe, build_game, open_data, resolve
-from gan.contracts import value_from_json
+from gan.contracts import MetricValue
 from gan.data.order import Order
 from gan.data.pack import Pack
-from gan.errors import BadData, GanError, PluginError
+from gan.errors import BadData, CheckpointError, GanError, PluginError
 from gan.generation.conditions import Conditions
 from gan.generation.flags import describe_flags
+from gan.generation.loading import resolve_run
 from gan.generation.model import Model
 from gan.plugins.manager import Plugins
 from gan.reporting import manifest
 from gan.reporting.reporter import Reporter, Tick
 from gan.reporting.result import Result, read_result
+from gan.reporting.scrub import scrub
+from gan.reporting.side_files import damaged_files, read_recipe, read_values, write_manifest_file
 from gan.runtime.device import Device
 from gan.runtime.distributed import Peers, init_runtime, shutdown
-from gan.runtime.signals import StopSignals
+from gan.runtime.signals import StopSignals, check_stop
 from gan.storage.checkpoint import Checkpoints
-from gan.storage.durable import make_dirs, write_json, write_text
+from gan.storage.durable import disk_errors, dump_json, make_dirs, write_json, write_text
+from gan.storage.regular import Broken, read_json, read_regular
 from gan.storage.run_folder import RunFolder
 from gan.training.health import HealthMonitor
 from gan.training.outputs import Outputs
-from gan.training.records import check_unchanged, describe, write_manifest
+from gan.training.records import MAY_CHANGE, check_unchanged, describe, write_manifest
 from gan.training.recovery import Recovery
 from gan.training.trainer import Trainer
 from gan.training.validation import Evaluator
@@ -49,21 +53,33 @@ def start(
     *,
     out: Path | None = None,
     total: int | None = None,
+    or_resume: bool = False,
 ) -> Result:
-    """Train a recipe in a new run folder, for `total` real samples instead of the recipe's length if it is given."""
+    """Train a recipe in a new run folder, for `total` real samples instead of the recipe's length if it is given.
+
+    With `or_resume`, a run of the same recipe in the folder `out` is continued instead, so that a scheduler can repeat
+    one command. Raises `CheckpointError` if the run there is of another recipe.
+    """
     if out is not None and int(os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")) and (out / "recipe.yaml").is_file():
         return resume(out, plugins, reporter)  # torchrun repeats the command after a process died
+    if or_resume and out is not None and os.path.lexists(out / "recipe.yaml"):
+        _refuse_other(RunFolder.open(out), resolve(values, plugins), total)
+        return resume(out, plugins, reporter)
     signals = StopSignals()
     with signals.caught(), _process_group():
         resolved = resolve(values, plugins)
+        if out is not None:
+            RunFolder(out).refuse_occupied()  # before the data are read
+        asked = {"recipe": resolved.recipe.model_dump(mode="json"), "samples": total}
         device = init_runtime(resolved.recipe.training.device, resolved.recipe.training.precision)
-        session = Session(resolved, plugins, reporter, device, signals, total)
+        session = Session(resolved, plugins, reporter, device, signals, total, asked)
         path = out or RunFolder.next_path(Path("runs"), resolved.recipe.plugin, resolved.recipe.architecture)
         if device.rank:
             session.open(RunFolder(path))
             return session.run_worker()
         run = RunFolder.create(path)
         with run.lock():
+            run.claim()
             signals.remedy = f"continue with: gan resume {run.path}"
             write_text(run.recipe, recipes.dump(resolved.recipe))
             session.open(run)
@@ -80,15 +96,16 @@ def resume(path: Path, plugins: Plugins, reporter: Reporter, *, force: bool = Fa
     signals = StopSignals()
     signals.remedy = f"continue with: gan resume {run.path}"
     with signals.caught(), _process_group():
-        resolved = resolve(recipes.read_values(run.recipe), plugins)
-        finished = _finished_result(run, resolved)
+        resolved = resolve_run(run, plugins)
+        damaged = _review_side_files(run, reporter)
+        finished = None if damaged else _finished_result(run, resolved)
         if finished is not None:
             reporter.note(f"{run.path} is finished; nothing was changed")
             return finished
         device = init_runtime(resolved.recipe.training.device, resolved.recipe.training.precision)
         with run.lock() if device.rank == 0 else nullcontext():
             session = Session(resolved, plugins, reporter, device, signals)
-            session.open(run, force=force)
+            session.open(run, force=force, damaged=damaged)
             return session.run_main() if device.rank == 0 else session.run_worker()
 
 
@@ -99,6 +116,42 @@ def _process_group() -> Iterator[None]:
         yield
     finally:
         shutdown()
+
+
+def _refuse_other(run: RunFolder, resolved: ResolvedRecipe, total: int | None) -> None:
+    """Raise `CheckpointError` unless a run was started with this recipe. One of an earlier version is not compared."""
+    if not run.manifest.exists():
+        return
+    before = manifest.read_manifest(run.manifest).get("asked")
+    now = scrub({"recipe": resolved.recipe.model_dump(mode="json"), "samples": total})
+    found = manifest.differences(before, now, ignore=MAY_CHANGE) if isinstance(before, dict) else []
+    if found:
+        raise CheckpointError(
+            f"{run.path}: holds a run of another recipe: {'; '.join(found[:5])}. Continue that one with "
+            f"`gan resume {run.path}`, or choose another --out"
+        )
+
+
+def _review_side_files(run: RunFolder, reporter: Reporter) -> dict[str, str]:
+    """Compare the side files with their seals, before anything is read or trained; return those to be made anew.
+
+    Raises `CheckpointError` for one that cannot be made anew.
+    """
+    damaged = damaged_files(run)
+    if damaged.pop(run.recipe.name, None) is not None:
+        before, now = manifest.read_manifest(run.manifest).get("recipe", {}), read_recipe(run)
+        changed = manifest.differences(before, now)
+        reporter.warn(f"{run.recipe} was changed since it was written: {'; '.join(changed[:5]) or 'in its form only'}")
+    for name, reason in damaged.items():
+        trained = any(int(path.name.removeprefix("samples-")) for path in Checkpoints(run.checkpoints).all())
+        if run.path / name == run.untrained and run.untrained.exists() and trained:
+            read_values(run, run.untrained, _NO_UNTRAINED)
+        if (run.path / name).exists():
+            reporter.warn(f"{run.path / name}: damaged: it {reason}; it is made anew")
+    return damaged
+
+
+_NO_UNTRAINED = "Restore it from a backup, or remove it to go on without the metrics before training"
 
 
 def _finished_result(run: RunFolder, resolved: ResolvedRecipe) -> Result | None:
@@ -133,7 +186,10 @@ class Session:
         device: Device,
         signals: StopSignals,
         total: int | None = None,
+        asked: Mapping[str, Any] | None = None,
     ) -> None:
+        self.asked = asked
+        """The recipe and the length as the user asked for them, of a new run."""
         self.resolved = resolved
         self.reporter = reporter
         self.device = device
@@ -143,7 +199,9 @@ class Session:
         data = resolved.recipe.data
         train_rows, real_rows = self.pack.split(data.holdout, balance=data.balance)
         self.conditions = Conditions.of(train_rows)
+        check_stop()
         game = build_game(resolved, self.conditions.narrowed(modality.fields), total)
+        check_stop()
         self.recipe = resolved.recipe  # completed by build_game
         training = self.recipe.training
         if len(train_rows) < training.batch:
@@ -163,8 +221,11 @@ class Session:
         self._stop_early = False
         self._saved_at = -1
 
-    def open(self, run: RunFolder, *, force: bool = False) -> None:
-        """Load the newest good checkpoint, or begin anew if there is none, and bring the run's records up to date."""
+    def open(self, run: RunFolder, *, force: bool = False, damaged: Collection[str] = ()) -> None:
+        """Load the newest good checkpoint, or begin anew if there is none, and bring the run's records up to date.
+
+        The `damaged` files are made anew.
+        """
         self.run = run
         self.checkpoints = Checkpoints(
             run.checkpoints,
@@ -174,6 +235,8 @@ class Session:
         )
         if self.device.rank == 0:
             run.remove_unfinished()
+            if run.result.relative_to(run.path).as_posix() in damaged:
+                run.result.unlink(missing_ok=True)
             self.checkpoints.remove_unfinished()
         self.trainer.peers.barrier()
         newest = self.checkpoints.newest()
@@ -181,17 +244,56 @@ class Session:
             check_unchanged(newest, self.about, force, self.reporter)
             newest.load(self.trainer.owners())
         if self.device.rank == 0:
-            run.rewind_metrics(self.trainer.samples)
+            expected = {} if newest is None else newest.about.get("records")
+            if newest is None and run.read_metrics():
+                expected = {"size": -1}  # no checkpoint is left
+            complaint = run.rewind_metrics(self.trainer.samples, expected or None)
+            if complaint:
+                self.reporter.warn(complaint)
             Checkpoints(run.best).remove_unfinished()
             self._review_records()
-            if not run.facts.exists():
-                write_json(run.facts, self.pack.facts)
-            if self.conditions.rows and not run.conditions.exists():
-                write_json(run.conditions, self.conditions.to_json())
+            self._renew(run.facts, self.pack.facts)
+            if self.conditions.rows:
+                self._renew(run.conditions, self.conditions.to_json())
             write_json(run.flags, describe_flags(self.resolved, self.outputs.model.modality, self.conditions))
+            if self.trainer.samples:
+                self._untrained()  # before training, and not at its end
             resumed_from = None if newest is None else newest.samples
-            write_manifest(run, self.resolved, self.pack, self.device, resumed_from, self.reporter)
+            write_manifest(run, self.resolved, self.pack, self.device, resumed_from, self.reporter, self.asked)
         self.trainer.peers.barrier()
+
+    def _renew(self, path: Path, value: Any) -> None:
+        """Write a file that follows from the data unless it is there and whole."""
+        text = dump_json(value, indent=2) + "\n"
+        try:
+            if not os.path.lexists(path) or read_json(read_regular(path, None), path.name) == json.loads(text):
+                if not os.path.lexists(path):
+                    write_text(path, text)
+                return
+        except Broken:
+            pass
+        self.reporter.warn(f"{path}: is not what the data say; it is made anew")
+        with disk_errors(path):
+            path.unlink()
+        write_text(path, text)
+
+    def _untrained(self) -> list[MetricValue] | None:
+        """The metrics before training; None if they are not on the disk. Raises `CheckpointError` if damaged."""
+        if not os.path.lexists(self.run.untrained):
+            return None
+        return read_values(self.run, self.run.untrained, _NO_UNTRAINED)
+
+    def _measure_untrained(self) -> None:
+        """Write the metrics and a picture before training, unless an earlier life of the run did."""
+        try:
+            if self._untrained() is not None:
+                return
+        except CheckpointError:
+            with disk_errors(self.run.untrained):
+                self.run.untrained.unlink()
+        self.outputs.preview(self.run)
+        write_json(self.run.untrained, [asdict(value) for value in self.evaluator.values(self.run)])
+        write_manifest_file(self.run, manifest.read_manifest(self.run.manifest))
 
     def run_worker(self) -> Result:
         """Train as a process that is not the first: it writes nothing."""
@@ -206,15 +308,15 @@ class Session:
         self.reporter.started(run.path, self.resolved.title, self.trainer.samples, self.trainer.total)
         reason = "failed"
         try:
-            untrained_file = run.evaluation / "untrained.json"
-            if self.trainer.samples == 0 and not untrained_file.exists():
-                self.outputs.preview(run)
-                write_json(untrained_file, [asdict(value) for value in self.evaluator.values(run)])
+            if self.trainer.samples == 0:
+                self._measure_untrained()
+            untrained = self._untrained()
+            if untrained is None:
+                self.reporter.warn(f"{run.untrained} is missing: nothing is known of the metrics before training")
             if not self._ended:
                 run.result.unlink(missing_ok=True)  # of a finished run whose training was made longer
                 self._train(self._on_tick)
-            untrained = [value_from_json(value) for value in json.loads(untrained_file.read_text(encoding="utf-8"))]
-            result = self.outputs.finish(run, untrained)
+            result = self.outputs.finish(run, untrained or [])
             reason = "finished"
             return result
         except BaseException as error:
@@ -222,8 +324,10 @@ class Session:
             raise
         finally:
             with self.signals.patient():
-                self.checkpoints.wait()
-                write_json(run.manifest, manifest.manifest_end(run.manifest, reason, self.trainer.samples))
+                self.checkpoints.close()
+                record = manifest.manifest_end(run.manifest, reason, self.trainer.samples)
+                record.get("sealed", {}).pop("evaluation/result.json", None)
+                write_manifest_file(run, record)
 
     def _train(self, on_tick: Callable[[Tick], None]) -> None:
         """Train to the end, or until a signal: then the state is saved and `Stopped` is raised.
@@ -289,7 +393,8 @@ class Session:
 
     def _save(self) -> None:
         """Copy the state and write it in the background; the reporter hears when it is on the disk."""
-        self.checkpoints.save(self.trainer.samples, self.trainer.owners(), self.about, background=True)
+        about = {**self.about, "records": self.run.metrics_seal()}
+        self.checkpoints.save(self.trainer.samples, self.trainer.owners(), about, background=True)
         self._saved_at = self.trainer.samples
 
 

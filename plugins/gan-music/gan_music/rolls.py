@@ -60,7 +60,7 @@ class Counts:
         """The sums of a roll."""
         tracks, bars, steps, pitches = roll.shape
         length, flat = bars * steps, roll.reshape(-1)
-        cells = _true(flat)
+        cells = np.flatnonzero(flat)
         at = cells // pitches  # track · length + step
         begins = (at % length == 0) | ~flat[cells - pitches]
         sounding = np.zeros((tracks, length + 1), np.int64)
@@ -82,16 +82,6 @@ class Counts:
         start = first * self.steps
         held = self.sounding[:, start + 1].sum() - self.sounding[:, start].sum()
         return int(held + self.begun[last * self.steps] - self.begun[start + 1])
-
-
-def _true(flat: Array) -> Array:
-    """`np.flatnonzero` of a mostly silent array, which looks at eight cells at once."""
-    if len(flat) % 8 or not flat.flags.c_contiguous:
-        return np.flatnonzero(flat)
-    words = np.flatnonzero(flat.view(np.uint64))
-    which, bit = np.nonzero(flat.reshape(-1, 8)[words])
-    found: Array = words[which] * 8 + bit
-    return found
 
 
 def transpose(roll: Array, shift: int, pitched: Array) -> Array:

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import io
-from concurrent.futures import ProcessPoolExecutor
-from multiprocessing import get_context
 from pathlib import Path
 
 import mido
 import numpy as np
 from gan.contracts import Download
+from gan.contracts.workers import workers
 
 from gan_music.reading.score import Score
 
@@ -27,7 +26,7 @@ def bach_chorales(folder: Path, download: Download) -> None:
     from music21 import corpus
 
     names = sorted({str(name) for name in corpus.chorales.Iterator(returnType="filename")})
-    with ProcessPoolExecutor(2, mp_context=get_context("spawn")) as pool:
+    with workers(2) as pool:
         for name, data in zip(names, pool.map(_chorale, names, chunksize=8)):
             if data:
                 folder.joinpath(Path(name).name + ".mid").write_bytes(data)
