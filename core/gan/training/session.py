@@ -31,7 +31,7 @@ from gan.reporting.reporter import Reporter, Tick
 from gan.reporting.result import Result, read_result
 from gan.reporting.scrub import scrub
 from gan.reporting.side_files import damaged_files, read_recipe, read_values, write_manifest_file
-from gan.runtime.device import Device
+from gan.runtime.device import Device, slow_precision
 from gan.runtime.distributed import Peers, init_runtime, shutdown
 from gan.runtime.signals import StopSignals, check_stop
 from gan.storage.checkpoint import Checkpoints
@@ -194,6 +194,9 @@ class Session:
         self.reporter = reporter
         self.device = device
         self.signals = signals
+        warning = slow_precision(device) if device.rank == 0 else ""
+        if warning:
+            reporter.warn(warning)
         self.pack = _open_data_in_turn(resolved, plugins, reporter, device)
         modality = resolved.modality_class(resolved.modality_config, self.pack.facts)
         data = resolved.recipe.data
@@ -374,6 +377,7 @@ class Session:
         values = self.evaluator.values(self.run)
         best = self.evaluator.is_best(self.run, values)
         self.run.append_metrics({**record, "metrics": {value.name: asdict(value) for value in values}})
+        self.evaluator.recorded(tick.samples)
         self.reporter.measured(tick.samples, values, best)
         if best:
             Checkpoints(self.run.best, keep=1).save(self.trainer.samples, self.trainer.owners(), self.about)
