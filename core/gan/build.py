@@ -12,7 +12,7 @@ from typing import Any
 import torch
 
 from gan import recipe as recipes
-from gan.contracts import ConditionalOnInput, FieldSpec, Loss, Penalty
+from gan.contracts import Augmentation, ConditionalOnInput, FieldSpec, Loss, Penalty
 from gan.data.datasets import prepare_dataset
 from gan.data.pack import Pack
 from gan.data.packing import open_pack
@@ -39,6 +39,7 @@ class ResolvedRecipe:
     model_config: Any
     loss: Loss
     penalties: dict[str, Penalty]
+    augmentations: dict[str, Augmentation]
     distributions: dict[str, str]
     """Distribution -> version of every plugin that is used."""
 
@@ -96,7 +97,21 @@ def resolve(values: Mapping[str, Any], plugins: Plugins) -> ResolvedRecipe:
         owners.append(found)
         if named.name in penalties:
             raise UsageError(f"penalties.{number}: '{named.name}' is named twice")
-        penalties[named.name] = _constructed(plugins.load(found), named.settings, f"penalty '{named.name}'")
+        penalties[named.name] = _constructed(
+            plugins.load(found), named.settings, f"penalty '{named.name}'", f"penalties.{number}"
+        )
+    augmentations: dict[str, Augmentation] = {}
+    for number, named in enumerate(recipe.augmentations):
+        found = plugins.find("gan_augmentations", named.name, prefer=recipe.plugin)
+        owners.append(found)
+        if named.name in augmentations:
+            raise UsageError(f"augmentations.{number}: '{named.name}' is named twice")
+        _check_augmentation(
+            found.entry, modality.entry.name, modality_class, modality_config, f"augmentations.{number}"
+        )
+        augmentations[named.name] = _constructed(
+            plugins.load(found), named.settings, f"augmentation '{named.name}'", f"augmentations.{number}"
+        )
     recipe = recipe.model_copy(
         update={
             "modality": modality_config.model_dump(mode="json"),
@@ -106,10 +121,24 @@ def resolve(values: Mapping[str, Any], plugins: Plugins) -> ResolvedRecipe:
     )
     versions = {owner.info.distribution: owner.info.version for owner in owners}
     classes = (architecture, architecture_class, modality, modality_class)
-    return ResolvedRecipe(recipe, *classes, modality_config, model_config, loss, penalties, versions)
+    return ResolvedRecipe(recipe, *classes, modality_config, model_config, loss, penalties, augmentations, versions)
 
 
-def _constructed(factory: Any, settings: Mapping[str, Any], what: str) -> Any:
+def _check_augmentation(entry: Any, modality: str, modality_class: Any, config: Any, where: str) -> None:
+    if entry.modality != modality:
+        raise UsageError(f"{where}: '{entry.name}' is for {entry.modality} data, not {modality}")
+    try:
+        fields = modality_class(config).fields
+    except LookupError:  # fields that depend on the data; its kind fits
+        return
+    if not set(entry.fields) & set(fields):
+        raise UsageError(
+            f"{where}: '{entry.name}' is for {' or '.join(entry.fields)}, and these data have {', '.join(fields)}"
+        )
+
+
+def _constructed(factory: Any, settings: Mapping[str, Any], what: str, where: str = "") -> Any:
+    settings = {name: recipes.scheduled(value, f"{where}.{name}") for name, value in settings.items()}
     try:
         return factory(**settings)
     except TypeError as error:
@@ -265,5 +294,6 @@ def _optimizer(settings: Optimizer, changes: Mapping[str, Any], player: str) -> 
         return TypeAdapter(Optimizer).validate_python(values)
     except ValidationError as error:
         problem = error.errors(include_url=False)[0]
-        where = ".".join(map(str, ("optimizers", player, *problem["loc"])))
+        places = [place for place in problem["loc"] if place not in ("number", "schedule")]
+        where = ".".join(map(str, ("optimizers", player, *places)))
         raise UsageError(f"'{where}' cannot be {problem['input']!r}: {problem['msg'].lower()}") from None

@@ -7,15 +7,26 @@ folder keeps this complete form, and ``gan run --recipe RUN/recipe.yaml`` repeat
 from __future__ import annotations
 
 import copy
+import math
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, Self, TypeVar
+from typing import Annotated, Any, Literal, Self, TypeVar
 
-import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Discriminator,
+    Field,
+    Tag,
+    TypeAdapter,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 
 from gan.errors import UsageError, nearest
-from gan.storage.strict_yaml import load_yaml
+from gan.storage.strict_yaml import dump_yaml, load_yaml
 
 MAX_RECIPE_BYTES = 1 << 20
 
@@ -37,6 +48,53 @@ class Named(BaseModel):
     def settings(self) -> dict[str, Any]:
         """All keys but the name."""
         return dict(self.model_extra or {})
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """A number that changes during a phase: from `first` to `last` over `until` real samples, then `last`.
+
+    In a recipe: ``{first: 2.0, last: 0.2, until: 200000, shape: cosine}`` in place of a number.
+    """
+
+    __pydantic_config__ = ConfigDict(extra="forbid", allow_inf_nan=False)
+
+    first: float
+    """Value at the beginning of the phase."""
+    last: float
+    """Value after `until` samples."""
+    until: Annotated[int, Field(gt=0)]
+    """Real samples shown in the phase after which `last` is reached."""
+    shape: Literal["linear", "cosine"] = "linear"
+    """linear: equal steps; cosine: half a period of a cosine, slow at both ends."""
+
+    def at(self, samples: int) -> float:
+        """The value after `samples` real samples of the phase."""
+        done = min(max(samples, 0) / self.until, 1.0)
+        if self.shape == "cosine":
+            done = 0.5 * (1.0 - math.cos(math.pi * done))
+        return self.first + (self.last - self.first) * done
+
+
+_BY_SCHEDULE = Discriminator(lambda value: "schedule" if isinstance(value, (Mapping, Schedule)) else "number")
+Number = Annotated[Annotated[float, Tag("number")] | Annotated[Schedule, Tag("schedule")], _BY_SCHEDULE]
+"""A number, or a `Schedule` of one."""
+_Samples = Annotated[Annotated[int, Field(ge=0), Tag("number")] | Annotated[Schedule, Tag("schedule")], _BY_SCHEDULE]
+
+
+def number_at(value: float | Schedule, samples: int) -> float:
+    """`value`, or that of a schedule after `samples` real samples of a phase."""
+    return value.at(samples) if isinstance(value, Schedule) else value
+
+
+def scheduled(value: Any, where: str) -> Any:
+    """`value`, or the `Schedule` that a mapping with ``first`` and ``last`` stands for. Raises `UsageError`."""
+    if not isinstance(value, Mapping) or not {"first", "last"} & value.keys():
+        return value
+    try:
+        return TypeAdapter(Schedule).validate_python(dict(value))
+    except ValidationError as error:
+        raise UsageError("\n".join(_complaints(Section, error, where))) from None
 
 
 class Data(Section):
@@ -67,8 +125,8 @@ class Training(Section):
         description="Samples in one forward pass on each process, a divisor of its share of `batch`: "
         "needs less memory, the same gradient. None: all of them, halved when memory runs out.",
     )
-    ema_half_life: int = Field(
-        0, ge=0, description="Half-life of the averaged weights, in real samples shown; 0: no averaging."
+    ema_half_life: _Samples = Field(
+        0, description="Half-life of the averaged weights, in real samples shown, or a schedule; 0: no averaging."
     )
     ema_rampup: float = Field(
         0.05, ge=0, le=1, description="The half-life is at most this share of the samples shown so far; 0: no ramp-up."
@@ -144,6 +202,9 @@ class Recipe(Section):
     model: dict[str, Any] = Field(default_factory=dict, description="Settings of the architecture.")
     loss: Named = Field(default_factory=lambda: Named(name="non-saturating"), description="The adversarial objective.")
     penalties: list[Named] = Field(default_factory=list, description="Regularizers with their weights.")
+    augmentations: list[Named] = Field(
+        default_factory=list, description="Changes of every sample that critics see, with their strengths."
+    )
     optimizers: dict[str, dict[str, Any]] = Field(default_factory=dict, description="Settings by player.")
     phases: dict[str, PhaseLength] = Field(default_factory=dict, description="Lengths by phase.")
     training: Training = Field(
@@ -157,9 +218,9 @@ class Recipe(Section):
     def _loss_by_name(cls, value: Any) -> Any:
         return {"name": value} if isinstance(value, str) else value
 
-    @field_validator("penalties", mode="before")
+    @field_validator("penalties", "augmentations", mode="before")
     @classmethod
-    def _penalties_by_name(cls, value: Any) -> Any:
+    def _list_by_name(cls, value: Any) -> Any:
         if isinstance(value, list):
             return [{"name": item} if isinstance(item, str) else item for item in value]
         return value
@@ -179,7 +240,8 @@ def validated(model: type[M], values: Mapping[str, Any], where: str) -> M:
 def _complaints(model: type[BaseModel], error: ValidationError, where: str) -> list[str]:
     lines = []
     for problem in error.errors(include_url=False):
-        path = ".".join([*([where] if where else []), *map(str, problem["loc"])])
+        places = [str(place) for place in problem["loc"] if place not in ("number", "schedule")]
+        path = ".".join([*([where] if where else []), *places])
         if problem["type"] == "extra_forbidden":
             known = _keys_at(model, problem["loc"][:-1])
             close = nearest(str(problem["loc"][-1]), known)
@@ -261,4 +323,4 @@ def _assign(values: dict[str, Any], path: list[str], value: Any, setting: str) -
 
 def dump(recipe: Recipe) -> str:
     """The recipe as YAML, with every setting."""
-    return yaml.safe_dump(recipe.model_dump(mode="json"), sort_keys=False, allow_unicode=True, width=100)
+    return dump_yaml(recipe.model_dump(mode="json"))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import torch
 from gan.generation.folding import prepared
+from gan.generation.settling import settle_once
 from torch import nn
 from torch.nn.utils.parametrizations import spectral_norm
 
@@ -69,3 +70,28 @@ def test_what_cannot_be_copied_samples_as_it_is():
     net = nn.Sequential(nn.Conv2d(1, 1, 1), nn.BatchNorm2d(1)).eval()
     net.handle = (number for number in range(3))
     assert prepared(net) is net
+
+
+def test_settled_statistics_are_kept_and_made_anew_when_damaged(cache, monkeypatch):
+    class Settling(nn.Sequential):
+        passes = 0
+
+        def settle(self, rng):
+            self.passes += 1
+            self(rng.randn(3))
+
+    net = Settling(nn.BatchNorm1d(3)).eval()
+    cpu = torch.device("cpu")
+    settle_once(net, cpu, "weights")
+    first, passes = net[0].running_mean.clone(), net.passes
+    assert passes > 0
+    net[0].reset_running_stats()
+    settle_once(net, cpu, "weights")
+    assert (net.passes, torch.equal(net[0].running_mean, first)) == (passes, True)
+    (path,) = (cache / "settled").iterdir()
+    path.write_bytes(path.read_bytes()[:-30])
+    settle_once(net, cpu, "weights")
+    assert net.passes == 2 * passes
+    assert torch.equal(net[0].running_mean, first)
+    settle_once(net, cpu, "other weights")
+    assert net.passes == 3 * passes

@@ -11,6 +11,7 @@ from gan.contracts import Modality
 from gan.errors import CheckpointError, GanError, UsageError
 from gan.generation.conditions import Conditions
 from gan.generation.model import Model
+from gan.generation.settling import settle_once
 from gan.plugins.manager import Plugins
 from gan.reporting.side_files import damaged_files, read_recipe, read_side_file, seals_of
 from gan.runtime.device import choose_device
@@ -35,9 +36,9 @@ def load_model(folder: RunFolder, plugins: Plugins, *, device: str = "auto", che
     }
     found.load({"architecture": architecture, **averages}, surplus=True)
     chosen = choose_device(device, "fp32").device
-    return Model(
-        architecture.to(chosen).eval(), modality, resolved.title, chosen, found.samples, conditions, frozen=True
-    )
+    versions = "/".join(f"{name} {version}" for name, version in sorted(resolved.distributions.items()))
+    settle_once(architecture.to(chosen), chosen, f"{found.digest(_has_weights)}/{resolved.title}/{versions}")
+    return Model(architecture.eval(), modality, resolved.title, chosen, found.samples, conditions, frozen=True)
 
 
 def _has_weights(owner: str) -> bool:

@@ -84,9 +84,12 @@ class Checkpoint:
     def load(self, owners: Mapping[str, StateOwner], *, surplus: bool = False) -> None:
         """Load the state of every owner. Everything is checked before anything is changed.
 
-        With `surplus`, the checkpoint may also hold the states of other owners (a generator needs no optimizer). Raises
-        `CheckpointError` that names what is missing or surplus, or has an unexpected shape or dtype.
+        An owner whose attribute `optional` is true may be absent; it keeps its state. With `surplus`, the checkpoint
+        may also hold the states of other owners (a generator needs no optimizer). Raises `CheckpointError` that names
+        what is missing or surplus, or has an unexpected shape or dtype.
         """
+        absent = {name for name, owner in owners.items() if getattr(owner, "optional", False)} - set(self.owners)
+        owners = {name: owner for name, owner in owners.items() if name not in absent}
         missing = sorted(owners.keys() - set(self.owners))
         unclaimed = [] if surplus else sorted(set(self.owners) - owners.keys())
         complaints = [f"it lacks the state of {', '.join(missing)}"] if missing else []
@@ -114,6 +117,12 @@ class Checkpoint:
             for name in (f"{owner}.json", f"{owner}.safetensors"):
                 if name in self._files:
                     self._kept[name] = self._content(name)
+
+    def digest(self, owners: Callable[[str], bool]) -> str:
+        """A SHA-256 of the files of some owners."""
+        files = sorted(f"{owner}.{kind}" for owner in filter(owners, self.owners) for kind in ("json", "safetensors"))
+        lines = [f"{name} {self._files[name]['sha256']}" for name in files if name in self._files]
+        return hashlib.sha256("\n".join(lines).encode()).hexdigest()
 
     def _content(self, name: str) -> bytes:
         if name in self._kept:
