@@ -140,7 +140,7 @@ def test_the_state_of_a_source_changes_with_its_files(tmp_path):
 def test_the_check_counts_what_workers_read(fragile, tmp_path, monkeypatch):
     monkeypatch.setattr("gan.data.rows.WORTH_WORKERS", 0.0)
     monkeypatch.setattr("gan.data.rows.MEASURED", 4)
-    monkeypatch.setattr("gan.data.rows._processors", lambda: 2)
+    monkeypatch.setattr("gan.data.rows._processors", lambda: 4)
     folder = source(tmp_path / "data", f30="crash")
     found = check_source(folder, fragile, fragile.Config(extent=100))
     assert found.samples == 39 * 2

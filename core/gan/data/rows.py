@@ -39,6 +39,9 @@ CHUNK = 16
 """Files of one request to a worker."""
 WORTH_WORKERS = 4.0
 """Seconds that the rest of a source must take at the rate measured so far, before workers are started."""
+FEWEST = 4
+"""Processors from which on workers are started by themselves. Decoders release the interpreter's lock for long enough
+that threads keep two processors busy, without the cost of pipes and of an archive's directory in each worker."""
 MEASURED = 256
 """Files that are read before the rate is known."""
 
@@ -148,7 +151,7 @@ def _read_ahead(
         yield file, found
         if number == first and number < len(files):
             rest = (time.monotonic() - began) / number * (len(files) - number)
-            workers = processors if rest > WORTH_WORKERS and processors > 1 else 0
+            workers = processors if rest > WORTH_WORKERS and processors >= FEWEST else 0
     rest_files = files[first:]
     pool = _Pool.of(modality, inventory, workers) if workers and rest_files else None
     if pool is None:

@@ -74,7 +74,7 @@ def settle_once(architecture: nn.Module, device: torch.device, identity: str) ->
     kind = f"{identity}/{device.type}/{torch.__version__}/{PASSES}/{ROWS}"
     path = cache_folder() / "settled" / f"{hashlib.sha256(kind.encode()).hexdigest()}.npz"
     try:
-        with np.load(path, allow_pickle=False) as file:
+        with np.load(io.BytesIO(path.read_bytes()), allow_pickle=False) as file:
             known = {name: torch.from_numpy(file[name]) for name in buffers}
         if all(known[name].shape == b.shape and known[name].dtype == b.dtype for name, b in buffers.items()):
             for name, b in buffers.items():
