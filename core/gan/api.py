@@ -1,22 +1,25 @@
-"""The Python interface: `train`, `resume_run`, `load` and `evaluate` do what the command line does."""
+"""The Python interface: `train`, `resume_run`, `load` and `evaluate` do what the command line does.
+
+Training and evaluation are imported by the functions that need them, so that generation does not wait for them.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from gan import recipe as recipes
 from gan.build import recipe_values
-from gan.evaluation import evaluate as evaluation
-from gan.evaluation.receipts import Receipt
 from gan.generation.loading import load_model
 from gan.generation.model import Model
 from gan.plugins.manager import Plugins
 from gan.reporting.reporter import Reporter
 from gan.reporting.result import Result
 from gan.storage.run_folder import RunFolder
-from gan.training.session import resume, start
+
+if TYPE_CHECKING:
+    from gan.evaluation.receipts import Receipt
 
 __all__ = ["evaluate", "load", "recipe", "resume_run", "train"]
 
@@ -48,6 +51,8 @@ def train(
     `samples` is the total length of all phases, in real samples shown; None: as in the recipe. With `or_resume`, a run
     of this recipe in `out` is continued.
     """
+    from gan.training.session import start
+
     plugins = plugins or Plugins.installed()
     if isinstance(values, str | Path):
         path = Path(values)
@@ -63,6 +68,8 @@ def train(
 
 def resume_run(run: str | Path, *, reporter: Reporter | None = None, plugins: Plugins | None = None) -> Result:
     """Continue a run that was stopped."""
+    from gan.training.session import resume
+
     return resume(Path(run), plugins or Plugins.installed(), reporter or Reporter())
 
 
@@ -92,6 +99,8 @@ def evaluate(
 
     `more` are further members of `gan.evaluation.evaluate.EvaluationRequest`.
     """
+    from gan.evaluation import evaluate as evaluation
+
     request = evaluation.EvaluationRequest(
         str(target.run if isinstance(target, Result) else target),
         None if against is None else str(against),

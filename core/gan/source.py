@@ -6,6 +6,7 @@ that unpack to a large multiple of their size are skipped with a reason.
 
 from __future__ import annotations
 
+import hashlib
 import lzma
 import os
 import posixpath
@@ -155,6 +156,46 @@ def list_source(root: Path, suffixes: Sequence[str]) -> Listing:
         raise NoKnownFiles(f"has none of the known extensions ({', '.join(wanted)}, .zip)", root)
     listing.files.sort(key=lambda file: file.name)
     return listing
+
+
+def source_state(root: Path, suffixes: Sequence[str]) -> str:
+    """A SHA-256 of names, sizes, times, inodes and modes of what `list_source` would look at, without reading anything.
+
+    It changes whenever a file or an archive of the source is replaced, added, removed or written to; members of
+    archives are not looked at, so that archives cost the same however many they have. The change time of a file cannot
+    be set back, unlike its modification time. Raises `OSError`.
+    """
+    wanted = (*suffixes, ".zip")
+    lines = [str(root.resolve())]
+    pending, seen = [(os.fspath(root), "")], set()
+    while pending:
+        folder, prefix = pending.pop()
+        here = os.stat(folder)
+        if not stat.S_ISDIR(here.st_mode):
+            lines.append(
+                f"{root.name}\0{here.st_size}\0{here.st_mtime_ns}\0{here.st_ctime_ns}\0{here.st_ino}\0{here.st_mode}"
+            )
+            continue
+        if (here.st_dev, here.st_ino) in seen:
+            continue
+        seen.add((here.st_dev, here.st_ino))
+        with os.scandir(folder) as entries:
+            for entry in entries:
+                name = entry.name
+                if name.startswith("."):
+                    continue
+                if entry.is_dir():
+                    pending.append((entry.path, f"{prefix}{name}/"))
+                elif name.lower().endswith(wanted):
+                    try:
+                        status = entry.stat()
+                        lines.append(
+                            f"{prefix}{name}\0{status.st_size}\0{status.st_mtime_ns}\0{status.st_ctime_ns}\0{status.st_ino}\0{status.st_mode}"
+                        )
+                    except OSError as error:  # a link that leads nowhere
+                        lines.append(f"{prefix}{name}\0{error.errno}")
+    lines[1:] = sorted(lines[1:])
+    return hashlib.sha256("\n".join(lines).encode("utf-8", "surrogatepass")).hexdigest()
 
 
 def _walk(root: Path, wanted: tuple[str, ...], listing: Listing) -> None:

@@ -6,6 +6,7 @@ import itertools
 import json
 import math
 import os
+import shutil
 import subprocess
 import sys
 
@@ -66,6 +67,59 @@ def test_completion_names_plugins_without_torch(home):
     done = subprocess.run([sys.executable, "-c", program], env=home, capture_output=True, text=True, timeout=60)
     assert "plain,toy" in done.stdout
     assert "HEAVY False" in done.stdout
+
+
+LIGHT = {"torch", "numpy", "pydantic", "PIL"}
+COMPILER = {"torch._dynamo", "torch._inductor", "sympy"}
+"""What imports it costs more than torch itself."""
+EVALUATION = {"scipy", "gan.evaluation.evaluate", "gan.training.session"}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "unwanted", "most"),
+    [
+        (["plugins"], LIGHT | COMPILER | EVALUATION, 260),
+        (["generate", "RUN", "--help"], LIGHT | COMPILER | EVALUATION, 260),
+        (["generate", "RUN", "--count", "1", "--out", "OUT"], COMPILER | EVALUATION | {"matplotlib"}, 1500),
+        (["evaluate", "RUN", "--count", "8"], COMPILER | {"scipy.stats", "matplotlib"}, 1700),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
+)
+def test_a_verb_imports_only_what_it_uses(trained, tmp_path_factory, arguments, unwanted, most):
+    """And no more modules in all than `most`, torch's included: each costs about a millisecond."""
+    run, home, _ = trained
+    out = tmp_path_factory.getbasetemp() / "started"
+    out.mkdir(exist_ok=True)
+    program = (
+        "import sys; from gan.cli import main\n"
+        "try: main(sys.argv[2:])\n"
+        "finally: open(sys.argv[1], 'w').write('\\n'.join(sys.modules))"
+    )
+    words = [{"RUN": str(run), "OUT": str(out)}.get(word, word) for word in arguments]
+    done = subprocess.run(
+        [sys.executable, "-c", program, str(out / "modules"), *words],
+        env=home, capture_output=True, text=True, timeout=60,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    found = (out / "modules").read_text().split()
+    assert unwanted & set(found) == set()
+    assert len(found) <= most
+    if "--help" in arguments:
+        assert "--truncation" in done.stdout
+
+
+def test_the_help_of_an_older_run_or_a_changed_plugin_is_computed(trained, tmp_path):
+    run, home, _ = trained
+    copied = tmp_path / "run"
+    shutil.copytree(run, copied)
+    stored = json.loads((copied / "options.json").read_text())
+    assert ["truncation", "Scale of the latent vectors; 1: as trained."] in stored["flags"]
+    stored["versions"]["gan-toy"] = "0.0.0"
+    stored["flags"] = []
+    (copied / "options.json").write_text(json.dumps(stored))
+    assert "--truncation" in gan(home, "generate", str(copied), "--help").stdout
+    (copied / "options.json").unlink()
+    assert "--truncation" in gan(home, "generate", str(copied), "--help").stdout
 
 
 SHORT = ["--plugin", "toy", "--set", "training.tick=256", "--set", "evaluation.samples=64"]

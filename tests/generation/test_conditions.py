@@ -213,8 +213,8 @@ def test_trained_told_and_asked(plugins, tmp_path, monkeypatch, capsys):
     way = model.interpolate(1, 2, 5, conditions={"side": "east"})
     assert way["side"].tolist() == [1] * 5
 
-    for module in ("generate", "options"):
-        monkeypatch.setattr(f"gan.cli.{module}.installed", lambda ctx: found)
+    for module in ("gan.cli", "gan.cli.options"):
+        monkeypatch.setattr(f"{module}.installed", lambda ctx: found)
 
     def command(*arguments: str) -> tuple[int, str]:
         with pytest.raises(SystemExit) as stop:

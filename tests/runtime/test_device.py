@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import socket
+from datetime import timedelta
 
 import pytest
 import torch
 from gan.errors import UsageError
-from gan.runtime.device import choose_device
+from gan.runtime.device import _convolution_seconds, choose_device, slow_precision
 from gan.runtime.distributed import init_runtime, shutdown
 
 
@@ -25,6 +26,19 @@ def launched(monkeypatch):
 def test_the_precision_of_a_cpu(precision, dtype):
     chosen = choose_device("cpu", precision)
     assert (chosen.device, chosen.dtype, chosen.rank, chosen.world_size) == (torch.device("cpu"), dtype, 0, 1)
+
+
+def test_bf16_on_a_processor_without_it_is_told_with_its_cost(monkeypatch):
+    chosen = choose_device("cpu", "bf16")
+    seconds = {torch.bfloat16: 0.34, torch.float32: 0.02}
+    monkeypatch.setattr("gan.runtime.device._convolution_seconds", seconds.__getitem__)
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"avx2": True, "avx512_bf16": False})
+    assert "17.0 times as long as in fp32; use auto or fp32" in slow_precision(chosen)
+    assert slow_precision(choose_device("cpu", "fp32")) == ""
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"avx512_bf16": True})
+    assert slow_precision(chosen) == ""
+    monkeypatch.undo()
+    assert 0 < _convolution_seconds(torch.float32) < 5
 
 
 def test_a_device_that_does_not_exist_is_refused():
@@ -47,11 +61,11 @@ def test_a_single_process_joins_no_group(monkeypatch):
 def test_a_launched_process_joins_its_group_once(launched, monkeypatch):
     joined = []
     monkeypatch.setattr(torch.distributed, "is_initialized", lambda: bool(joined))
-    monkeypatch.setattr(torch.distributed, "init_process_group", joined.append)
+    monkeypatch.setattr(torch.distributed, "init_process_group", lambda kind, timeout: joined.append((kind, timeout)))
     monkeypatch.setattr(torch.distributed, "destroy_process_group", joined.clear)
     for _ in range(2):
         chosen = init_runtime("cpu")
-        assert (chosen.rank, chosen.world_size, joined) == (1, 2, ["gloo"])
+        assert (chosen.rank, chosen.world_size, joined) == (1, 2, [("gloo", timedelta(hours=24))])
     shutdown()
     shutdown()
     assert joined == []

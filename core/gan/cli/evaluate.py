@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from gan.cli import installed
+from gan.cli import importing, installed
 from gan.cli.columns import print_columns
 from gan.cli.terminal import echo
 from gan.errors import PluginError, UnknownName, UsageError
@@ -90,8 +90,10 @@ def evaluate(
     """
     plugins = installed(ctx)
     from gan.cli.progress import PlainReporter, QuietReporter
-    from gan.evaluation import evaluate as evaluation
-    from gan.evaluation.receipts import keep, receipts_file, values_of
+
+    with importing():
+        from gan.evaluation import evaluate as evaluation
+        from gan.evaluation.receipts import keep, receipts_file, values_of
 
     reporter = QuietReporter() if quiet or as_json else PlainReporter()
     if receipt is not None:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import click
 from click.core import ParameterSource
 
-from gan.cli import installed
+from gan.cli import loaded
 from gan.cli.options import Flags, OfRun, flags, spelt, split_flags
 from gan.cli.terminal import echo
 from gan.errors import BadData, UsageError
@@ -80,10 +80,7 @@ def generate(
     Further flags are the options of the run's architecture and modality, for example --truncation 0.7 or --tempo 90;
     `gan generate RUN --help` lists them. The same command always writes the same bytes.
     """
-    plugins = installed(ctx)
-    from gan.api import load
-
-    model = load(run_folder, device=device, plugins=plugins, checkpoint=checkpoint)
+    model = loaded(ctx, run_folder, device, checkpoint)
     further = flags(ctx.args)
     whole = model.modality.whole_input
     source = further.pop(whole, None) if whole else None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -41,22 +42,32 @@ class OfRun(click.Command):
 
 
 def _flags_of(ctx: click.Context, folder: Path) -> tuple[str, list[tuple[str, str]]]:
+    found = _stored(folder) or _computed(ctx, folder)
+    return f"Options of this run ({found['title']})", [(spelt(name), text) for name, text in found["flags"]]
+
+
+def _stored(folder: Path) -> dict[str, Any] | None:
+    """The description that the training stored; None if there is none, or if a plugin has changed since."""
+    from importlib.metadata import PackageNotFoundError, version
+
+    from gan.storage.run_folder import RunFolder
+
+    try:
+        found: dict[str, Any] = json.loads(RunFolder(folder).flags.read_text(encoding="utf-8"))
+        unchanged = all(version(name) == known for name, known in found["versions"].items())
+        return found if unchanged and found["title"] and all(len(row) == 2 for row in found["flags"]) else None
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, PackageNotFoundError):
+        return None
+
+
+def _computed(ctx: click.Context, folder: Path) -> dict[str, Any]:
+    from gan.generation.flags import describe_flags
     from gan.generation.loading import load_conditions, load_modality, resolve_run
-    from gan.plugins.settings import settings
     from gan.storage.run_folder import RunFolder
 
     run = RunFolder.open(folder)
     resolved = resolve_run(run, installed(ctx))
-    modality, conditions = load_modality(run, resolved), load_conditions(run)
-    rows: list[tuple[str, str]] = []
-    for name in conditions.ranges:
-        values = conditions.describe(name, modality.fields[name])
-        rows.append((spelt(name), f"Condition of the samples; the training data have {values}."))
-    if modality.whole_input:
-        rows.append((spelt(modality.whole_input), "A file to use as a whole as input."))
-    for model in (getattr(resolved.architecture_class, "Options", None), modality.GivenOptions, modality.Options):
-        rows += [(spelt(found.name), found.description) for found in settings(model)]
-    return f"Options of this run ({resolved.title})", rows
+    return describe_flags(resolved, load_modality(run, resolved), load_conditions(run))
 
 
 def spelt(name: str) -> str:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from gan.cli import installed
+from gan.cli import importing, installed
 from gan.cli.terminal import echo
 from gan.errors import UsageError
 
@@ -84,7 +84,9 @@ def run(
         _show_dry_run(values, plugins, samples, as_json)
         return
     from gan.cli.progress import choose_reporter
-    from gan.training.session import start
+
+    with importing():
+        from gan.training.session import start
 
     reporter = choose_reporter(quiet=quiet, as_json=as_json)
     _warn_of_versions(recipe_name, reporter)
@@ -171,7 +173,9 @@ def resume(ctx: click.Context, run_folder: Path, force: bool, quiet: bool, as_js
     """Continue from the newest good checkpoint of a run; nothing but the folder is needed."""
     plugins = installed(ctx)
     from gan.cli.progress import choose_reporter
-    from gan.training import session
+
+    with importing():
+        from gan.training import session
 
     reporter = choose_reporter(quiet=quiet, as_json=as_json)
     _report(reporter, lambda: session.resume(run_folder, plugins, reporter, force=force))

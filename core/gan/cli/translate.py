@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from gan.cli import installed
+from gan.cli import loaded
 from gan.cli.options import Flags, OfRun, flags, split_flags
 from gan.cli.terminal import echo
 from gan.errors import BadData, UsageError
@@ -53,12 +53,9 @@ def translate(
     Further flags are the options of the run's architecture and modality, for example --direction ba;
     `gan translate RUN --help` lists them. Files that cannot be read are skipped with a warning.
     """
-    plugins = installed(ctx)
-    from gan.api import load
-
     if out.resolve() == (source if source.is_dir() else source.parent).resolve():
         raise UsageError(f"--out {out} is the folder of the input; name another one")
-    model = load(run_folder, device=device, plugins=plugins)
+    model = loaded(ctx, run_folder, device)
     run_flags = split_flags(model, flags(ctx.args))
     written: list[Path] = []
     skipped: dict[str, str] = {}

@@ -66,7 +66,8 @@ class GenerationSettings(Protocol):
     """A pydantic model of what a user may choose in one call of `generate` (truncation, temperature, class …). The
     command line offers each field as ``--field`` of ``gan generate``."""
     generation_batch: ClassVar[int] = 16
-    """Samples made in one call of `generate`. Larger requests are split into calls of this size."""
+    """Most samples made in one call of `generate`. Larger requests are split into calls of this size and one for the
+    rest."""
     preview_options: ClassVar[Mapping[str, Any]] = {}
     """Values of `Options` used for previews and metrics. With them `generate` may return additional fields that the
     modality's preview and metrics know (a picture translated to the other domain and back)."""

@@ -8,7 +8,7 @@ from typing import Any
 
 from gan.contracts import Modality
 from gan.data.pack import Progress
-from gan.data.packing import _row, read_files
+from gan.data.rows import read_files
 from gan.source import list_source
 
 
@@ -38,19 +38,15 @@ def check_source(source: Path, modality_class: type[Modality], config: Any, prog
     if not listing.files:
         return check
     modality = modality_class(config, modality_class(config).survey(listing.files))
-    fields = modality.fields
     held: dict[str, tuple[int, int]] = {}
-    for done, (file, samples, reason) in enumerate(read_files(modality, listing.files), 1):
-        if reason is not None:
-            check.skipped[file.name] = reason
+    for done, (file, found) in enumerate(read_files(modality, listing.files, inventory=True), 1):
+        if found.reason is not None:
+            check.skipped[file.name] = found.reason
         else:
-            for name, count in modality.inventory(file).items():
+            for name, count in found.inventory.items():
                 files, total = held.get(name, (0, 0))
                 held[name] = (files + 1, total + count)
-            for sample in samples:
-                for name, spec in fields.items():
-                    _row(sample, name, spec, file)
-            check.used[file.name] = len(samples)
+            check.used[file.name] = len(found.groups)
         if progress:
             progress(done, len(listing.files))
     check.inventory.update(sorted(held.items(), key=lambda item: (-item[1][0], -item[1][1], item[0])))

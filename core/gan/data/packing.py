@@ -5,26 +5,22 @@ A pack is keyed by the content of its source, the modality and the modality's se
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import hashlib
 import json
 import logging
-import os
 import re
-from collections import deque
-from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from gan.contracts import FieldSpec, Modality, Sample
+from gan.contracts import FieldSpec, Modality
 from gan.data.pack import Pack, Progress, Unsealed, load_pack
-from gan.errors import BadData, DiskError, GanError
-from gan.runtime.signals import check_stop
-from gan.source import Companion, Listing, SourceFile, list_source
+from gan.data.rows import grouped, read_files
+from gan.errors import BadData, DiskError
+from gan.source import Listing, list_source, source_state
 from gan.storage.durable import cache_folder, discard, filled_aside, write_json
 from gan.storage.regular import Broken, read_regular
 from gan.storage.seal import Stamp, remember, seal, sealed_text, stamp
@@ -52,20 +48,18 @@ def open_pack(
     Raises `BadData` with the reasons of the first files when the source has no usable sample.
     """
     packs = (cache or cache_folder()) / "packs"
-    listing = list_source(source, modality.suffixes)
-    if not listing.files:
-        raise BadData(_nothing(listing, modality), source)
     settings = json.dumps(config.model_dump(mode="json"), sort_keys=True)
-    stamps = {file.path: stamp(file.path) for file in listing.files}
-    quick = _quick_key(listing, stamps, name, modality, settings)
-    known = packs / "known"
-    note = known / f"{quick}.json"
+    note = packs / "known" / f"{_quick_key(source, name, modality, settings)}.json"
     try:
         key = json.loads(read_regular(note, None))["key"]
         if _KEY.fullmatch(key):
             return load_pack(packs / key, verified_note(packs, key))
     except _DAMAGED:
         pass
+    listing = list_source(source, modality.suffixes)
+    if not listing.files:
+        raise BadData(_nothing(listing, modality), source)
+    stamps = {path: stamp(path) for path in {file.path for file in listing.files}}
     key = _content_key(listing, name, modality, settings)
     folder, memory = packs / key, verified_note(packs, key)
     if not (folder / "pack.json").is_file():
@@ -98,17 +92,13 @@ def _write_note(note: Path, value: dict[str, Any]) -> None:
         raise DiskError(f"{note}: {reason}; set GAN_CACHE to a folder that can be written") from error
 
 
-def _quick_key(
-    listing: Listing, stamps: Mapping[Path, Stamp], name: str, modality: type[Modality], settings: str
-) -> str:
-    """A key that changes when any file does: the change time cannot be set back, unlike the modification time."""
-    digest = hashlib.sha256(_kind(name, modality, settings).encode())
-    digest.update(str(listing.root.resolve()).encode("utf-8", "surrogateescape"))
-    for file in listing.files:
-        size, inode, modified, changed = stamps[file.path]
-        line = f"{file.name}\0{file.size}\0{modified}\0{size}\0{changed}\0{inode}\n"
-        digest.update(line.encode("utf-8", "replace"))
-    return digest.hexdigest()[:32]
+def _quick_key(source: Path, name: str, modality: type[Modality], settings: str) -> str:
+    """A key of the state of the files on the disk, for sources that have been packed before."""
+    try:
+        state = source_state(source, modality.suffixes)
+    except OSError:  # `list_source` says what is wrong
+        state = ""
+    return hashlib.sha256((_kind(name, modality, settings) + state).encode()).hexdigest()[:32]
 
 
 def _refuse_changed(stamps: Mapping[Path, Stamp]) -> None:
@@ -151,21 +141,17 @@ def _build(
     fields = modality.fields
     skipped = dict(listing.skipped)
     used: list[str] = []
-    groups: dict[str, dict[str, FieldSpec]] = {}
-    for name, spec in fields.items():
-        groups.setdefault(spec.group, {})[name] = spec
-    file_of_row: dict[str, list[int]] = {group: [] for group in groups}
+    file_of_row: dict[str, list[int]] = {group: [] for group in grouped(fields)}
     with filled_aside(folder, "pack.json") as aside:
         outputs = {name: open(aside / f"{name}.bin", "wb") for name in fields}  # noqa: SIM115  (closed below)
         try:
-            for done, (file, samples, reason) in enumerate(read_files(modality, listing.files), 1):
-                if reason is not None:
-                    skipped[file.name] = reason
-                elif samples:
-                    for sample in samples:
-                        group = _group_of(sample, groups)
-                        for name, spec in groups[group].items():
-                            outputs[name].write(_row(sample, name, spec, file))
+            for done, (file, found) in enumerate(read_files(modality, listing.files), 1):
+                if found.reason is not None:
+                    skipped[file.name] = found.reason
+                elif found.groups:
+                    for name, data in found.data.items():
+                        outputs[name].write(data)
+                    for group in found.groups:
                         file_of_row[group].append(len(used))
                     used.append(file.name)
                 if progress:
@@ -175,7 +161,7 @@ def _build(
                 output.close()
         if not used:
             raise BadData(_all_bad(skipped), listing.root)
-        empty = [", ".join(groups[group]) for group, rows in file_of_row.items() if not rows]
+        empty = [", ".join(grouped(fields)[group]) for group, rows in file_of_row.items() if not rows]
         if empty:
             raise BadData(f"the source has no sample of {empty[0]}, only of other fields", listing.root)
         for number, rows in enumerate(file_of_row.values()):
@@ -200,65 +186,6 @@ def _build(
 def _field_record(spec: FieldSpec) -> dict[str, Any]:
     """The members of `FieldSpec` itself: a modality may extend it with members that JSON cannot hold."""
     return {member.name: getattr(spec, member.name) for member in dataclasses.fields(FieldSpec)}
-
-
-def read_files(
-    modality: Modality, files: Sequence[SourceFile]
-) -> Iterator[tuple[SourceFile, list[Sample], str | None]]:
-    """Yield (file, samples, reason why it cannot be used or None) in the order of `files`; threads read ahead."""
-    workers = min(8, os.cpu_count() or 1)
-    pool = ThreadPoolExecutor(workers)
-    try:
-        waiting: deque[tuple[SourceFile, Future[tuple[list[Sample], str | None]]]] = deque()
-        for file in files:
-            waiting.append((file, pool.submit(_read_one, modality, file)))
-            if len(waiting) > 2 * workers:
-                done = waiting.popleft()
-                yield done[0], *_result(done[1])
-        for file, future in waiting:
-            yield file, *_result(future)
-    finally:
-        pool.shutdown(wait=False, cancel_futures=True)
-
-
-def _result(future: Future[tuple[list[Sample], str | None]]) -> tuple[list[Sample], str | None]:
-    """The result of a future; a signal ends the wait for it."""
-    while True:
-        check_stop()
-        with contextlib.suppress(TimeoutError):
-            return future.result(0.2)
-
-
-def _read_one(modality: Modality, file: SourceFile) -> tuple[list[Sample], str | None]:
-    try:
-        samples = list(modality.read(file))
-    except Companion:
-        return [], None
-    except BadData as error:
-        return [], error.reason
-    except (MemoryError, RecursionError):
-        return [], "needs more memory than is available"
-    except Exception as error:  # noqa: BLE001  (a reader's failure concerns one file and is recorded in the pack)
-        return [], f"{type(error).__name__}: {error}"
-    return samples, None if samples else "holds no sample"
-
-
-def _group_of(sample: Sample, groups: dict[str, dict[str, FieldSpec]]) -> str:
-    """The group that a sample's fields belong to."""
-    if len(groups) == 1:
-        return next(iter(groups))
-    return next((group for group, fields in groups.items() if not fields.keys().isdisjoint(sample)), next(iter(groups)))
-
-
-def _row(sample: Sample, name: str, spec: FieldSpec, file: SourceFile) -> bytes:
-    """One field of one sample as bytes, checked against what the modality promised."""
-    if name not in sample:
-        raise GanError(f"the modality's reader gave no field '{name}' for {file.name}")
-    value = np.asarray(sample[name])
-    reason = spec.mismatch(value)
-    if reason:
-        raise GanError(f"the modality's reader gave a sample of {file.name} whose '{name}' {reason}")
-    return np.packbits(value).tobytes() if spec.dtype == "bool" else value.tobytes()
 
 
 def _nothing(listing: Listing, modality: type[Modality]) -> str:

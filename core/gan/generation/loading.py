@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import torch
 
@@ -11,7 +11,7 @@ from gan.contracts import Modality
 from gan.errors import CheckpointError, GanError, UsageError
 from gan.generation.conditions import Conditions
 from gan.generation.model import Model
-from gan.generation.settling import settle
+from gan.generation.settling import settle_once
 from gan.plugins.manager import Plugins
 from gan.reporting.side_files import damaged_files, read_recipe, read_side_file, seals_of
 from gan.runtime.device import choose_device
@@ -24,7 +24,7 @@ def load_model(folder: RunFolder, plugins: Plugins, *, device: str = "auto", che
     resolved = resolve_run(folder, plugins)
     modality = load_modality(folder, resolved)
     conditions = load_conditions(folder)
-    found = find_checkpoint(folder, checkpoint)
+    found = find_checkpoint(folder, checkpoint, _has_weights)
     fields = conditions.narrowed(modality.fields)
     architecture = build_architecture(
         resolved.architecture_class, resolved.model_config, fields, resolved.recipe.seed, resolved.title
@@ -36,8 +36,13 @@ def load_model(folder: RunFolder, plugins: Plugins, *, device: str = "auto", che
     }
     found.load({"architecture": architecture, **averages}, surplus=True)
     chosen = choose_device(device, "fp32").device
-    settle(architecture.to(chosen), chosen)
-    return Model(architecture.eval(), modality, resolved.title, chosen, found.samples, conditions)
+    versions = "/".join(f"{name} {version}" for name, version in sorted(resolved.distributions.items()))
+    settle_once(architecture.to(chosen), chosen, f"{found.digest(_has_weights)}/{resolved.title}/{versions}")
+    return Model(architecture.eval(), modality, resolved.title, chosen, found.samples, conditions, frozen=True)
+
+
+def _has_weights(owner: str) -> bool:
+    return owner == "architecture" or owner.startswith("average-")
 
 
 class _AveragedWeights:
@@ -101,15 +106,16 @@ def resolve_run(run: RunFolder, plugins: Plugins) -> ResolvedRecipe:
         ) from error
 
 
-def find_checkpoint(run: RunFolder, wanted: str | int) -> Checkpoint:
+def find_checkpoint(run: RunFolder, wanted: str | int, owners: Callable[[str], bool] | None = None) -> Checkpoint:
     """Find a checkpoint: ``"newest"``, ``"best"``, or a number of samples shown.
 
-    Raises `UsageError` for one that does not exist, `CheckpointError` for a damaged one and where there is none.
+    Where `owners` is given, only the files of these owners are verified (`gan.storage.checkpoint.verify`). Raises
+    `UsageError` for one that does not exist, `CheckpointError` for a damaged one and where there is none.
     """
     best = wanted == "best"
     checkpoints = Checkpoints(run.best if best else run.checkpoints)
     if best or wanted == "newest":
-        found = checkpoints.newest()
+        found = checkpoints.newest(owners)
         if found is None and best:
             raise CheckpointError(f"{run.path} has no best checkpoint: its recipe names no metric in evaluation.best")
         if found is None:
@@ -117,7 +123,7 @@ def find_checkpoint(run: RunFolder, wanted: str | int) -> Checkpoint:
         return found
     known = {int(path.name.removeprefix("samples-")): path for path in checkpoints.all()}
     if str(wanted).replace("_", "").isdecimal() and int(wanted) in known:
-        return verify(known[int(wanted)])
+        return verify(known[int(wanted)], owners)
     raise UsageError(
         f"{run.path} has no checkpoint '{wanted}'; it has newest, best if the recipe keeps one, "
         f"and {', '.join(map(str, known)) or 'no others'}"

@@ -24,6 +24,7 @@ from gan.contracts import (
 from gan.draws import SeededDraws, derive
 from gan.errors import BadData, GanError, UsageError
 from gan.generation.conditions import Conditions
+from gan.generation.folding import prepared
 from gan.latents import slerp
 from gan.runtime.device import seed_torch
 from gan.runtime.signals import check_stop
@@ -37,7 +38,9 @@ class Model:
     """Generates samples and writes them as files.
 
     A sample is a function of (weights, seed, index, request). It depends neither on the number of samples that are
-    generated with it nor on the random state of the device.
+    generated with it nor on the random state of the device, except for rounding, as sums in batches of different sizes
+    may be ordered differently. With `frozen`, the weights do not change any more, and samples come from a copy that is
+    prepared for it (`gan.generation.folding`).
     """
 
     def __init__(
@@ -48,8 +51,11 @@ class Model:
         device: torch.device,
         trained: int = 0,
         conditions: Conditions | None = None,
+        *,
+        frozen: bool = False,
     ) -> None:
         self.architecture = architecture
+        self._sampler = prepared(architecture) if frozen else architecture
         self.modality = modality
         self.name = name
         """Plugin and architecture, for messages: ``"music/musegan"``."""
@@ -81,7 +87,7 @@ class Model:
 
         def make(start: int, size: int, rows: Mapping[str, Tensor] | None) -> Mapping[str, Tensor]:
             rng = SeededDraws.of(seed, first + start, size, self.device)
-            made: Mapping[str, Tensor] = self.architecture.generate(size, rng, Request(request_options, rows))
+            made: Mapping[str, Tensor] = self._sampler.generate(size, rng, Request(request_options, rows))
             return made
 
         return self._in_batches(make, count, seed, first, given)
@@ -154,9 +160,9 @@ class Model:
         steps = torch.linspace(0, 1, count, device=self.device)
 
         def make(start: int, size: int, rows: Mapping[str, Tensor] | None) -> Mapping[str, Tensor]:
-            at = steps[torch.arange(start, start + size).clamp(max=count - 1)]
+            at = steps[start : start + size]
             latents = slerp(begin.repeat_interleave(size, 0), end.repeat_interleave(size, 0), at)
-            made: Mapping[str, Tensor] = self.architecture.decode(latents, Request(options, rows))
+            made: Mapping[str, Tensor] = self._sampler.decode(latents, Request(options, rows))
             return made
 
         return self._in_batches(make, count, seed, 0, given)
@@ -169,20 +175,22 @@ class Model:
         first: int,
         given: Samples | None,
     ) -> Samples:
-        """Join what ``make(start, size, rows of given)`` returns for whole batches, with the conditions of `given`."""
-        size = getattr(self.architecture, "generation_batch", GENERATION_BATCH)
+        """Join what ``make(start, size, rows of given)`` returns for at most `generation_batch` samples at a time, with
+        the conditions of `given`."""
+        most = getattr(self.architecture, "generation_batch", GENERATION_BATCH)
         fields = self.modality.fields
         batches: list[dict[str, Tensor]] = []
         with torch.no_grad(), torch.random.fork_rng(devices=[self.device] if self.device.type == "cuda" else []):
-            for start in range(0, count, size):
+            for start in range(0, count, most):
                 check_stop()
+                size = min(most, count - start)
                 seed_torch(derive(seed, "generate", first + start), self.device)
                 made = make(start, size, None if given is None else self._rows(given, start, size))
                 check_samples(made, fields, size, self.name)
-                batches.append({name: tensor[: count - start] for name, tensor in made.items()})
+                batches.append(dict(made))
         if not batches:
             return {name: np.empty((0, *spec.shape), spec.dtype) for name, spec in fields.items()}
-        joined = {name: torch.cat([batch[name] for batch in batches]).cpu().numpy() for name in batches[0]}
+        joined = {name: torch.cat([batch[name] for batch in batches]).contiguous().cpu().numpy() for name in batches[0]}
         return {name: v for name, v in (given or {}).items() if name in fields and fields[name].condition} | joined
 
     def translate(
@@ -357,12 +365,11 @@ class Model:
                 raise UsageError(f"{self.name}: field '{name}' of the input must have {count} rows")
 
     def _rows(self, given: Samples, start: int, size: int) -> dict[str, Tensor]:
-        """The `size` rows from `start` on, as tensors; the last row is repeated where there are fewer."""
-        rows = {}
-        for name, values in given.items():
-            index = np.minimum(np.arange(start, start + size), len(values) - 1)
-            rows[name] = torch.from_numpy(np.ascontiguousarray(values[index])).to(self.device)
-        return rows
+        """The `size` rows from `start` on, as tensors."""
+        return {
+            name: torch.from_numpy(np.ascontiguousarray(values[start : start + size])).to(self.device)
+            for name, values in given.items()
+        }
 
 
 def stacked(rows: Sequence[Sample], fields: Sequence[str]) -> Samples:

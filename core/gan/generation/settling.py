@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
+import contextlib
+import hashlib
+import io
+import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+import numpy as np
 import torch
 from torch import nn
 from torch.nn.modules.batchnorm import _NormBase
 
 from gan.contracts import Settles
 from gan.draws import StepDraws, derive
+from gan.errors import DiskError
 from gan.runtime.device import seed_torch
+from gan.storage.durable import cache_folder, write_bytes
 
 PASSES = 16
 ROWS = 64
@@ -52,6 +59,35 @@ def settle(architecture: nn.Module, device: torch.device) -> None:
             layer.momentum = momentum
         for module, mode in modes:
             module.training = mode
+
+
+def settle_once(architecture: nn.Module, device: torch.device, identity: str) -> None:
+    """`settle`, with the statistics kept in the cache: they cost a thousand samples, and loading a run has to be quick.
+
+    `identity` stands for the weights and for whatever else the statistics depend on. A file of the cache that is
+    damaged (its CRC differs) or does not fit is made anew.
+    """
+    norms = {f"{name}.": m for name, m in architecture.named_modules() if isinstance(m, _NormBase)}
+    if not isinstance(architecture, Settles) or not norms:
+        return
+    buffers = {prefix + name: b for prefix, m in norms.items() for name, b in m.named_buffers(recurse=False)}
+    kind = f"{identity}/{device.type}/{torch.__version__}/{PASSES}/{ROWS}"
+    path = cache_folder() / "settled" / f"{hashlib.sha256(kind.encode()).hexdigest()}.npz"
+    try:
+        with np.load(io.BytesIO(path.read_bytes()), allow_pickle=False) as file:
+            known = {name: torch.from_numpy(file[name]) for name in buffers}
+        if all(known[name].shape == b.shape and known[name].dtype == b.dtype for name, b in buffers.items()):
+            for name, b in buffers.items():
+                b.copy_(known[name])
+            return
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
+        pass
+    settle(architecture, device)
+    content = io.BytesIO()
+    np.savez(content, allow_pickle=False, **{name: b.cpu().numpy() for name, b in buffers.items()})
+    with contextlib.suppress(OSError, DiskError):  # a cache that cannot be written costs time only
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_bytes(path, content.getvalue())
 
 
 @contextmanager

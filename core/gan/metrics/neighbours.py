@@ -10,7 +10,6 @@ from collections.abc import Iterator
 from typing import Any, TypeAlias
 
 import numpy as np
-from scipy.stats import mannwhitneyu
 
 from gan.contracts import Features, MetricValue
 from gan.errors import BadData
@@ -133,6 +132,8 @@ class Memorisation:
 
     def compute(self, generated: Features, real: Features) -> list[MetricValue]:
         """Return two values; the closer to those of the real samples, the better."""
+        from scipy.stats import mannwhitneyu  # slow to import: half of all that a command imports beside torch
+
         copies, nearest = _copies(generated.vectors, real.vectors)
         halves, _ = _copies(real.vectors[1::2], real.vectors[0::2])
         own = neighbour_distances(real.vectors, 1)[:, 0]

@@ -162,8 +162,12 @@ def _torch() -> Restore:
         now.set_grad_enabled(saved["grad"])
         if "threads" in saved and now.get_num_threads() != saved["threads"]:
             now.set_num_threads(saved["threads"])
-        now.use_deterministic_algorithms(saved["deterministic"], warn_only=saved.get("warn_only", False))
-        now.set_float32_matmul_precision(saved["precision"])
+        warn_only = saved.get("warn_only", False)
+        mode = (now.are_deterministic_algorithms_enabled(), now.is_deterministic_algorithms_warn_only_enabled())
+        if mode != (saved["deterministic"], warn_only):  # setting it imports torch's compiler: seconds
+            now.use_deterministic_algorithms(saved["deterministic"], warn_only=warn_only)
+        if now.get_float32_matmul_precision() != saved["precision"]:
+            now.set_float32_matmul_precision(saved["precision"])
         now.backends.cudnn.benchmark = saved.get("benchmark", False)
 
     return restore

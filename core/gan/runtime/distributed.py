@@ -10,12 +10,18 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from datetime import timedelta
 
 import torch
 from torch import Tensor
 
 from gan.errors import NumericError
 from gan.runtime.device import Device, choose_device, out_of_memory
+
+LONGEST_WAIT = timedelta(hours=24)
+"""How long a process may wait for the others. The first one packs the data, computes metrics and writes pages
+meanwhile, for longer than PyTorch's limits of 10 (NCCL) and 30 minutes. A process that dies ends the wait at once: its
+connections close, and the launcher ends the others."""
 
 
 def init_runtime(device: str = "auto", precision: str = "auto") -> Device:
@@ -26,7 +32,8 @@ def init_runtime(device: str = "auto", precision: str = "auto") -> Device:
     chosen = choose_device(device, precision)
     world_size = int(os.environ.get("WORLD_SIZE", "1"))
     if world_size > 1 and not torch.distributed.is_initialized():
-        torch.distributed.init_process_group("nccl" if chosen.device.type == "cuda" else "gloo")
+        backend = "nccl" if chosen.device.type == "cuda" else "gloo"
+        torch.distributed.init_process_group(backend, timeout=LONGEST_WAIT)
     return replace(chosen, rank=int(os.environ.get("RANK", "0")), world_size=world_size)
 
 

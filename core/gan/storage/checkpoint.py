@@ -61,6 +61,8 @@ class Checkpoint:
         self.about: dict[str, Any] = manifest["about"]
         self.owners: list[str] = manifest["owners"]
         self._files: Mapping[str, Mapping[str, Any]] = manifest["files"]
+        self._kept: dict[str, bytes] = {}
+        """Verified contents that are read only once more."""
 
     def state(self, owner: str) -> dict[str, Any]:
         """The nested state of one owner, with tensors on the CPU. Raises `CheckpointError`."""
@@ -109,7 +111,22 @@ class Checkpoint:
             "that wrote it, or train again with another --out"
         )
 
+    def keep(self, owners: Callable[[str], bool]) -> None:
+        """Verify the files of some owners and keep them in memory until `state` reads them. Raises `Broken`."""
+        for owner in filter(owners, self.owners):
+            for name in (f"{owner}.json", f"{owner}.safetensors"):
+                if name in self._files:
+                    self._kept[name] = self._content(name)
+
+    def digest(self, owners: Callable[[str], bool]) -> str:
+        """A SHA-256 of the files of some owners."""
+        files = sorted(f"{owner}.{kind}" for owner in filter(owners, self.owners) for kind in ("json", "safetensors"))
+        lines = [f"{name} {self._files[name]['sha256']}" for name in files if name in self._files]
+        return hashlib.sha256("\n".join(lines).encode()).hexdigest()
+
     def _content(self, name: str) -> bytes:
+        if name in self._kept:
+            return self._kept.pop(name)
         expected = self._files[name]
         content = read_regular(self.path / name, expected["size"])
         if hashlib.sha256(content).hexdigest() != expected["sha256"]:
@@ -195,14 +212,14 @@ class Checkpoints:
             names = [name for name in os.listdir(self.folder) if _FOLDER.fullmatch(name)]
         return [self.folder / name for name in sorted(names, key=lambda name: int(name.removeprefix("samples-")))]
 
-    def newest(self) -> Checkpoint | None:
+    def newest(self, owners: Callable[[str], bool] | None = None) -> Checkpoint | None:
         """The newest checkpoint that verifies, with a warning for each newer one that does not; None if there are no
-        checkpoints. Raises `CheckpointError` if all are damaged."""
+        checkpoints. `owners` as for `verify`. Raises `CheckpointError` if all are damaged."""
         self.wait()
         damaged = []
         for path in reversed(self.all()):
             try:
-                found = verify(path)
+                found = verify(path, owners)
             except CheckpointError as error:
                 damaged.append(error)
                 continue
@@ -311,11 +328,18 @@ class Checkpoints:
             self._warn(f"{path}: cannot be deleted: {error.strerror or error}")
 
 
-def verify(path: Path) -> Checkpoint:
-    """The checkpoint at `path`, after comparing every file with its SHA-256. Raises `CheckpointError`."""
+def verify(path: Path, owners: Callable[[str], bool] | None = None) -> Checkpoint:
+    """The checkpoint at `path`, after comparing every file with its SHA-256. Raises `CheckpointError`.
+
+    Where `owners` is given, only the files of the owners for which it is true are compared, and read once for both
+    that and `Checkpoint.load`: a generator needs no optimizer.
+    """
     try:
         manifest = _read_manifest(path)
         checkpoint = Checkpoint(path, manifest)
+        if owners is not None:
+            checkpoint.keep(owners)
+            return checkpoint
         for name, expected in manifest["files"].items():
             if digest_regular(path / name, expected["size"]) != expected["sha256"]:
                 raise Broken(_CHANGED.format(name))

@@ -5,6 +5,7 @@ runs/music-musegan-0001/
   manifest.json    versions, data fingerprint, seed, device, command line, exit reason
   modality.json    what the modality learned from the training data (class names, a vocabulary)
   conditions.json  values of the data's conditions (`gan.generation.conditions`), if it has any
+  options.json     the flags of `gan generate`, for its --help (`gan.generation.flags`)
   metrics.jsonl    one line per tick
   checkpoints/samples-000200000/  best/samples-000150000/
   previews/  samples/  evaluation/  page/index.html  README.md
@@ -62,6 +63,7 @@ class RunFolder:
         self.facts = path / "modality.json"
         """`Modality.facts`."""
         self.conditions = path / "conditions.json"
+        self.flags = path / "options.json"
         self.metrics = path / "metrics.jsonl"
         self.checkpoints = path / "checkpoints"
         """The folder of `gan.storage.checkpoint.Checkpoints`."""

@@ -22,6 +22,7 @@ from gan.data.order import Order
 from gan.data.pack import Pack
 from gan.errors import BadData, CheckpointError, GanError, PluginError, UsageError
 from gan.generation.conditions import Conditions
+from gan.generation.flags import describe_flags
 from gan.generation.loading import resolve_run
 from gan.generation.model import Model
 from gan.plugins.manager import Plugins
@@ -30,7 +31,7 @@ from gan.reporting.reporter import Reporter, Tick
 from gan.reporting.result import Result, read_result
 from gan.reporting.scrub import scrub
 from gan.reporting.side_files import damaged_files, read_recipe, read_values, write_manifest_file
-from gan.runtime.device import Device
+from gan.runtime.device import Device, slow_precision
 from gan.runtime.distributed import Peers, init_runtime, shutdown
 from gan.runtime.signals import StopSignals, check_stop
 from gan.storage.checkpoint import Checkpoints
@@ -203,6 +204,9 @@ class Session:
         self.reporter = reporter
         self.device = device
         self.signals = signals
+        warning = slow_precision(device) if device.rank == 0 else ""
+        if warning:
+            reporter.warn(warning)
         self.pack = _open_data_in_turn(resolved, plugins, reporter, device)
         modality = resolved.modality_class(resolved.modality_config, self.pack.facts)
         data = resolved.recipe.data
@@ -272,6 +276,7 @@ class Session:
             self._renew(run.facts, self.pack.facts)
             if self.conditions.rows:
                 self._renew(run.conditions, self.conditions.to_json())
+            write_json(run.flags, describe_flags(self.resolved, self.outputs.model.modality, self.conditions))
             if self.trainer.samples:
                 self._untrained()  # before training, and not at its end
             resumed_from = None if newest is None else newest.samples
@@ -390,6 +395,7 @@ class Session:
         values = self.evaluator.values(self.run)
         best = self.evaluator.is_best(self.run, values)
         self.run.append_metrics({**record, "metrics": {value.name: asdict(value) for value in values}})
+        self.evaluator.recorded(tick.samples)
         self.reporter.measured(tick.samples, values, best)
         if best:
             Checkpoints(self.run.best, keep=1).save(self.trainer.samples, self.trainer.owners(), self.about)

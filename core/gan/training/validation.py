@@ -43,6 +43,10 @@ class Evaluator:
         self._model = model
         self._fingerprint = pack.fingerprint
         self._rows = rows
+        self._measured: int | None = None
+        """Real samples shown at the last measurement; None: not known yet."""
+        self._seen = 0
+        """Real samples shown when `due` was called last."""
         self._kind = Kind(resolved.modality.entry.name, model.modality, resolved.recipe.modality)
         names = self.settings.metrics
         self.metrics = find_metrics(
@@ -86,8 +90,15 @@ class Evaluator:
         every = self.settings.every
         if not every or not self.metrics:
             return False
-        before = max((record["samples"] for record in run.read_metrics() if record.get("metrics")), default=0)
-        return samples // every > before // every
+        if self._measured is None or samples < self._seen:  # the records are read once, and after a way back
+            measured = (record["samples"] for record in run.read_metrics() if record.get("metrics"))
+            self._measured = max(measured, default=0)
+        self._seen = samples
+        return samples // every > self._measured // every
+
+    def recorded(self, samples: int) -> None:
+        """Note that the metrics after `samples` real samples are in the records."""
+        self._measured = samples
 
     def is_best(self, run: RunFolder, values: Sequence[MetricValue]) -> bool:
         """Whether ``evaluation.best`` is better than in every earlier record of the run.

@@ -26,6 +26,16 @@ if TYPE_CHECKING:
     from PIL import Image
 
 
+KEPT_PIECES = 32
+"""Files that `Music` keeps between `inventory` and `read`: more than there are threads."""
+
+
+def _state(file: SourceFile) -> tuple[object, ...]:
+    """What changes when the content of a file does."""
+    status = file.path.stat()
+    return (file.name, file.path, file.member, status.st_size, status.st_mtime_ns)
+
+
 class Music(contracts.Modality):
     """Piano rolls of a few bars and several tracks."""
 
@@ -45,6 +55,8 @@ class Music(contracts.Modality):
         self.cutter = PhraseCutter(self.config)
         self.grid = self.cutter.grid
         self.tracks = self.grid.tracks
+        self._counted: dict[tuple[object, ...], list[Score]] = {}
+        """Pieces that `inventory` has read and `read` will want next, so that each file is parsed once."""
 
     @property
     def fields(self) -> dict[str, contracts.FieldSpec]:
@@ -58,7 +70,7 @@ class Music(contracts.Modality):
 
     def read(self, file: SourceFile) -> Iterator[Sample]:
         """The phrases of one file, in order. Raises `BadData` when there are none."""
-        for piece in read_score(file):
+        for piece in self._counted.pop(_state(file), None) or read_score(file):
             yield from self.phrases(piece)
 
     def inventory(self, file: SourceFile) -> dict[str, int]:
@@ -66,7 +78,10 @@ class Music(contracts.Modality):
         import pretty_midi
 
         found: dict[str, int] = {}
-        for piece in read_score(file):
+        pieces = list(read_score(file))
+        if len(self._counted) < KEPT_PIECES:
+            self._counted[_state(file)] = pieces
+        for piece in pieces:
             for part, track in zip(piece.parts, assign(piece.parts, self.tracks)):
                 name = "drums" if part.drums else pretty_midi.program_to_instrument_name(part.program).lower()
                 goes = "left out" if track is None else f"track {self.tracks[track].name}"

@@ -102,8 +102,11 @@ class PhraseCutter:
         bars = -(-(last - first) // steps)
         roll = np.zeros((tracks, bars * steps, pitches), bool)
         here = notes[(notes[:, 1] < last) & (notes[:, 2] > first)]
-        for track, start, end, row in here.tolist():
-            roll[track, max(start - first, 0) : min(end, last) - first, row] = True
+        start = np.maximum(here[:, 1] - first, 0)
+        length = np.minimum(here[:, 2], last) - first - start
+        cell = (here[:, 0] * (bars * steps) + start) * pitches + here[:, 3]
+        within = np.arange(length.sum()) - np.repeat(np.cumsum(length) - length, length)
+        roll.reshape(-1)[np.repeat(cell, length) + within * pitches] = True
         return roll.reshape(tracks, bars, steps, pitches)
 
     def _cut(self, roll: Array) -> list[Array]:
@@ -117,18 +120,16 @@ class PhraseCutter:
         if total <= bars:
             short = np.zeros((roll.shape[0], bars, *roll.shape[2:]), bool)
             short[:, :total] = roll
-            candidates = [short]
-        else:
-            sounding = roll.any(axis=(0, 2, 3))
-            begin = int(sounding.argmax())
-            starts = range(begin, total - bars + 1, self.config.stride or bars)
-            candidates = [roll[:, s : s + bars] for s in starts]
-        return [phrase for phrase in candidates if self._keeps(phrase)]
-
-    def _keeps(self, phrase: Array) -> bool:
-        if int(phrase.any(axis=(1, 2, 3)).sum()) < self.config.min_tracks:
-            return False
-        return rolls.note_count(phrase) >= self.config.min_notes
+            roll, starts = short, range(1)
+        counts = rolls.Counts.of(roll)
+        if total > bars:
+            starts = range(counts.first_bar(), total - bars + 1, self.config.stride or bars)
+        return [
+            roll[:, start : start + bars]
+            for start in starts
+            if counts.tracks(start, start + bars) >= self.config.min_tracks
+            and counts.notes(start, start + bars) >= self.config.min_notes
+        ]
 
     def shift_to_c(self, score: Score) -> int:
         """The shift in semitones that brings a piece to C major or A minor."""

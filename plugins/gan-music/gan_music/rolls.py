@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -43,6 +44,46 @@ def note_count(roll: Array) -> int:
     return int(onsets(roll).sum())
 
 
+@dataclass(frozen=True)
+class Counts:
+    """How much sounds in each stretch of bars of a roll ``(track, bar, step, pitch)``, from sums over its steps."""
+
+    steps: int
+    """Steps of a bar."""
+    sounding: Array
+    """``(track, step + 1)`` int64: cells that sound before each step."""
+    begun: Array
+    """``(step + 1,)`` int64: notes of all tracks that begin before each step."""
+
+    @classmethod
+    def of(cls, roll: Array) -> Counts:
+        """The sums of a roll."""
+        tracks, bars, steps, pitches = roll.shape
+        length, flat = bars * steps, roll.reshape(-1)
+        cells = np.flatnonzero(flat)
+        at = cells // pitches  # track · length + step
+        begins = (at % length == 0) | ~flat[cells - pitches]
+        sounding = np.zeros((tracks, length + 1), np.int64)
+        begun = np.zeros(length + 1, np.int64)
+        np.cumsum(np.bincount(at, minlength=tracks * length).reshape(tracks, length), axis=1, out=sounding[:, 1:])
+        np.cumsum(np.bincount(at[begins] % length, minlength=length), out=begun[1:])
+        return cls(steps, sounding, begun)
+
+    def first_bar(self) -> int:
+        """The first bar that sounds; 0 if none does."""
+        return int((self.sounding.sum(axis=0) > 0).argmax() - 1) // self.steps if self.sounding[:, -1].any() else 0
+
+    def tracks(self, first: int, last: int) -> int:
+        """Number of tracks that sound in bars `first` … ``last - 1``."""
+        return int((self.sounding[:, last * self.steps] > self.sounding[:, first * self.steps]).sum())
+
+    def notes(self, first: int, last: int) -> int:
+        """`note_count` of bars `first` … ``last - 1``; notes held over from before count as beginning there."""
+        start = first * self.steps
+        held = self.sounding[:, start + 1].sum() - self.sounding[:, start].sum()
+        return int(held + self.begun[last * self.steps] - self.begun[start + 1])
+
+
 def transpose(roll: Array, shift: int, pitched: Array) -> Array:
     """`roll` shifted by `shift` semitones on the tracks where `pitched`; notes that leave the rows are moved back by
     octaves."""
@@ -55,8 +96,12 @@ def transpose(roll: Array, shift: int, pitched: Array) -> Array:
     rows = np.where(rows < 0, rows + 12 * -(rows // 12), rows)
     over = np.maximum(rows - (roll.shape[-1] - 1), 0)
     rows = rows - 12 * -(-over // 12)
-    for row, target in enumerate(rows):
-        result[..., target] |= source[..., row]
+    inside = np.flatnonzero(rows == np.arange(roll.shape[-1]) + shift)
+    if len(inside):
+        low, high = inside[0], inside[-1] + 1
+        result[..., low + shift : high + shift] = source[..., low:high]
+    for row in np.flatnonzero(rows != np.arange(roll.shape[-1]) + shift):
+        result[..., rows[row]] |= source[..., row]
     moved[pitched] = result
     return moved
 

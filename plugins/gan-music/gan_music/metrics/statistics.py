@@ -13,7 +13,6 @@ from typing import Any
 
 import numpy as np
 from gan.contracts import MetricValue, Modality, Samples
-from scipy.stats import rankdata
 
 from gan_music.attributes import ATTRIBUTES
 from gan_music.grid import Grid, grid_of
@@ -253,6 +252,8 @@ class MusicStatistics:
 
 def _follows(generated: Samples, grid: Grid) -> Iterator[tuple[str, float]]:
     """(attribute, Spearman's rank correlation of its requested and its measured values)."""
+    from scipy.stats import rankdata  # slow to import
+
     for name, measure in ATTRIBUTES.items():
         if name in generated:
             found = np.array([measure(roll, grid) for roll in np.asarray(generated["roll"], bool)])

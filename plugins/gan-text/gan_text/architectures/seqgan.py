@@ -25,6 +25,7 @@ from torch.nn import functional as F
 from gan_text.architectures.mle import GeneratorConfig, likelihood_terms, sequence_nll
 from gan_text.data.fields import ends_early, vocabulary_size
 from gan_text.networks.lstm import LSTMGenerator, lengths_of, sequence_mask
+from gan_text.networks.precision import has_bf16
 from gan_text.networks.rollouts import TokenTables, rollout_values
 from gan_text.sampling import SamplingOptions, sample_lstm
 
@@ -170,8 +171,10 @@ class SeqGAN(nn.Module):
         rollout_rate: float = Field(
             0.8, ge=0, le=1, description="Decay of the rollout policy, an exponential moving average of the generator."
         )
-        rollout_precision: Literal["fp32", "bf16"] = Field(
-            "fp32", description="Precision of the discriminator when it scores rollouts."
+        rollout_precision: Literal["fp32", "bf16", "auto"] = Field(
+            "fp32",
+            description="Precision of the discriminator when it scores rollouts; auto: bf16 where the processor or the "
+            "GPU has it, else fp32.",
         )
 
     Options = SamplingOptions
@@ -300,7 +303,9 @@ class SeqGAN(nn.Module):
         last = value(self.discriminator(tokens), torch.arange(len(tokens), device=tokens.device))
         if not self.config.rollouts:
             return last[:, None].expand(-1, tokens.shape[1])
-        dtype = torch.bfloat16 if self.config.rollout_precision == "bf16" else torch.float32
+        wanted = self.config.rollout_precision
+        half = wanted == "bf16" or (wanted == "auto" and has_bf16(tokens.device))
+        dtype = torch.bfloat16 if half else torch.float32
         tables = self.discriminator.tables(dtype)
         prefixes = tables.prefix_features(tokens)
 
