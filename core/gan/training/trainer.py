@@ -26,7 +26,7 @@ from gan.game import Batch, Learn, Phase, Player, Turn, phase_lengths
 from gan.generation.settling import settled
 from gan.recipe import Training
 from gan.reporting.reporter import Tick
-from gan.runtime.device import Device, seed_everything
+from gan.runtime.device import Device, seed_everything, tune
 from gan.runtime.distributed import ASK_EVERY, Peers, average_gradients, true_everywhere
 from gan.training.learning import Learner
 from gan.training.loop_state import Dials, LoopState
@@ -72,7 +72,8 @@ class Trainer:
     ) -> None:
         self.architecture = architecture.to(device.device)
         self.augmentations = dict(augmentations or {})
-        if training.channels_last:
+        tune(device.device)
+        if device.device.type == "cuda" if training.channels_last is None else training.channels_last:
             _channels_last(self.architecture)
         self.phases = list(phases)
         self.data = data
