@@ -13,7 +13,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self, TypeVar
 
-import yaml
 from pydantic import (
     BaseModel,
     ConfigDict,
@@ -27,7 +26,7 @@ from pydantic import (
 )
 
 from gan.errors import UsageError, nearest
-from gan.storage.strict_yaml import load_yaml
+from gan.storage.strict_yaml import dump_yaml, load_yaml
 
 MAX_RECIPE_BYTES = 1 << 20
 
@@ -326,4 +325,4 @@ def _assign(values: dict[str, Any], path: list[str], value: Any, setting: str) -
 
 def dump(recipe: Recipe) -> str:
     """The recipe as YAML, with every setting."""
-    return yaml.safe_dump(recipe.model_dump(mode="json"), sort_keys=False, allow_unicode=True, width=100)
+    return dump_yaml(recipe.model_dump(mode="json"))
