@@ -28,10 +28,11 @@ CPU = Device(torch.device("cpu"), torch.float32)
 WAITING = ("_local_scalar_dense", "nonzero", "masked_select", "_unique", "unique_", "equal", "is_nonzero")
 """Operations whose result or whose shape the host must know."""
 KNOWN = {
-    "music/transformer": "tokenizes rolls on the host (issue 14: when packing)",
+    "music/musictransformer": "tokenizes rolls on the host (issue 14: when packing)",
     "text/relgan": "selects the sequences that go on",
     "text/seqgan": "bounds the logits on the host",
     "text/gpt": "bounds the logits on the host",
+    "text/gpt-seqgan": "bounds the logits on the host",
 }
 """Architectures that still wait, and where."""
 FIRST = ("image", "text", "music")
