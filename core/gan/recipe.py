@@ -141,7 +141,9 @@ class Training(Section):
     precision: Literal["auto", "fp32", "bf16", "fp16"] = Field(
         "auto", description="Of the networks' arithmetic; auto: bf16 on a GPU that supports it, else fp32."
     )
-    channels_last: bool = Field(False, description="Store image-like tensors with the channel axis last.")
+    channels_last: bool | None = Field(
+        None, description="Store image-like tensors with the channel axis last; none: on CUDA devices."
+    )
     compile: bool = Field(False, description="Compile the players' networks; worthwhile from some hundred steps on.")
     max_skips: int = Field(
         20, ge=0, description="Consecutive updates that may be skipped because a gradient is not finite."

@@ -78,3 +78,15 @@ def test_a_group_of_one_is_left_at_shutdown():
     torch.distributed.init_process_group("gloo", init_method=f"tcp://127.0.0.1:{port}", rank=0, world_size=1)
     shutdown()
     assert not torch.distributed.is_initialized()
+
+
+def test_pytorch_is_tuned_on_cuda_only(monkeypatch):
+    from gan.runtime.device import tune
+
+    said = []
+    monkeypatch.setattr(torch, "set_float32_matmul_precision", said.append)
+    monkeypatch.setattr(torch.backends.cudnn, "benchmark", False)
+    tune(torch.device("cpu"))
+    assert (said, torch.backends.cudnn.benchmark) == ([], False)
+    tune(torch.device("cuda"))
+    assert (said, torch.backends.cudnn.benchmark) == (["high"], True)

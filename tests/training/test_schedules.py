@@ -179,7 +179,7 @@ def test_a_penalty_by_schedule_and_dial_is_its_weight_at_the_position(plugins):
     it.turn_dial("penalties.r1.weight", 0.5)
     found = []
     for one in (it, plain):
-        batch = one._batch(one._real(0, 64), 1, 0.0, {}, 0, 1)
+        batch = one._batch(one._reals(0, 64, 1)[0], 1, 0.0, {}, 0, 1)
         batch.position = 320
         found.append(one.phases[0].turns[0].objective(batch)["r1"].item())
     assert found[0] == pytest.approx(0.5 * 0.6 * found[1])

@@ -13,6 +13,7 @@ from gan.game import Optimizer, Phase, Player
 from gan.recipe import Schedule, Training, number_at
 from gan.runtime.device import Device
 from gan.training.ema import Average
+from gan.training.masked import MaskedRMSprop
 
 
 class PlayerState:
@@ -26,9 +27,10 @@ class PlayerState:
         if not self.parameters:
             raise GanError(f"player '{name}' has no parameters")
         self.correction = 1.0 / (1.0 + sum(1.0 / every for every in lazy))
-        self.optimizer = _build_optimizer(self.settings, self.parameters, self.correction)
+        self.optimizer = _build_optimizer(self.settings, self.parameters, self.correction, device.device.type)
         self._betas_change = any(isinstance(beta, Schedule) for beta in self.settings.betas)
-        self.fused = bool(self.optimizer.defaults.get("fused"))
+        self.masked = bool(self.optimizer.defaults.get("fused")) or isinstance(self.optimizer, MaskedRMSprop)
+        """Whether the optimizer leaves a step out by a tensor, ``optimizer.found_inf``."""
         self.average = (
             Average(self.named, training.ema_half_life, training.ema_rampup)
             if player.average and training.ema_half_life
@@ -78,7 +80,9 @@ class PlayerState:
                 group["momentum"] = first
 
 
-def _build_optimizer(settings: Optimizer, parameters: list[nn.Parameter], correction: float) -> torch.optim.Optimizer:
+def _build_optimizer(
+    settings: Optimizer, parameters: list[nn.Parameter], correction: float, device: str
+) -> torch.optim.Optimizer:
     lr = number_at(settings.lr, 0) * correction
     betas = (
         float(number_at(settings.betas[0], 0)) ** correction,
@@ -93,7 +97,8 @@ def _build_optimizer(settings: Optimizer, parameters: list[nn.Parameter], correc
         ]
         return torch.optim.AdamW([g for g in groups if g["params"]], lr=lr, betas=betas, eps=settings.eps, fused=True)
     if settings.name == "rmsprop":
-        return torch.optim.RMSprop(parameters, lr=lr, alpha=betas[1], eps=settings.eps)
+        kind = torch.optim.RMSprop if device == "cpu" else MaskedRMSprop
+        return kind(parameters, lr=lr, alpha=betas[1], eps=settings.eps)
     return torch.optim.SGD(parameters, lr=lr, momentum=betas[0], fused=True)
 
 

@@ -26,11 +26,12 @@ from gan.game import Batch, Learn, Phase, Player, Turn, phase_lengths
 from gan.generation.settling import settled
 from gan.recipe import Training
 from gan.reporting.reporter import Tick
-from gan.runtime.device import Device, seed_everything
+from gan.runtime.device import Device, seed_everything, tune
 from gan.runtime.distributed import ASK_EVERY, Peers, average_gradients, true_everywhere
 from gan.training.learning import Learner
 from gan.training.loop_state import Dials, LoopState
 from gan.training.player_state import PlayerState, Skips, check_players
+from gan.training.prefetch import Prefetcher
 from gan.training.stats import Stats
 from gan.training.update import backward, clear_gradients, clip_and_step, compute_loss, fill_gradients_with_nan
 
@@ -71,7 +72,8 @@ class Trainer:
     ) -> None:
         self.architecture = architecture.to(device.device)
         self.augmentations = dict(augmentations or {})
-        if training.channels_last:
+        tune(device.device)
+        if device.device.type == "cuda" if training.channels_last is None else training.channels_last:
             _channels_last(self.architecture)
         self.phases = list(phases)
         self.data = data
@@ -108,6 +110,7 @@ class Trainer:
                     "the batch of one of the phases cannot be split into so many"
                 )
         self._tick = training.tick or max(1, self.total // 50)
+        self._prefetcher = Prefetcher(self._gather, device.device)
 
     @property
     def total(self) -> int:
@@ -281,7 +284,7 @@ class Trainer:
         share = min(1.0, progress.position / length)
         repeats = max(turn.repeats for turn in phase.turns)
         first = progress.samples + progress.passed_over
-        reals = [self._real(first + repeat * batch, batch) for repeat in range(repeats)]
+        reals = self._reals(first, batch, repeats)
         shared: list[dict[str, Any]] = [{} for _ in range(progress.parts)]
         updated: set[str] = set()
         for number, turn in enumerate(phase.turns):
@@ -310,19 +313,16 @@ class Trainer:
         """The batch size of a phase, over all processes."""
         return self.training.batch if phase.batch is None else phase.batch
 
-    def _real(self, position: int, total: int) -> dict[str, Tensor]:
-        """This process's share of the global batch of `total` samples at `position`, on the device."""
+    def _reals(self, first: int, batch: int, repeats: int) -> list[dict[str, Tensor]]:
+        """This process's shares of the global batches of an iteration that begins at `first`, on the device; those of
+        the next iteration are gathered meanwhile."""
+        places = [(first + repeat * batch, batch) for repeat in range(2 * repeats)]
+        return self._prefetcher.batches(places[:repeats], places[repeats:])
+
+    def _gather(self, position: int, total: int) -> Samples:
+        """This process's share of the global batch of `total` samples at `position`."""
         count = total // self.device.world_size
-        indices = self._order.indices(position + self.device.rank * count, count)
-        fields = {}
-        for name, values in self.data.take(indices).items():
-            tensor = torch.from_numpy(np.ascontiguousarray(values))
-            if self.device.device.type == "cuda":
-                tensor = tensor.pin_memory().to(self.device.device, non_blocking=True)
-            elif self.device.device.type != "cpu":
-                tensor = tensor.to(self.device.device)
-            fields[name] = tensor
-        return fields
+        return self.data.take(self._order.indices(position + self.device.rank * count, count))
 
     def _batch(
         self, fields: dict[str, Tensor], seed: int, progress: float, shared: dict[str, Any], index: int, number: int

@@ -83,8 +83,8 @@ def clip_and_step(
     if state.settings.clip_norm > 0:
         torch._foreach_mul_(gradients, (state.settings.clip_norm / (norm + 1e-6)).clamp(max=1.0))
     still = bad if allowed is None else torch.maximum(bad, (~allowed).to(torch.float32))
-    if state.fused and device.device.type != "cpu":
-        # fused optimizers change nothing where found_inf is 1, without waiting for the device
+    if state.masked and device.device.type != "cpu":
+        # these optimizers change nothing where found_inf is 1, without waiting for the device
         state.optimizer.found_inf = still  # type: ignore[attr-defined]
         state.optimizer.step()
         if state.scaler is not None:

@@ -230,22 +230,26 @@ class ImagePool(nn.Module):
 
     @torch.no_grad()
     def show(self, pictures: Tensor, rng: Draws) -> Tensor:
-        """``(N, *shape)`` new images -> as many to show; image by image, without synchronizing with the device."""
+        """``(N, *shape)`` new images -> as many to show, as if they came one by one; nothing waits for the device."""
         if not self.size:
             return pictures
         swap = rng.rand() < 0.5
-        places = rng.randint(self.size)
-        shown = []
-        for index in range(len(pictures)):
-            new = pictures[index].to(self.pictures.dtype)
-            filling = self.filled < self.size
-            place = torch.where(filling, self.filled.clamp(max=self.size - 1), places[index]).reshape(1)
-            old = self.pictures.index_select(0, place)[0]
-            kept = filling | swap[index]
-            shown.append(torch.where(swap[index] & ~filling, old, new))
-            self.pictures.index_copy_(0, place, torch.where(kept, new, old)[None])
-            self.filled.add_(filling.to(torch.int64))
-        return torch.stack(shown).to(pictures.dtype)
+        count, new = len(pictures), pictures.to(self.pictures.dtype)
+        index = torch.arange(count, device=pictures.device)
+        filling = self.filled + index < self.size
+        places = torch.where(filling, self.filled + index, rng.randint(self.size))
+        writes = (filling | swap) & (places[:, None] == places)  # (reader, writer): writer n stores where reader looks
+        writer = torch.where(writes, index, -1)
+        before = writer.masked_fill(index >= index[:, None], -1).amax(1)  # the last writer among earlier images
+        last = writer.amax(1)
+        stored = self.pictures.index_select(0, places)
+        axes = (slice(None), *[None] * (pictures.ndim - 1))
+        old = torch.where((before >= 0)[axes], new[before], stored)
+        shown = torch.where((swap & ~filling)[axes], old, new)
+        # images for one place write the same value there
+        self.pictures.index_copy_(0, places, torch.where((last >= 0)[axes], new[last], stored))
+        self.filled.add_(count).clamp_(max=self.size)
+        return shown.to(pictures.dtype)
 
 
 def jitter(pictures: list[Tensor], rng: Draws, share: float, flip: bool) -> list[Tensor]:
