@@ -98,6 +98,11 @@ RULES = {
         "V2": "the record of a run is complete",
         "V3": "a run can be repeated from its folder alone, with a warning if versions differ",
     },
+    "What decides a result": {
+        "L4": "a foreign recipe: no network without the user's word, no unpickling, nothing outside the folder touched",
+        "L5": "every key of every recipe and every option with twenty bad values: one line and 2, never a traceback",
+        "L6": "parsers of other people run bounded in time and memory; their death is one skipped file",
+    },
 }
 
 NOTHING_YET = {

@@ -47,11 +47,24 @@ class _Verbs(click.Group):
             close = nearest(name, VERBS)
             hint = f"; did you mean '{close}'?" if close else f" (there are {', '.join(VERBS)})"
             ctx.fail(f"no command '{name}'{hint}")
-        return super().resolve_command(ctx, args)
+        found = super().resolve_command(ctx, args)
+        _refuse_empty(ctx, found[1], found[2])
+        return found
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         with formatter.section("Commands"):
             formatter.write_dl([(name, help_text) for name, (_, help_text) in VERBS.items()])
+
+
+def _refuse_empty(ctx: click.Context, command: click.Command | None, args: list[str]) -> None:
+    """Refuse ``--data ""`` and ``--data=``: an unset variable of a script would select the default."""
+    flags = {flag for parameter in getattr(command, "params", ()) for flag in parameter.opts}
+    for before, text in zip(["", *args], args, strict=False):
+        name, equals, value = text.partition("=")
+        if text == "" and (before in flags or not before.startswith("-")):
+            ctx.fail(f"{before} is given an empty value" if before in flags else "an argument is empty")
+        if name in flags and equals and not value:
+            ctx.fail(f"{name} is given an empty value")
 
 
 @click.group(cls=_Verbs, context_settings={"help_option_names": ["-h", "--help"]})
@@ -108,13 +121,31 @@ def _exit_code(command: Callable[[], Any], debug: bool) -> int:
             raise
         where = f"{error.filename}: " if error.filename else ""
         return _report(DiskError(f"{where}{os.strerror(error.errno)}"), debug)
-    except MemoryError:
-        return _report(NumericError("memory ran out; lower training.batch"), debug)
-    except RuntimeError as error:
-        if debug or ("out of memory" not in str(error) and "not enough memory" not in str(error)):
+    except Exception as error:
+        if debug:
             raise
-        return _report(NumericError("memory ran out; lower training.batch"), debug)
+        if isinstance(error, MemoryError) or any(text in str(error) for text in _NO_MEMORY):
+            return _report(NumericError("memory ran out; lower training.batch"), debug)
+        _print_error(f"error: this is a mistake of {_origin(error)}")
+        return 1
     return code if isinstance(code, int) else 0
+
+
+_NO_MEMORY = ("out of memory", "not enough memory", "allocate memory")
+
+
+def _origin(error: Exception) -> str:
+    """Where an unexpected exception was raised and what it says, for a message without a traceback."""
+    import traceback
+
+    frames = traceback.extract_tb(error.__traceback__)
+    ours = [frame for frame in frames if "site-packages" not in frame.filename] or frames
+    lines = str(error).splitlines() or [""]
+    place = f"{ours[-1].filename}, line {ours[-1].lineno}" if ours else "unknown place"
+    return (
+        f"the program, in {place}: {type(error).__name__}: {lines[0][:300]}\n"
+        "repeat the command as `gan --debug …` for the traceback, and please report it"
+    )
 
 
 def _report(error: GanError, debug: bool) -> int:
