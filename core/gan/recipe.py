@@ -12,11 +12,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, Self, TypeVar
 
-import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from gan.errors import UsageError, nearest
-from gan.storage.strict_yaml import load_yaml
+from gan.storage.strict_yaml import dump_yaml, load_yaml
 
 MAX_RECIPE_BYTES = 1 << 20
 MAX_SHOWN = 10**15
@@ -336,4 +335,4 @@ def _assign(values: dict[str, Any], path: list[str], value: Any, setting: str) -
 
 def dump(recipe: Recipe) -> str:
     """The recipe as YAML, with every setting."""
-    return yaml.safe_dump(recipe.model_dump(mode="json"), sort_keys=False, allow_unicode=True, width=100)
+    return dump_yaml(recipe.model_dump(mode="json"))

@@ -90,3 +90,26 @@ def test_what_has_no_smooth_latent_space_is_refused():
         compute(nn.Linear(1, 1))
     with pytest.raises(BadData, match="99 paths"):
         compute(Walk(), count=99)
+
+
+class Told(Walk):
+    """Points are as many times their latents as the condition `size` says."""
+
+    def given_fields(self, options=None):
+        return ("size",)
+
+    def decode(self, latents, request):
+        return {"points": request.given["size"][:, None] * latents}
+
+
+def test_both_ends_of_a_path_have_the_conditions_of_a_real_sample():
+    """All real samples have size 2: the paths are four times as long as without a condition. An input is refused."""
+    spec = {"size": FieldSpec((), "float32", 0, 4, "factor", condition=True)}
+    modality = SimpleNamespace(fields={**POINTS.fields, **spec})
+    samples = {"points": np.zeros((400, 2), np.float32), "size": np.full(400, 2, np.float32)}
+    with torch.no_grad():
+        (value,) = PathLength().compute(Told(), as_they_are, samples, samples, modality)
+        assert value.value == pytest.approx(4 * compute(Walk()).value, rel=0.02)
+        plain = SimpleNamespace(fields={**POINTS.fields, "size": FieldSpec((), "float32", 0, 4, "factor")})
+        with pytest.raises(UsageError, match="input"):
+            PathLength().compute(Told(), as_they_are, samples, samples, plain)

@@ -9,9 +9,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from functools import partial
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
+import torch
 from torch import Tensor
 
 from gan.contracts import ConditionalOnInput, Features, LatentSpace, MetricValue, Modality, Request, SmoothLatentSpace
@@ -41,7 +43,8 @@ def path_lengths(render: Callable[[Tensor], Array], first: Tensor, second: Tenso
 class PathLength:
     """PPL of any extractor, in latent space, at random positions along the paths ("full").
 
-    There are as many paths as generated samples; those outside the 1st to the 99th percentile are excluded.
+    There are as many paths as generated samples; those outside the 1st to the 99th percentile are excluded. The ends of
+    a path share the conditions of one real sample where the architecture is conditional.
     """
 
     version = "1"
@@ -63,7 +66,8 @@ class PathLength:
         """One value with its standard error; lower is smoother."""
         if not isinstance(architecture, LatentSpace):
             raise UsageError("it has no latent space (`latents` and `decode`)")
-        if isinstance(architecture, ConditionalOnInput) and architecture.given_fields():
+        given = architecture.given_fields() if isinstance(architecture, ConditionalOnInput) else ()
+        if not all(modality.fields[name].condition for name in given):
             raise UsageError("its samples follow from an input, not from latents alone")
         count = len(next(iter(generated.values())))
         if count < FEWEST:
@@ -71,8 +75,8 @@ class PathLength:
         decode = _smooth(architecture, modality)
         device = next(architecture.parameters()).device  # type: ignore[attr-defined]
 
-        def render(latents: Tensor) -> Array:
-            made = {name: values.cpu().numpy() for name, values in decode(latents, Request()).items()}
+        def render(latents: Tensor, request: Request) -> Array:
+            made = {name: values.cpu().numpy() for name, values in decode(latents, request).items()}
             return extractor(made, modality).vectors
 
         found = []
@@ -83,7 +87,9 @@ class PathLength:
                 for purpose in ("first", "second", "place")
             )
             first, second = architecture.latents(wanted, here), architecture.latents(wanted, there)
-            found.append(path_lengths(render, first, second, place.rand(), self.epsilon))
+            rows = {name: real[name][np.arange(start, start + wanted) % len(real[name])] for name in given}
+            request = Request(given={name: torch.from_numpy(rows[name]).to(device) for name in given} or None)
+            found.append(path_lengths(partial(render, request=request), first, second, place.rand(), self.epsilon))
         lengths = np.concatenate(found)
         low, high = np.percentile(lengths, [1, 99], method="nearest")
         kept = lengths[(lengths >= low) & (lengths <= high)]

@@ -1,4 +1,4 @@
-"""The YAML loader for recipes and plugin indexes: plain values only, from untrusted text."""
+"""YAML of recipes and plugin indexes: a loader of plain values from untrusted text, and a dumper that it reads back."""
 
 from __future__ import annotations
 
@@ -35,6 +35,14 @@ def load_yaml(text: str, *, typed: bool = True) -> Any:
         mark = getattr(error, "problem_mark", None)
         line = f"line {mark.line + 1}: " if mark else ""
         raise ValueError(f"{line}{getattr(error, 'problem', None) or error}") from None
+
+
+def dump_yaml(values: Any) -> str:
+    """The YAML text of plain values, in their order, which `load_yaml` reads back as they were."""
+    text: str = yaml.safe_dump(values, sort_keys=False, allow_unicode=True, width=100)
+    if any(separator in text for separator in "\x85\u2028\u2029"):  # line breaks of YAML, which would become spaces
+        text = yaml.safe_dump(values, sort_keys=False, width=100)
+    return text
 
 
 def _value(node: yaml.Node, constructor: yaml.constructor.SafeConstructor | None) -> Any:

@@ -155,7 +155,12 @@ def test_numbers_are_read_and_held_to_the_vocabulary(tmp_path):
     (tmp_path / "a.txt").write_text("0 7 9\n1 2 3\n")
     modality, samples, reasons = opened(tmp_path, tokens="numbers", vocabulary=10, length=3)
     assert texts(modality, samples) == ["0 7 9", "1 2 3"]
-    for line, reason in (("1 2 10", "number 10"), ("1 2", "2 numbers"), ("1 2 x", "no numbers"), ("1 -2 3", "number")):
+    for line, reason in (
+        ("1 2 10", "number 10"),
+        ("1 2", "2 numbers"),
+        ("1 2 x", "not hold numbers"),
+        ("1 -2 3", "number"),
+    ):
         (tmp_path / "a.txt").write_text(f"0 7 9\n{line}\n")
         _, samples, reasons = opened(tmp_path, tokens="numbers", vocabulary=10, length=3)
         assert not samples
