@@ -6,6 +6,7 @@ computation can use.
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Iterator
 from typing import Any
@@ -216,3 +217,16 @@ def test_options_of_a_request_are_numbers_that_float32_can_hold(value):
 
     with pytest.raises(UsageError, match="temperature"):
         validated(Options, {"temperature": value}, "")
+
+
+@pytest.mark.rule("L5")
+@pytest.mark.parametrize("rank", ["0", "1"])
+def test_a_mistake_under_torchrun_is_its_last_line_and_is_said_once(rank, tmp_path, monkeypatch, capsys):
+    """torchrun shows the file; only the first process says it as well."""
+    file = tmp_path / "error.json"
+    monkeypatch.setenv("TORCHELASTIC_ERROR_FILE", str(file))
+    monkeypatch.setenv("RANK", rank)
+    assert command("run", "--plugin", "image", "--set", "training.batch=-4") == 2
+    told = json.loads(file.read_text())["message"]["extraInfo"]["py_callstack"]
+    assert told.startswith("error: 'training.batch' cannot be -4")
+    assert bool(capsys.readouterr().err) == (rank == "0")

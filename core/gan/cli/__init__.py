@@ -70,9 +70,12 @@ def _refuse_empty(ctx: click.Context, command: click.Command | None, args: list[
 @click.group(cls=_Verbs, context_settings={"help_option_names": ["-h", "--help"]})
 @click.option("--no-plugin", "blocked", multiple=True, metavar="NAME", help="Switch a plugin off; repeatable.")
 @click.option("--debug", is_flag=True, help="Show tracebacks.")
+@click.option(
+    "--allow-download", is_flag=True, help="Let a recipe download the pretrained model that it names (at one commit)."
+)
 @click.version_option(__version__, prog_name="gan")
 @click.pass_context
-def group(ctx: click.Context, blocked: tuple[str, ...], debug: bool) -> None:
+def group(ctx: click.Context, blocked: tuple[str, ...], debug: bool, allow_download: bool) -> None:
     """Train, evaluate and use generative adversarial networks for any kind of data.
 
     \b
@@ -81,6 +84,8 @@ def group(ctx: click.Context, blocked: tuple[str, ...], debug: bool) -> None:
     gan plugins                   list installed plugins
     """
     ctx.obj = {"blocked": blocked, "debug": debug}
+    if allow_download:
+        os.environ["GAN_ALLOW_DOWNLOAD"] = "1"  # for the processes that read data as well; see gan.weights
 
 
 def installed(ctx: click.Context) -> Any:
@@ -93,6 +98,8 @@ def installed(ctx: click.Context) -> Any:
 def main(arguments: list[str] | None = None) -> None:
     """Run the command line and exit with 0 or the exit code of the error (see `gan.errors`)."""
     arguments = sys.argv[1:] if arguments is None else arguments
+    anywhere = ("--debug", "--allow-download")  # also behind the command
+    arguments = [text for text in anywhere if text in arguments] + [text for text in arguments if text not in anywhere]
     sys.exit(_exit_code(lambda: group(args=arguments, prog_name="gan", standalone_mode=False), "--debug" in arguments))
 
 
@@ -126,7 +133,9 @@ def _exit_code(command: Callable[[], Any], debug: bool) -> int:
             raise
         if isinstance(error, MemoryError) or any(text in str(error) for text in _NO_MEMORY):
             return _report(NumericError("memory ran out; lower training.batch"), debug)
-        _print_error(f"error: this is a mistake of {_origin(error)}")
+        message = f"error: this is a mistake of {_origin(error)}"
+        if not _told_launcher(message):
+            _print_error(message)
         return 1
     return code if isinstance(code, int) else 0
 
@@ -153,9 +162,29 @@ def _report(error: GanError, debug: bool) -> int:
         import traceback
 
         traceback.print_exception(error)
-    else:
+    elif not _told_launcher(f"error: {error}"):
         _print_error(f"error: {error}")
     return error.exit_code
+
+
+def _told_launcher(message: str) -> bool:
+    """Write an error to the file that torchrun reads, so that it ends with the message and not with its own traceback.
+
+    Returns whether this is not the first process, which then says nothing: mistakes of a recipe are found by all.
+    """
+    path = os.environ.get("TORCHELASTIC_ERROR_FILE")
+    if not path:
+        return False
+    import json
+    import time
+
+    about = {"py_callstack": message, "timestamp": str(int(time.time()))}
+    try:
+        with open(path, "w", encoding="utf-8") as file:
+            json.dump({"message": {"message": message, "extraInfo": about}}, file)
+    except OSError:
+        return False
+    return os.environ.get("RANK", "0") != "0"
 
 
 def _print_error(text: str) -> None:

@@ -7,8 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from gan.contracts import Modality
+from gan.data.bounded import read_files
 from gan.data.pack import Progress
-from gan.data.packing import _row, read_files
+from gan.data.packing import _row
 from gan.source import list_source
 
 

@@ -10,18 +10,16 @@ import hashlib
 import json
 import os
 import shutil
-from collections import deque
-from collections.abc import Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from gan.contracts import FieldSpec, Modality, Sample
+from gan.data.bounded import read_files
 from gan.data.pack import Pack, Progress, load_pack
 from gan.errors import BadData, DiskError, GanError
-from gan.source import Companion, Listing, SourceFile, list_source
+from gan.source import Listing, SourceFile, list_source
 from gan.storage.durable import cache_folder, filled_aside
 
 PACK_FORMAT = 2
@@ -152,36 +150,6 @@ def _build(
 def _field_record(spec: FieldSpec) -> dict[str, Any]:
     """The members of `FieldSpec` itself: a modality may extend it with members that JSON cannot hold."""
     return {member.name: getattr(spec, member.name) for member in dataclasses.fields(FieldSpec)}
-
-
-def read_files(
-    modality: Modality, files: Sequence[SourceFile]
-) -> Iterator[tuple[SourceFile, list[Sample], str | None]]:
-    """Yield (file, samples, reason why it cannot be used or None) in the order of `files`; threads read ahead."""
-    workers = min(8, os.cpu_count() or 1)
-    with ThreadPoolExecutor(workers) as pool:
-        waiting: deque[tuple[SourceFile, Future[tuple[list[Sample], str | None]]]] = deque()
-        for file in files:
-            waiting.append((file, pool.submit(_read_one, modality, file)))
-            if len(waiting) > 2 * workers:
-                done = waiting.popleft()
-                yield done[0], *done[1].result()
-        for file, future in waiting:
-            yield file, *future.result()
-
-
-def _read_one(modality: Modality, file: SourceFile) -> tuple[list[Sample], str | None]:
-    try:
-        samples = list(modality.read(file))
-    except Companion:
-        return [], None
-    except BadData as error:
-        return [], error.reason
-    except (MemoryError, RecursionError):
-        return [], "needs more memory than is available"
-    except Exception as error:  # noqa: BLE001  (a reader's failure concerns one file and is recorded in the pack)
-        return [], f"{type(error).__name__}: {error}"
-    return samples, None if samples else "holds no sample"
 
 
 def _group_of(sample: Sample, groups: dict[str, dict[str, FieldSpec]]) -> str:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from datetime import timedelta
 
 import torch
 from torch import Tensor
@@ -26,7 +27,8 @@ def init_runtime(device: str = "auto", precision: str = "auto") -> Device:
     chosen = choose_device(device, precision)
     world_size = int(os.environ.get("WORLD_SIZE", "1"))
     if world_size > 1 and not torch.distributed.is_initialized():
-        torch.distributed.init_process_group("nccl" if chosen.device.type == "cuda" else "gloo")
+        backend = "nccl" if chosen.device.type == "cuda" else "gloo"
+        torch.distributed.init_process_group(backend, timeout=PATIENCE)
     return replace(chosen, rank=int(os.environ.get("RANK", "0")), world_size=world_size)
 
 
@@ -56,6 +58,9 @@ def average_gradients(parameters: Sequence[Tensor], world_size: int) -> None:
             start += parameter.numel()
 
 
+PATIENCE = timedelta(hours=6)
+"""How long processes wait for each other: longer than any packing of data and any evaluation, which the first process
+does alone. The launcher notices processes that died at once."""
 ASK_EVERY = 16
 """Iterations between two exchanges about stopping; ticks and ends of phases exchange as well."""
 
