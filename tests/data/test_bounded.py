@@ -142,3 +142,18 @@ def test_workers_end_with_their_parent(tmp_path):
     while lives(process):
         assert time.monotonic() < deadline
         time.sleep(0.05)
+
+
+def test_a_file_with_more_samples_than_fit_into_a_worker_is_read_in_parts(tmp_path, monkeypatch):
+    monkeypatch.setattr(bounded, "CHUNK", 1 << 16)
+    monkeypatch.setattr(bounded, "MEMORY", 64 << 20)
+
+    def task(file):
+        for index in range(200):
+            yield {"value": np.full(1 << 18, index, np.int32)}
+        if file.name == "1":
+            raise BadData("ends too early")
+
+    one, two = read_with(task, files(tmp_path, 2))
+    assert [int(sample["value"][-1]) for sample in one[1]] == list(range(200))
+    assert two[1:] == ([], "ends too early")

@@ -20,7 +20,7 @@ import sys
 import time
 import warnings
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -52,16 +52,19 @@ FILES_PER_WORKER = 4
 PIPE = 1 << 20
 """Bytes of a pipe for results."""
 F_SETPIPE_SZ = 1031
+CHUNK = 1 << 25
+"""Bytes of samples that a worker collects before it sends them; a file may hold far more."""
 TOO_MUCH_MEMORY = "needs more memory than is available"
+NOTHING = "holds no sample"
 
-Task = Callable[[SourceFile], list[Sample]]
+Task = Callable[[SourceFile], Iterable[Sample]]
 
 
 def read_files(
     modality: Modality, files: Sequence[SourceFile]
 ) -> Iterator[tuple[SourceFile, list[Sample], str | None]]:
     """Yield (file, samples, reason why it cannot be used or None) in the order of `files`; workers read ahead."""
-    return read_with(lambda file: list(modality.read(file)), files)
+    return read_with(modality.read, files)
 
 
 def read_with(task: Task, files: Sequence[SourceFile]) -> Iterator[tuple[SourceFile, list[Sample], str | None]]:
@@ -79,16 +82,23 @@ def read_with(task: Task, files: Sequence[SourceFile]) -> Iterator[tuple[SourceF
 def _outcome(task: Task, file: SourceFile) -> tuple[list[Sample], str | None]:
     """What a task returns for a file, and the reason for a failure."""
     try:
-        samples = task(file)
+        samples = list(task(file))
     except Companion:
         return [], None
-    except BadData as error:
-        return [], error.reason
-    except (MemoryError, RecursionError):
-        return [], TOO_MUCH_MEMORY
     except Exception as error:  # noqa: BLE001  (a reader's failure concerns one file and is recorded in the pack)
-        return [], f"{type(error).__name__}: {error}"
-    return samples, None if samples else "holds no sample"
+        return [], _failure(error)
+    return samples, None if samples else NOTHING
+
+
+def _failure(error: Exception) -> str:
+    """The reason why a file is skipped."""
+    if isinstance(error, BadData):
+        return error.reason
+    if isinstance(error, MemoryError):
+        return TOO_MUCH_MEMORY
+    if isinstance(error, RecursionError):
+        return "is nested too deeply"
+    return f"{type(error).__name__}: {error}"
 
 
 def _with_threads(task: Task, files: Sequence[SourceFile]) -> Iterator[tuple[SourceFile, list[Sample], str | None]]:
@@ -123,6 +133,8 @@ class _Worker:
     since: float = 0.0
     """When it began with the first, in seconds of `time.monotonic`."""
     received: bytearray = field(default_factory=bytearray)
+    samples: list[Sample] = field(default_factory=list)
+    """Those of the first file that came so far."""
     ending: bool = False
     """Whether it said that it ends by itself after what it returned."""
 
@@ -215,9 +227,11 @@ class _Crew:
             about = json.loads(worker.received[16 : 16 + head])
             arrays = worker.received[16 + head : 16 + head + body]
             del worker.received[: 16 + head + body]
-            self._done[worker.waiting.popleft()] = (_unpacked(about["samples"], arrays), about["reason"])
-            worker.ending = about["ending"]
-            worker.since = time.monotonic()
+            worker.samples += _unpacked(about["samples"], arrays)
+            if about["last"]:
+                samples, reason = worker.samples, about["reason"]
+                self._done[worker.waiting.popleft()] = ([] if reason else samples, reason)
+                worker.samples, worker.ending, worker.since = [], about["ending"], time.monotonic()
         if not content:
             status = self._remove(worker)
             if worker.waiting and not worker.ending:
@@ -298,36 +312,49 @@ def _work(
         while not ending and (order := os.read(orders, 8)):
             file = files[int.from_bytes(order, "little")]
             _limit(seconds_for(file.size), MEMORY + MEMORY_RATIO * file.size)
-            samples, reason = _outcome(task, file)
-            described: list[dict[str, Any]] = []
-            parts: list[memoryview] = []
-            try:
-                for sample in samples:
-                    description = {}
-                    for name, value in sample.items():
-                        array = np.ascontiguousarray(value)
-                        if array.dtype.hasobject:
-                            raise TypeError(f"the reader gave no array for '{name}'")
-                        description[name] = [array.dtype.str, list(np.shape(value))]
-                        flat = np.packbits(array) if array.dtype.kind == "b" else array.reshape(-1).view(np.uint8)
-                        parts.append(flat.data.cast("B") if flat.size else memoryview(b""))
-                    described.append(description)
-            except MemoryError:
-                described, parts, reason = [], [], TOO_MUCH_MEMORY
-            except Exception as error:  # noqa: BLE001  (what it gave is no array)
-                described, parts, reason = [], [], f"{type(error).__name__}: {error}"
+            ending = _deliver(task, file, results)
             _limit(0, None)
-            ending = reason == TOO_MUCH_MEMORY  # libraries may be half-imported
-            about = {"samples": described, "reason": reason, "ending": ending}
-            head = json.dumps(about).encode()
-            size = sum(part.nbytes for part in parts)
-            sizes = len(head).to_bytes(8, "little") + size.to_bytes(8, "little")
-            for rest in (memoryview(sizes + head), *parts):
-                while rest:
-                    rest = rest[os.write(results, rest) :]
         status = 0
     finally:
         os._exit(status)
+
+
+def _deliver(task: Task, file: SourceFile, results: int) -> bool:
+    """Send the samples of a file, and why they end if they should not. Returns whether the worker should end."""
+    reason: str | None = NOTHING
+    described: list[dict[str, Any]] = []
+    parts: list[memoryview] = []
+    try:
+        for sample in task(file):
+            reason = None
+            description = {}
+            for name, value in sample.items():
+                array = np.ascontiguousarray(value)
+                if array.dtype.hasobject:
+                    raise TypeError(f"the reader gave no array for '{name}'")
+                description[name] = [array.dtype.str, list(np.shape(value))]
+                flat = np.packbits(array) if array.dtype.kind == "b" else array.reshape(-1).view(np.uint8)
+                parts.append(flat.data.cast("B") if flat.size else memoryview(b""))
+            described.append(description)
+            if sum(part.nbytes for part in parts[-16:]) * len(parts) > 16 * CHUNK:  # about; samples are alike
+                _send(results, described, parts, last=False)
+                described, parts = [], []
+    except Companion:
+        described, parts, reason = [], [], None
+    except Exception as error:  # noqa: BLE001  (a reader's failure concerns one file and is recorded in the pack)
+        described, parts, reason = [], [], _failure(error)
+    ending = reason == TOO_MUCH_MEMORY  # libraries may be half-imported
+    _send(results, described, parts, last=True, reason=reason, ending=ending)
+    return ending
+
+
+def _send(results: int, described: list[dict[str, Any]], parts: list[memoryview], **about: Any) -> None:
+    head = json.dumps({"samples": described, **about}).encode()
+    size = sum(part.nbytes for part in parts)
+    sizes = len(head).to_bytes(8, "little") + size.to_bytes(8, "little")
+    for rest in (memoryview(sizes + head), *parts):
+        while rest:
+            rest = rest[os.write(results, rest) :]
 
 
 def end_with_parent(parent: int) -> None:
