@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import faulthandler
 import os
 import subprocess
 import sys
@@ -37,6 +38,7 @@ def number(file):
 
 
 def crash(file):
+    faulthandler.disable()  # of pytest, which would print the stack of the worker
     os.abort()
 
 
