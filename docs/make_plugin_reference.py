@@ -28,26 +28,29 @@ plugin may import.
 SECTIONS = {
     "Entries": (
         "contracts/entries.py",
-        "Entry ModalityEntry ArchitectureEntry LossEntry PenaltyEntry MetricEntry ExtractorEntry DatasetEntry "
-        "RecipeEntry Download",
+        "Entry ModalityEntry ArchitectureEntry LossEntry PenaltyEntry AugmentationEntry MetricEntry "
+        "ExtractorEntry DatasetEntry RecipeEntry Download",
     ),
     "Modalities": ("contracts/modality.py", "FieldSpec Given Modality"),
     "Architectures": (
         "contracts/architecture.py",
         "Request Architecture GenerationSettings ConditionalOnInput GivenInPart LatentSpace SmoothLatentSpace "
-        "Likelihood",
+        "Likelihood Settles",
     ),
-    "Losses and penalties": ("contracts/objectives.py", "Loss Critic Penalty"),
+    "Losses, penalties and augmentations": (
+        "contracts/objectives.py",
+        "Loss Critic Penalty Augmentation AdaptiveAugmentation",
+    ),
     "Metrics": (
         "contracts/metrics.py",
         "MetricValue Metric Features Extractor FeatureMetric ModelMetric ModelFeatureMetric",
     ),
     "The game": ("game.py", "Optimizer Player Batch Turn Phase"),
-    "The two-player game": ("adversarial.py", "adversarial_turns"),
+    "The two-player game": ("adversarial.py", "adversarial_turns plus augmented observe_scores CriticOutput Scored"),
     "Random numbers": ("draws.py", "Draws"),
     "Latents": ("latents.py", "slerp"),
     "Files": ("source.py", "SourceFile Companion"),
-    "Settings": ("recipe.py", "Section"),
+    "Settings": ("recipe.py", "Section Schedule"),
     "Pretrained weights": ("weights.py", "find_weights"),
     "Errors": ("errors.py", "GanError UsageError BadData"),
     "For tests": ("conformance/checking.py", "check_plugin Report"),

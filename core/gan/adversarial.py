@@ -1,14 +1,125 @@
-"""The turns of the two-player game between a generator and a discriminator."""
+"""The turns of the two-player game between a generator and a discriminator, and terms added to any turn."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from gan.contracts import Critic, Loss, Penalty
-from gan.game import Batch, Objective, Turn
+from gan.contracts import AdaptiveAugmentation, Critic, Loss, Penalty
+from gan.draws import Draws
+from gan.errors import GanError
+from gan.game import Batch, Learn, Objective, Turn
+from gan.losses import per_sample
+
+
+@dataclass(frozen=True)
+class CriticOutput:
+    """What a critic may return instead of scores: its scores with the features on the way to them."""
+
+    scores: Tensor | Sequence[Tensor]
+    """Raw scores ``(N, …)``, or a sequence of them: one for each head."""
+    features: Sequence[Tensor] = ()
+    """Inner activations for terms such as feature matching, in an order that is the same in every call."""
+
+
+CriticResult = Tensor | Sequence[Tensor] | CriticOutput
+Term = Callable[["Scored"], Tensor]
+"""A scalar that is added to a player's loss; its weight is part of it."""
+
+
+class _Judge:
+    """The critic in one update: everything but the samples is bound."""
+
+    def __init__(self, turns: _Turns, batch: Batch) -> None:
+        self._turns = turns
+        self._batch = batch
+        self._conditions: dict[Callable[[Batch], Tensor], Tensor] = {}
+
+    def of(self, kind: str) -> Callable[[Tensor], CriticResult]:
+        """The critic of ``real`` or ``fake`` samples."""
+        turns, arguments = self._turns, list[Any]()
+        conditions = turns.conditions if kind == "real" else turns.fake_conditions or turns.conditions
+        if conditions is not None:
+            if conditions not in self._conditions:
+                self._conditions[conditions] = conditions(self._batch)
+            arguments.append(self._conditions[conditions])
+        if turns.with_batch:
+            arguments.append(self._batch)
+        if not self._batch.augmentations:
+            return lambda samples: turns.critic(samples, *arguments)
+        return lambda samples: turns.critic(augmented(self._batch, samples), *arguments)
+
+    def for_penalty(self, penalty: Penalty) -> Critic:
+        """The critic as a penalty sees it: one tensor of scores, summed over the heads."""
+        judge = self.of(getattr(penalty, "at", "real"))
+
+        def score(samples: Tensor) -> Tensor:
+            scores, _ = _parts(judge(samples))
+            return scores[0] if len(scores) == 1 else torch.stack([per_sample(s.float()) for s in scores]).sum(0)
+
+        return score
+
+
+class Scored:
+    """The samples of one update and what the critic says of them, for the `terms` of `adversarial_turns`.
+
+    In the discriminator's update the fakes are detached and both outputs have gradients. In the generator's update the
+    fakes have gradients, and the real samples are scored without gradients when a term or the loss first asks.
+    """
+
+    def __init__(
+        self, batch: Batch, turns: _Turns, real: Tensor | None, fake: Tensor, *, real_has_gradients: bool
+    ) -> None:
+        self.batch = batch
+        self.fake = fake
+        """Generated samples as the critic receives them, ``(N, *shape)``."""
+        self._turns = turns
+        self._judge = _Judge(turns, batch)
+        self._real = real
+        self._real_has_gradients = real_has_gradients
+
+    @cached_property
+    def real(self) -> Tensor:
+        """Real samples as the critic receives them, ``(N, *shape)``."""
+        return self._turns.real(self.batch) if self._real is None else self._real
+
+    @cached_property
+    def _of_real(self) -> tuple[tuple[Tensor, ...], Sequence[Tensor]]:
+        with torch.set_grad_enabled(self._real_has_gradients):
+            return _parts(self._judge.of("real")(self.real))
+
+    @cached_property
+    def _of_fake(self) -> tuple[tuple[Tensor, ...], Sequence[Tensor]]:
+        return _parts(self._judge.of("fake")(self.fake))
+
+    def critic_for(self, penalty: Penalty) -> Critic:
+        """The critic that `penalty` is computed with."""
+        return self._judge.for_penalty(penalty)
+
+    @property
+    def real_scores(self) -> tuple[Tensor, ...]:
+        """Raw scores of real samples, ``(N, …)`` for each head."""
+        return self._of_real[0]
+
+    @property
+    def fake_scores(self) -> tuple[Tensor, ...]:
+        """Raw scores of generated samples, ``(N, …)`` for each head."""
+        return self._of_fake[0]
+
+    @property
+    def real_features(self) -> Sequence[Tensor]:
+        """`CriticOutput.features` of real samples."""
+        return self._of_real[1]
+
+    @property
+    def fake_features(self) -> Sequence[Tensor]:
+        """`CriticOutput.features` of generated samples."""
+        return self._of_fake[1]
 
 
 def adversarial_turns(
@@ -17,9 +128,13 @@ def adversarial_turns(
     *,
     real: Callable[[Batch], Tensor],
     fake: Callable[[Batch], Tensor],
-    critic: Callable[..., Tensor],
+    critic: Callable[..., CriticResult],
     conditions: Callable[[Batch], Tensor] | None = None,
+    fake_conditions: Callable[[Batch], Tensor] | None = None,
+    with_batch: bool = False,
     critic_repeats: int = 1,
+    fresh_fakes: bool = False,
+    terms: Mapping[str, Mapping[str, Term]] | None = None,
     generator: str = "generator",
     discriminator: str = "discriminator",
     after_critic: Callable[[Batch], None] | None = None,
@@ -27,59 +142,178 @@ def adversarial_turns(
     """The turns of the two-player game: the critic's update, its lazy penalties and the generator's update.
 
     `real(batch)` and `fake(batch)` return samples as the critic receives them. Scores are ``critic(samples)`` or, with
-    `conditions`, ``critic(samples, conditions(batch))`` for real and fake samples. With ``critic_repeats=1`` both
-    players use the same fakes, so that the generator runs once per iteration, as in DCGAN.
+    `conditions`, ``critic(samples, conditions(batch))``. `fake_conditions`, called after `fake`, are those of generated
+    samples if they differ. `with_batch` adds the batch as the last argument, for critics that draw random numbers from
+    ``batch.rng``. A critic of several heads returns a sequence of scores, and the loss is summed over the heads; with
+    `CriticOutput` it also returns features.
+
+    With ``critic_repeats=1`` both players use the same fakes, so that the generator runs once per iteration, as in
+    DCGAN. With more repeats, or with `fresh_fakes`, every update draws new ones, as in StyleGAN2.
+
+    `terms` maps players to further terms of their loss by name, for example
+    ``{"generator": {"feature_matching": term}}`` with a `Term` ``(scored) -> scalar``.
     """
-    eager = {name: penalty for name, penalty in penalties.items() if penalty.every == 1}
+    extra = {} if terms is None else terms
+    unknown = extra.keys() - {generator, discriminator}
+    if unknown:
+        raise GanError(f"adversarial_turns: terms of '{min(unknown)}'; the players are {generator} and {discriminator}")
+    turns = _Turns(loss, penalties, real, fake, critic, conditions, fake_conditions, with_batch)
+    turns.shares = critic_repeats == 1 and not fresh_fakes
+    turns.critic_terms = extra.get(discriminator, {})
+    turns.generator_terms = extra.get(generator, {})
     lazy = {name: penalty for name, penalty in penalties.items() if penalty.every > 1}
-    shares = critic_repeats == 1
+    return [
+        Turn(discriminator, turns.update_critic, repeats=critic_repeats, after=after_critic),
+        *(Turn(discriminator, turns.regularize(n, p), every=p.every) for n, p in lazy.items()),
+        Turn(generator, turns.update_generator),
+    ]
 
-    def scorer(batch: Batch) -> Critic:
-        if conditions is None:
-            return critic
-        values = conditions(batch)
-        return lambda samples: critic(samples, values)
 
-    def fakes_for_critic(batch: Batch) -> Tensor:
-        if not shares:
+def augmented(batch: Batch, samples: Tensor) -> Tensor:
+    """`samples` as critics receive them, changed by the recipe's augmentations; as they are if it has none.
+
+    `adversarial_turns` does this for every critic. For objectives that do not use it.
+    """
+    for name, augmentation in batch.augmentations.items():
+        strength = batch.number(f"augmentations.{name}.strength", augmentation.strength)
+        if not isinstance(strength, Tensor):
+            strength = torch.full((), float(strength), device=samples.device)  # no copy from the host
+        samples = augmentation(samples, batch.rng, strength)
+    return samples
+
+
+def observe_scores(batch: Batch, real_scores: Tensor | Sequence[Tensor]) -> None:
+    """Let adaptive augmentations observe the critic's scores of augmented real samples, ``(N, …)`` for each head.
+
+    `adversarial_turns` does this in every update of the critic. For objectives that do not use it.
+    """
+    adaptive = {n: a for n, a in batch.augmentations.items() if isinstance(a, AdaptiveAugmentation)}
+    if not adaptive:
+        return
+    heads = [real_scores] if isinstance(real_scores, Tensor) else real_scores
+    with torch.no_grad():
+        scores = torch.stack([per_sample(head.detach().float()) for head in heads]).mean(0)
+        for name, augmentation in adaptive.items():
+            for what, value in augmentation.observe(scores).items():
+                batch.observe(f"augmentations.{name}.{what}", value)
+
+
+def plus(turn: Turn, objective: Objective, *, learn: Learn | None = None) -> Turn:
+    """`turn` with the terms of `objective` added to its own, and with `learn` after its own `Turn.learn`.
+
+    Both objectives receive the same batch. Raises `GanError` in training if they name a term alike.
+    """
+
+    def both(batch: Batch) -> dict[str, Tensor]:
+        first, second = turn.objective(batch), objective(batch)
+        clash = first.keys() & second.keys()
+        if clash:
+            raise GanError(f"both objectives of a turn of '{turn.player}' have a term '{min(clash)}'")
+        return {**first, **second}
+
+    own = turn.learn
+
+    def learn_both(observed: Mapping[str, Tensor], rng: Draws) -> None:
+        if own is not None:
+            own(observed, rng)
+        if learn is not None:
+            learn(observed, rng)
+
+    return replace(turn, objective=both, learn=own if learn is None else learn_both)
+
+
+@dataclass
+class _Turns:
+    """The objectives of `adversarial_turns`."""
+
+    loss: Loss
+    penalties: Mapping[str, Penalty]
+    real: Callable[[Batch], Tensor]
+    fake: Callable[[Batch], Tensor]
+    critic: Callable[..., CriticResult]
+    conditions: Callable[[Batch], Tensor] | None
+    fake_conditions: Callable[[Batch], Tensor] | None
+    with_batch: bool
+    shares: bool = True
+    critic_terms: Mapping[str, Term] = field(default_factory=dict)
+    generator_terms: Mapping[str, Term] = field(default_factory=dict)
+
+    def fakes_for_critic(self, batch: Batch) -> Tensor:
+        """Detached fakes; those that the generator's update of this iteration will use, if both share them."""
+        if not self.shares:
             with torch.no_grad():
-                return fake(batch)
+                return self.fake(batch)
         if "fake" not in batch.shared:
-            batch.shared["fake"] = fake(batch)
+            batch.shared["fake"] = self.fake(batch)
         shared: Tensor = batch.shared["fake"]
         return shared.detach()
 
-    def update_critic(batch: Batch) -> dict[str, Tensor]:
-        real_samples, fake_samples = real(batch), fakes_for_critic(batch)
-        score = scorer(batch)
-        real_scores, fake_scores = score(real_samples), score(fake_samples)
-        terms = {"loss": loss.discriminator(real_scores, fake_scores).mean()}
-        for name, penalty in eager.items():
-            terms[name] = penalty.weight * penalty(score, real_samples, fake_samples, batch.rng).mean()
-        terms["_real_score"] = real_scores.detach().mean()
-        terms["_fake_score"] = fake_scores.detach().mean()
+    def update_critic(self, batch: Batch) -> dict[str, Tensor]:
+        """The objective of the critic."""
+        real_samples, fake_samples = self.real(batch), self.fakes_for_critic(batch)
+        scored = Scored(batch, self, real_samples, fake_samples, real_has_gradients=True)
+        real_scores, fake_scores = scored.real_scores, scored.fake_scores
+        observe_scores(batch, real_scores)
+        terms = {"loss": _summed(self.loss.discriminator, real_scores, fake_scores)}
+        for name, penalty in self.penalties.items():
+            if penalty.every == 1:
+                value = penalty(scored.critic_for(penalty), real_samples, fake_samples, batch.rng)
+                terms[name] = batch.number(f"penalties.{name}.weight", penalty.weight) * value.mean()
+        _add(terms, self.critic_terms, scored)
+        terms["_real_score"] = _mean(real_scores)
+        terms["_fake_score"] = _mean(fake_scores)
         return terms
 
-    def lazy_objective(name: str, penalty: Penalty) -> Objective:
-        def regularize(batch: Batch) -> dict[str, Tensor]:
-            value = penalty(scorer(batch), real(batch), fakes_for_critic(batch), batch.rng)
-            return {name: penalty.weight * value.mean()}
+    def regularize(self, name: str, penalty: Penalty) -> Objective:
+        """The objective of a lazy penalty."""
 
-        return regularize
+        def objective(batch: Batch) -> dict[str, Tensor]:
+            real_samples = self.real(batch)
+            needs_fake = self.shares or getattr(penalty, "needs_fake", True)
+            fake_samples = self.fakes_for_critic(batch) if needs_fake else real_samples
+            value = penalty(_Judge(self, batch).for_penalty(penalty), real_samples, fake_samples, batch.rng)
+            return {name: batch.number(f"penalties.{name}.weight", penalty.weight) * value.mean()}
 
-    def update_generator(batch: Batch) -> dict[str, Tensor]:
-        fake_samples = batch.shared.pop("fake") if shares else fake(batch)
-        score = scorer(batch)
-        fake_scores = score(fake_samples)
-        if loss.needs_real:
-            with torch.no_grad():
-                real_scores = score(real(batch))
-        else:
-            real_scores = fake_scores.detach()
-        return {"loss": loss.generator(real_scores, fake_scores).mean()}
+        return objective
 
-    return [
-        Turn(discriminator, update_critic, repeats=critic_repeats, after=after_critic),
-        *(Turn(discriminator, lazy_objective(n, p), every=p.every) for n, p in lazy.items()),
-        Turn(generator, update_generator),
-    ]
+    def update_generator(self, batch: Batch) -> dict[str, Tensor]:
+        """The objective of the generator."""
+        fake_samples = batch.shared.pop("fake") if self.shares else self.fake(batch)
+        scored = Scored(batch, self, None, fake_samples, real_has_gradients=False)
+        fake_scores = scored.fake_scores
+        needed = self.loss.needs_real
+        real_scores = scored.real_scores if needed else tuple(scores.detach() for scores in fake_scores)
+        terms = {"loss": _summed(self.loss.generator, real_scores, fake_scores)}
+        _add(terms, self.generator_terms, scored)
+        return terms
+
+
+def _parts(result: CriticResult) -> tuple[tuple[Tensor, ...], Sequence[Tensor]]:
+    """(scores of each head, features)."""
+    if isinstance(result, CriticOutput):
+        found, features = result.scores, result.features
+    else:
+        found, features = result, ()
+    scores = (found,) if isinstance(found, Tensor) else tuple(found)
+    if not scores:
+        raise GanError("the critic returned no scores")
+    return scores, features
+
+
+def _summed(
+    loss: Callable[[Tensor, Tensor], Tensor], real_scores: Sequence[Tensor], fake_scores: Sequence[Tensor]
+) -> Tensor:
+    heads = [loss(real, fake).mean() for real, fake in zip(real_scores, fake_scores, strict=True)]
+    return heads[0] if len(heads) == 1 else torch.stack(heads).sum()
+
+
+def _mean(scores: Sequence[Tensor]) -> Tensor:
+    means = [head.detach().mean() for head in scores]
+    return means[0] if len(means) == 1 else torch.stack(means).mean()
+
+
+def _add(terms: dict[str, Tensor], extra: Mapping[str, Term], scored: Scored) -> None:
+    for name, term in dict(extra).items():
+        if name in terms:
+            raise GanError(f"adversarial_turns: a term is called '{name}', as the loss or a penalty is")
+        terms[name] = term(scored)

@@ -13,7 +13,7 @@ from typing import Any
 import torch
 
 from gan import recipe as recipes
-from gan.contracts import ConditionalOnInput, FieldSpec, Loss, Penalty
+from gan.contracts import Augmentation, ConditionalOnInput, FieldSpec, Loss, Penalty
 from gan.data.datasets import prepare_dataset
 from gan.data.pack import Pack
 from gan.data.packing import open_pack
@@ -45,6 +45,7 @@ class ResolvedRecipe:
     model_config: Any
     loss: Loss
     penalties: dict[str, Penalty]
+    augmentations: dict[str, Augmentation]
     distributions: dict[str, str]
     """Distribution -> version of every plugin that is used."""
 
@@ -104,7 +105,21 @@ def resolve(values: Mapping[str, Any], plugins: Plugins) -> ResolvedRecipe:
         owners.append(found)
         if named.name in penalties:
             raise UsageError(f"penalties.{number}: '{named.name}' is named twice")
-        penalties[named.name] = _constructed(plugins.load(found), named.settings, f"penalty '{named.name}'")
+        penalties[named.name] = _constructed(
+            plugins.load(found), named.settings, f"penalty '{named.name}'", f"penalties.{number}"
+        )
+    augmentations: dict[str, Augmentation] = {}
+    for number, named in enumerate(recipe.augmentations):
+        found = plugins.find("gan_augmentations", named.name, prefer=recipe.plugin)
+        owners.append(found)
+        if named.name in augmentations:
+            raise UsageError(f"augmentations.{number}: '{named.name}' is named twice")
+        _check_augmentation(
+            found.entry, modality.entry.name, modality_class, modality_config, f"augmentations.{number}"
+        )
+        augmentations[named.name] = _constructed(
+            plugins.load(found), named.settings, f"augmentation '{named.name}'", f"augmentations.{number}"
+        )
     recipe = recipe.model_copy(
         update={
             "modality": modality_config.model_dump(mode="json"),
@@ -114,11 +129,25 @@ def resolve(values: Mapping[str, Any], plugins: Plugins) -> ResolvedRecipe:
     )
     versions = {owner.info.distribution: owner.info.version for owner in owners}
     classes = (architecture, architecture_class, modality, modality_class)
-    return ResolvedRecipe(recipe, *classes, modality_config, model_config, loss, penalties, versions)
+    return ResolvedRecipe(recipe, *classes, modality_config, model_config, loss, penalties, augmentations, versions)
 
 
-def _constructed(factory: Any, settings: Mapping[str, Any], what: str) -> Any:
-    """A loss or a penalty with its settings, which must fit the annotations of its constructor."""
+def _check_augmentation(entry: Any, modality: str, modality_class: Any, config: Any, where: str) -> None:
+    if entry.modality != modality:
+        raise UsageError(f"{where}: '{entry.name}' is for {entry.modality} data, not {modality}")
+    try:
+        fields = modality_class(config).fields
+    except LookupError:  # fields that depend on the data; its kind fits
+        return
+    if not set(entry.fields) & set(fields):
+        raise UsageError(
+            f"{where}: '{entry.name}' is for {' or '.join(entry.fields)}, and these data have {', '.join(fields)}"
+        )
+
+
+def _constructed(factory: Any, settings: Mapping[str, Any], what: str, where: str = "") -> Any:
+    """A loss, a penalty or an augmentation with its settings, which must fit the annotations of its constructor."""
+    settings = {name: recipes.scheduled(value, f"{where}.{name}") for name, value in settings.items()}
     try:
         signature = inspect.signature(factory, eval_str=True)
     except (TypeError, ValueError, NameError):
@@ -140,7 +169,7 @@ def _constructed(factory: Any, settings: Mapping[str, Any], what: str) -> Any:
     except Exception as error:
         raise UsageError(f"{what}: {error}") from error
     weight, every = getattr(made, "weight", 0.0), getattr(made, "every", 1)
-    if not 0 <= weight <= MAX_WEIGHT:
+    if not all(0 <= end <= MAX_WEIGHT for end in recipes.ends(weight)):
         raise UsageError(f"{what}: weight cannot be {recipes.shown(weight)}: it goes from 0 to {MAX_WEIGHT:g}")
     if not 1 <= every <= MAX_EVERY:
         raise UsageError(f"{what}: every cannot be {recipes.shown(every)}: it goes from 1 to {MAX_EVERY:,}")
@@ -150,7 +179,7 @@ def _constructed(factory: Any, settings: Mapping[str, Any], what: str) -> Any:
 def _fitting(annotation: Any, value: Any, what: str) -> Any:
     from pydantic import TypeAdapter, ValidationError
 
-    if annotation is inspect.Parameter.empty:
+    if annotation is inspect.Parameter.empty or isinstance(value, recipes.Schedule):
         annotation = Any
     try:
         found = TypeAdapter(annotation).validate_python(value)
@@ -324,10 +353,12 @@ def _optimizer(settings: Optimizer, changes: Mapping[str, Any], player: str) -> 
         found = TypeAdapter(Optimizer).validate_python(values)
     except ValidationError as error:
         problem = error.errors(include_url=False)[0]
-        where = ".".join(map(str, ("optimizers", player, *problem["loc"])))
+        places = [place for place in problem["loc"] if place not in ("number", "schedule")]
+        where = ".".join(map(str, ("optimizers", player, *places)))
         message = problem["msg"].removeprefix("Value error, ").lower()
-        if not problem["loc"]:
+        if not places:
             raise UsageError(f"{where}: {message}") from None
         raise UsageError(f"'{where}' cannot be {recipes.shown(problem['input'])}: {message}") from None
-    recipes.check_numbers(dataclasses.asdict(found), f"optimizers.{player}")  # also of texts such as 1e-99
+    numbers = {name: getattr(found, name) for name in known if name != "warmup_samples"}  # which has its own bound
+    recipes.check_numbers(numbers, f"optimizers.{player}")  # also of texts such as 1e-99
     return found

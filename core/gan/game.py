@@ -14,6 +14,19 @@ from torch import Tensor, nn
 
 from gan.draws import Draws
 from gan.errors import GanError
+from gan.recipe import Number, Schedule, ends
+
+__all__ = [
+    "Batch",
+    "Learn",
+    "Objective",
+    "Optimizer",
+    "Phase",
+    "Player",
+    "Schedule",
+    "Turn",
+    "phase_lengths",
+]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -21,9 +34,9 @@ class Optimizer:
     """Settings of an optimizer; the recipe's section ``optimizers.PLAYER`` overrides single ones."""
 
     name: Literal["adam", "adamw", "rmsprop", "sgd"] = "adam"
-    lr: float = 2e-4
-    """Learning rate."""
-    betas: tuple[float, float] = (0.5, 0.999)
+    lr: Number = 2e-4
+    """Learning rate; like every `Number`, possibly a `Schedule`."""
+    betas: tuple[Number, Number] = (0.5, 0.999)
     """Decay rates of Adam's first and second moment, per step. rmsprop uses the second, sgd the first as momentum."""
     eps: float = 1e-8
     weight_decay: float = 0.0
@@ -44,9 +57,9 @@ class Optimizer:
         at_most = {"lr": 1e3, "eps": 1.0, "weight_decay": 1e3, "clip_norm": 1e9, "warmup_samples": 10**15}
         for name, most in {**at_most, "decay_start": 1.0, "final": 1.0}.items():
             value = getattr(self, name)
-            if not 0 <= value <= most:  # also false for NaN
+            if not all(0 <= end <= most for end in ends(value)):  # also false for NaN
                 raise ValueError(f"{name} must be a number from 0 to {most:g}, not {value}")
-        if not all(0 <= beta < 1 for beta in self.betas):
+        if not all(0 <= end < 1 for beta in self.betas for end in ends(beta)):
             raise ValueError(f"betas must be two numbers from 0 to less than 1, not {list(self.betas)}")
 
 
@@ -87,6 +100,12 @@ class Batch:
     """Completed share of the phase, 0 … 1."""
     shared: dict[str, Any] = field(default_factory=dict)
     """Values that a turn passes to later turns of the same iteration."""
+    dials: Mapping[str, float] = field(default_factory=dict)
+    """Factors on numbers, by dotted name (see `number`)."""
+    augmentations: Mapping[str, Any] = field(default_factory=dict)
+    """The recipe's `gan.contracts.Augmentation`s by name; `gan.adversarial.augmented` applies them."""
+    observed: dict[str, Tensor] = field(default_factory=dict)
+    """What the objective has observed (see `observe`)."""
 
     def __getitem__(self, name: str) -> Tensor:
         return self.fields[name]
@@ -96,9 +115,31 @@ class Batch:
         """Number of samples in this batch, on this process."""
         return self.rng.count
 
+    def number(self, name: str, value: Any) -> Any:
+        """The value of a number at this position: that of a `Schedule`, times the dial called `name` if it is turned.
+
+        `name` is the number's place in the recipe, for example ``"penalties.r1.weight"``.
+        """
+        now = value.at(self.position) if isinstance(value, Schedule) else value
+        return now * self.dials[name] if name in self.dials else now
+
+    def observe(self, name: str, value: Tensor) -> None:
+        """Add `value`, a sum over the samples of this batch of any fixed shape, to what the turn observes.
+
+        An objective sees one part of a batch: a micro-batch, on one of several processes. State that it learns without
+        gradients (a running mean, a codebook) must therefore not be changed in it. It observes sums instead; the
+        trainer adds them over all parts and processes and passes the totals to `Turn.learn`, once for each update. A
+        turn observes the same names, shapes and dtypes in every update.
+        """
+        value = value.detach()
+        self.observed[name] = self.observed[name] + value if name in self.observed else value
+
 
 Objective = Callable[[Batch], Mapping[str, Tensor]]
 """``batch -> {"name": scalar, …}``: the sum is minimized. Names that start with ``_`` are only reported."""
+
+Learn = Callable[[Mapping[str, Tensor], Draws], None]
+"""``(observed, rng)``: changes buffers by the totals of what the objective observed (see `Turn.learn`)."""
 
 
 @dataclass(frozen=True)
@@ -124,6 +165,17 @@ class Turn:
     one)."""
     after: Callable[[Batch], None] | None = None
     """Called after each update, without gradients (weight clipping, a rollout policy)."""
+    learn: Learn | None = None
+    """Called after each update, without gradients, with the totals of `Batch.observe` over the whole batch and random
+    rows for it, alike on all processes. It changes buffers in place. What it learned from a loss or gradient that is
+    not finite does not remain."""
+    when: Callable[[Batch], Tensor] | None = None
+    """Returns a boolean scalar on the training's device: whether the update changes the player.
+
+    It is called without gradients after the objective, which is computed in any case. The value is not read on the
+    host, so nothing waits, and an update that does not happen is not counted as skipped. `learn` and `after` are called
+    in any case. Let it read buffers that `learn` has changed: with several processes the update happens if it is true
+    on all of them."""
 
 
 @dataclass(frozen=True)

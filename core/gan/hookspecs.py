@@ -25,6 +25,7 @@ import pluggy
 
 from gan.contracts import (
     ArchitectureEntry,
+    AugmentationEntry,
     DatasetEntry,
     ExtractorEntry,
     LossEntry,
@@ -59,6 +60,12 @@ def gan_losses() -> Iterable[LossEntry]:
 @hookspec
 def gan_penalties() -> Iterable[PenaltyEntry]:
     """Regularizers: classes whose instances are a `gan.contracts.Penalty`."""
+    return ()
+
+
+@hookspec
+def gan_augmentations() -> Iterable[AugmentationEntry]:
+    """Changes of the samples that critics see: classes whose instances are a `gan.contracts.Augmentation`."""
     return ()
 
 

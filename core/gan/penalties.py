@@ -7,6 +7,7 @@ from torch import Tensor
 
 from gan.contracts import Critic
 from gan.draws import Draws
+from gan.game import Schedule
 from gan.losses import per_sample
 
 
@@ -23,7 +24,7 @@ def gradient_square_norm(critic: Critic, samples: Tensor) -> Tensor:
 
 
 class _Weighted:
-    def __init__(self, *, weight: float, every: int = 1) -> None:
+    def __init__(self, *, weight: float | Schedule, every: int = 1) -> None:
         self.weight = weight
         self.every = every
 
@@ -34,7 +35,7 @@ class GradientPenalty(_Weighted):
     `weight` is the paper's λ.
     """
 
-    def __init__(self, *, weight: float = 10.0, every: int = 1) -> None:
+    def __init__(self, *, weight: float | Schedule = 10.0, every: int = 1) -> None:
         super().__init__(weight=weight, every=every)
 
     def __call__(self, critic: Critic, real: Tensor, fake: Tensor, rng: Draws) -> Tensor:
@@ -49,7 +50,9 @@ class GradientPenalty(_Weighted):
 class R1(_Weighted):
     """½‖∇D(x)‖² on real samples (Mescheder et al. 2018, equation 9). `weight` is the paper's γ."""
 
-    def __init__(self, *, weight: float = 10.0, every: int = 1) -> None:
+    needs_fake = False
+
+    def __init__(self, *, weight: float | Schedule = 10.0, every: int = 1) -> None:
         super().__init__(weight=weight, every=every)
 
     def __call__(self, critic: Critic, real: Tensor, fake: Tensor, rng: Draws) -> Tensor:
@@ -59,6 +62,9 @@ class R1(_Weighted):
 
 class R2(R1):
     """½‖∇D(G(z))‖² on generated samples (Mescheder et al. 2018, equation 10). `weight` is the paper's γ."""
+
+    needs_fake = True
+    at = "fake"
 
     def __call__(self, critic: Critic, real: Tensor, fake: Tensor, rng: Draws) -> Tensor:
         """The penalty per sample, ``(N,)``."""

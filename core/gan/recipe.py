@@ -9,10 +9,21 @@ from __future__ import annotations
 import copy
 import math
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, Self, TypeVar
+from typing import Annotated, Any, Literal, Self, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Discriminator,
+    Field,
+    Tag,
+    TypeAdapter,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 
 from gan.errors import UsageError, nearest
 from gan.storage.strict_yaml import dump_yaml, load_yaml
@@ -45,6 +56,60 @@ class Named(BaseModel):
     def settings(self) -> dict[str, Any]:
         """All keys but the name."""
         return dict(self.model_extra or {})
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """A number that changes during a phase: from `first` to `last` over `until` real samples, then `last`.
+
+    In a recipe: ``{first: 2.0, last: 0.2, until: 200000, shape: cosine}`` in place of a number.
+    """
+
+    __pydantic_config__ = ConfigDict(extra="forbid", allow_inf_nan=False)
+
+    first: float
+    """Value at the beginning of the phase."""
+    last: float
+    """Value after `until` samples."""
+    until: Annotated[int, Field(gt=0, le=MAX_SHOWN)]
+    """Real samples shown in the phase after which `last` is reached."""
+    shape: Literal["linear", "cosine"] = "linear"
+    """linear: equal steps; cosine: half a period of a cosine, slow at both ends."""
+
+    def at(self, samples: int) -> float:
+        """The value after `samples` real samples of the phase."""
+        done = min(max(samples, 0) / self.until, 1.0)
+        if self.shape == "cosine":
+            done = 0.5 * (1.0 - math.cos(math.pi * done))
+        return self.first + (self.last - self.first) * done
+
+
+_BY_SCHEDULE = Discriminator(lambda value: "schedule" if isinstance(value, (Mapping, Schedule)) else "number")
+Number = Annotated[Annotated[float, Tag("number")] | Annotated[Schedule, Tag("schedule")], _BY_SCHEDULE]
+"""A number, or a `Schedule` of one."""
+_Samples = Annotated[
+    Annotated[int, Field(ge=0, le=MAX_SHOWN), Tag("number")] | Annotated[Schedule, Tag("schedule")], _BY_SCHEDULE
+]
+
+
+def ends(value: float | Schedule) -> tuple[float, ...]:
+    """The number itself, or the first and the last value of a schedule."""
+    return (value.first, value.last) if isinstance(value, Schedule) else (value,)
+
+
+def number_at(value: float | Schedule, samples: int) -> float:
+    """`value`, or that of a schedule after `samples` real samples of a phase."""
+    return value.at(samples) if isinstance(value, Schedule) else value
+
+
+def scheduled(value: Any, where: str) -> Any:
+    """`value`, or the `Schedule` that a mapping with ``first`` and ``last`` stands for. Raises `UsageError`."""
+    if not isinstance(value, Mapping) or not {"first", "last"} & value.keys():
+        return value
+    try:
+        return TypeAdapter(Schedule).validate_python(dict(value))
+    except ValidationError as error:
+        raise UsageError("\n".join(_complaints(Section, error, where))) from None
 
 
 class Data(Section):
@@ -81,8 +146,8 @@ class Training(Section):
         description="Samples in one forward pass on each process, a divisor of its share of `batch`: "
         "needs less memory, the same gradient. None: all of them, halved when memory runs out.",
     )
-    ema_half_life: int = Field(
-        0, ge=0, le=MAX_SHOWN, description="Half-life of the averaged weights, in real samples shown; 0: no averaging."
+    ema_half_life: _Samples = Field(
+        0, description="Half-life of the averaged weights, in real samples shown, or a schedule; 0: no averaging."
     )
     ema_rampup: float = Field(
         0.05, ge=0, le=1, description="The half-life is at most this share of the samples shown so far; 0: no ramp-up."
@@ -172,6 +237,9 @@ class Recipe(Section):
     model: dict[str, Any] = Field(default_factory=dict, description="Settings of the architecture.")
     loss: Named = Field(default_factory=lambda: Named(name="non-saturating"), description="The adversarial objective.")
     penalties: list[Named] = Field(default_factory=list, description="Regularizers with their weights.")
+    augmentations: list[Named] = Field(
+        default_factory=list, description="Changes of every sample that critics see, with their strengths."
+    )
     optimizers: dict[str, dict[str, Any]] = Field(default_factory=dict, description="Settings by player.")
     phases: dict[str, PhaseLength] = Field(default_factory=dict, description="Lengths by phase.")
     training: Training = Field(
@@ -185,9 +253,9 @@ class Recipe(Section):
     def _loss_by_name(cls, value: Any) -> Any:
         return {"name": value} if isinstance(value, str) else value
 
-    @field_validator("penalties", mode="before")
+    @field_validator("penalties", "augmentations", mode="before")
     @classmethod
-    def _penalties_by_name(cls, value: Any) -> Any:
+    def _list_by_name(cls, value: Any) -> Any:
         if isinstance(value, list):
             return [{"name": item} if isinstance(item, str) else item for item in value]
         return value
@@ -228,6 +296,9 @@ def check_numbers(value: Any, where: str) -> None:
     elif isinstance(value, (list, tuple)):
         for number, inner in enumerate(value):
             check_numbers(inner, _joined(where, str(number)))
+    elif isinstance(value, Schedule):
+        for name, inner in (("first", value.first), ("last", value.last)):
+            check_numbers(inner, _joined(where, name))
     elif isinstance(value, float):
         if not math.isfinite(value):
             raise UsageError(f"'{where}' cannot be {value}: it must be a finite number")
@@ -253,7 +324,8 @@ def _joined(where: str, name: str) -> str:
 def _complaints(model: type[BaseModel], error: ValidationError, where: str) -> list[str]:
     lines = []
     for problem in error.errors(include_url=False):
-        path = ".".join([*([where] if where else []), *map(str, problem["loc"])])
+        places = [str(place) for place in problem["loc"] if place not in ("number", "schedule")]
+        path = ".".join([*([where] if where else []), *places])
         if problem["type"] == "extra_forbidden":
             known = _keys_at(model, problem["loc"][:-1])
             close = nearest(str(problem["loc"][-1]), known)

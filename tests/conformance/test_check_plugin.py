@@ -215,6 +215,37 @@ class MLP(GoodMLP):
     assert "register_buffer" in noted.reason
 
 
+OBJECTIVE = """
+class MLP(GoodMLP):
+    def __init__(self, c, f):
+        super().__init__(c, f)
+        self.register_buffer('mean', torch.zeros(2))
+        self.norm = torch.nn.BatchNorm1d(2)
+    def phases(self, l, p):
+        (phase,) = super().phases(l, p)
+        first, *rest = phase.turns
+        def objective(b):
+            {observe}
+            return first.objective(b)
+        return [Phase('a', [Turn(first.player, objective, learn={learn}), *rest])]
+"""
+LEARNED = {
+    "buffer that changes inside": ("learned state", "noted", "an objective changes `mean` by itself", OBJECTIVE.format(observe="self.mean.lerp_(b['points'].mean(0), 0.1)", learn=None)),
+    "statistics of torch's layers": ("learned state", "skipped", "no turn learns", OBJECTIVE.format(observe="self.norm(b['points'])", learn=None)),
+    "mean in place of a sum": ("learned state", "failed", "`m`, which the objective of 'discriminator' observes, differs", OBJECTIVE.format(observe="b.observe('m', b['points'].mean(0))", learn="lambda o, r: self.mean.copy_(o['m'])").replace("        self.norm = torch.nn.BatchNorm1d(2)\n", "")),
+    "settling that draws by itself": ("settles", "failed", "draw from `rng` only", OBJECTIVE.format(observe="pass", learn=None) + "    def settle(self, rng): self.norm(rng.randn(2) + __import__('os').urandom(1)[0])"),
+    "settling that changes more": ("settles", "failed", "`settle` changes `mean`", OBJECTIVE.format(observe="pass", learn=None) + "    def settle(self, rng):\n        self.mean += 1\n        self.norm(rng.randn(2))"),
+    "settling of nothing": ("settles", "noted", "runs no BatchNorm layer", OBJECTIVE.format(observe="pass", learn=None) + "    def settle(self, rng): pass"),
+    "settling as it should be": ("settles", "passed", "", OBJECTIVE.format(observe="pass", learn=None) + "    def settle(self, rng): self.norm(rng.randn(2))"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("check", "status", "reason", "code"), LEARNED.values(), ids=LEARNED)
+def test_learned_state_and_settling_are_checked(outcomes, check, status, reason, code):
+    (found,) = [o for o in outcomes(code) if o.check == check]
+    assert (found.status, reason in found.reason) == (status, True), found
+
+
 ENTRY = "from gan.contracts import LossEntry\nfrom gan.hookspecs import hookimpl\n"
 IMPORTS = {
     "heavy": ("import is light", "imports torch", "import torch"),

@@ -6,7 +6,7 @@ import copy
 import math
 from collections import deque
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,12 +17,14 @@ from torch import Tensor
 from gan.build import Game, ResolvedRecipe, build_game, recipe_values, resolve
 from gan.conformance.kit import Failed, Kit, Noted, Scene, Skipped
 from gan.conformance.modalities import check_sample, read_samples, read_subject, some_files, stacked
-from gan.contracts import ConditionalOnInput, FieldSpec, GivenInPart, LatentSpace, Request, Samples
+from gan.contracts import ConditionalOnInput, FieldSpec, GivenInPart, LatentSpace, Request, Samples, Settles
 from gan.data.datasets import prepare_dataset
 from gan.data.order import Order
-from gan.draws import SeededDraws
+from gan.draws import Draws, SeededDraws
 from gan.errors import BadData, UsageError
+from gan.game import Batch, Phase, Turn
 from gan.generation.model import check_samples
+from gan.generation.settling import settle
 from gan.plugins.discovery import BUILTIN
 from gan.recipe import with_settings
 from gan.reporting.reporter import Reporter, Tick
@@ -83,7 +85,15 @@ class Played:
         game, recipe = build_game(resolved, self.modality.fields), resolved.recipe
         device, order = Device(torch.device("cpu"), torch.float32), Order(self.rows.sizes, recipe.seed)
         return Trainer(
-            game.architecture, game.players, game.phases, self.rows, order, recipe.training, recipe.seed, device
+            game.architecture,
+            game.players,
+            game.phases,
+            self.rows,
+            order,
+            recipe.training,
+            recipe.seed,
+            device,
+            resolved.augmentations,
         )
 
 
@@ -104,8 +114,12 @@ def check_architectures(kit: Kit) -> None:
             kit.scenes.append(_scene(played, plugin_entry))
         with kit.check("latent space", about):
             _check_latents(played)
+        with kit.check("settles", about):
+            _check_settling(played)
         with kit.check("trains with every loss", about):
             _check_losses(played)
+        with kit.check("learned state", about):
+            _check_learned_state(played)
         with kit.check("resumes exactly", about):
             _check_resume(played)
         with kit.check("saves and loads", about):
@@ -276,6 +290,33 @@ def _check_latents(played: Played) -> None:
         raise Failed("`decode(latents(count, rng), request)` is not what `generate` gives")
 
 
+def _check_settling(played: Played) -> None:
+    """`settle` runs BatchNorm layers, changes nothing else and draws from `rng` only."""
+    if not isinstance(played.game().architecture, Settles):
+        raise Skipped("it has no `settle`")
+    architecture = played.game().architecture
+    before = {name: value.clone() for name, value in architecture.state_dict().items()}
+    other = played.game().architecture
+    for seed, net in enumerate((architecture, other)):
+        torch.manual_seed(seed)
+        settle(net, torch.device("cpu"))
+    after = architecture.state_dict()
+    changed = [name for name, value in after.items() if not torch.equal(value, before[name])]
+    allowed = {
+        f"{path}.{name}"
+        for path, module in architecture.named_modules()
+        if isinstance(module, torch.nn.modules.batchnorm._NormBase)
+        for name, _ in module.named_buffers(recurse=False)
+    }
+    wrong = [name for name in changed if name not in allowed]
+    if wrong:
+        raise Failed(f"`settle` changes {_listed(wrong)}; only the statistics of BatchNorm layers may change")
+    if not _equal(after, other.state_dict()):
+        raise Failed("`settle` gives other statistics when repeated: draw from `rng` only")
+    if not changed:
+        raise Noted("`settle` runs no BatchNorm layer; leave it out")
+
+
 class _RecordingLoss:
     """A loss that records whether it was called."""
 
@@ -323,6 +364,96 @@ def _train(trainer: Trainer, loss: str, *, whole: bool) -> None:
     for name in {turn.player for phase in trainer.phases for turn in phase.turns} if whole else ():
         if _equal(before[name], [parameter.detach() for parameter in trainer.player_states[name].parameters]):
             raise Failed(f"training with the loss '{loss}' changes nothing of the player '{name}'")
+
+
+def _check_learned_state(played: Played) -> None:
+    """Two parts of a batch observe what the whole batch observes, and no objective changes a buffer by itself."""
+    whole = _Watch(played, 1)
+    if not whole.observed:
+        changed = sorted(whole.changed)
+    else:
+        parts = _Watch(played, 2)
+        changed = sorted(whole.changed | parts.changed)
+        if not _batch_statistics(whole.architecture):
+            for turn, totals in whole.observed.items():
+                for name, value in totals.items():
+                    other = parts.observed[turn].get(name)
+                    if other is None or not _close(value, other):
+                        raise Failed(
+                            f"`{name}`, which the objective of '{turn[1]}' observes, differs between a whole batch and "
+                            "two parts of it: observe sums over samples, not means, and draw from `batch.rng`"
+                        )
+    if changed:
+        raise Noted(
+            f"an objective changes {_listed(changed)} by itself: with micro-batches it changes once for each part, and "
+            "with several processes each has its own. Use `Batch.observe` and `Turn.learn`"
+        )
+    if not whole.observed:
+        raise Skipped("no turn learns from what it observes")
+
+
+class _Watch:
+    """One iteration of every phase in `parts` micro-batches: what its turns observe, and the buffers that objectives
+    change. Layers of torch with statistics of their own (BatchNorm, spectral norm) do not count."""
+
+    def __init__(self, played: Played, parts: int) -> None:
+        self.observed: dict[tuple[str, str, int], dict[str, Tensor]] = {}
+        """(phase, player, place) -> the totals of the turn's first update in a fresh build."""
+        self.changed: set[str] = set()
+        resolved = played.resolve()
+        names = [phase.name for phase in build_game(resolved, played.modality.fields).phases]
+        for number in range(len(names)):
+            trainer = played.trainer(resolved)
+            self.architecture = trainer.architecture
+            if not trainer.can_split(parts):
+                continue
+            trainer.split(parts)
+            trainer.phases = [replace(trainer.phases[number], turns=self._watched(trainer.phases[number]))]
+            trainer.run(lambda tick: None, lambda: True)
+
+    def _watched(self, phase: Phase) -> list[Turn]:
+        return [self._turn(phase.name, turn, place) for place, turn in enumerate(phase.turns)]
+
+    def _turn(self, phase: str, turn: Turn, place: int) -> Turn:
+        buffers = _own_buffers(self.architecture)
+
+        def objective(batch: Batch) -> Mapping[str, Tensor]:
+            before = {name: buffer._version for name, buffer in buffers.items()}
+            terms = turn.objective(batch)
+            self.changed |= {name for name, buffer in buffers.items() if buffer._version != before[name]}
+            return terms
+
+        def learn(observed: Mapping[str, Tensor], rng: Draws) -> None:
+            if place == self._first_place(phase, place):
+                totals = {name: value.clone() for name, value in observed.items()}
+                self.observed.setdefault((phase, turn.player, place), totals)
+            if turn.learn is not None:
+                turn.learn(observed, rng)
+
+        return replace(turn, objective=objective, learn=None if turn.learn is None else learn)
+
+    def _first_place(self, phase: str, place: int) -> int:
+        """Only the first turn of a phase that observes is compared: what precedes the others differs by rounding."""
+        return min([place, *(known[2] for known in self.observed if known[0] == phase)])
+
+
+def _own_buffers(architecture: torch.nn.Module) -> dict[str, Tensor]:
+    """The buffers of modules that torch does not define, by name."""
+    normal = torch.nn.modules.batchnorm._NormBase
+    return {
+        f"{path}.{name}" if path else name: buffer
+        for path, module in architecture.named_modules()
+        if not isinstance(module, normal) and not type(module).__module__.startswith("torch.")
+        for name, buffer in module.named_buffers(recurse=False)
+    }
+
+
+def _batch_statistics(architecture: torch.nn.Module) -> bool:
+    return any(isinstance(module, torch.nn.modules.batchnorm._NormBase) for module in architecture.modules())
+
+
+def _close(one: Tensor, other: Tensor) -> bool:
+    return one.shape == other.shape and torch.allclose(one.double(), other.double(), rtol=1e-3, atol=1e-4)
 
 
 def _check_resume(played: Played) -> None:

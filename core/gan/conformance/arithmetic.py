@@ -16,6 +16,7 @@ from gan.contracts import Features, MetricValue
 from gan.draws import StepDraws
 from gan.errors import BadData, UsageError
 from gan.metrics.extractors import Raw
+from gan.recipe import Schedule
 
 
 def check_arithmetic(kit: Kit) -> None:
@@ -26,6 +27,9 @@ def check_arithmetic(kit: Kit) -> None:
     for plugin_entry in kit.offered("gan_penalties"):
         with kit.check("arithmetic", f"penalty {plugin_entry.entry.name}"):
             _check_penalty(kit.plugins.load(plugin_entry)())
+    for plugin_entry in kit.offered("gan_augmentations"):
+        with kit.check("arithmetic", f"augmentation {plugin_entry.entry.name}"):
+            _check_augmentation(kit, plugin_entry)
     for plugin_entry in kit.offered("gan_metrics"):
         with kit.check("on known input", f"metric {plugin_entry.entry.name}"):
             try:
@@ -88,7 +92,7 @@ def _check_loss(loss: Any) -> None:
 
 
 def _check_penalty(penalty: Any) -> None:
-    if not (isinstance(penalty.weight, (int, float)) and penalty.weight >= 0):
+    if not (isinstance(penalty.weight, Schedule) or (isinstance(penalty.weight, (int, float)) and penalty.weight >= 0)):
         raise Failed(f"`weight` is {penalty.weight!r}")
     if not (isinstance(penalty.every, int) and penalty.every >= 1):
         raise Failed(f"`every` is {penalty.every!r}")
@@ -104,6 +108,40 @@ def _check_penalty(penalty: Any) -> None:
         if not value.requires_grad:
             raise Failed("its value has no gradient, so it penalises nothing")
         value.sum().backward()
+
+
+def _check_augmentation(kit: Kit, plugin_entry: Any) -> None:
+    """On real samples scaled to -1 … 1: shapes, identity at strength 0, rows of their own, gradients."""
+    subject = _subject(kit, plugin_entry.entry.modality)
+    names = [name for name in plugin_entry.entry.fields if name in subject.modality.fields]
+    if not names:
+        raise Failed(
+            f"the modality '{plugin_entry.entry.modality}' has no field {' or '.join(plugin_entry.entry.fields)}"
+        )
+    spec = subject.modality.fields[names[0]]
+    values = torch.from_numpy(subject.stacked(6)[names[0]].astype(np.float32))
+    samples = (2 * (values - spec.low) / (spec.high - spec.low) - 1).requires_grad_()
+    augmentation = kit.plugins.load(plugin_entry)()
+
+    def apply(rows: torch.Tensor, start: int, strength: float) -> torch.Tensor:
+        rng = StepDraws(0, 6, start, len(rows), torch.device("cpu"))
+        changed: torch.Tensor = augmentation(rows, rng, torch.tensor(strength))
+        return changed
+
+    whole = apply(samples, 0, 1.0)
+    if whole.shape != samples.shape or whole.dtype != samples.dtype:
+        raise Failed(f"it changes {tuple(samples.shape)} {samples.dtype} to {tuple(whole.shape)} {whole.dtype}")
+    if not bool(torch.isfinite(whole).all()):
+        raise Failed("it makes values that are not finite")
+    if not torch.allclose(apply(samples, 0, 0.0), samples, atol=1e-5):
+        raise Failed("at strength 0 it changes samples")
+    if not torch.allclose(apply(samples[2:4], 2, 1.0), whole[2:4], rtol=1e-4, atol=1e-5):
+        raise Failed("a row depends on the other rows, or it draws from elsewhere than `rng`")
+    (slope,) = torch.autograd.grad(whole.square().sum(), samples, create_graph=True, allow_unused=True)
+    if slope is None or not bool(torch.isfinite(slope).all()):
+        raise Failed("it has no finite gradient, so the generator would learn nothing through it")
+    if slope.requires_grad:
+        slope.square().sum().backward()  # raises where a second derivative is missing, which penalties need
 
 
 def _check_values(values: Any) -> list[MetricValue]:

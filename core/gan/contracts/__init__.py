@@ -7,8 +7,10 @@ cheap. Importing this package imports neither torch nor numpy nor pydantic.
 * `gan.contracts.entries`: `ModalityEntry`, `ArchitectureEntry`, `LossEntry` and the other entries, `Download`
 * `gan.contracts.modality`: a kind of data: `Modality`, `FieldSpec`, `Given`, `Sample`, `Samples`
 * `gan.contracts.architecture`: networks and their game: `Architecture`, `Request`, `GenerationSettings`, and the
-  protocols of optional abilities: `ConditionalOnInput`, `GivenInPart`, `LatentSpace`, `SmoothLatentSpace`, `Likelihood`
-* `gan.contracts.objectives`: `Loss`, `Critic`, `Penalty`
+  protocols of optional abilities: `ConditionalOnInput`, `GivenInPart`, `LatentSpace`, `SmoothLatentSpace`,
+  `Likelihood`, `Settles`
+* `gan.contracts.objectives`: `Loss`, `Critic`, `Penalty`, `Augmentation`,
+  `AdaptiveAugmentation`
 * `gan.contracts.metrics`: `Metric`, `FeatureMetric`, `ModelMetric`, `ModelFeatureMetric`, `MetricValue`, `Extractor`,
   `Features`
 * `gan.contracts.media`: HTML that shows an artefact by its media type
@@ -24,11 +26,13 @@ from gan.contracts.architecture import (
     LatentSpace,
     Likelihood,
     Request,
+    Settles,
     SmoothLatentSpace,
 )
 from gan.contracts.entries import (
     ENTRY_TYPES,
     ArchitectureEntry,
+    AugmentationEntry,
     DatasetEntry,
     Download,
     Entry,
@@ -51,12 +55,15 @@ from gan.contracts.metrics import (
     value_from_json,
 )
 from gan.contracts.modality import FieldSpec, Given, Modality, Sample, Samples
-from gan.contracts.objectives import Critic, Loss, Penalty
+from gan.contracts.objectives import AdaptiveAugmentation, Augmentation, Critic, Loss, Penalty
 
 __all__ = [
     "ENTRY_TYPES",
+    "AdaptiveAugmentation",
     "Architecture",
     "ArchitectureEntry",
+    "Augmentation",
+    "AugmentationEntry",
     "ConditionalOnInput",
     "Critic",
     "DatasetEntry",
@@ -87,6 +94,7 @@ __all__ = [
     "Request",
     "Sample",
     "Samples",
+    "Settles",
     "SmoothLatentSpace",
     "kind",
     "value_from_json",

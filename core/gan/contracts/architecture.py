@@ -117,3 +117,20 @@ class Likelihood(Protocol):
     def nll(self, samples: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
         """Return the negative log-likelihood of each sample in nats, ``(N,)``, and the number of elements (tokens)
         that it is summed over, ``(N,)``. `samples` maps fields to ``(N, *shape)`` on the architecture's device."""
+
+
+@runtime_checkable
+class Settles(Protocol):
+    """A generator with batch statistics (BatchNorm), whose layers are given those of the weights that it samples with.
+
+    During training BatchNorm layers collect running statistics of weights that move; averaged weights have others. The
+    core therefore collects the mean statistics of 16 batches of 64 samples before it generates: after the averages are
+    applied, and after loading. In training the layers have their own values again afterwards.
+    """
+
+    def settle(self, rng: Draws) -> None:
+        """Run the generator once for `rng.count` samples as in training, with conditions drawn from `rng` if any.
+
+        Called for each batch, without gradients, in evaluation mode but for the BatchNorm layers. The layers that run
+        are settled, the others keep their running statistics.
+        """

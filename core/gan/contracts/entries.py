@@ -6,6 +6,7 @@ The target of an entry depends on its type:
 * `ArchitectureEntry`: a class that implements `Architecture`
 * `LossEntry`: a class or function without required arguments that returns a `Loss`
 * `PenaltyEntry`: a class that implements `Penalty`; its keyword arguments are the penalty's settings
+* `AugmentationEntry`: a class that implements `Augmentation`; its keyword arguments are the settings in a recipe
 * `MetricEntry`: a class or function without required arguments that returns a `Metric`; with `on_features` a
   `FeatureMetric`, with `on_model` a `ModelMetric`, with both a `ModelFeatureMetric`
 * `ExtractorEntry`: a class or function ``(weights: Path | None, device: str) -> Extractor``
@@ -72,6 +73,18 @@ class PenaltyEntry(Entry):
 
 
 @dataclass(frozen=True, kw_only=True)
+class AugmentationEntry(Entry):
+    """A change of the samples that critics see, such as ADA and DiffAugment for images."""
+
+    modality: str
+    """Name of the `ModalityEntry` whose samples it changes."""
+    fields: tuple[str, ...]
+    """Names of the modality's fields that it is for: what critics see represents one of them."""
+    paper: str
+    """Authors, title, year and a link."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class MetricEntry(Entry):
     """A number computed from generated and real samples."""
 
@@ -127,6 +140,7 @@ ENTRY_TYPES: dict[str, type[Entry]] = {
     "gan_architectures": ArchitectureEntry,
     "gan_losses": LossEntry,
     "gan_penalties": PenaltyEntry,
+    "gan_augmentations": AugmentationEntry,
     "gan_metrics": MetricEntry,
     "gan_extractors": ExtractorEntry,
     "gan_datasets": DatasetEntry,

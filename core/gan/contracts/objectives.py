@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Protocol
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 if TYPE_CHECKING:
     from torch import Tensor
 
     from gan.draws import Draws
+
+from gan.recipe import Schedule
 
 
 class Loss(Protocol):
@@ -34,9 +37,14 @@ class Critic(Protocol):
 
 
 class Penalty(Protocol):
-    """A regulariser of a player, such as a gradient penalty. It only computes."""
+    """A regulariser of a player, such as a gradient penalty. It only computes.
 
-    weight: float
+    Two optional attributes: ``at = "fake"`` for a penalty that scores generated samples, so that a conditional critic
+    receives their conditions (default ``"real"``); ``needs_fake = False`` for one that ignores `fake`, which may then
+    be the real samples.
+    """
+
+    weight: float | Schedule
     """Factor with which the penalty is added to the loss."""
     every: int
     """k > 1 makes the penalty lazy: the trainer evaluates it every k-th iteration, multiplies it by k and corrects the
@@ -45,3 +53,32 @@ class Penalty(Protocol):
     def __call__(self, critic: Critic, real: Tensor, fake: Tensor, rng: Draws) -> Tensor:
         """Return the penalty per sample before `weight`, ``(N,)``. `real` and `fake` are detached, ``(N, *shape)``;
         random numbers come from `rng`."""
+
+
+class Augmentation(Protocol):
+    """Changes every sample that critics see, real and generated alike. An `nn.Module` if it has state, in buffers.
+
+    It is chosen by a recipe and applied in the critic's and in the generator's updates, so it is differentiable with
+    respect to the samples (twice, where gradient penalties are used) and runs on their device without waiting for it.
+    """
+
+    strength: float | Schedule | Tensor
+    """0 … 1; 0 leaves the samples as they are. A buffer with one element if the augmentation adapts it itself."""
+
+    def __call__(self, samples: Tensor, rng: Draws, strength: Tensor) -> Tensor:
+        """Return the changed samples, ``(N, *shape)`` as critics receive them (pictures: -1 … 1).
+
+        `strength` is a float32 scalar on the device of the samples. Row i depends on row i of `samples` and of `rng`.
+        """
+
+
+@runtime_checkable
+class AdaptiveAugmentation(Protocol):
+    """An augmentation that learns from the critic's scores of real samples (ADA). It changes only its own buffers."""
+
+    def observe(self, real_scores: Tensor) -> Mapping[str, Tensor]:
+        """Return sums over the scores of augmented real samples, ``(N,)``, in every update of the critic."""
+
+    def learn(self, observed: Mapping[str, Tensor], samples: int) -> None:
+        """Change buffers by the totals of an update over micro-batches and processes. `samples` is the number of real
+        samples in the update, over all processes."""

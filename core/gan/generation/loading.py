@@ -13,6 +13,7 @@ from gan.contracts import Modality
 from gan.errors import CheckpointError, UsageError
 from gan.generation.conditions import Conditions
 from gan.generation.model import Model
+from gan.generation.settling import settle
 from gan.plugins.manager import Plugins
 from gan.runtime.device import choose_device
 from gan.storage.checkpoint import Checkpoint, Checkpoints, verify
@@ -38,7 +39,8 @@ def load_model(folder: RunFolder, plugins: Plugins, *, device: str = "auto", che
     }
     found.load({"architecture": architecture, **averages}, surplus=True)
     chosen = choose_device(device, "fp32").device
-    return Model(architecture.to(chosen).eval(), modality, resolved.title, chosen, found.samples, conditions)
+    settle(architecture.to(chosen), chosen)
+    return Model(architecture.eval(), modality, resolved.title, chosen, found.samples, conditions)
 
 
 class _AveragedWeights:

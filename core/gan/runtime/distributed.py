@@ -58,6 +58,26 @@ def average_gradients(parameters: Sequence[Tensor], world_size: int) -> None:
             start += parameter.numel()
 
 
+def sum_over_processes(values: Sequence[Tensor]) -> list[Tensor]:
+    """The sums of tensors over all processes, with one all-reduce per dtype. All processes give the same shapes."""
+    sums = list(values)
+    for dtype in dict.fromkeys(value.dtype for value in values):
+        places = [place for place, value in enumerate(values) if value.dtype == dtype]
+        flat = torch.cat([values[place].flatten() for place in places])
+        torch.distributed.all_reduce(flat)
+        pieces = torch.split(flat, [values[place].numel() for place in places])
+        for place, piece in zip(places, pieces, strict=True):
+            sums[place] = piece.view_as(values[place])
+    return sums
+
+
+def true_everywhere(value: Tensor) -> Tensor:
+    """Whether a boolean scalar is true on all processes, without waiting for the device."""
+    everywhere = value.to(torch.float32)
+    torch.distributed.all_reduce(everywhere, op=torch.distributed.ReduceOp.MIN)
+    return everywhere > 0
+
+
 PATIENCE = timedelta(hours=6)
 """How long processes wait for each other: longer than any packing of data and any evaluation, which the first process
 does alone. The launcher notices processes that died at once."""

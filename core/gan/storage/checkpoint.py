@@ -88,9 +88,12 @@ class Checkpoint:
     def load(self, owners: Mapping[str, StateOwner], *, surplus: bool = False) -> None:
         """Load the state of every owner. Everything is checked before anything is changed.
 
-        With `surplus`, the checkpoint may also hold the states of other owners (a generator needs no optimizer). Raises
-        `CheckpointError` that names what is missing or surplus, or has an unexpected shape or dtype.
+        An owner whose attribute `optional` is true may be absent; it keeps its state. With `surplus`, the checkpoint
+        may also hold the states of other owners (a generator needs no optimizer). Raises `CheckpointError` that names
+        what is missing or surplus, or has an unexpected shape or dtype.
         """
+        absent = {name for name, owner in owners.items() if getattr(owner, "optional", False)} - set(self.owners)
+        owners = {name: owner for name, owner in owners.items() if name not in absent}
         missing = sorted(owners.keys() - set(self.owners))
         unclaimed = [] if surplus else sorted(set(self.owners) - owners.keys())
         complaints = [f"it lacks the state of {', '.join(missing)}"] if missing else []

@@ -8,6 +8,8 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor, nn
 
+from gan.recipe import Schedule, number_at
+
 
 class Average:
     """Averaged copies of parameters.
@@ -17,20 +19,25 @@ class Average:
     averaged: sampling uses the live ones.
     """
 
-    def __init__(self, parameters: Mapping[str, nn.Parameter], half_life: float, rampup: float = 0.0) -> None:
+    def __init__(
+        self, parameters: Mapping[str, nn.Parameter], half_life: float | Schedule, rampup: float = 0.0
+    ) -> None:
         self._live = dict(parameters)
         self._average = {name: parameter.detach().clone() for name, parameter in self._live.items()}
         self._half_life = half_life
         self._rampup = rampup
 
     @torch.no_grad()
-    def update(self, samples: int, shown: int) -> None:
-        """Average after an update with `samples` real samples, with `shown` samples in all before it."""
-        half_life = self._half_life
+    def update(self, samples: int, shown: int, position: int | None = None, factor: float = 1.0) -> None:
+        """Average after an update with `samples` real samples, with `shown` samples in all before it.
+
+        A half-life that changes is that at `position`, the samples shown before it in its phase, times `factor`.
+        """
+        half_life = number_at(self._half_life, shown if position is None else position) * factor
         if self._rampup > 0:
             half_life = min(half_life, self._rampup * shown)
         keep = 0.5 ** (samples / half_life) if half_life > 0 else 0.0
-        torch._foreach_lerp_(list(self._average.values()), [p.detach() for p in self._live.values()], 1.0 - keep)
+        torch._foreach_lerp_(list(self._average.values()), list(self._live.values()), 1.0 - keep)
 
     @contextmanager
     def applied(self) -> Iterator[None]:

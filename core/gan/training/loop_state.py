@@ -34,3 +34,22 @@ class LoopState:
         """Restore the position."""
         for name in vars(self):
             setattr(self, name, state[name])
+
+
+class Dials:
+    """Factors on numbers of the recipe by dotted name, such as ``optimizers.generator.lr``, held by checkpoints."""
+
+    optional = True
+    """Checkpoints of earlier versions hold none."""
+
+    def __init__(self) -> None:
+        self.factors: dict[str, float] = {}
+
+    def state_dict(self) -> dict[str, Any]:
+        """JSON values."""
+        return {"factors": dict(self.factors)}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Restore the factors."""
+        self.factors.clear()
+        self.factors.update(state["factors"])

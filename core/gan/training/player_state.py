@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from gan.errors import GanError
 from gan.game import Optimizer, Phase, Player
-from gan.recipe import Training
+from gan.recipe import Schedule, Training, number_at
 from gan.runtime.device import Device
 from gan.training.ema import Average
 
@@ -27,6 +27,7 @@ class PlayerState:
             raise GanError(f"player '{name}' has no parameters")
         self.correction = 1.0 / (1.0 + sum(1.0 / every for every in lazy))
         self.optimizer = _build_optimizer(self.settings, self.parameters, self.correction)
+        self._betas_change = any(isinstance(beta, Schedule) for beta in self.settings.betas)
         self.fused = bool(self.optimizer.defaults.get("fused"))
         self.average = (
             Average(self.named, training.ema_half_life, training.ema_rampup)
@@ -39,9 +40,14 @@ class PlayerState:
         self.most_skips = torch.zeros((), device=device.device)
         """The most consecutive skipped updates since the last check."""
 
-    def set_step_size(self, progress: float, shown: int, lr_scale: float) -> None:
-        """Set the learning rate by the schedule of `Optimizer`, corrected for lazy turns, times `lr_scale`."""
-        settings = self.settings
+    def set_step_size(
+        self, progress: float, shown: int, lr_scale: float, position: int = 0, dials: Mapping[str, float] | None = None
+    ) -> None:
+        """Set the learning rate by the schedule of `Optimizer`, corrected for lazy turns, times `lr_scale`.
+
+        Numbers with a `Schedule` have their value at `position`, the samples shown in the phase; `dials` are factors.
+        """
+        settings, dials = self.settings, dials or {}
         scale = self.correction * lr_scale
         if settings.schedule != "constant" and progress > settings.decay_start:
             done = (progress - settings.decay_start) / max(1.0 - settings.decay_start, 1e-12)
@@ -51,12 +57,33 @@ class PlayerState:
         if settings.warmup_samples:
             scale *= min(1.0, (shown + 1) / settings.warmup_samples)
         for group in self.optimizer.param_groups:
-            group["lr"] = settings.lr * scale
+            group["lr"] = self._number("lr", settings.lr, position, dials) * scale
+        if self._betas_change or dials:
+            self._set_betas(position, dials)
+
+    def _number(self, name: str, value: float | Schedule, position: int, dials: Mapping[str, float]) -> float:
+        return number_at(value, position) * dials.get(f"optimizers.{self.name}.{name}", 1)
+
+    def _set_betas(self, position: int, dials: Mapping[str, float]) -> None:
+        first, second = (
+            float(self._number(f"betas.{place}", value, position, dials)) ** self.correction
+            for place, value in enumerate(self.settings.betas)
+        )
+        for group in self.optimizer.param_groups:
+            if "betas" in group:
+                group["betas"] = (first, second)
+            elif "alpha" in group:
+                group["alpha"] = second
+            else:
+                group["momentum"] = first
 
 
 def _build_optimizer(settings: Optimizer, parameters: list[nn.Parameter], correction: float) -> torch.optim.Optimizer:
-    lr = settings.lr * correction
-    betas = (float(settings.betas[0]) ** correction, float(settings.betas[1]) ** correction)
+    lr = number_at(settings.lr, 0) * correction
+    betas = (
+        float(number_at(settings.betas[0], 0)) ** correction,
+        float(number_at(settings.betas[1], 0)) ** correction,
+    )
     if settings.name == "adam":
         return torch.optim.Adam(parameters, lr=lr, betas=betas, eps=settings.eps, fused=True)
     if settings.name == "adamw":

@@ -37,6 +37,12 @@ def describe(resolved: ResolvedRecipe, pack: Pack) -> dict[str, Any]:
     }
 
 
+def completed(recipe: Mapping[str, Any]) -> Mapping[str, Any]:
+    """A recorded recipe with the sections that earlier versions did not have, at their defaults."""
+    new: dict[str, Any] = {"augmentations": []}
+    return {**new, **recipe} if recipe else recipe
+
+
 def _data(pack: Pack) -> dict[str, Any]:
     return {"fingerprint": pack.fingerprint, "samples": pack.count, "files": len(pack.files)}
 
@@ -68,7 +74,8 @@ def write_manifest(
 
 def check_unchanged(checkpoint: Checkpoint, about: Mapping[str, Any], force: bool, reporter: Reporter) -> None:
     """Raise `CheckpointError` if `about` differs from the description in a checkpoint; with `force`, warn."""
-    found = manifest.differences(checkpoint.about, about, ignore=MAY_CHANGE)
+    before = {**checkpoint.about, "recipe": completed(checkpoint.about.get("recipe", {}))}
+    found = manifest.differences(before, about, ignore=MAY_CHANGE)
     if not found:
         return
     shown = "; ".join(found[:5]) + (f"; and {len(found) - 5} more" if len(found) > 5 else "")

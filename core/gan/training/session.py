@@ -35,7 +35,7 @@ from gan.storage.durable import make_dirs, write_json, write_text
 from gan.storage.run_folder import RunFolder
 from gan.training.health import HealthMonitor
 from gan.training.outputs import Outputs
-from gan.training.records import check_unchanged, describe, write_manifest
+from gan.training.records import check_unchanged, completed, describe, write_manifest
 from gan.training.recovery import Recovery
 from gan.training.trainer import Trainer
 from gan.training.validation import Evaluator
@@ -105,7 +105,9 @@ def _finished_result(run: RunFolder, resolved: ResolvedRecipe) -> Result | None:
     if not run.result.is_file() or manifest.read_manifest(run.manifest).get("exit") != "finished":
         return None
     newest = Checkpoints(run.checkpoints).newest()
-    if newest is None or manifest.differences(newest.about["recipe"], resolved.recipe.model_dump(mode="json")):
+    if newest is None or manifest.differences(
+        completed(newest.about["recipe"]), resolved.recipe.model_dump(mode="json")
+    ):
         return None
     return read_result(run)
 
@@ -152,7 +154,15 @@ class Session:
             )
         order = Order(train_rows.sizes, self.recipe.seed)
         self.trainer = Trainer(
-            game.architecture, game.players, game.phases, train_rows, order, training, self.recipe.seed, device
+            game.architecture,
+            game.players,
+            game.phases,
+            train_rows,
+            order,
+            training,
+            self.recipe.seed,
+            device,
+            resolved.augmentations,
         )
         model = Model(game.architecture, modality, resolved.title, device.device, conditions=self.conditions)
         self.evaluator = Evaluator(resolved, plugins, self.trainer, model, self.pack, real_rows)

@@ -19,18 +19,23 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from gan.contracts import Samples
-from gan.draws import StepDraws, derive
-from gan.errors import NumericError, UsageError
-from gan.game import Batch, Phase, Player, Turn, phase_lengths
+from gan.contracts import AdaptiveAugmentation, Augmentation, Samples
+from gan.draws import Draws, StepDraws, derive
+from gan.errors import GanError, NumericError, UsageError
+from gan.game import Batch, Learn, Phase, Player, Turn, phase_lengths
+from gan.generation.settling import settled
 from gan.recipe import Training
 from gan.reporting.reporter import Tick
 from gan.runtime.device import Device, seed_everything
-from gan.runtime.distributed import ASK_EVERY, Peers, average_gradients
-from gan.training.loop_state import LoopState
+from gan.runtime.distributed import ASK_EVERY, Peers, average_gradients, true_everywhere
+from gan.training.learning import Learner
+from gan.training.loop_state import Dials, LoopState
 from gan.training.player_state import PlayerState, Skips, check_players
 from gan.training.stats import Stats
 from gan.training.update import backward, clear_gradients, clip_and_step, compute_loss, fill_gradients_with_nan
+
+AUGMENTATIONS = "augmentations."
+"""Begins the names of what augmentations observe."""
 
 
 class RealSamples(Protocol):
@@ -62,8 +67,10 @@ class Trainer:
         training: Training,
         seed: int,
         device: Device,
+        augmentations: Mapping[str, Augmentation] | None = None,
     ) -> None:
         self.architecture = architecture.to(device.device)
+        self.augmentations = dict(augmentations or {})
         if training.channels_last:
             _channels_last(self.architecture)
         self.phases = list(phases)
@@ -82,6 +89,10 @@ class Trainer:
                 module.compile()
         self.stats = Stats()
         self.peers = Peers(device)
+        trained = [parameter for state in self.player_states.values() for parameter in state.parameters]
+        modules = [module.to(device.device) for module in self.augmentations.values() if isinstance(module, nn.Module)]
+        self._learner = Learner(self.architecture, trained, device, self.peers, modules)
+        self._dials = Dials()
         self._progress = LoopState()
         self._skipped = torch.zeros((), device=device.device)
         if training.micro_batch is not None:
@@ -127,6 +138,32 @@ class Trainer:
         """Split every batch into `micro_batches` from now on."""
         self._progress.parts = micro_batches
 
+    @property
+    def dials(self) -> Mapping[str, float]:
+        """Factors on numbers of the recipe, by dotted name."""
+        return self._dials.factors
+
+    def turn_dial(self, name: str, factor: float) -> None:
+        """Multiply a number by `factor`, relative to the recipe, from the next iteration on; checkpoints hold it.
+
+        Names: ``optimizers.PLAYER.lr``, ``optimizers.PLAYER.betas.0`` and ``.1``, ``penalties.NAME.weight``,
+        ``augmentations.NAME.strength``, ``training.ema_half_life``. All processes must turn it alike. Raises
+        `UsageError` for a name of another form.
+        """
+        section, _, rest = name.partition(".")
+        parts = rest.split(".")
+        known = {
+            "optimizers": parts[0] in self.player_states and parts[1:] in (["lr"], ["betas", "0"], ["betas", "1"]),
+            "penalties": len(parts) == 2 and parts[1] == "weight",
+            "augmentations": len(parts) == 2 and parts[0] in self.augmentations and parts[1] == "strength",
+            "training": rest == "ema_half_life",
+        }
+        if not known.get(section, False):
+            raise UsageError(f"there is no dial '{name}'; see Trainer.turn_dial for the names")
+        if not (math.isfinite(factor) and factor >= 0):
+            raise UsageError(f"the dial {name} cannot be turned to {factor}")
+        self._dials.factors[name] = float(factor)
+
     def avoid(self, failed_at: int) -> None:
         """After a rollback: continue with other random numbers, and skip the data up to `failed_at`."""
         progress = self._progress
@@ -156,7 +193,11 @@ class Trainer:
             "progress": self._progress,
             "stats": self.stats,
             "skips": Skips(self._skipped, self.player_states),
+            "dials": self._dials,
         }
+        for name, augmentation in self.augmentations.items():
+            if isinstance(augmentation, nn.Module):
+                owners[f"augmentation-{name}"] = augmentation
         for name, player_state in self.player_states.items():
             owners[f"optimizer-{name}"] = player_state.optimizer
             if player_state.average is not None:
@@ -171,12 +212,14 @@ class Trainer:
 
     @contextmanager
     def sampling(self) -> Iterator[nn.Module]:
-        """The architecture prepared for sampling: averaged weights, evaluation mode, no gradients."""
+        """The architecture prepared for sampling: averaged weights with batch statistics of their own
+        (`gan.generation.settling`), evaluation mode, no gradients."""
         modes = [(module, module.training) for module in self.architecture.modules()]
         with ExitStack() as stack, torch.no_grad():
             for player_state in self.player_states.values():
                 if player_state.average is not None:
                     stack.enter_context(player_state.average.applied())
+            stack.enter_context(settled(self.architecture, self.device.device))
             self.architecture.eval()
             try:
                 yield self.architecture
@@ -245,18 +288,20 @@ class Trainer:
             if progress.iteration % turn.every:
                 continue
             player_state = self.player_states[turn.player]
-            player_state.set_step_size(share, progress.samples, turn.lr_scale)
+            player_state.set_step_size(share, progress.samples, turn.lr_scale, progress.position, self.dials)
             for repeat in range(turn.repeats):
                 purpose: list[str | int] = ["turn", phase.name, progress.iteration, number, repeat]
                 if progress.rollbacks:
                     purpose.append(f"rollback {progress.rollbacks}")
-                self._update(player_state, turn, phase, reals[repeat], derive(self._seed, *purpose), share, shared)
+                seed = derive(self._seed, *purpose)
+                self._update(player_state, turn, phase, number, reals[repeat], seed, share, shared)
             updated.add(turn.player)
         shown = repeats * batch
         for name in updated:
             average = self.player_states[name].average
             if average is not None:
-                average.update(shown, progress.samples)
+                factor = self.dials.get("training.ema_half_life", 1.0)
+                average.update(shown, progress.samples, progress.position, factor)
         progress.iteration += 1
         progress.position += shown
         progress.samples += shown
@@ -290,27 +335,33 @@ class Trainer:
         rng = StepDraws(seed, total, offset * count, count, self.device.device)
         if number > 1:
             fields = {name: values[index * count : (index + 1) * count] for name, values in fields.items()}
-        return Batch(fields, rng, self._progress.position, progress, shared)
+        position = self._progress.position
+        return Batch(fields, rng, position, progress, shared, self.dials, self.augmentations)
 
     def _update(
         self,
         player_state: PlayerState,
         turn: Turn,
         phase: Phase,
+        place: int,
         real: dict[str, Tensor],
         seed: int,
         share: float,
         shared: list[dict[str, Any]],
     ) -> None:
-        """One update of a player, with gradients accumulated over the micro-batches."""
+        """One update of a player, with gradients accumulated over the micro-batches; the turn is the phase's
+        `place`-th."""
         number, weight = len(shared), turn.every if turn.lazy else 1
         clear_gradients(player_state)
         losses: list[Tensor] = []
+        observed: list[dict[str, Tensor]] = []
+        batch: Batch | None = None
         if not self.peers.oom_reason:
             try:
                 for index in range(number):
                     batch = self._batch(real, seed, share, shared[index], index, number)
                     losses.append(backward(player_state, self._objective(turn, phase, batch), weight / number))
+                    observed.append(batch.observed)
             except (MemoryError, RuntimeError) as error:
                 if not self.peers.note_oom(error):
                     raise
@@ -318,20 +369,74 @@ class Trainer:
             fill_gradients_with_nan(player_state, self.device)
         if self.device.world_size > 1:
             average_gradients(player_state.parameters, self.device.world_size)
-        bad = clip_and_step(player_state, losses, self.device, self.stats)
-        self._skipped += bad
+        allowed = self._allowed(turn, phase, batch) if turn.when is not None else None
+        skipped, bad = clip_and_step(player_state, losses, self.device, self.stats, allowed)
+        self._skipped += skipped
+        if turn.learn is not None or any(observed):
+            self._learn(turn, phase, place, observed, seed, bad)
         if self.device.device.type == "cpu":
-            if bad:
+            if skipped:
                 self._check_skips()
         else:  # on the CPU, freeing and allocating again would cost page faults
             clear_gradients(player_state)
         if turn.after is not None and not self.peers.oom_reason:
             with torch.no_grad():
-                turn.after(batch if number == 1 else self._batch(real, seed, share, shared[0], 0, 1))
+                turn.after(
+                    batch if batch is not None and number == 1 else self._batch(real, seed, share, shared[0], 0, 1)
+                )
+
+    @torch.no_grad()
+    def _allowed(self, turn: Turn, phase: Phase, batch: Batch | None) -> Tensor:
+        """`Turn.when`, agreed on by all processes."""
+        assert turn.when is not None
+        if batch is None or self.peers.oom_reason:
+            allowed = torch.zeros((), dtype=torch.bool, device=self.device.device)
+        else:
+            allowed = turn.when(batch)
+            if not isinstance(allowed, Tensor) or allowed.dtype != torch.bool or allowed.numel() != 1:
+                raise GanError(
+                    f"{self._where(turn, phase)}: `when` must return a boolean tensor with one element, which stays on "
+                    f"the device; it returned {allowed!r}"
+                )
+            allowed = allowed.reshape(())
+        if self.device.world_size > 1:
+            allowed = true_everywhere(allowed)
+        self.stats.report(f"{turn.player}/_updated", allowed)
+        return allowed
+
+    def _learn(
+        self, turn: Turn, phase: Phase, place: int, observed: list[dict[str, Tensor]], seed: int, bad: Tensor
+    ) -> None:
+        """Pass what the objectives of all parts and processes observed to `Turn.learn`."""
+        where = self._where(turn, phase)
+        names = {name for part in observed for name in part if not name.startswith(AUGMENTATIONS)}
+        if turn.learn is None and names:
+            raise GanError(f"{where}: the objective observed {', '.join(sorted(names))}, but the turn has no `learn`")
+        key = (phase.name, place)
+        totals = self._learner.totals(key, observed, where)
+        if totals is None:
+            return
+        seed = derive(seed, "learn")
+        seed_everything(seed, self.device.device)
+        total = self._size(phase)
+        learn = partial(self._learn_all, turn.learn, total)
+        self._learner.learn(key, learn, totals, StepDraws(seed, total, 0, total, self.device.device), bad)
+
+    def _learn_all(self, learn: Learn | None, total: int, observed: Mapping[str, Tensor], rng: Draws) -> None:
+        """`Turn.learn`, and `AdaptiveAugmentation.learn` of the augmentations that observed something."""
+        if learn is not None:
+            learn({name: value for name, value in observed.items() if not name.startswith(AUGMENTATIONS)}, rng)
+        for name, augmentation in self.augmentations.items():
+            prefix = f"{AUGMENTATIONS}{name}."
+            own = {key.removeprefix(prefix): value for key, value in observed.items() if key.startswith(prefix)}
+            if own and isinstance(augmentation, AdaptiveAugmentation):
+                augmentation.learn(own, total)
 
     def _objective(self, turn: Turn, phase: Phase, batch: Batch) -> Tensor:
-        where = f"phase '{phase.name}', player '{turn.player}', at {self._progress.samples:,} samples"
-        return compute_loss(turn, batch, self.device, self.stats, where)
+        return compute_loss(turn, batch, self.device, self.stats, self._where(turn, phase))
+
+    def _where(self, turn: Turn, phase: Phase) -> str:
+        return f"phase '{phase.name}', player '{turn.player}', at {self._progress.samples:,} samples"
 
     def _check_skips(self) -> None:
         """Raise if too many consecutive updates of a player were skipped. On an accelerator, called at ticks only."""

@@ -61,10 +61,14 @@ def fill_gradients_with_nan(state: PlayerState, device: Device) -> None:
         state.scaler.scale(torch.zeros((), device=device.device))  # a scaler must have scaled before it steps
 
 
-def clip_and_step(state: PlayerState, losses: list[Tensor], device: Device, stats: Stats) -> Tensor:
+def clip_and_step(
+    state: PlayerState, losses: list[Tensor], device: Device, stats: Stats, allowed: Tensor | None = None
+) -> tuple[Tensor, Tensor]:
     """Clip the gradients and step the optimizer; skip the step if a loss or a gradient is not finite.
 
-    Returns 1 for a skipped update and 0 otherwise, as a float32 tensor on the device.
+    Where `allowed`, a boolean scalar on the device, is false, the player does not change and nothing counts as skipped.
+    Returns whether the update was skipped and whether a loss or gradient was not finite, as 1 or 0 in float32 tensors
+    on the device.
     """
     gradients = [parameter.grad for parameter in state.parameters if parameter.grad is not None]
     if state.scaler is not None:
@@ -78,15 +82,24 @@ def clip_and_step(state: PlayerState, losses: list[Tensor], device: Device, stat
     stats.report(f"{state.name}/_gradient_norm", torch.nan_to_num(norm, nan=0.0, posinf=0.0, neginf=0.0))
     if state.settings.clip_norm > 0:
         torch._foreach_mul_(gradients, (state.settings.clip_norm / (norm + 1e-6)).clamp(max=1.0))
-    if state.scaler is not None:
-        state.scaler.step(state.optimizer)
-        state.scaler.update()
-    elif state.fused and device.device.type != "cpu":
+    still = bad if allowed is None else torch.maximum(bad, (~allowed).to(torch.float32))
+    if state.fused and device.device.type != "cpu":
         # fused optimizers change nothing where found_inf is 1, without waiting for the device
-        state.optimizer.found_inf = bad  # type: ignore[attr-defined]
+        state.optimizer.found_inf = still  # type: ignore[attr-defined]
         state.optimizer.step()
-    elif not bad.item():
+        if state.scaler is not None:
+            state.scaler.update()
+    elif state.scaler is not None:
+        if allowed is None or allowed.item():
+            state.scaler.step(state.optimizer)
+        state.scaler.update()
+    elif not still.item():
         state.optimizer.step()
-    state.skips.add_(bad).mul_(bad)
+    skipped = bad
+    if allowed is None:
+        state.skips.add_(bad).mul_(bad)
+    else:  # an update that was not to happen neither ends nor prolongs a series of skipped ones
+        skipped = bad * allowed
+        state.skips.copy_(torch.where(allowed, (state.skips + bad) * bad, state.skips))
     torch.maximum(state.most_skips, state.skips, out=state.most_skips)
-    return bad
+    return skipped, bad

@@ -173,7 +173,7 @@ class CUT(nn.Module):
     def _regularise(self, name: str, penalty: Penalty, batch: Batch) -> dict[str, Tensor]:
         target, fake = self._translated(batch)
         value = penalty(self.discriminator, target, fake.detach(), batch.rng)
-        return {name: penalty.weight * value.mean()}
+        return {name: batch.number(f"penalties.{name}.weight", penalty.weight) * value.mean()}
 
     def _update_generator(self, loss: Loss, batch: Batch) -> dict[str, Tensor]:
         target, fake = self._translated(batch)

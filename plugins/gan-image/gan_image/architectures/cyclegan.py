@@ -164,7 +164,8 @@ class CycleGAN(nn.Module):
         source, target = self._reals(batch)
         of_target = penalty(self.judge_target, target, batch.shared["fake_target"], batch.rng)
         of_source = penalty(self.judge_source, source, batch.shared["fake_source"], batch.rng)
-        return {name: penalty.weight * (of_target + of_source).mean()}
+        weight = batch.number(f"penalties.{name}.weight", penalty.weight)
+        return {name: weight * (of_target + of_source).mean()}
 
     def given_fields(self, options: CycleGANOptions | None = None) -> tuple[str, ...]:
         """The input field: source, or target for direction ba."""

@@ -23,7 +23,8 @@ from gan_image.architectures.pixels import image_shape, initialise, stages, to_n
 
 
 class _AdversarialGame(nn.Module):
-    """What both forms share: the players, the adversarial phase and generation; a `gan.contracts.LatentSpace`."""
+    """What both forms share: the players, the adversarial phase and generation; a `gan.contracts.LatentSpace`
+    that `Settles`."""
 
     generation_batch = 64
     generator: nn.Sequential
@@ -61,6 +62,10 @@ class _AdversarialGame(nn.Module):
         """``(N, channels, R, R)`` in -1 … 1 -> ``(N,)`` raw scores."""
         scores: Tensor = self.discriminator(samples)
         return scores.flatten()
+
+    def settle(self, rng: Draws) -> None:
+        """Run the generator, for the statistics of its BatchNorm layers."""
+        self.generator(self.latents(rng.count, rng))
 
     def decode(self, latents: Tensor, request: Request) -> dict[str, Tensor]:
         """Images of the given latent vectors."""

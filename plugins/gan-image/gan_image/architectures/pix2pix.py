@@ -113,7 +113,7 @@ class Pix2Pix(nn.Module):
     def _regularise(self, name: str, penalty: Penalty, batch: Batch) -> dict[str, Tensor]:
         source, target, fake = self._triple(batch)
         value = penalty(partial(self.judge, source), target, fake.detach(), batch.rng)
-        return {name: penalty.weight * value.mean()}
+        return {name: batch.number(f"penalties.{name}.weight", penalty.weight) * value.mean()}
 
     def _update_generator(self, loss: Loss, batch: Batch) -> dict[str, Tensor]:
         source, target, fake = self._triple(batch)

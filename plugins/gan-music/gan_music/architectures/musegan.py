@@ -287,6 +287,12 @@ class MuseGAN(nn.Module):
 
     # samples
 
+    def settle(self, rng: Draws) -> None:
+        """Run the generators, for the statistics of their BatchNorm layers; not with conditions, which only the
+        training data have."""
+        if not self.conditions:
+            self.compose(self.latents(rng.count, rng))
+
     def latents(self, count: int, rng: Draws) -> Tensor:
         """``(count, 1, latent)`` for the composer, else ``(count, tracks, latent)`` with the shared part repeated."""
         parts = []
