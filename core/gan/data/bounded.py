@@ -93,12 +93,17 @@ def _outcome(task: Task, file: SourceFile) -> tuple[list[Sample], str | None]:
 def _failure(error: Exception) -> str:
     """The reason why a file is skipped."""
     if isinstance(error, BadData):
-        return error.reason
+        return _printable(error.reason)
     if isinstance(error, MemoryError):
         return TOO_MUCH_MEMORY
     if isinstance(error, RecursionError):
         return "is nested too deeply"
-    return f"{type(error).__name__}: {error}"
+    return _printable(f"{type(error).__name__}: {error}")
+
+
+def _printable(reason: str) -> str:
+    """A reason as one line without control characters: parsers quote what they could not read."""
+    return "".join(letter if letter.isprintable() else "?" for letter in reason)
 
 
 def _with_threads(task: Task, files: Sequence[SourceFile]) -> Iterator[tuple[SourceFile, list[Sample], str | None]]:
