@@ -9,8 +9,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from gan.draws import Draws
-
-from gan.recipe import Schedule
+    from gan.recipe import Schedule
 
 
 class Loss(Protocol):

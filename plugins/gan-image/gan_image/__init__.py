@@ -7,7 +7,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from gan.contracts import ArchitectureEntry, DatasetEntry, ExtractorEntry, MetricEntry, ModalityEntry, RecipeEntry
+from gan.contracts import (
+    ArchitectureEntry,
+    AugmentationEntry,
+    DatasetEntry,
+    ExtractorEntry,
+    MetricEntry,
+    ModalityEntry,
+    RecipeEntry,
+)
 from gan.hookspecs import hookimpl
 
 __version__ = "0.1.0"
@@ -45,6 +53,16 @@ def gan_architectures() -> Iterator[ArchitectureEntry]:
         "adversarial networks, 2016, arXiv:1511.06434",
     )
     yield ArchitectureEntry(
+        name="stylegan2",
+        summary="Style-based GAN for square images of 4·2^n pixels, with or without classes",
+        target="gan_image.architectures.stylegan2:StyleGAN2",
+        modality="image",
+        paper="Karras, Laine, Aittala, Hellsten, Lehtinen, Aila: Analyzing and improving the image quality of "
+        "StyleGAN, 2020, arXiv:1912.04958",
+        small=("modality.resolution=16", "model.capacity=64", "model.latent=8", "model.style=8"),
+        parameters={"generator": 188_251, "discriminator": 218_417},
+    )
+    yield ArchitectureEntry(
         name="cyclegan",
         summary="Translation between two sets of images without pairs, in both directions",
         target="gan_image.architectures.cyclegan:CycleGAN",
@@ -73,6 +91,56 @@ def gan_architectures() -> Iterator[ArchitectureEntry]:
         "arXiv:2007.15651",
         small=("model.generator_width=4", "model.discriminator_width=4", "model.patches=16", "model.head_width=8"),
         parameters={"generator": 308_707, "discriminator": 42_865},
+    )
+    yield ArchitectureEntry(
+        name="r3gan",
+        summary="Residual networks without normalization, a relativistic loss with R1 and R2; any 4·2^n pixels",
+        target="gan_image.architectures.r3gan:R3GAN",
+        modality="image",
+        paper="Huang, Gokaslan, Kuleshov, Tompkin: The GAN is dead; long live the GAN! A modern baseline GAN, 2024, "
+        "arXiv:2501.05441",
+        small=("model.width=8", "model.group=1", "model.latent=8"),
+        parameters={"generator": 64_632, "discriminator": 60_600},
+    )
+    yield ArchitectureEntry(
+        name="wgan-gp",
+        summary="Residual networks with a critic without normalization, for any 4·2^n pixels",
+        target="gan_image.architectures.wgan_gp:WGANGP",
+        modality="image",
+        paper="Gulrajani, Ahmed, Arjovsky, Dumoulin, Courville: Improved training of Wasserstein GANs, 2017, "
+        "arXiv:1704.00028",
+        small=("model.latent=8", "model.generator_width=4", "model.discriminator_width=4"),
+        parameters={"generator": 44_603, "discriminator": 26_421},
+    )
+    yield ArchitectureEntry(
+        name="wgan-gp-digits",
+        summary="The networks of WGAN-GP for MNIST, 28 pixels",
+        target="gan_image.architectures.wgan_gp:WGANGPDigits",
+        modality="image",
+        paper="Gulrajani, Ahmed, Arjovsky, Dumoulin, Courville: Improved training of Wasserstein GANs, 2017, "
+        "arXiv:1704.00028",
+        small=("model.latent=8", "model.width=4"),
+        parameters={"generator": 1_554_177, "discriminator": 1_030_145},
+    )
+    yield ArchitectureEntry(
+        name="biggan",
+        summary="Residual networks with classes, spectral normalization and attention; also SNGAN and SAGAN",
+        target="gan_image.architectures.biggan:BigGAN",
+        modality="image",
+        paper="Brock, Donahue, Simonyan: Large scale GAN training for high fidelity natural image synthesis, 2019, "
+        "arXiv:1809.11096",
+        small=("model.width=1",),
+        parameters={"generator": 78_631, "discriminator": 68_497},
+    )
+    yield ArchitectureEntry(
+        name="fewshot",
+        summary="A small network for a hundred pictures and some minutes, 16 pixels and more",
+        target="gan_image.architectures.fewshot:FewShot",
+        modality="image",
+        paper="after Liu, Zhu, Song, Elgammal: Towards faster and stabilized GAN training for high-fidelity few-shot "
+        "image synthesis, 2021, arXiv:2101.04775",
+        small=("model.latent=8", "model.generator_width=8", "model.discriminator_width=8", "modality.resolution=16"),
+        parameters={"generator": 852_208, "discriminator": 435_304},
     )
 
 
@@ -194,6 +262,40 @@ def gan_extractors() -> Iterator[ExtractorEntry]:
 
 
 @hookimpl
+def gan_augmentations() -> Iterator[AugmentationEntry]:
+    """Augmentations of the images that discriminators see."""
+    paper = (
+        "Karras, Aittala, Hellsten, Laine, Lehtinen, Aila: Training generative adversarial networks with limited data, "
+        "2020, arXiv:2006.06676"
+    )
+    yield AugmentationEntry(
+        name="ada",
+        summary="Adaptive: geometry and colours with a probability that follows the discriminator's overfitting",
+        target="gan_image.augmentations.ada:ADA",
+        modality="image",
+        fields=("image",),
+        paper=paper,
+    )
+    yield AugmentationEntry(
+        name="ada-fixed",
+        summary="The operations of ADA with a probability that is a number or a schedule",
+        target="gan_image.augmentations.ada:Pipeline",
+        modality="image",
+        fields=("image",),
+        paper=paper,
+    )
+    yield AugmentationEntry(
+        name="diffaugment",
+        summary="Colour, translation and cutout for every image",
+        target="gan_image.augmentations.diffaugment:DiffAugment",
+        modality="image",
+        fields=("image",),
+        paper="Zhao, Liu, Lin, Zhu, Han: Differentiable augmentation for data-efficient GAN training, 2020, "
+        "arXiv:2006.10738",
+    )
+
+
+@hookimpl
 def gan_datasets() -> Iterator[DatasetEntry]:
     """Named datasets."""
     yield DatasetEntry(
@@ -240,6 +342,114 @@ def gan_recipes() -> Iterator[RecipeEntry]:
         summary="DCGAN for images of 64 pixels, with the published widths and settings",
         target="gan_image:recipes/dcgan-64.yaml",
         architecture="dcgan",
+    )
+    yield RecipeEntry(
+        name="r3gan-32",
+        summary="R3GAN at 32 pixels, sized for a CPU",
+        target="gan_image:recipes/r3gan-32.yaml",
+        architecture="r3gan",
+    )
+    yield RecipeEntry(
+        name="r3gan-cifar10",
+        summary="R3GAN with the published sizes for CIFAR-10",
+        target="gan_image:recipes/r3gan-cifar10.yaml",
+        architecture="r3gan",
+    )
+    yield RecipeEntry(
+        name="r3gan-64",
+        summary="R3GAN with the published sizes for faces at 64 pixels",
+        target="gan_image:recipes/r3gan-64.yaml",
+        architecture="r3gan",
+    )
+    yield RecipeEntry(
+        name="r3gan-256",
+        summary="R3GAN with the published sizes for faces at 256 pixels",
+        target="gan_image:recipes/r3gan-256.yaml",
+        architecture="r3gan",
+    )
+    yield RecipeEntry(
+        name="r3gan-imagenet32",
+        summary="R3GAN with the published sizes for ImageNet at 32 pixels",
+        target="gan_image:recipes/r3gan-imagenet32.yaml",
+        architecture="r3gan",
+    )
+    yield RecipeEntry(
+        name="r3gan-imagenet64",
+        summary="R3GAN with the published sizes for ImageNet at 64 pixels",
+        target="gan_image:recipes/r3gan-imagenet64.yaml",
+        architecture="r3gan",
+    )
+    yield RecipeEntry(
+        name="wgan-gp-32",
+        summary="WGAN-GP at 32 pixels, sized for a CPU",
+        target="gan_image:recipes/wgan-gp-32.yaml",
+        architecture="wgan-gp",
+    )
+    yield RecipeEntry(
+        name="wgan-gp-cifar10",
+        summary="WGAN-GP with the published networks and settings for CIFAR-10",
+        target="gan_image:recipes/wgan-gp-cifar10.yaml",
+        architecture="wgan-gp",
+    )
+    yield RecipeEntry(
+        name="wgan-gp-mnist",
+        summary="WGAN-GP with the published networks and settings for MNIST",
+        target="gan_image:recipes/wgan-gp-mnist.yaml",
+        architecture="wgan-gp-digits",
+    )
+    yield RecipeEntry(
+        name="biggan-32",
+        summary="BigGAN with classes at 32 pixels, sized for a CPU",
+        target="gan_image:recipes/biggan-32.yaml",
+        architecture="biggan",
+    )
+    yield RecipeEntry(
+        name="biggan-cifar10",
+        summary="BigGAN with the published networks and settings for CIFAR-10",
+        target="gan_image:recipes/biggan-cifar10.yaml",
+        architecture="biggan",
+    )
+    yield RecipeEntry(
+        name="biggan-128",
+        summary="BigGAN with the published networks and settings for ImageNet at 128 pixels",
+        target="gan_image:recipes/biggan-128.yaml",
+        architecture="biggan",
+    )
+    yield RecipeEntry(
+        name="sngan-32",
+        summary="SNGAN with the published networks and settings for CIFAR-10",
+        target="gan_image:recipes/sngan-32.yaml",
+        architecture="biggan",
+    )
+    yield RecipeEntry(
+        name="sagan-128",
+        summary="SAGAN with the published networks and settings for ImageNet at 128 pixels",
+        target="gan_image:recipes/sagan-128.yaml",
+        architecture="biggan",
+    )
+    yield RecipeEntry(
+        name="fewshot-64",
+        summary="A hundred pictures at 64 pixels, some minutes on a CPU",
+        target="gan_image:recipes/fewshot-64.yaml",
+        architecture="fewshot",
+    )
+    yield RecipeEntry(
+        name="fewshot-256",
+        summary="A hundred to a thousand pictures at 256 pixels, for a GPU",
+        target="gan_image:recipes/fewshot-256.yaml",
+        architecture="fewshot",
+    )
+    yield RecipeEntry(
+        name="stylegan2-32",
+        summary="StyleGAN2 for images of 32 pixels, sized for a CPU",
+        target="gan_image:recipes/stylegan2-32.yaml",
+        architecture="stylegan2",
+    )
+    yield RecipeEntry(
+        name="stylegan2-256",
+        summary="StyleGAN2 with the published sizes and settings for 256 pixels",
+        target="gan_image:recipes/stylegan2-256.yaml",
+        architecture="stylegan2",
     )
     yield RecipeEntry(
         name="cyclegan-64",

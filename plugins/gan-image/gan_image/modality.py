@@ -58,7 +58,8 @@ class ImageConfig(BaseModel):
     background: int = Field(255, ge=0, le=255, description="grey value of padding and behind transparent pixels")
     mirror: bool = Field(False, description="whether a mirrored copy of each image is added, which doubles the data")
     labels: bool = Field(
-        False, description="whether the first subfolder, or the label file of an IDX file, is read as the field `label`"
+        False,
+        description="whether the first subfolder, or the label file of an IDX file, is read as the condition `label`",
     )
     layout: Literal["single", "side-by-side", "folders", "unpaired"] = Field(
         "single",
@@ -87,6 +88,7 @@ class ImageModality(Modality):
     Options = ImageOptions
     suffixes = (*PICTURES, *IDX, *IDX_LABELS)
     metrics = ("swd", "kid[raw]", "precision-recall[raw]")
+    conditions = {"label": "modality.labels=true"}
 
     # ------------------------------------------------------------------ what the data are
 
@@ -118,7 +120,7 @@ class ImageModality(Modality):
 
     @property
     def fields(self) -> dict[str, FieldSpec]:
-        """``image``, or ``source`` and ``target``; ``label`` if the settings ask for it."""
+        """``image``, or ``source`` and ``target``; the condition ``label`` if the settings ask for it."""
         side = self.config.resolution
         picture = FieldSpec((self.channels, side, side), "uint8", 0, 255, "intensity")
         if self.config.layout == "unpaired":
@@ -127,7 +129,9 @@ class ImageModality(Modality):
             return {"source": picture, "target": picture}
         fields = {"image": picture}
         if self.config.labels:
-            fields["label"] = FieldSpec((), "int64", 0, max(0, len(self.facts.get("classes", ())) - 1), "class index")
+            classes = tuple(self.facts.get("classes", ()))
+            last = max(0, len(classes) - 1)
+            fields["label"] = FieldSpec((), "int64", 0, last, "class index", names=classes, condition=True)
         return fields
 
     # ------------------------------------------------------------------ files -> samples

@@ -161,7 +161,11 @@ def test_labels_come_from_the_first_sub_folder(tmp_path: Path):
     files = list_source(tmp_path, ImageModality.suffixes).files
     modality = ImageModality(config, ImageModality(config).survey(files))
     assert modality.facts["classes"] == ["cats", "dogs"]
-    assert modality.fields["label"].high == 1
+    label = modality.fields["label"]
+    assert (label.high, label.names, label.condition) == (1, ("cats", "dogs"), True)
+    assert [modality.read_condition("label", text) for text in ("dogs", "0")] == [1.0, 0.0]
+    with pytest.raises(ValueError, match="known: cats, dogs"):
+        modality.read_condition("label", "bird")
     assert [int(next(modality.read(file))["label"]) for file in files] == [0, 1]
     Image.new("L", (8, 8)).save(tmp_path / "loose.png")
     with pytest.raises(BadData, match="not in a class folder"):

@@ -34,10 +34,17 @@ def initialise(network: nn.Module, std: float = 0.02) -> None:
 
 def image_shape(fields: Mapping[str, FieldSpec], architecture: str) -> tuple[int, int]:
     """(channels, resolution) of samples that are single images without labels; raises `UsageError` for others."""
-    if "image" not in fields:
-        raise UsageError(f"'{architecture}' generates single images; set modality.layout to single")
+    shape = picture_shape(fields, architecture)
     if "label" in fields:
         raise UsageError(f"'{architecture}' does not support classes; set modality.labels to false")
+    return shape
+
+
+def picture_shape(fields: Mapping[str, FieldSpec], architecture: str) -> tuple[int, int]:
+    """(channels, resolution) of samples that are single images, with or without labels; raises `UsageError` for
+    others."""
+    if "image" not in fields:
+        raise UsageError(f"'{architecture}' generates single images; set modality.layout to single")
     channels, _, side = fields["image"].shape
     return channels, side
 

@@ -1,0 +1,104 @@
+"""Shapes for `gan`: the modality ``shape``, 3D-GAN, metrics of sets of shapes, and furniture drawn by formula.
+
+This module declares the entries of the plugin and imports nothing heavy.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from gan.contracts import ArchitectureEntry, DatasetEntry, MetricEntry, ModalityEntry, RecipeEntry
+from gan.hookspecs import hookimpl
+
+__version__ = "0.1.0"
+
+
+@hookimpl
+def gan_modalities() -> Iterator[ModalityEntry]:
+    """The modality ``shape``."""
+    yield ModalityEntry(
+        name="shape",
+        summary="Shapes: meshes (GLB, glTF, OBJ, PLY, STL, OFF) and voxels (VOX, NPZ, binvox), of classes or not",
+        target="gan_3d.modality:Shape",
+        dataset="furniture",
+    )
+
+
+@hookimpl
+def gan_architectures() -> Iterator[ArchitectureEntry]:
+    """Architectures that generate shapes."""
+    yield ArchitectureEntry(
+        name="3dgan",
+        summary="Convolutional GAN for grids of 4·2^n voxels, of a class or not",
+        target="gan_3d.architectures.voxelgan:VoxelGAN",
+        modality="shape",
+        paper="Wu, Zhang, Xue, Freeman, Tenenbaum: Learning a probabilistic latent space of object shapes via 3D "
+        "generative-adversarial modeling, 2016, arXiv:1610.07584",
+        parameters={"generator": 461_056, "discriminator": 153_600},
+        small=("modality.resolution=8", "model.generator_width=4", "model.discriminator_width=4"),
+    )
+
+
+@hookimpl
+def gan_metrics() -> Iterator[MetricEntry]:
+    """Distances of sets of shapes, and statistics of single ones."""
+    yield MetricEntry(
+        name="chamfer",
+        summary="MMD, COV and 1-NNA on the Chamfer distance of 2,048 points on each surface, and JSD of their places",
+        target="gan_3d.metrics.clouds:ChamferMetrics",
+        modality="shape",
+    )
+    yield MetricEntry(
+        name="emd",
+        summary="MMD, COV and 1-NNA on the earth mover's distance of 256 points on each surface",
+        target="gan_3d.metrics.clouds:EarthMoverMetrics",
+        modality="shape",
+    )
+    yield MetricEntry(
+        name="nearest-iou",
+        summary="Overlap (IoU) with the most similar real shape; a share above 0.98 means copies of the data",
+        target="gan_3d.metrics.grids:NearestIoU",
+        modality="shape",
+    )
+    yield MetricEntry(
+        name="shape-statistics",
+        summary="Occupied share of the cube, connected shapes, and watertight shapes of positive volume",
+        target="gan_3d.metrics.grids:ShapeStatistics",
+        modality="shape",
+    )
+
+
+@hookimpl
+def gan_datasets() -> Iterator[DatasetEntry]:
+    """Named datasets."""
+    yield DatasetEntry(
+        name="furniture",
+        summary="1,600 chairs, lamps, shelves and tables in four folders, drawn by this plugin",
+        target="gan_3d.data.furniture:furniture",
+        modality="shape",
+        licence="that of this plugin, whose code draws them",
+    )
+
+
+@hookimpl
+def gan_recipes() -> Iterator[RecipeEntry]:
+    """Recipes: the settings of whole training runs."""
+    yield RecipeEntry(
+        name="3dgan-furniture",
+        summary="3D-GAN of furniture by class, some minutes on two cores",
+        target="gan_3d:recipes/3dgan-furniture.yaml",
+        architecture="3dgan",
+        default=True,
+    )
+    yield RecipeEntry(
+        name="3dgan-64",
+        summary="3D-GAN with the published sizes in its stable form, WGAN-GP; for a GPU",
+        target="gan_3d:recipes/3dgan-64.yaml",
+        architecture="3dgan",
+    )
+    yield RecipeEntry(
+        name="3dgan-paper",
+        summary="3D-GAN as published: batch normalisation, cross-entropy, a gated discriminator; for a GPU",
+        target="gan_3d:recipes/3dgan-paper.yaml",
+        architecture="3dgan",
+    )

@@ -1,0 +1,1 @@
+"""Architectures that generate shapes."""

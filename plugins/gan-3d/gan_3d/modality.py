@@ -1,0 +1,228 @@
+"""The modality ``shape``: grids of voxels from meshes and voxel files, and meshes and pictures from grids."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
+
+import numpy as np
+from gan.contracts import FieldSpec, Modality
+from gan.errors import BadData
+from gan.source import SourceFile
+from numpy.typing import NDArray
+from PIL import Image
+from pydantic import BaseModel, ConfigDict, Field
+
+from gan_3d.reading.grids import GRIDS, read_grids
+from gan_3d.reading.meshes import MESHES, kept_voxels, read_triangles
+from gan_3d.surface import Mesh, surface_of
+from gan_3d.voxels import Grid, centred, component_count, cropped, filled, largest_component, shell, surface_voxels
+from gan_3d.writing import formats
+from gan_3d.writing.page import viewer
+from gan_3d.writing.picture import sheet
+
+if TYPE_CHECKING:
+    from gan.contracts import Sample, Samples
+
+LARGEST_SIDE = 0.9
+"""Largest side of a normalised shape, as a share of the cube's."""
+Y_UP = (".glb", ".gltf", ".obj", ".binvox")
+"""Formats whose files usually have y up; the others have z up."""
+TILE = 112
+"""Side of a shape in a preview, in pixels."""
+MOST_TILES = 64
+"""Shapes in a preview."""
+
+
+class ShapeConfig(BaseModel):
+    """Settings of how shapes are converted to grids of voxels."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    resolution: int = Field(32, ge=4, le=256, description="voxels along each side of a grid")
+    inside: Literal["solid", "shell"] = Field(
+        "solid",
+        description="solid: the surface and everything that a flood from outside does not reach; shell: the surface",
+    )
+    up: Literal["auto", "x", "y", "z"] = Field(
+        "auto", description="axis that points up in the files; auto: y for GLB, glTF, OBJ and binvox, z for the others"
+    )
+    normalise: Literal["unit", "keep"] = Field(
+        "unit",
+        description="unit: the bounding box is centred, and its largest side is 0.9 of the cube's (grids are only "
+        "scaled down); keep: coordinates -0.5 … 0.5 fill the cube, and grids must have the resolution",
+    )
+    labels: bool = Field(False, description="whether the first subfolder is read as the condition `label`")
+
+
+class ShapeOptions(BaseModel):
+    """Options of how shapes are written as files."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    file: Literal["glb", "obj", "ply", "stl", "vox"] = Field("glb", description="format of the file")
+    smooth: int = Field(0, ge=0, le=50, description="passes of smoothing of the mesh; 0 keeps the steps of the voxels")
+    keep_all: bool = Field(False, description="write all components of a shape, not only the largest")
+
+
+class Shape(Modality):
+    """Shapes. A sample has ``voxels``, ``(x, y, z)`` bool with z up, and ``label`` if the settings ask for it."""
+
+    Config = ShapeConfig
+    Options = ShapeOptions
+    suffixes = (*MESHES, *GRIDS)
+    metrics = ("shape-statistics", "chamfer", "nearest-iou")
+    conditions: ClassVar[dict[str, str]] = {"label": "modality.labels=true"}
+    trade_offs = (*Modality.trade_offs, ("MMD-CD", "COV-CD"))
+
+    # ------------------------------------------------------------------ what the data are
+
+    def survey(self, files: Sequence[SourceFile]) -> dict[str, Any]:
+        """Find the names of the classes."""
+        if not self.config.labels:
+            return {}
+        classes = sorted({file.folder for file in files} - {""})
+        if len(classes) < 2:
+            raise BadData("labels need two subfolders or more, one for each class; or set modality.labels=false")
+        return {"classes": classes}
+
+    @property
+    def fields(self) -> dict[str, FieldSpec]:
+        """``voxels`` and, if the settings ask for it, the condition ``label``."""
+        fields = {"voxels": FieldSpec((self.config.resolution,) * 3, "bool", 0, 1, "occupied")}
+        if self.config.labels:
+            names = tuple(self.facts.get("classes", ()))
+            fields["label"] = FieldSpec(
+                (), "int64", 0, max(0, len(names) - 1), "class index", names=names, condition=True
+            )
+        return fields
+
+    def inventory(self, file: SourceFile) -> dict[str, int]:
+        """The occupied voxels and the components of a file's shapes."""
+        grids = [sample["voxels"] for sample in self.read(file)]
+        return {
+            "occupied voxels": sum(int(grid.sum()) for grid in grids),
+            "components": sum(component_count(grid) for grid in grids),
+        }
+
+    # ------------------------------------------------------------------ files -> samples
+
+    def read(self, file: SourceFile) -> Iterator[Sample]:
+        """Yield the shapes of one file; see `ShapeConfig` for the rules.
+
+        A mesh may be open and may intersect itself: its inside is what a flood from outside does not reach. A hole
+        smaller than a voxel does no harm; through a larger one the flood enters, and only the surface is occupied.
+        """
+        label: Sample = {}
+        if self.config.labels:
+            classes = self.facts["classes"]
+            if file.folder not in classes:
+                raise BadData("is not in a class folder", file.name)
+            label["label"] = np.asarray(classes.index(file.folder), np.int64)
+        up = ("y" if file.suffix in Y_UP else "z") if self.config.up == "auto" else self.config.up
+        for grid in self._grids(file, up):
+            yield {"voxels": grid, **label}
+
+    def _grids(self, file: SourceFile, up: str) -> Iterator[Grid]:
+        side = self.config.resolution
+        if file.suffix in MESHES:
+            triangles = _turned_points(read_triangles(file), up)
+            kept = kept_voxels(file, side) if up == "y" and self.config.normalise == "unit" else None
+            if kept is not None:
+                yield filled(kept) if self.config.inside == "solid" else surface_voxels(kept)
+                return
+            if self.config.normalise == "unit":
+                triangles = normalised(triangles, file.name)
+            elif np.abs(triangles).max() > 0.5:
+                raise BadData("leaves the cube -0.5 … 0.5; set modality.normalise to unit", file.name)
+            try:
+                grid = shell(triangles, side)
+            except BadData as error:
+                raise BadData(error.reason, file.name) from error
+            yield filled(grid) if self.config.inside == "solid" else grid
+            return
+        for grid in read_grids(file):
+            grid = _turned_grid(grid, up)
+            if not grid.any():
+                raise BadData("has no occupied voxel", file.name)
+            if self.config.normalise == "unit":
+                grid = centred(cropped(grid, grid), side)
+            elif grid.shape != (side,) * 3:
+                raise BadData(f"is {' x '.join(map(str, grid.shape))} and modality.resolution is {side}", file.name)
+            yield filled(grid) if self.config.inside == "solid" else surface_voxels(grid)
+
+    # ------------------------------------------------------------------ samples -> files
+
+    def kept(self, grid: Grid, options: BaseModel | None = None) -> Grid:
+        """The voxels of a sample that are written: the largest component, without cavities if shapes are solid."""
+        chosen = options if isinstance(options, ShapeOptions) else ShapeOptions()
+        grid = grid if chosen.keep_all else largest_component(grid)
+        return filled(grid) if self.config.inside == "solid" else grid
+
+    def mesh(self, sample: Sample, options: BaseModel | None = None) -> Mesh:
+        """The surface of a sample, as it is written."""
+        chosen = options if isinstance(options, ShapeOptions) else ShapeOptions()
+        grid = self.kept(sample["voxels"], options)
+        return surface_of(grid, chosen.smooth, keep_all=True, solid=False)
+
+    def write(self, sample: Sample, stem: Path, options: BaseModel | None = None) -> Path:
+        """Write one file. A sample without occupied voxels gives a file without faces."""
+        kind = options.file if isinstance(options, ShapeOptions) else "glb"
+        if kind == "vox":
+            content = formats.vox(sample["voxels"])
+        elif kind == "glb":
+            content = formats.glb(self.mesh(sample, options), self.kept(sample["voxels"], options))
+        else:
+            content = {"obj": formats.obj, "ply": formats.ply, "stl": formats.stl}[kind](self.mesh(sample, options))
+        path = stem.with_name(f"{stem.name}.{kind}")
+        path.write_bytes(content)
+        return path
+
+    def preview(self, samples: Samples) -> Image.Image:
+        """Shaded pictures of the first 64 shapes from a fixed camera, of all of their components."""
+        grids = samples["voxels"][:MOST_TILES]
+        solid = self.config.inside == "solid"
+        return sheet([surface_of(grid, keep_all=True, solid=solid) for grid in grids], TILE)
+
+    def show(self, file: SourceFile, link: str, folder: Path) -> str:
+        """A viewer that turns the shape; its script is written into `folder`."""
+        if file.suffix in MESHES:
+            triangles = normalised(_turned_points(read_triangles(file), "y" if file.suffix in Y_UP else "z"), file.name)
+            mesh = _welded(triangles)
+        else:
+            grid = next(read_grids(file))
+            if not grid.any():
+                return viewer(surface_of(np.zeros((2, 2, 2), np.bool_)), "", folder)
+            mesh = surface_of(centred(grid, max(grid.shape)), keep_all=True)
+        return viewer(mesh, Path(file.name).stem, folder)
+
+
+def normalised(triangles: NDArray[np.float64], name: str) -> NDArray[np.float64]:
+    """Triangles ``(F, 3, 3)`` whose bounding box is centred at 0 and has a largest side of 0.9."""
+    low, high = triangles.min((0, 1)), triangles.max((0, 1))
+    with np.errstate(over="ignore", invalid="ignore"):
+        size = float((high - low).max())
+        if not 1e-30 < size < 1e30:
+            raise BadData(f"its largest side is {size:g}", name)
+        scaled: NDArray[np.float64] = (triangles - (low / 2 + high / 2)) * (LARGEST_SIDE / size)
+        return scaled
+
+
+def _turned_points(triangles: NDArray[np.float64], up: str) -> NDArray[np.float64]:
+    """Turn the axis `up` into z."""
+    x, y, z = (triangles[..., axis] for axis in range(3))
+    turned: NDArray[np.float64] = np.stack({"x": (y, z, x), "y": (x, -z, y), "z": (x, y, z)}[up], -1)
+    return turned
+
+
+def _turned_grid(grid: Grid, up: str) -> Grid:
+    if up == "y":
+        return grid.transpose(0, 2, 1)[:, ::-1]
+    return grid.transpose(1, 2, 0) if up == "x" else grid
+
+
+def _welded(triangles: NDArray[np.float64]) -> Mesh:
+    """A mesh whose equal corners are one vertex."""
+    points, faces = np.unique(triangles.reshape(-1, 3), axis=0, return_inverse=True)
+    return Mesh(points, faces.reshape(-1, 3).astype(np.int64))

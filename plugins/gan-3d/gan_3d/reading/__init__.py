@@ -1,0 +1,1 @@
+"""Meshes and grids from untrusted files."""

@@ -1,0 +1,127 @@
+"""Grids of voxels: triangles become occupied voxels, insides are filled, components are separated.
+
+A grid is a boolean array ``(x, y, z)`` of equal sides over the cube -0.5 … 0.5; z points up.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from gan.errors import BadData
+from numpy.typing import NDArray
+from scipy import ndimage
+
+Grid = NDArray[np.bool_]
+Array = NDArray[Any]
+
+MAX_POINTS = 100_000_000
+"""Maximum number of points that are sampled on the triangles of one mesh: some seconds of CPU time."""
+POINTS_AT_ONCE = 1_000_000
+SPACING = 0.3
+"""Largest distance of neighbouring points, in voxels."""
+
+
+def shell(triangles: Array, side: int) -> Grid:
+    """The voxels that the surface passes through: triangles ``(F, 3, 3)`` in -0.5 … 0.5 -> ``(side, side, side)``.
+
+    Each triangle is sampled on a lattice whose spacing is at most `SPACING` voxels along its longest edge and across
+    it, and its other two edges likewise. Triangles outside of the cube are cut off. Raises `BadData` for surfaces of
+    more than `MAX_POINTS` points.
+    """
+    corners = (triangles + 0.5) * side
+    lengths = np.linalg.norm(np.roll(corners, -1, axis=1) - corners, axis=2)
+    first = lengths.argmax(axis=1)
+    rows = np.arange(len(corners))
+    a, b, apex = (corners[rows, (first + step) % 3] for step in range(3))
+    base = lengths[rows, first]
+    height = np.linalg.norm(np.cross(b - a, apex - a), axis=1) / np.maximum(base, 1e-12)
+    along = np.ceil(base / SPACING).astype(np.int64) + 1
+    across = np.ceil(height / SPACING).astype(np.int64) + 1
+    needed = int((along * (across + 2)).sum())
+    if needed > MAX_POINTS:
+        raise BadData(
+            f"its surface needs {needed:,} points at a resolution of {side}, more than the limit of {MAX_POINTS:,}"
+        )
+    grid = np.zeros((side, side, side), np.bool_)
+    one = np.ones_like(along)
+    _mark(grid, a, b, apex, along, across)
+    _mark(grid, a, apex, apex, along, one)
+    _mark(grid, b, apex, apex, along, one)
+    return grid
+
+
+def _mark(grid: Grid, a: Array, b: Array, apex: Array, along: NDArray[np.int64], across: NDArray[np.int64]) -> None:
+    """Mark the voxels of ``along · across`` points on each triangle, some triangles at a time."""
+    side = len(grid)
+    counts = along * across
+    ends = np.cumsum(counts)
+    start = 0
+    while start < len(counts):
+        done = ends[start - 1] if start else 0
+        stop = max(start + 1, int(np.searchsorted(ends, done + POINTS_AT_ONCE, side="right")))
+        part = slice(start, stop)
+        which = np.repeat(np.arange(start, stop), counts[part])
+        place = np.arange(len(which)) - np.repeat(ends[part] - counts[part] - done, counts[part])
+        s = (place % along[which] / np.maximum(along[which] - 1, 1))[:, None]
+        t = (place // along[which] / np.maximum(across[which] - 1, 1))[:, None]
+        points = (1 - t) * ((1 - s) * a[which] + s * b[which]) + t * apex[which]
+        cells = np.floor(points).astype(np.int64)
+        cells = cells[((cells >= 0) & (cells < side)).all(axis=1)]
+        grid[cells[:, 0], cells[:, 1], cells[:, 2]] = True
+        start = stop
+
+
+def filled(grid: Grid) -> Grid:
+    """The grid with its cavities: everything that a flood fill from outside through faces of voxels does not reach."""
+    empty = np.pad(~grid, 1, constant_values=True)
+    regions, _ = ndimage.label(empty)
+    inner: Grid = (regions != regions[0, 0, 0])[1:-1, 1:-1, 1:-1]
+    return inner
+
+
+def largest_component(grid: Grid) -> Grid:
+    """The largest set of voxels that are connected through faces; of equal ones, the first in the order of memory."""
+    regions, count = ndimage.label(grid)
+    if count <= 1:
+        return grid
+    largest: Grid = regions == 1 + np.bincount(regions.ravel())[1:].argmax()
+    return largest
+
+
+def component_count(grid: Grid) -> int:
+    """Number of sets of voxels that are connected through faces."""
+    return int(ndimage.label(grid)[1])
+
+
+def surface_voxels(grid: Grid) -> Grid:
+    """The occupied voxels with an empty neighbour at a face."""
+    outer: Grid = grid & ~ndimage.binary_erosion(grid)
+    return outer
+
+
+def cropped(grid: Array, occupied: Grid) -> Array:
+    """The smallest block of `grid` that contains all `occupied` voxels. Raises `BadData` if there are none."""
+    if not occupied.any():
+        raise BadData("has no occupied voxel")
+    block = []
+    for axis in range(3):
+        places = np.flatnonzero(occupied.any(axis=tuple(other for other in range(3) if other != axis)))
+        block.append(slice(places[0], places[-1] + 1))
+    return grid[tuple(block)]
+
+
+def centred(block: Array, side: int) -> Array:
+    """Place a block of voxels in the middle of a grid ``(side, side, side)``, after scaling it down where it is larger.
+
+    Scaling takes the voxel at the centre of each new one for indices of colours, so a thin part may vanish.
+    """
+    largest = max(block.shape)
+    if largest > side:
+        sizes = [max(1, round(length * side / largest)) for length in block.shape]
+        picks = [((np.arange(size) + 0.5) * length / size).astype(int) for size, length in zip(sizes, block.shape)]
+        block = block[np.ix_(*picks)]
+    grid = np.zeros((side, side, side), block.dtype)
+    begin = [(side - length) // 2 for length in block.shape]
+    grid[tuple(slice(at, at + length) for at, length in zip(begin, block.shape))] = block
+    return grid

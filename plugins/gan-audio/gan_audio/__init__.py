@@ -1,0 +1,123 @@
+"""Audio plugin of `gan`: the modality ``audio``, WaveGAN, HiFi-GAN, and metrics of sounds.
+
+This module declares the entries of the plugin and imports nothing heavy.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from gan.contracts import ArchitectureEntry, DatasetEntry, ExtractorEntry, MetricEntry, ModalityEntry, RecipeEntry
+from gan.hookspecs import hookimpl
+
+__version__ = "0.1.0"
+
+
+@hookimpl
+def gan_modalities() -> Iterator[ModalityEntry]:
+    """The modality ``audio``."""
+    yield ModalityEntry(
+        name="audio",
+        summary="Sounds as waveforms: WAV, FLAC, OGG, MP3 and AIFF files, with or without classes",
+        target="gan_audio.modality:Audio",
+        dataset="percussion",
+    )
+
+
+@hookimpl
+def gan_architectures() -> Iterator[ArchitectureEntry]:
+    """Architectures that generate sounds."""
+    yield ArchitectureEntry(
+        name="wavegan",
+        summary="Convolutional GAN for short waveforms, with or without classes",
+        target="gan_audio.architectures.wavegan:WaveGAN",
+        modality="audio",
+        paper="Donahue, McAuley, Puckette: Adversarial audio synthesis, 2019, arXiv:1802.04208",
+        small=("model.generator_width=2", "model.critic_width=2", "model.latent=8"),
+    )
+    yield ArchitectureEntry(
+        name="hifigan",
+        summary="Vocoder: turns mel spectrograms of any length into sound",
+        target="gan_audio.architectures.hifigan:HiFiGAN",
+        modality="audio",
+        paper="Kong, Kim, Bae: HiFi-GAN: generative adversarial networks for efficient and high fidelity speech "
+        "synthesis, 2020, arXiv:2010.05646",
+        small=("model.width=8", "model.discriminator_width=2", "modality.seconds=0.128"),
+    )
+
+
+@hookimpl
+def gan_metrics() -> Iterator[MetricEntry]:
+    """Distances of sounds from the recordings that they were made from."""
+    yield MetricEntry(
+        name="mel-l1",
+        summary="Mean absolute difference of log-mel spectrograms of a sound and the recording it was made from",
+        target="gan_audio.metrics.pairs:MelL1",
+        modality="audio",
+    )
+
+
+@hookimpl
+def gan_extractors() -> Iterator[ExtractorEntry]:
+    """Features without weights."""
+    yield ExtractorEntry(
+        name="logmel",
+        summary="Statistics of the log-mel spectrogram of a sound: fid[logmel] is the Fréchet distance on them",
+        target="gan_audio.metrics.logmel:LogMelStatistics",
+        modality="audio",
+        paper="this plugin; the mel scale is that of Slaney: Auditory Toolbox, 1998",
+    )
+
+
+@hookimpl
+def gan_datasets() -> Iterator[DatasetEntry]:
+    """Named datasets."""
+    yield DatasetEntry(
+        name="percussion",
+        summary="900 hits of kick, snare, hat, tom, clap and bell, 0.5 s at 16 kHz, made by this plugin's formulas",
+        target="gan_audio.percussion:percussion",
+        modality="audio",
+        licence="that of this plugin, whose code makes them",
+    )
+
+
+@hookimpl
+def gan_recipes() -> Iterator[RecipeEntry]:
+    """Recipes: the settings of whole training runs."""
+    yield RecipeEntry(
+        name="percussion",
+        summary="WaveGAN with classes on half a second of percussion, some minutes on two cores",
+        target="gan_audio:recipes/percussion.yaml",
+        architecture="wavegan",
+        default=True,
+    )
+    yield RecipeEntry(
+        name="wavegan",
+        summary="WaveGAN with the published sizes and settings: a second at 16 kHz, for a GPU",
+        target="gan_audio:recipes/wavegan.yaml",
+        architecture="wavegan",
+    )
+    yield RecipeEntry(
+        name="wavegan-long",
+        summary="WaveGAN with the published sizes for four seconds at 16 kHz, for a GPU",
+        target="gan_audio:recipes/wavegan-long.yaml",
+        architecture="wavegan",
+    )
+    yield RecipeEntry(
+        name="hifigan-small",
+        summary="HiFi-GAN with few channels at 16 kHz, for a CPU",
+        target="gan_audio:recipes/hifigan-small.yaml",
+        architecture="hifigan",
+    )
+    yield RecipeEntry(
+        name="hifigan-v1",
+        summary="HiFi-GAN V1 with the published sizes and settings, for a GPU",
+        target="gan_audio:recipes/hifigan-v1.yaml",
+        architecture="hifigan",
+    )
+    yield RecipeEntry(
+        name="hifigan-v3",
+        summary="HiFi-GAN V3, whose generator is fast on a CPU, with the published settings; trained on a GPU",
+        target="gan_audio:recipes/hifigan-v3.yaml",
+        architecture="hifigan",
+    )

@@ -1,0 +1,1 @@
+"""Architectures: each module is one method."""

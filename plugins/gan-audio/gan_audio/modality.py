@@ -1,0 +1,308 @@
+"""The audio modality: sound files become waveforms of one length, and waveforms become sound files and pictures."""
+
+from __future__ import annotations
+
+import base64
+import html
+import io
+import math
+import re
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+from gan.contracts import FieldSpec, Modality
+from gan.errors import BadData, UsageError
+from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict, Field
+
+from gan_audio.loudness import LoudnessMeter
+from gan_audio.picture import sheet, tile
+from gan_audio.recordings import SUFFIXES, Block, Recording
+from gan_audio.spectra import MelSettings, vocoder_mel
+from gan_audio.writing import FORMATS, encoded
+
+if TYPE_CHECKING:
+    from gan.contracts import Given, Sample, Samples
+    from gan.source import SourceFile
+    from PIL import Image
+
+PEAK = 0.95
+"""Largest value of a recording after normalisation."""
+QUIET = 1e-3
+"""Level under which a recording or a piece of one counts as silence: -60 dB relative to full scale."""
+CLIPPED = 32_766 / 32_768
+"""Level from which a sample counts as clipped."""
+UNCHANGED = 1e-3
+"""Gains as near to 1 as this are not applied, so that a sound that is normalised stays as it is."""
+
+
+class AudioConfig(BaseModel):
+    """Settings of how sound files are converted to waveforms."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    rate: int = Field(16_000, ge=2_000, le=192_000, description="samples per second; other rates are resampled")
+    seconds: float = Field(1.024, gt=0, le=60, description="length of a sample, rounded to whole samples of the rate")
+    channels: Literal[1, 2] = Field(
+        1,
+        description="1: the mean of a file's channels; 2: stereo, mono doubled, of more the first two",
+    )
+    long: Literal["pieces", "beginning"] = Field(
+        "pieces",
+        description="what is used of a longer recording: consecutive pieces, of which the last one is kept if it is at "
+        "least half full, or the beginning only. Silence is added after sounds that are too short",
+    )
+    normalize: Literal["peak", "loudness", "none"] = Field(
+        "peak",
+        description="peak: every recording is scaled to a peak of 0.95; loudness: to the loudness `lufs`, or less "
+        "where its peak would exceed 1; none: levels stay as they are",
+    )
+    lufs: float = Field(-23.0, ge=-60, le=-5, description="loudness after ITU-R BS.1770, in LUFS")
+    trim: float = Field(
+        60.0, ge=0, le=120, description="silence this many dB below the peak is removed at both ends; 0: nothing is"
+    )
+    mel: bool = Field(False, description="whether a sample also has its mel spectrogram, the field `mel`, for vocoders")
+    mel_bands: int = Field(80, ge=8, le=256, description="bands of the mel spectrogram")
+    mel_high: int = Field(0, ge=0, description="upper end of the mel bands in Hz; 0: half the rate")
+    mel_hop: int = Field(256, ge=16, le=4096, description="samples per frame of the mel spectrogram; windows have four")
+    labels: Literal["none", "folder", "prefix"] = Field(
+        "none",
+        description="the class of a sound, its field `label`: the first sub-folder, or the start of the file's name up "
+        "to the first _, - or space",
+    )
+
+
+class AudioOptions(BaseModel):
+    """Options of how samples are written as files."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    format: Literal["wav", "flac", "ogg", "mp3"] = Field("wav", description="kind of sound file")
+
+
+class Audio(Modality):
+    """Sounds of one length. A sample has ``sound``, ``(channels, samples)`` int16, and ``label`` with classes."""
+
+    Config = AudioConfig
+    Options = AudioOptions
+    suffixes = SUFFIXES
+    metrics = ("fid[logmel]", "precision-recall[logmel]")
+    conditions = {"label": "modality.labels=folder"}
+
+    # ------------------------------------------------------------------ what the data are
+
+    def survey(self, files: Sequence[SourceFile]) -> dict[str, Any]:
+        """Find the names of the classes."""
+        if self.config.labels == "none":
+            return {}
+        classes = sorted({self._class(file) for file in files} - {""})
+        if len(classes) < 2:
+            wanted = "a sub-folder for each" if self.config.labels == "folder" else "file names that start with them"
+            raise BadData(f"labels need two classes or more: {wanted}; or set modality.labels=none")
+        return {"classes": classes}
+
+    def _class(self, file: SourceFile) -> str:
+        if self.config.labels == "folder":
+            return file.folder
+        return re.split(r"[_\- ]", file.name.rsplit("/", 1)[-1].rsplit(".", 1)[0], maxsplit=1)[0]
+
+    @property
+    def length(self) -> int:
+        """Samples of each channel."""
+        samples: int = round(self.config.rate * self.config.seconds)
+        return max(1, samples)
+
+    @property
+    def fields(self) -> dict[str, FieldSpec]:
+        """``sound``; ``label`` if the settings ask for it."""
+        shape = (self.config.channels, self.length)
+        mel = self.config.mel
+        fields = {
+            "sound": FieldSpec(shape, "int16", -32_768, 32_767, "amplitude, 16 bits", longer=mel, longer_axis=int(mel))
+        }
+        if mel:
+            if self.length % self.config.mel_hop or self.config.channels != 1:
+                raise UsageError(
+                    f"modality.mel needs mono sound and a length that is a multiple of modality.mel_hop, not "
+                    f"{self.length:,} samples and {self.config.mel_hop}"
+                )
+            frames = self.length // self.config.mel_hop
+            fields["mel"] = FieldSpec(
+                (self.config.mel_bands, frames), "float32", -12, 12, f"log mel magnitude at {self.config.rate} Hz"
+            )
+        if self.config.labels != "none":
+            names = tuple(self.facts.get("classes", ()))
+            last = max(1, len(names) - 1)
+            fields["label"] = FieldSpec((), "int64", 0, last, "class index", names=names, condition=True)
+        return fields
+
+    # ------------------------------------------------------------------ files -> samples
+
+    def read(self, file: SourceFile) -> Iterator[Sample]:
+        """Yield the sounds of one file; see `AudioConfig` for the rules."""
+        label: Sample = {}
+        if self.config.labels != "none":
+            names, name = self.fields["label"].names, self._class(file)
+            if name not in names:
+                raise BadData(
+                    "is not in a class folder" if self.config.labels == "folder" else "has no class", file.name
+                )
+            label = {"label": np.asarray(names.index(name), np.int64)}
+        recording = Recording(file, self.config.rate, self.config.channels)
+        gain, start, end = self._measured(recording)
+        found = False
+        for piece in _pieces(recording.blocks(), start, end, self.length, self.config.long == "beginning"):
+            if np.abs(piece).max() * gain < QUIET:
+                continue
+            found = True
+            sound = to_int16(piece.T * np.float32(gain))
+            yield {"sound": sound, **({"mel": self._mel(sound)} if self.config.mel else {}), **label}
+        if not found:
+            raise BadData("is silent", file.name)
+
+    def _mel(self, sound: NDArray[np.int16]) -> NDArray[np.float32]:
+        wave = (sound[0] / 32_768).astype(np.float32)
+        return vocoder_mel(wave, self.mel_settings)
+
+    @property
+    def mel_settings(self) -> MelSettings:
+        """How the field ``mel`` is computed."""
+        config = self.config
+        return MelSettings(config.rate, config.mel_hop, config.mel_bands, config.mel_high or config.rate / 2)
+
+    def read_given(self, file: SourceFile, given: Given) -> Iterator[Sample]:
+        """Yield one sample: the mel spectrogram of a whole recording, filled with silence up to a whole number of
+        frames and at least the length of a sample. Its level is normalised as in training; nothing is trimmed."""
+        recording = Recording(file, self.config.rate, self.config.channels)
+        gain = self._measured(recording)[0]
+        wave = np.concatenate(list(recording.blocks()))[:, 0] * np.float32(gain)
+        short = max(self.length - len(wave), -len(wave) % self.config.mel_hop)
+        yield {"mel": self._mel(to_int16(np.pad(wave, (0, short))[None]))}
+
+    def write_like(
+        self, samples: Sequence[Sample], stem: Path, like: SourceFile, given: Given, options: BaseModel | None = None
+    ) -> list[Path]:
+        """Write the sound with the length and the level of its recording."""
+        (sample,) = samples
+        recording = Recording(like, self.config.rate, self.config.channels)
+        gain = self._measured(recording)[0]
+        length = sum(len(block) for block in recording.blocks())
+        sound = to_int16(sample["sound"][:, :length] / np.float32(32_768 * gain))
+        return [self.write({"sound": sound}, stem, options)]
+
+    def _measured(self, recording: Recording) -> tuple[float, int, int]:
+        """(gain, first frame, end) of a recording, from its peak, its loudness and the silence at both ends."""
+        meter = LoudnessMeter(recording.rate, recording.channels) if self.config.normalize == "loudness" else None
+        peaks: list[float] = []
+        frames = 0
+        for block in recording.blocks():
+            peaks.append(float(np.abs(block).max(initial=0)))
+            frames += len(block)
+            if meter is not None:
+                meter.add(block)
+        peak = max(peaks, default=0.0)
+        if peak == 0 or (peak < QUIET and self.config.normalize == "none"):
+            raise BadData("is silent", recording.name)
+        first, end = 0, frames
+        if self.config.trim:
+            first, end = _loud_part(recording.blocks(), peak * 10 ** (-self.config.trim / 20))
+        gain = 1.0
+        if self.config.normalize == "peak":
+            gain = PEAK / peak
+        elif meter is not None:
+            lufs = meter.loudness()
+            if math.isinf(lufs):
+                raise BadData("is silent: its loudness is below -70 LUFS", recording.name)
+            gain = min(10 ** ((self.config.lufs - lufs) / 20), 1 / peak)
+        return (1.0 if abs(gain - 1) < UNCHANGED else gain), first, end
+
+    def inventory(self, file: SourceFile) -> dict[str, int]:
+        """Rate, channels, length, silence and clipping of a file."""
+        recording = Recording(file, self.config.rate, self.config.channels)
+        step = max(1, recording.source_rate // 50)
+        frames = silent = clipped = 0
+        for block in recording.source_blocks():
+            levels = np.abs(block).max(1)
+            frames += len(levels)
+            clipped += int((levels >= CLIPPED).sum())
+            whole = levels[: len(levels) // step * step].reshape(-1, step).max(1)
+            silent += int((whole < QUIET).sum()) * step
+        rate = recording.source_rate
+        held = {
+            f"files at {rate:,} Hz": 1,
+            f"files with {recording.source_channels} channel{'s' * (recording.source_channels > 1)}": 1,
+            "milliseconds": round(1000 * frames / rate),
+            "milliseconds of silence (below -60 dB)": round(1000 * silent / rate),
+            "clipped samples": clipped if clipped > 1 else 0,  # one alone is the peak of a normalised file
+        }
+        if self.config.labels != "none":
+            held[f"files of class {self._class(file)}"] = 1
+        return {name: count for name, count in held.items() if count}
+
+    # ------------------------------------------------------------------ samples -> files
+
+    def write(self, sample: Sample, stem: Path, options: BaseModel | None = None) -> Path:
+        """Write one sound file of 16 bits; equal samples give equal bytes in every format."""
+        suffix = options.format if isinstance(options, AudioOptions) else "wav"
+        assert suffix in FORMATS
+        path = stem.with_name(f"{stem.name}.{suffix}")
+        path.write_bytes(encoded(sample["sound"], self.config.rate, suffix))
+        return path
+
+    def preview(self, samples: Samples) -> Image.Image:
+        """The waveform and the mel spectrogram of each sample, with the names of their classes."""
+        captions: list[str] = []
+        if "label" in samples and "label" in self.fields:
+            names = self.fields["label"].names
+            captions = [names[int(label)] if int(label) < len(names) else str(label) for label in samples["label"]]
+        return sheet(samples["sound"], self.config.rate, captions)
+
+    def show(self, file: SourceFile, link: str, folder: Path) -> str:
+        """The picture of a sound over a player."""
+        parts = list(Recording(file, self.config.rate, self.config.channels).blocks())
+        picture = io.BytesIO()
+        tile(to_int16(np.concatenate(parts).T), self.config.rate).save(picture, "PNG")
+        encoded_picture = base64.b64encode(picture.getvalue()).decode()
+        return (
+            f'<img alt="waveform and mel spectrogram" src="data:image/png;base64,{encoded_picture}">'
+            f'<audio controls preload="none" src="{html.escape(link)}"></audio>'
+        )
+
+
+def to_int16(values: NDArray[Any]) -> NDArray[np.int16]:
+    """Waveforms with full scale at ±1 as 16 bits; values beyond are clipped."""
+    sound: NDArray[np.int16] = np.clip(np.rint(np.ascontiguousarray(values) * 32_768), -32_768, 32_767).astype(np.int16)
+    return sound
+
+
+def _loud_part(blocks: Iterator[Block], threshold: float) -> tuple[int, int]:
+    """(first frame, end) of the part between the silence at both ends."""
+    first, end, place = -1, 0, 0
+    for block in blocks:
+        loud = np.flatnonzero(np.abs(block).max(1) >= threshold)
+        if len(loud):
+            first = place + int(loud[0]) if first < 0 else first
+            end = place + int(loud[-1]) + 1
+        place += len(block)
+    return max(0, first), end
+
+
+def _pieces(blocks: Iterator[Block], start: int, end: int, length: int, one: bool) -> Iterator[Block]:
+    """Yield ``(length, channels)`` pieces of the frames from `start` to `end`; the last may end with zeros."""
+    rest: Block | None = None
+    place = 0
+    count = 0
+    for block in blocks:
+        part = block[max(0, start - place) : max(0, end - place)]
+        place += len(block)
+        rest = part if rest is None else np.concatenate([rest, part])
+        while len(rest) >= length:
+            count += 1
+            yield rest[:length]
+            rest = rest[length:]
+            if one:
+                return
+    if rest is not None and len(rest) and (count == 0 or len(rest) >= length / 2):
+        yield np.pad(rest, ((0, length - len(rest)), (0, 0)))

@@ -1,0 +1,1 @@
+"""Augmentations of what a discriminator sees: differentiable, on the device, alike for real and generated images."""

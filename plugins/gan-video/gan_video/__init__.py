@@ -1,0 +1,98 @@
+"""Moving pictures for `gan`: the modality ``video``, its architectures, data, metrics and recipes.
+
+This module names things; it imports nothing heavy.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from gan.contracts import (
+    ArchitectureEntry,
+    DatasetEntry,
+    ExtractorEntry,
+    MetricEntry,
+    ModalityEntry,
+    RecipeEntry,
+)
+from gan.hookspecs import hookimpl
+
+__version__ = "0.1.0"
+
+
+@hookimpl
+def gan_modalities() -> Iterator[ModalityEntry]:
+    """Moving pictures."""
+    yield ModalityEntry(
+        name="video",
+        summary="Moving pictures: MP4, WebM, MOV, MKV, AVI, GIF, APNG, animated WebP and strips of frames",
+        target="gan_video.modality:VideoModality",
+        dataset="motions",
+    )
+
+
+@hookimpl
+def gan_architectures() -> Iterator[ArchitectureEntry]:
+    """Networks that generate clips."""
+    yield ArchitectureEntry(
+        name="mocogan",
+        summary="Clips from a content code and a path of motion, with critics of frames and of clips",
+        target="gan_video.architectures.mocogan:MoCoGAN",
+        modality="video",
+        paper="Tulyakov, Liu, Yang, Kautz: MoCoGAN: Decomposing motion and content for video generation, 2018, "
+        "arXiv:1707.04993",
+        small=("model.width=4", "model.critic_width=4", "model.content=6"),
+    )
+
+
+@hookimpl
+def gan_metrics() -> Iterator[MetricEntry]:
+    """Statistics of motion and content."""
+    yield MetricEntry(
+        name="motion",
+        summary="how much frames change, how much of a clip's content stays, and the share of frozen clips",
+        target="gan_video.metrics:Motion",
+        modality="video",
+    )
+
+
+@hookimpl
+def gan_extractors() -> Iterator[ExtractorEntry]:
+    """Features of clips."""
+    yield ExtractorEntry(
+        name="clip-statistics",
+        summary="mean frame, mean change and mean absolute change of frames at 8x8 pixels",
+        target="gan_video.metrics:ClipStatistics",
+        modality="video",
+        paper="defined in gan_video.metrics; no weights",
+    )
+
+
+@hookimpl
+def gan_datasets() -> Iterator[DatasetEntry]:
+    """Data that are drawn."""
+    yield DatasetEntry(
+        name="motions",
+        summary="600 clips of coloured shapes that move, grow or turn, in six classes; 16 frames of 64x64 pixels",
+        target="gan_video.data.datasets:motions",
+        modality="video",
+        licence="drawn by formula; public domain",
+    )
+
+
+@hookimpl
+def gan_recipes() -> Iterator[RecipeEntry]:
+    """Trainings."""
+    yield RecipeEntry(
+        name="motions",
+        summary="MoCoGAN at 32x32 pixels, conditional on the class of motion, sized to learn on a CPU",
+        target="gan_video:recipes/motions.yaml",
+        architecture="mocogan",
+        default=True,
+    )
+    yield RecipeEntry(
+        name="mocogan-64",
+        summary="MoCoGAN as published: 16 frames of 64x64 pixels, for a GPU",
+        target="gan_video:recipes/mocogan-64.yaml",
+        architecture="mocogan",
+    )

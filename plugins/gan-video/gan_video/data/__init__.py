@@ -1,0 +1,1 @@
+"""Decoding and encoding of video files, and datasets that are drawn."""
