@@ -106,7 +106,6 @@ RULES = {
 }
 
 NOTHING_YET = {
-    "I6": "not applicable: no plugin reads sound files",
     "S8": "not applicable: there is no web page",
 }
 """Rules whose subject does not exist; `tests/test_reliability_page.py` checks that."""
