@@ -2,16 +2,18 @@
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 PLUGINS := $(sort $(patsubst %/pyproject.toml,%,$(wildcard plugins/*/pyproject.toml)))
 VENV := .venv
+FUZZ_SECONDS := 300
 NUMERIC := tests/metrics tests/training tests/generation tests/evaluation tests/golden tests/legacy plugins
 STAMP := $(VENV)/.installed
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: help install run test test-all lint bench clean
+.PHONY: help install run test test-all fuzz lint bench clean
 
 help:
 	@echo "make run       install everything, train the music plugin's default recipe, end with music"
 	@echo "make test      install everything, run the tests"
 	@echo "make test-all  the slow ones too, and the numeric ones with the kernels of a plain CPU"
+	@echo "make fuzz      search for files that a reader cannot stand, FUZZ_SECONDS long (300)"
 	@echo "make lint      ruff, mypy, import layers"
 	@echo "make bench     the benchmarks (hours; see benchmarks/README.md)"
 
@@ -34,6 +36,10 @@ test: install
 test-all: install
 	$(VENV)/bin/python -m pytest -n 2 --dist worksteal -m "slow or not slow"
 	ATEN_CPU_CAPABILITY=default $(VENV)/bin/python -m pytest -n 2 --dist worksteal $(NUMERIC)
+
+# What it finds stays in tests/fuzz/corpus, which the ordinary tests repeat.
+fuzz: install
+	GAN_FUZZ_SECONDS=$(FUZZ_SECONDS) $(VENV)/bin/python -m pytest -p no:faulthandler --timeout 0 tests/fuzz/test_fuzz_readers.py
 
 lint: install
 	$(VENV)/bin/ruff check .

@@ -102,14 +102,16 @@ RULES = {
         "L1": "data, packs and datasets that changed at equal size and time are noticed, and made anew or refused",
         "L2": "containers that share a cache do not delete each other's work, whatever their process numbers",
         "L3": "a damaged, replaced or endless side file of a run is refused by name before training, or made anew",
-        "L4": "somebody else's run folder: no link is followed out of it, no escape sequence reaches the terminal",
+        "L4": "a foreign run folder or recipe: no network without the user's word, no unpickling, no link followed "
+        "out of it, nothing outside touched, no escape sequence on the terminal",
+        "L5": "every key of every recipe and every option with twenty bad values: one line and 2, never a traceback",
+        "L6": "parsers of other people run bounded in time and memory; their death is one skipped file",
         "L7": "of two starts on one folder one trains; a repeated command starts, goes on or is done (`--or-resume`)",
         "L8": "`gan verify` and `gan data verify` name every damaged file",
     },
 }
 
 NOTHING_YET = {
-    "I6": "not applicable: no plugin reads sound files",
     "S8": "not applicable: there is no web page",
 }
 """Rules whose subject does not exist; `tests/test_reliability_page.py` checks that."""

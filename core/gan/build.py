@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import inspect
 import os
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -22,8 +23,13 @@ from gan.game import Optimizer, Phase, Player, phase_lengths
 from gan.plugins.manager import PluginEntry, Plugins
 from gan.recipe import Recipe, validated
 from gan.reporting.reporter import Reporter
-from gan.runtime.device import seed_everything
+from gan.runtime.device import out_of_memory, seed_everything
+from gan.runtime.memory import BoundedConstruction, available_memory, in_words
 from gan.storage.durable import cache_folder
+
+MAX_WEIGHT = 1e9
+MAX_EVERY = 10**6
+"""Largest weight and interval of a penalty."""
 
 
 @dataclass
@@ -78,6 +84,8 @@ def recipe_values(plugins: Plugins, plugin: str, architecture: str | None = None
 def resolve(values: Mapping[str, Any], plugins: Plugins) -> ResolvedRecipe:
     """Check the values of a recipe and find everything that it names. Raises `UsageError` for what is wrong in it."""
     recipe = validated(Recipe, values, "")
+    for player, settings in recipe.optimizers.items():
+        _optimizer(Optimizer(), settings, player)  # before the data is packed; the players are known only after it
     plugins.require(recipe.plugin)
     architecture = plugins.find("gan_architectures", recipe.architecture, recipe.plugin)
     modality = plugins.find("gan_modalities", architecture.entry.modality, prefer=recipe.plugin)
@@ -138,17 +146,48 @@ def _check_augmentation(entry: Any, modality: str, modality_class: Any, config: 
 
 
 def _constructed(factory: Any, settings: Mapping[str, Any], what: str, where: str = "") -> Any:
+    """A loss, a penalty or an augmentation with its settings, which must fit the annotations of its constructor."""
     settings = {name: recipes.scheduled(value, f"{where}.{name}") for name, value in settings.items()}
     try:
-        return factory(**settings)
-    except TypeError as error:
-        import inspect
+        signature = inspect.signature(factory, eval_str=True)
+    except (TypeError, ValueError, NameError):
+        signature = inspect.signature(lambda **settings: None)
+    known = {name: parameter for name, parameter in signature.parameters.items() if name != "self"}
+    values: dict[str, Any] = {}
+    for name, value in settings.items():
+        if name in known:
+            values[name] = _fitting(known[name].annotation, value, f"{what}: {name}")
+        elif any(parameter.kind is parameter.VAR_KEYWORD for parameter in known.values()):
+            values[name] = value
+            recipes.check_numbers(value, f"{what}: {name}")
+        else:
+            raise UsageError(f"{what} has no setting '{name}'; {_hint(name, known)}")
+    try:
+        made = factory(**values)
+    except GanError:
+        raise
+    except Exception as error:
+        raise UsageError(f"{what}: {error}") from error
+    weight, every = getattr(made, "weight", 0.0), getattr(made, "every", 1)
+    if not all(0 <= end <= MAX_WEIGHT for end in recipes.ends(weight)):
+        raise UsageError(f"{what}: weight cannot be {recipes.shown(weight)}: it goes from 0 to {MAX_WEIGHT:g}")
+    if not 1 <= every <= MAX_EVERY:
+        raise UsageError(f"{what}: every cannot be {recipes.shown(every)}: it goes from 1 to {MAX_EVERY:,}")
+    return made
 
-        known = [name for name in inspect.signature(factory).parameters if name != "self"]
-        wrong = [name for name in settings if name not in known]
-        if wrong:
-            raise UsageError(f"{what} has no setting '{wrong[0]}'; {_hint(wrong[0], known)}") from None
-        raise UsageError(f"{what}: {error}") from None
+
+def _fitting(annotation: Any, value: Any, what: str) -> Any:
+    from pydantic import TypeAdapter, ValidationError
+
+    if annotation is inspect.Parameter.empty or isinstance(value, recipes.Schedule):
+        annotation = Any
+    try:
+        found = TypeAdapter(annotation).validate_python(value)
+    except ValidationError as error:
+        message = error.errors(include_url=False)[0]["msg"]
+        raise UsageError(f"{what} cannot be {recipes.shown(value)}: {message[0].lower()}{message[1:]}") from None
+    recipes.check_numbers(found, what)
+    return found
 
 
 def _hint(name: str, known: Iterable[str]) -> str:
@@ -159,8 +198,8 @@ def _hint(name: str, known: Iterable[str]) -> str:
 def find_source(resolved: ResolvedRecipe, plugins: Plugins, *, prepare: bool = True) -> Path:
     """The folder, file or archive that ``data.source`` stands for; a named dataset is made or downloaded."""
     source = resolved.recipe.data.source or ""
-    path = Path(source).expanduser()
-    if path.exists() or os.sep in source or source.startswith("."):
+    path = Path(os.path.expanduser(source))
+    if os.path.exists(path) or os.sep in source or source.startswith("."):
         return path
     modality = resolved.modality
     return find_dataset(source, modality.entry.name, plugins, "data.source", prefer=modality.info.name, prepare=prepare)
@@ -200,7 +239,15 @@ def build_architecture(
     """Construct an architecture on the CPU, with initial weights from `seed` that are the same for every device."""
     with torch.random.fork_rng(devices=[]):
         seed_everything(derive(seed, "weights"))
-        architecture = architecture_class(config, dict(fields))
+        try:
+            with BoundedConstruction(who):
+                architecture = architecture_class(config, dict(fields))
+        except (GanError, MemoryError):
+            raise
+        except Exception as error:  # settings that fit alone and not together, or a mistake of the plugin
+            if out_of_memory(error):
+                raise
+            raise UsageError(f"{who} cannot be built with these settings: {type(error).__name__}: {error}") from error
     missing = [name for name in ("Config", "players", "phases", "generate") if not hasattr(architecture, name)]
     if missing:
         raise GanError(f"{who} has no {', '.join(missing)} (see gan.contracts.Architecture)")
@@ -237,6 +284,7 @@ def build_game(resolved: ResolvedRecipe, fields: Mapping[str, Any], total: int |
                 f"{resolved.title} takes no condition '{name}'; leave {setting} out, or use another architecture"
             )
     players = dict(architecture.players())
+    _check_memory(players, resolved.title)
     unknown = [name for name in recipe.optimizers if name not in players]
     if unknown:
         raise UsageError(f"optimizers.{unknown[0]}: {resolved.title} has no such player; {_hint(unknown[0], players)}")
@@ -272,6 +320,17 @@ def build_game(resolved: ResolvedRecipe, fields: Mapping[str, Any], total: int |
     return Game(architecture, players, phases)
 
 
+def _check_memory(players: Mapping[str, Player], who: str) -> None:
+    """Refuse networks whose gradients and optimizers would not fit into the memory either."""
+    sizes = [p.numel() * p.element_size() for player in players.values() for _, p in player.named_parameters()]
+    needed = 3 * sum(sizes)  # the gradient and the two moments of Adam
+    if needed > 1 << 30 and needed > (free := available_memory()):
+        raise UsageError(
+            f"{who} has {sum(sizes) // 4:,} parameters, whose training needs {in_words(needed)} more, and "
+            f"{in_words(free)} of memory are free; lower the settings of the model"
+        )
+
+
 def _with_length(phase: Phase, settings: recipes.PhaseLength | None) -> Phase:
     if settings is None:
         return phase
@@ -291,9 +350,15 @@ def _optimizer(settings: Optimizer, changes: Mapping[str, Any], player: str) -> 
         if key not in known:
             raise UsageError(f"unknown key 'optimizers.{player}.{key}'; {_hint(key, known)}")
     try:
-        return TypeAdapter(Optimizer).validate_python(values)
+        found = TypeAdapter(Optimizer).validate_python(values)
     except ValidationError as error:
         problem = error.errors(include_url=False)[0]
         places = [place for place in problem["loc"] if place not in ("number", "schedule")]
         where = ".".join(map(str, ("optimizers", player, *places)))
-        raise UsageError(f"'{where}' cannot be {problem['input']!r}: {problem['msg'].lower()}") from None
+        message = problem["msg"].removeprefix("Value error, ").lower()
+        if not places:
+            raise UsageError(f"{where}: {message}") from None
+        raise UsageError(f"'{where}' cannot be {recipes.shown(problem['input'])}: {message}") from None
+    numbers = {name: getattr(found, name) for name in known if name != "warmup_samples"}  # which has its own bound
+    recipes.check_numbers(numbers, f"optimizers.{player}")  # also of texts such as 1e-99
+    return found

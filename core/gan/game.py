@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from gan.draws import Draws
 from gan.errors import GanError
-from gan.recipe import Number, Schedule
+from gan.recipe import Number, Schedule, ends
 
 __all__ = [
     "Batch",
@@ -51,6 +51,16 @@ class Optimizer:
     """Share of `lr` at the end of the schedule, 0 … 1."""
     warmup_samples: int = 0
     """Real samples over which the learning rate rises linearly from 0."""
+
+    def __post_init__(self) -> None:
+        """Check the ranges. Raises `ValueError` that names the setting."""
+        at_most = {"lr": 1e3, "eps": 1.0, "weight_decay": 1e3, "clip_norm": 1e9, "warmup_samples": 10**15}
+        for name, most in {**at_most, "decay_start": 1.0, "final": 1.0}.items():
+            value = getattr(self, name)
+            if not all(0 <= end <= most for end in ends(value)):  # also false for NaN
+                raise ValueError(f"{name} must be a number from 0 to {most:g}, not {value}")
+        if not all(0 <= end < 1 for beta in self.betas for end in ends(beta)):
+            raise ValueError(f"betas must be two numbers from 0 to less than 1, not {list(self.betas)}")
 
 
 @dataclass(frozen=True)

@@ -29,6 +29,14 @@ from gan.errors import UsageError, nearest
 from gan.storage.strict_yaml import dump_yaml, load_yaml
 
 MAX_RECIPE_BYTES = 1 << 20
+MAX_SHOWN = 10**15
+"""Largest length or interval in real samples shown."""
+MAX_BATCH = 1 << 24
+MAX_COUNT = 10**7
+MAX_INTEGER = (1 << 31) - 1
+"""Largest integer of a setting that states no bound of its own."""
+SMALLEST, LARGEST = 1e-30, 1e30
+"""Smallest and largest size of a number other than 0: with smaller and larger ones float32 becomes 0 or infinite."""
 
 
 class Section(BaseModel):
@@ -63,7 +71,7 @@ class Schedule:
     """Value at the beginning of the phase."""
     last: float
     """Value after `until` samples."""
-    until: Annotated[int, Field(gt=0)]
+    until: Annotated[int, Field(gt=0, le=MAX_SHOWN)]
     """Real samples shown in the phase after which `last` is reached."""
     shape: Literal["linear", "cosine"] = "linear"
     """linear: equal steps; cosine: half a period of a cosine, slow at both ends."""
@@ -79,7 +87,14 @@ class Schedule:
 _BY_SCHEDULE = Discriminator(lambda value: "schedule" if isinstance(value, (Mapping, Schedule)) else "number")
 Number = Annotated[Annotated[float, Tag("number")] | Annotated[Schedule, Tag("schedule")], _BY_SCHEDULE]
 """A number, or a `Schedule` of one."""
-_Samples = Annotated[Annotated[int, Field(ge=0), Tag("number")] | Annotated[Schedule, Tag("schedule")], _BY_SCHEDULE]
+_Samples = Annotated[
+    Annotated[int, Field(ge=0, le=MAX_SHOWN), Tag("number")] | Annotated[Schedule, Tag("schedule")], _BY_SCHEDULE
+]
+
+
+def ends(value: float | Schedule) -> tuple[float, ...]:
+    """The number itself, or the first and the last value of a schedule."""
+    return (value.first, value.last) if isinstance(value, Schedule) else (value,)
 
 
 def number_at(value: float | Schedule, samples: int) -> float:
@@ -101,7 +116,10 @@ class Data(Section):
     """Where the real samples come from."""
 
     source: str | None = Field(
-        None, description="Folder, file or zip archive, or the name of a dataset; none: the modality's default."
+        None,
+        min_length=1,
+        max_length=4096,
+        description="Folder, file or zip archive, or the name of a dataset; none: the modality's default.",
     )
     holdout: float = Field(0.0, ge=0, lt=1, description="Share of the files held out from training for evaluation.")
     balance: bool = Field(
@@ -114,14 +132,17 @@ class Data(Section):
 class Training(Section):
     """Length, batch size, averaging, records and device of the training."""
 
-    samples: int = Field(100_000, gt=0, description="Real samples shown in phases that state no length of their own.")
-    minutes: float | None = Field(
-        None, gt=0, description="Stop after this many minutes even if `samples` is not reached; none: never."
+    samples: int = Field(
+        100_000, gt=0, le=MAX_SHOWN, description="Real samples shown in phases that state no length of their own."
     )
-    batch: int = Field(64, gt=0, description="Real samples in one update, over all processes.")
+    minutes: float | None = Field(
+        None, gt=0, le=1e7, description="Stop after this many minutes even if `samples` is not reached; none: never."
+    )
+    batch: int = Field(64, gt=0, le=MAX_BATCH, description="Real samples in one update, over all processes.")
     micro_batch: int | None = Field(
         None,
         gt=0,
+        le=MAX_BATCH,
         description="Samples in one forward pass on each process, a divisor of its share of `batch`: "
         "needs less memory, the same gradient. None: all of them, halved when memory runs out.",
     )
@@ -132,12 +153,15 @@ class Training(Section):
         0.05, ge=0, le=1, description="The half-life is at most this share of the samples shown so far; 0: no ramp-up."
     )
     tick: int | None = Field(
-        None, gt=0, description="Real samples between two records in metrics.jsonl; none: a fiftieth of the run."
+        None,
+        gt=0,
+        le=MAX_SHOWN,
+        description="Real samples between two records in metrics.jsonl; none: a fiftieth of the run.",
     )
-    preview_ticks: int = Field(10, ge=0, description="Ticks between two previews; 0: only the last one.")
-    checkpoint_ticks: int = Field(5, gt=0, description="Ticks between two checkpoints.")
-    keep_checkpoints: int = Field(3, gt=0, description="Number of checkpoints to keep.")
-    device: str = Field("auto", description="auto, cpu, cuda, cuda:1, mps …")
+    preview_ticks: int = Field(10, ge=0, le=MAX_COUNT, description="Ticks between two previews; 0: only the last one.")
+    checkpoint_ticks: int = Field(5, gt=0, le=MAX_COUNT, description="Ticks between two checkpoints.")
+    keep_checkpoints: int = Field(3, gt=0, le=MAX_COUNT, description="Number of checkpoints to keep.")
+    device: str = Field("auto", min_length=1, max_length=100, description="auto, cpu, cuda, cuda:1, mps …")
     precision: Literal["auto", "fp32", "bf16", "fp16"] = Field(
         "auto", description="Of the networks' arithmetic; auto: bf16 on a GPU that supports it, else fp32."
     )
@@ -146,7 +170,7 @@ class Training(Section):
     )
     compile: bool = Field(False, description="Compile the players' networks; worthwhile from some hundred steps on.")
     max_skips: int = Field(
-        20, ge=0, description="Consecutive updates that may be skipped because a gradient is not finite."
+        20, ge=0, le=MAX_COUNT, description="Consecutive updates that may be skipped because a gradient is not finite."
     )
 
 
@@ -156,24 +180,33 @@ class Evaluation(Section):
     metrics: list[str] | None = Field(
         None, description="Metrics, NAME or NAME[EXTRACTOR], for example fid[raw]; none: the modality's."
     )
-    samples: int = Field(256, gt=0, description="Generated samples used by the metrics.")
+    samples: int = Field(256, gt=0, le=MAX_COUNT, description="Generated samples used by the metrics.")
     real_samples: int | None = Field(
-        None, ge=0, description="Real samples used by the metrics; none: as many as generated ones; 0: all."
+        None,
+        ge=0,
+        le=MAX_COUNT,
+        description="Real samples used by the metrics; none: as many as generated ones; 0: all.",
     )
     every: int | None = Field(
-        None, gt=0, description="Real samples shown between two measurements; none: only before and after training."
+        None,
+        gt=0,
+        le=MAX_SHOWN,
+        description="Real samples shown between two measurements; none: only before and after training.",
     )
     best: str | None = Field(
         None, description="Metric value whose best checkpoint is kept in the folder `best`, for example FID[raw]."
     )
     patience: int | None = Field(
-        None, gt=0, description="Measurements without an improvement of `best` after which training ends; none: never."
+        None,
+        gt=0,
+        le=MAX_COUNT,
+        description="Measurements without an improvement of `best` after which training ends; none: never.",
     )
     published: dict[str, float] = Field(
         default_factory=dict, description="Published values for this method and dataset, by name."
     )
     published_source: str = Field("", description="Where the published values are reported.")
-    artefacts: int = Field(8, ge=0, description="Samples written as files at the end.")
+    artefacts: int = Field(8, ge=0, le=100_000, description="Samples written as files at the end.")
 
     @model_validator(mode="after")
     def _complete(self) -> Self:
@@ -189,8 +222,10 @@ class Evaluation(Section):
 class PhaseLength(Section):
     """Length and batch size of one phase; unspecified values are those of the architecture."""
 
-    samples: int | None = Field(None, gt=0, description="Real samples shown.")
-    batch: int | None = Field(None, gt=0, description="Real samples in one update; none: `training.batch`.")
+    samples: int | None = Field(None, gt=0, le=MAX_SHOWN, description="Real samples shown.")
+    batch: int | None = Field(
+        None, gt=0, le=MAX_BATCH, description="Real samples in one update; none: `training.batch`."
+    )
 
 
 class Recipe(Section):
@@ -234,9 +269,58 @@ M = TypeVar("M", bound=BaseModel)
 def validated(model: type[M], values: Mapping[str, Any], where: str) -> M:
     """An instance of `model`. Raises `UsageError` that names each wrong key, the reason and the nearest known key."""
     try:
-        return model.model_validate(dict(values))
+        found = model.model_validate(dict(values))
     except ValidationError as error:
         raise UsageError("\n".join(_complaints(model, error, where))) from None
+    except Exception as error:  # a validator of a plugin met a value that its author did not think of
+        raise UsageError(f"the settings{f' of {where}' * bool(where)} cannot be used: {error}") from error
+    check_numbers(found, where)
+    return found
+
+
+def check_numbers(value: Any, where: str) -> None:
+    """Raise `UsageError` for a number that no computation can use: NaN, infinite, too large or too small.
+
+    `value` is a model, a mapping, a list or a plain value; `where` is its key. A field that states an upper bound of
+    its own may hold integers over `MAX_INTEGER`.
+    """
+    if isinstance(value, BaseModel):
+        for name, field in type(value).model_fields.items():
+            bounded = any(hasattr(bound, "le") or hasattr(bound, "lt") for bound in field.metadata)
+            inner = getattr(value, name)
+            if not (bounded and isinstance(inner, int)):
+                check_numbers(inner, _joined(where, name))
+        for name, inner in (value.model_extra or {}).items():
+            check_numbers(inner, _joined(where, name))
+    elif isinstance(value, Mapping):
+        for name, inner in value.items():
+            check_numbers(inner, _joined(where, str(name)))
+    elif isinstance(value, (list, tuple)):
+        for number, inner in enumerate(value):
+            check_numbers(inner, _joined(where, str(number)))
+    elif isinstance(value, Schedule):
+        for name, inner in (("first", value.first), ("last", value.last)):
+            check_numbers(inner, _joined(where, name))
+    elif isinstance(value, float):
+        if not math.isfinite(value):
+            raise UsageError(f"'{where}' cannot be {value}: it must be a finite number")
+        if value and not SMALLEST <= abs(value) <= LARGEST:
+            raise UsageError(f"'{where}' cannot be {value}: its size must be 0 or from {SMALLEST:g} to {LARGEST:g}")
+    elif isinstance(value, int) and abs(value) > MAX_INTEGER:
+        raise UsageError(f"'{where}' cannot be {shown(value)}: its size must be at most {MAX_INTEGER:,}")
+
+
+def shown(value: Any) -> str:
+    """A value for a message: at most 80 characters."""
+    try:
+        text = repr(value)
+    except ValueError:  # an integer of thousands of digits
+        return "an integer of thousands of digits"
+    return text if len(text) <= 80 else text[:77] + "…"
+
+
+def _joined(where: str, name: str) -> str:
+    return f"{where}.{name}" if where else name
 
 
 def _complaints(model: type[BaseModel], error: ValidationError, where: str) -> list[str]:
@@ -250,10 +334,10 @@ def _complaints(model: type[BaseModel], error: ValidationError, where: str) -> l
             hint = f"did you mean '{close}'?" if close else f"known: {', '.join(sorted(known))}"
             lines.append(f"unknown key '{path}'; {hint}")
         else:
-            shown = repr(problem["input"]) if not isinstance(problem["input"], dict) else "this"
+            given = shown(problem["input"]) if not isinstance(problem["input"], dict) else "this"
             message = problem["msg"][0].lower() + problem["msg"][1:]
             missing = problem["type"] == "missing"
-            lines.append(f"'{path}' is missing" if missing else f"'{path}' cannot be {shown[:80]}: {message}")
+            lines.append(f"'{path}' is missing" if missing else f"'{path}' cannot be {given}: {message}")
     return lines[:3] + ([f"and {len(lines) - 3} more"] if len(lines) > 3 else [])
 
 

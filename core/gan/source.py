@@ -119,7 +119,8 @@ def _read_regular(path: Path, name: str) -> bytes:
     with open(descriptor, "rb") as file:
         if not stat.S_ISREG(os.fstat(descriptor).st_mode):
             raise BadData("not a regular file", name)
-        return file.read(MAX_FILE_BYTES + 1)
+        size = os.fstat(descriptor).st_size  # `read` allocates all that it is asked for
+        return file.read(min(size, MAX_FILE_BYTES) + 1)
 
 
 @dataclass

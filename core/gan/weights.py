@@ -1,16 +1,47 @@
-"""Pretrained weights on disk, found by file name and verified by SHA-256."""
+"""Pretrained weights: on disk by file name and SHA-256, and whether the user allows that they are downloaded."""
 
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from pathlib import Path
 
 from gan.errors import BadData, UsageError
 from gan.storage.durable import file_sha256
 
-__all__ = ["VARIABLE", "file_sha256", "find_weights"]
+__all__ = ["ALLOW_VARIABLE", "VARIABLE", "downloads_allowed", "file_sha256", "find_weights", "restored", "restoring"]
 
 VARIABLE = "GAN_WEIGHTS"
+ALLOW_VARIABLE = "GAN_ALLOW_DOWNLOAD"
+_restoring: ContextVar[bool] = ContextVar("restoring", default=False)
+
+
+def downloads_allowed() -> bool:
+    """Whether the user allows downloads that a recipe asks for: ``--allow-download`` or ``GAN_ALLOW_DOWNLOAD=1``.
+
+    Recipes come from other people, so that none may cause one by itself.
+    """
+    return os.environ.get(ALLOW_VARIABLE, "") not in ("", "0")
+
+
+def restoring() -> bool:
+    """Whether the architecture under construction gets all its weights from a checkpoint.
+
+    It then need not load pretrained weights, only know their shapes.
+    """
+    return _restoring.get()
+
+
+@contextmanager
+def restored() -> Iterator[None]:
+    """Context in which architectures are built for a checkpoint (see `restoring`)."""
+    token = _restoring.set(True)
+    try:
+        yield
+    finally:
+        _restoring.reset(token)
 
 
 def find_weights(name: str, sha256: str, given: Path | None = None) -> Path:

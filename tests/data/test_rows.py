@@ -1,4 +1,4 @@
-"""Worker processes give the rows that threads give; one that dies costs the file that it was reading."""
+"""Rows of files: checked, by groups, with reasons and inventory; packs that are opened again."""
 
 from __future__ import annotations
 
@@ -30,9 +30,6 @@ class Fragile(Points):
         text = file.data()
         if text.startswith(b"crash"):
             os.kill(os.getpid(), signal.SIGKILL)
-        if text.startswith(b"once") and not os.path.exists(os.environ["MARK"]):
-            open(os.environ["MARK"], "w").close()
-            os._exit(3)
         if text.startswith(b"refuse"):
             print("a reader may print")
             raise BadData("is refused")
@@ -47,7 +44,6 @@ class Fragile(Points):
 def fragile(tmp_path, monkeypatch):
     (tmp_path / "fragile_reader.py").write_text(READER)
     monkeypatch.syspath_prepend(str(tmp_path))
-    monkeypatch.setenv("MARK", str(tmp_path / "mark"))
     import fragile_reader
 
     yield fragile_reader.Fragile
@@ -62,42 +58,33 @@ def source(folder, count=40, **odd):
     return folder
 
 
-def rows(modality, folder, workers, inventory=False):
+def rows(modality, folder, inventory=False):
     files = list_source(folder, modality.suffixes).files
-    return [(file.name, found) for file, found in read_files(modality, files, workers=workers, inventory=inventory)]
+    return [(file.name, found) for file, found in read_files(modality, files, inventory=inventory)]
 
 
-def test_workers_give_the_rows_and_reasons_of_threads(fragile, tmp_path):
+def test_rows_reasons_and_inventory(fragile, tmp_path):
+    """Forty files of two points, of which one is refused and one is no table."""
     folder = source(tmp_path / "data", f7="refuse", f8="nonsense")
-    modality = fragile(fragile.Config(extent=100))
-    by_threads, by_workers = (rows(modality, folder, workers, inventory=True) for workers in (0, 2))
-    assert by_workers == by_threads
-    reasons = {name: found.reason for name, found in by_workers if found.reason}
+    found = rows(fragile(fragile.Config(extent=100)), folder, inventory=True)
+    reasons = {name: file.reason for name, file in found if file.reason}
     assert reasons["1/007.csv"] == "is refused"
     assert len(reasons) == 2
-    assert by_workers[0][1].inventory == {"0": 1}
-    assert len(by_workers[0][1].data["points"]) == 2 * 2 * 4
+    assert found[0][1].inventory == {"0": 1}
+    assert len(found[0][1].data["points"]) == 2 * 2 * 4
 
 
 def test_a_reader_that_dies_costs_one_file(fragile, tmp_path):
-    folder = source(tmp_path / "data", f7="crash", f8="once,1\n")
-    found = dict(rows(fragile(fragile.Config(extent=100)), folder, 2))
-    assert found["1/007.csv"].reason == "its reader ended with signal 9"
-    assert found["2/008.csv"].reason != "its reader ended with code 3"  # it was read again
-    assert sum(file.reason is None for file in found.values()) == 38
+    folder = source(tmp_path / "data", f7="crash")
+    found = dict(rows(fragile(fragile.Config(extent=100)), folder))
+    assert found["1/007.csv"].reason
+    assert sum(file.reason is None for file in found.values()) == 39
 
 
 def test_samples_that_do_not_fit_the_fields_are_the_plugin_s_fault(fragile, tmp_path):
     folder = source(tmp_path / "data", f7="wrong")
     with pytest.raises(GanError, match=r"no field 'points' for 1/007.csv"):
-        rows(fragile(fragile.Config(extent=100)), folder, 1)
-
-
-def test_a_class_that_no_process_can_import_is_read_by_threads(tmp_path):
-    class Local(Points):
-        pass
-
-    assert len(rows(Local(Local.Config(extent=100)), source(tmp_path / "data"), 2)) == 40
+        rows(fragile(fragile.Config(extent=100)), folder)
 
 
 def test_a_pack_is_opened_again_without_a_look_into_its_files(tmp_path, monkeypatch):
@@ -137,10 +124,7 @@ def test_the_state_of_a_source_changes_with_its_files(tmp_path):
     assert len(set(states)) == len(states) - 2
 
 
-def test_the_check_counts_what_workers_read(fragile, tmp_path, monkeypatch):
-    monkeypatch.setattr("gan.data.rows.WORTH_WORKERS", 0.0)
-    monkeypatch.setattr("gan.data.rows.MEASURED", 4)
-    monkeypatch.setattr("gan.data.rows._processors", lambda: 4)
+def test_the_check_counts_what_workers_read(fragile, tmp_path):
     folder = source(tmp_path / "data", f30="crash")
     found = check_source(folder, fragile, fragile.Config(extent=100))
     assert found.samples == 39 * 2

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import hashlib
 import html
 import re
 import shutil
@@ -12,7 +14,7 @@ import pytest
 from gan import api
 from gan.cli import main
 from gan.contracts.media import shown_by_type
-from gan.reporting.page import MAX_ARTEFACTS, artefacts_in, write_page
+from gan.reporting.page import MAX_ARTEFACTS, artefacts_in, content_policy, write_page
 from gan.reporting.reporter import Reporter
 from gan.source import SourceFile
 from gan.testing.points import Points
@@ -159,3 +161,17 @@ def test_a_page_does_not_grow_without_end(tmp_path):
 def test_files_are_shown_by_their_kind(tmp_path, name, content, shown):
     (tmp_path / name).write_bytes(content)
     assert shown_by_type(SourceFile(name, tmp_path / name, None, len(content)), "LINK") == shown
+
+
+@pytest.mark.rule("L4")
+def test_a_page_states_what_it_may_load(tmp_path):
+    """Nothing but files and the scripts of the modality: an unescaped name could run and send nothing."""
+    (tmp_path / "a.csv").write_text("1,2")
+    text = write_page(tmp_path, Points(Points.Config()), [tmp_path / "a.csv"]).read_text()
+    assert text.index("Content-Security-Policy") < text.index("<style>")
+    assert "default-src &#39;none&#39;" in text
+    assert "script-src &#39;none&#39;" in text
+    policy = content_policy(["<p>x</p><script>draw()</script>"])
+    digest = base64.b64encode(hashlib.sha256(b"draw()").digest()).decode()
+    assert f"script-src 'sha256-{digest}';" in policy
+    assert "script-src 'self' file:;" in content_policy(['<script src="a-viewer.js"></script>'])

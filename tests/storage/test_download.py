@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import datetime
 import hashlib
 import http.server
@@ -10,6 +11,7 @@ import os
 import socket
 import ssl
 import threading
+import time
 
 import pytest
 from cryptography import x509
@@ -41,6 +43,14 @@ class Handler(http.server.BaseHTTPRequestHandler):
             self.end_headers()
         elif base == "/nowhere":
             self.send_response(302)
+            self.end_headers()
+        elif base == "/dribble":
+            with contextlib.suppress(OSError):
+                for byte in b"HTTP/1.1 200 OK\r\nX: " + b"a" * 10_000:
+                    self.wfile.write(bytes([byte]))
+                    time.sleep(0.05)
+        elif base == "/colours":
+            self.send_response_only(500, "\x1b[31mred\x07")
             self.end_headers()
         elif base == "/missing":
             self.send_error(404)
@@ -278,3 +288,25 @@ def test_a_small_text_is_read_without_being_kept(server, download, tmp_path):
     with pytest.raises(BadData, match="larger than the 999 bytes"):
         download.read(f"{server.base}/index", size=999)
     assert not list(tmp_path.rglob("*index*"))
+
+
+@pytest.mark.rule("L4")
+def test_headers_that_arrive_a_byte_at_a_time_are_given_up(server, download, monkeypatch):
+    """Each byte comes before the timeout of a silent connection."""
+    monkeypatch.setattr("gan.storage.download.HEADERS", 0.5)
+    begin = time.monotonic()
+    with pytest.raises(BadData, match="headers of the answer took more than"):
+        download(f"{server.base}/dribble", sha256=SHA256, size=1000)
+    assert time.monotonic() - begin < 10
+
+
+@pytest.mark.rule("L4")
+def test_a_reason_of_the_server_cannot_control_the_terminal(server, download):
+    with pytest.raises(BadData, match="500") as refused:
+        download(f"{server.base}/colours", sha256=SHA256, size=1000)
+    assert str(refused.value).isprintable()
+
+
+@pytest.mark.parametrize("address", ["64:ff9b:1::a00:1", "fec0::1", "::7f00:1", "::1", "::", "64:ff9b::a00:1"])
+def test_addresses_that_lead_inside_are_not_public(address):
+    assert not is_public(address)

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 from gan import api
-from gan.build import build_game, recipe_values, resolve
+from gan.build import recipe_values, resolve
 from gan.data.order import Order
 from gan.errors import UsageError
 from gan.game import Batch, Optimizer, Phase, Player, Schedule, Turn
@@ -228,9 +228,8 @@ def test_mistakes_are_named(plugins, sections, message):
 
 def test_a_mistake_in_an_optimizer_is_named(plugins):
     values = changed(optimizers={"generator": {"lr": {"first": 1, "last": 2, "until": 0}}})
-    resolved = resolve(values, plugins)
     with pytest.raises(UsageError, match=r"'optimizers.generator.lr.until' cannot be 0"):
-        build_game(resolved, resolved.modality_class(resolved.modality_config).fields)
+        resolve(values, plugins)
 
 
 def test_the_recipe_of_a_run_states_its_schedules(plugins, tmp_path):

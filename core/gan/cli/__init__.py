@@ -54,19 +54,35 @@ class _Verbs(click.Group):
             close = nearest(name, VERBS)
             hint = f"; did you mean '{close}'?" if close else f" (there are {', '.join(VERBS)})"
             ctx.fail(f"no command '{name}'{hint}")
-        return super().resolve_command(ctx, args)
+        found = super().resolve_command(ctx, args)
+        _refuse_empty(ctx, found[1], found[2])
+        return found
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         with formatter.section("Commands"):
             formatter.write_dl([(name, help_text) for name, (_, help_text) in VERBS.items()])
 
 
+def _refuse_empty(ctx: click.Context, command: click.Command | None, args: list[str]) -> None:
+    """Refuse ``--data ""`` and ``--data=``: an unset variable of a script would select the default."""
+    flags = {flag for parameter in getattr(command, "params", ()) for flag in parameter.opts}
+    for before, text in zip(["", *args], args, strict=False):
+        name, equals, value = text.partition("=")
+        if text == "" and (before in flags or not before.startswith("-")):
+            ctx.fail(f"{before} is given an empty value" if before in flags else "an argument is empty")
+        if name in flags and equals and not value:
+            ctx.fail(f"{name} is given an empty value")
+
+
 @click.group(cls=_Verbs, context_settings={"help_option_names": ["-h", "--help"]})
 @click.option("--no-plugin", "blocked", multiple=True, metavar="NAME", help="Switch a plugin off; repeatable.")
 @click.option("--debug", is_flag=True, help="Show tracebacks.")
+@click.option(
+    "--allow-download", is_flag=True, help="Let a recipe download the pretrained model that it names (at one commit)."
+)
 @click.version_option(__version__, prog_name="gan")
 @click.pass_context
-def group(ctx: click.Context, blocked: tuple[str, ...], debug: bool) -> None:
+def group(ctx: click.Context, blocked: tuple[str, ...], debug: bool, allow_download: bool) -> None:
     """Train, evaluate and use generative adversarial networks for any kind of data.
 
     \b
@@ -75,6 +91,8 @@ def group(ctx: click.Context, blocked: tuple[str, ...], debug: bool) -> None:
     gan plugins                   list installed plugins
     """
     ctx.obj = {"blocked": blocked, "debug": debug}
+    if allow_download:
+        os.environ["GAN_ALLOW_DOWNLOAD"] = "1"  # for the processes that read data as well; see gan.weights
 
 
 def installed(ctx: click.Context) -> Any:
@@ -111,6 +129,8 @@ def loaded(ctx: click.Context, run: Path, device: str, checkpoint: str = "newest
 def main(arguments: list[str] | None = None) -> None:
     """Run the command line and exit with 0 or the exit code of the error (see `gan.errors`)."""
     arguments = sys.argv[1:] if arguments is None else arguments
+    anywhere = ("--debug", "--allow-download")  # also behind the command
+    arguments = [text for text in anywhere if text in arguments] + [text for text in arguments if text not in anywhere]
     sys.exit(_exit_code(lambda: group(args=arguments, prog_name="gan", standalone_mode=False), "--debug" in arguments))
 
 
@@ -139,13 +159,33 @@ def _exit_code(command: Callable[[], Any], debug: bool) -> int:
             raise
         where = f"{error.filename}: " if error.filename else ""
         return _report(DiskError(f"{where}{os.strerror(error.errno)}"), debug)
-    except MemoryError:
-        return _report(NumericError("memory ran out; lower training.batch"), debug)
-    except RuntimeError as error:
-        if debug or ("out of memory" not in str(error) and "not enough memory" not in str(error)):
+    except Exception as error:
+        if debug:
             raise
-        return _report(NumericError("memory ran out; lower training.batch"), debug)
+        if isinstance(error, MemoryError) or any(text in str(error) for text in _NO_MEMORY):
+            return _report(NumericError("memory ran out; lower training.batch"), debug)
+        message = f"error: this is a mistake of {_origin(error)}"
+        if not _told_launcher(message):
+            _print_error(message)
+        return 1
     return code if isinstance(code, int) else 0
+
+
+_NO_MEMORY = ("out of memory", "not enough memory", "allocate memory")
+
+
+def _origin(error: Exception) -> str:
+    """Where an unexpected exception was raised and what it says, for a message without a traceback."""
+    import traceback
+
+    frames = traceback.extract_tb(error.__traceback__)
+    ours = [frame for frame in frames if "site-packages" not in frame.filename] or frames
+    lines = str(error).splitlines() or [""]
+    place = f"{ours[-1].filename}, line {ours[-1].lineno}" if ours else "unknown place"
+    return (
+        f"the program, in {place}: {type(error).__name__}: {lines[0][:300]}\n"
+        "repeat the command as `gan --debug …` for the traceback, and please report it"
+    )
 
 
 def _report(error: GanError, debug: bool) -> int:
@@ -153,9 +193,29 @@ def _report(error: GanError, debug: bool) -> int:
         import traceback
 
         traceback.print_exception(error)
-    else:
+    elif not _told_launcher(f"error: {error}"):
         _print_error(f"error: {error}")
     return error.exit_code
+
+
+def _told_launcher(message: str) -> bool:
+    """Write an error to the file that torchrun reads, so that it ends with the message and not with its own traceback.
+
+    Returns whether this is not the first process, which then says nothing: mistakes of a recipe are found by all.
+    """
+    path = os.environ.get("TORCHELASTIC_ERROR_FILE")
+    if not path:
+        return False
+    import json
+    import time
+
+    about = {"py_callstack": message, "timestamp": str(int(time.time()))}
+    try:
+        with open(path, "w", encoding="utf-8") as file:
+            json.dump({"message": {"message": message, "extraInfo": about}}, file)
+    except OSError:
+        return False
+    return os.environ.get("RANK", "0") != "0"
 
 
 def _print_error(text: str) -> None:

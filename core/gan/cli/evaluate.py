@@ -28,9 +28,17 @@ if TYPE_CHECKING:
 @click.option(
     "--metrics", multiple=True, metavar="NAME,…", help="NAME or NAME[EXTRACTOR]; default: those of the recipe."
 )
-@click.option("--count", type=click.IntRange(min=2), help="Number of generated samples; default: evaluation.samples.")
-@click.option("--real-count", type=click.IntRange(min=0), help="Number of real samples; default: --count; 0: all.")
-@click.option("--seed", type=click.IntRange(min=0), help="Random seed; default: that of the run's own evaluation.")
+@click.option(
+    "--count", type=click.IntRange(min=2, max=10**7), help="Number of generated samples; default: evaluation.samples."
+)
+@click.option(
+    "--real-count", type=click.IntRange(min=0, max=10**7), help="Number of real samples; default: --count; 0: all."
+)
+@click.option(
+    "--seed",
+    type=click.IntRange(min=0, max=(1 << 63) - 1),
+    help="Random seed; default: that of the run's own evaluation.",
+)
 @click.option(
     "--checkpoint",
     default="newest",

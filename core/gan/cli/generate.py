@@ -27,15 +27,17 @@ if TYPE_CHECKING:
     epilog="Example: gan generate runs/music-musegan-0001 --count 4 --seed 7 --out more --tempo 90",
 )
 @click.argument("run_folder", metavar="RUN", type=click.Path(path_type=Path))
-@click.option("--count", type=click.IntRange(min=1), default=8, show_default=True, help="Number of samples.")
+@click.option("--count", type=click.IntRange(min=1, max=10**7), default=8, show_default=True, help="Number of samples.")
 @click.option(
     "--seed",
-    type=click.IntRange(min=0),
+    type=click.IntRange(min=0, max=(1 << 63) - 1),
     default=0,
     show_default=True,
     help="Random seed; the same seed gives the same files.",
 )
-@click.option("--first", type=click.IntRange(min=0), default=0, show_default=True, help="Index of the first sample.")
+@click.option(
+    "--first", type=click.IntRange(min=0, max=1 << 40), default=0, show_default=True, help="Index of the first sample."
+)
 @click.option("--out", type=click.Path(path_type=Path), help="Folder for the files; default: RUN/samples/seed-SEED.")
 @click.option(
     "--input",
@@ -46,7 +48,7 @@ if TYPE_CHECKING:
 @click.option(
     "--interpolate",
     nargs=2,
-    type=click.IntRange(min=0),
+    type=click.IntRange(min=0, max=(1 << 63) - 1),
     metavar="A B",
     help="Interpolate: --count samples from the first one of seed A to the first one of seed B.",
 )
@@ -113,8 +115,7 @@ def generate(
             )
         folder = out or run_folder / "samples" / name
         paths = model.write(samples, folder, first=first, options=run_flags.output_options)
-    preview = folder / "preview.png"
-    model.modality.preview(samples).save(preview)
+    preview = model.write_preview(samples, folder)
     if as_json:
         from gan.cli.progress import print_json
 

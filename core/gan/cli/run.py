@@ -39,9 +39,11 @@ def complete_plugin(ctx: click.Context, param: click.Parameter, incomplete: str)
 )
 @click.option("--data", metavar="PATH|NAME", help="A folder, file or archive, or the name of a dataset.")
 @click.option("--set", "settings", multiple=True, metavar="KEY=VALUE", help="Change a setting; may be repeated.")
-@click.option("--samples", type=click.IntRange(min=1), help="Length of the whole training, in real samples shown.")
+@click.option(
+    "--samples", type=click.IntRange(min=1, max=10**15), help="Length of the whole training, in real samples shown."
+)
 @click.option("--minutes", type=float, help="Stop after this many minutes at the latest.")
-@click.option("--seed", type=click.IntRange(min=0), help="The seed of all random numbers.")
+@click.option("--seed", type=click.IntRange(min=0, max=(1 << 63) - 1), help="The seed of all random numbers.")
 @click.option("--out", type=click.Path(path_type=Path), help="The run folder; default: a new folder in ./runs.")
 @click.option(
     "--or-resume", is_flag=True, help="Continue the run in --out if it is there: one command to repeat for a scheduler."

@@ -140,7 +140,8 @@ class Modality(ABC):
 
         Raises `BadData` with a readable reason if the file is damaged or contains nothing usable; any other exception
         is treated in the same way. So every file is either used or reported. Raises `gan.source.Companion` for a file
-        that is the second half of another file's sample. Called from several threads.
+        that is the second half of another file's sample. Called in several worker processes with limits on computing
+        time and memory (in threads where processes cannot be forked), so it must not change this object.
         """
 
     def read_condition(self, name: str, text: str) -> float:

@@ -17,6 +17,7 @@ from gan.reporting.side_files import damaged_files, read_recipe, read_side_file,
 from gan.runtime.device import choose_device
 from gan.storage.checkpoint import Checkpoint, Checkpoints, verify
 from gan.storage.run_folder import RunFolder
+from gan.weights import restored
 
 
 def load_model(folder: RunFolder, plugins: Plugins, *, device: str = "auto", checkpoint: str | int = "newest") -> Model:
@@ -26,9 +27,10 @@ def load_model(folder: RunFolder, plugins: Plugins, *, device: str = "auto", che
     conditions = load_conditions(folder)
     found = find_checkpoint(folder, checkpoint, _has_weights)
     fields = conditions.narrowed(modality.fields)
-    architecture = build_architecture(
-        resolved.architecture_class, resolved.model_config, fields, resolved.recipe.seed, resolved.title
-    )
+    with restored():
+        architecture = build_architecture(
+            resolved.architecture_class, resolved.model_config, fields, resolved.recipe.seed, resolved.title
+        )
     averages = {
         f"average-{name}": _AveragedWeights(dict(player.named_parameters()))
         for name, player in architecture.players().items()

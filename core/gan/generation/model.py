@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+import contextlib
+import errno
+import math
+import os
+import secrets
+import shutil
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -27,11 +33,15 @@ from gan.generation.conditions import Conditions
 from gan.generation.folding import prepared
 from gan.latents import slerp
 from gan.runtime.device import seed_torch
+from gan.runtime.memory import available_memory, in_words
 from gan.runtime.signals import check_stop
 from gan.source import SourceFile, list_source
+from gan.storage.durable import ASIDE, disk_error, disk_errors
 
 GENERATION_BATCH = 16
 """Batch size of generation, if the architecture has no `generation_batch` of its own."""
+FULL = 1 << 16
+"""A disk with fewer free bytes counts as full."""
 
 
 class Model:
@@ -179,6 +189,12 @@ class Model:
         the conditions of `given`."""
         most = getattr(self.architecture, "generation_batch", GENERATION_BATCH)
         fields = self.modality.fields
+        needed = count * sum(math.prod(spec.shape) * np.dtype(spec.dtype).itemsize for spec in fields.values())
+        if needed > 1 << 28 and 2 * needed > (free := available_memory()):  # the batches, then all joined
+            raise UsageError(
+                f"{count:,} samples need {in_words(2 * needed)}, and {in_words(free)} of memory are free; make fewer "
+                "at a time, with --count and --first"
+            )
         batches: list[dict[str, Tensor]] = []
         with torch.no_grad(), torch.random.fork_rng(devices=[self.device] if self.device.type == "cuda" else []):
             for start in range(0, count, most):
@@ -239,8 +255,9 @@ class Model:
         samples = self.follow(stacked(rows, given.fields), seed, index=index, options=options, conditions=conditions)
         made = self._generated(samples, given)
         each = [{name: samples[name][row] for name in made} for row in range(len(rows))]
-        stem.parent.mkdir(parents=True, exist_ok=True)
-        return self.modality.write_like(each, stem, file, given, output_options), samples
+        with _complete_files(stem) as (aside, placed):
+            paths = [placed(path) for path in self.modality.write_like(each, aside, file, given, output_options)]
+        return paths, samples
 
     def _generated(self, samples: Samples, given: Given) -> list[str]:
         """The fields that are written to files: those that were generated, whole or in part, without extra fields."""
@@ -251,16 +268,19 @@ class Model:
         self, samples: Samples, folder: Path, *, prefix: str = "sample", first: int = 0, options: Any = None
     ) -> list[Path]:
         """Write every sample as a file ``prefix-0000.suffix`` in `folder` and return the paths."""
-        folder.mkdir(parents=True, exist_ok=True)
-        count = len(next(iter(samples.values())))
-        return [
-            self.modality.write(
-                {name: values[index] for name, values in samples.items()},
-                folder / f"{prefix}-{first + index:04d}",
-                options,
-            )
-            for index in range(count)
-        ]
+        paths: list[Path] = []
+        for index in range(len(next(iter(samples.values())))):
+            sample = {name: values[index] for name, values in samples.items()}
+            with _complete_files(folder / f"{prefix}-{first + index:04d}") as (stem, placed):
+                paths.append(placed(self.modality.write(sample, stem, options)))
+        return paths
+
+    def write_preview(self, samples: Samples, folder: Path) -> Path:
+        """Write the picture ``preview.png`` of `samples` to `folder`."""
+        with _complete_files(folder / "preview") as (stem, placed):
+            path = stem.with_suffix(".png")
+            self.modality.preview(samples).save(path)
+            return placed(path)
 
     def given(self, options: Mapping[str, Any] | None = None, input_options: Mapping[str, Any] | None = None) -> Given:
         """Return the fields of the input for these options, with settings of the modality's `GivenOptions`.
@@ -370,6 +390,34 @@ class Model:
             name: torch.from_numpy(np.ascontiguousarray(values[start : start + size])).to(self.device)
             for name, values in given.items()
         }
+
+
+@contextlib.contextmanager
+def _complete_files(stem: Path) -> Iterator[tuple[Path, Callable[[Path], Path]]]:
+    """Write the files that begin with `stem` whole or not at all.
+
+    Yields the stem to write to, in a folder aside, and a function from a path there to its place. At the end all files
+    are moved there. Raises `DiskError` with the path, and leaves nothing behind, when the disk is full.
+    """
+    aside = stem.parent / f"{ASIDE}{secrets.token_hex(8)}"
+    try:
+        with disk_errors(stem):
+            aside.mkdir(parents=True)
+        try:
+            yield aside / stem.name, lambda path: stem.parent / path.relative_to(aside)
+        except OSError as error:
+            raise disk_error(stem, error) from error
+        except GanError:
+            raise
+        except Exception as error:  # libraries of audio and video do not say why a file could not be written
+            if shutil.disk_usage(aside).free < FULL:
+                raise disk_error(stem, OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))) from error
+            raise
+        with disk_errors(stem):
+            for path in sorted(aside.iterdir()):
+                path.replace(stem.parent / path.name)
+    finally:
+        shutil.rmtree(aside, ignore_errors=True)
 
 
 def stacked(rows: Sequence[Sample], fields: Sequence[str]) -> Samples:

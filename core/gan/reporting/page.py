@@ -6,8 +6,11 @@ shown (`gan.contracts.Modality.show`); `gan.contracts.media.shown_by_type` cover
 
 from __future__ import annotations
 
+import base64
+import hashlib
 import os
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -44,9 +47,11 @@ def write_page(
     page = folder / "page"
     make_dirs(page)
     header, rows = metric_rows(summary) if summary is not None and summary["metrics"] else ([], [])
+    figures = [_figure(path, modality, page) for path in artefacts[:MAX_ARTEFACTS]]
     text = TEMPLATE.render(
         title=folder.resolve().name,
-        figures=[_figure(path, modality, page) for path in artefacts[:MAX_ARTEFACTS]],
+        policy=content_policy(figure["shown"] for figure in figures),
+        figures=figures,
         left_out=max(0, len(artefacts) - MAX_ARTEFACTS),
         summary=summary,
         header=header,
@@ -56,6 +61,24 @@ def write_page(
     write_text(page / "index.html", text)
     sync_tree(page)
     return page / "index.html"
+
+
+def content_policy(shown: Iterable[str]) -> str:
+    """The Content-Security-Policy of a page: files beside it and the scripts that `shown` holds, and no network.
+
+    A name or a text that was shown without escaping could therefore neither run a script nor load or send anything.
+    """
+    shown = list(shown)
+    scripts = {script for html in shown for script in re.findall(r"<script>(.*?)</script>", html, re.DOTALL)}
+    digests = sorted(base64.b64encode(hashlib.sha256(script.encode()).digest()).decode() for script in scripts)
+    sources = [f"'sha256-{digest}'" for digest in digests]
+    if any(re.search(r"<script [^>]*src=", html) for html in shown):  # a viewer that its modality wrote beside the page
+        sources += ["'self'", "file:"]
+    allowed = " ".join(sources) or "'none'"
+    return (
+        "default-src 'none'; img-src 'self' file: data: blob:; media-src 'self' file: data: blob:; "
+        f"style-src 'unsafe-inline'; script-src {allowed}; base-uri 'none'; form-action 'none'"
+    )
 
 
 def artefacts_in(folder: Path, modality: Modality) -> list[Path]:

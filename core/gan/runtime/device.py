@@ -61,14 +61,22 @@ def choose_device(device: str = "auto", precision: str = "auto") -> Device:
     else:
         try:
             chosen = torch.device(device)
-        except RuntimeError:
+        except (RuntimeError, ValueError):
             raise UsageError(f"no device named '{device}'; try auto, cpu, cuda or mps") from None
+        if chosen.type not in ("cpu", "cuda", "mps", "xpu"):
+            raise UsageError(f"training on the device '{device}' is not possible; use auto, cpu, cuda or mps")
     if chosen.type == "cuda":
         if not torch.cuda.is_available():
             raise UsageError("training.device is cuda, but torch finds no CUDA device; use --device cpu or auto")
         if chosen.index is None:
             chosen = torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")))
+        if not 0 <= chosen.index < torch.cuda.device_count():
+            raise UsageError(f"no device {chosen}: torch finds {torch.cuda.device_count()} CUDA devices")
         torch.cuda.set_device(chosen)
+    if chosen.type == "xpu" and not torch.xpu.is_available():
+        raise UsageError("training.device is xpu, but torch finds none; use --device cpu or auto")
+    if chosen.type == "cpu" and chosen.index not in (None, 0):
+        raise UsageError(f"no device {chosen}; the processor is called cpu")
     if chosen.type == "mps" and not torch.backends.mps.is_available():
         raise UsageError("training.device is mps, but torch finds none; use --device cpu or auto")
     if precision == "auto":

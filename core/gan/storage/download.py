@@ -14,10 +14,12 @@ import re
 import socket
 import ssl
 import tempfile
+import threading
 import time
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Self
 from urllib.parse import SplitResult, urljoin, urlsplit
 
 from gan.errors import BadData
@@ -29,7 +31,11 @@ TIMEOUT = 30.0
 SLOWEST = 8 << 10
 """Lowest accepted mean speed in bytes per second, after the first minute."""
 _CHUNK = 1 << 18
+HEADERS = 60.0
+"""Most seconds from the connection until the answer's headers are complete."""
 _NAT64 = ipaddress.ip_network("64:ff9b::/96")
+_NOT_PUBLIC = [ipaddress.ip_network(text) for text in ("64:ff9b:1::/48", "fec0::/10", "::/96")]
+"""Local NAT64 (RFC 8215), site-local (RFC 3879) and IPv4-compatible addresses (RFC 4291), which may lead inside."""
 
 
 class Downloader:
@@ -85,7 +91,7 @@ class Downloader:
                     url = urljoin(url, location)
                     continue
                 if answer.status != 200:
-                    raise BadData(f"the server answered {answer.status} {answer.reason}", _shown(url))
+                    raise BadData(f"the server answered {answer.status} {_printable(answer.reason)}", _shown(url))
                 return _receive(answer, url, size, descriptor, path)
         raise BadData(f"more than {MAX_REDIRECTS} redirects", _shown(url))
 
@@ -104,12 +110,17 @@ class Downloader:
         else:
             address = self._address(host, port, url)
             connection = _Pinned(host, port, address, self._context)
+        deadline: _Deadline | None = None
         target = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
         try:
-            connection.request("GET", target, headers={"User-Agent": "gan-core", "Accept-Encoding": "identity"})
-            yield connection.getresponse()
+            with _Deadline(connection, HEADERS) as deadline:
+                connection.request("GET", target, headers={"User-Agent": "gan-core", "Accept-Encoding": "identity"})
+                answer = connection.getresponse()
+            yield answer
         except (OSError, http.client.HTTPException) as error:
-            reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
+            reason = _printable(getattr(error, "strerror", None) or str(error) or type(error).__name__)
+            if deadline is not None and deadline.passed:
+                reason = f"the headers of the answer took more than {HEADERS:.0f} seconds"
             raise BadData(f"cannot be downloaded: {reason}", _shown(url)) from error
         finally:
             connection.close()
@@ -138,10 +149,11 @@ class _Pinned(http.client.HTTPSConnection):
     def connect(self) -> None:
         plain = socket.create_connection((self._address, self.port), self.timeout)
         try:
-            self.sock = self._tls.wrap_socket(plain, server_hostname=self.host)
+            self.sock = self._tls.wrap_socket(plain, server_hostname=self.host, do_handshake_on_connect=False)
         except BaseException:
             plain.close()
             raise
+        self.sock.do_handshake()  # where `_Deadline` can end it
 
 
 def is_public(address: str) -> bool:
@@ -155,6 +167,8 @@ def is_public(address: str) -> bool:
             return False
         if parsed.ipv4_mapped is not None:
             return True
+        if any(parsed in network for network in _NOT_PUBLIC):
+            return False
     return parsed.is_global and not parsed.is_multicast
 
 
@@ -199,6 +213,33 @@ def _shown(url: str) -> str:
     """The URL for messages: one line without a password or a query."""
     bare = re.sub(r"[\x00-\x20\x7f]", "?", re.sub(r"[?#].*", "", url, flags=re.DOTALL))
     return re.sub(r"//[^/]*@", "//", bare)[:200]
+
+
+def _printable(text: str) -> str:
+    """A text of a server for messages: short, one line, ASCII without control characters."""
+    return re.sub(r"[^\x20-\x7e]", "?", text)[:100]
+
+
+class _Deadline:
+    """Ends a connection whose server sends the headers a byte at a time, which no timeout of a silent one notices."""
+
+    def __init__(self, connection: http.client.HTTPConnection, seconds: float) -> None:
+        self.passed = False
+        self._connection = connection
+        self._timer = threading.Timer(seconds, self._end)
+        self._timer.daemon = True
+
+    def _end(self) -> None:
+        self.passed = True
+        with contextlib.suppress(OSError, AttributeError):
+            self._connection.sock.shutdown(socket.SHUT_RDWR)
+
+    def __enter__(self) -> Self:
+        self._timer.start()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._timer.cancel()
 
 
 def _file_name(url: str) -> str:

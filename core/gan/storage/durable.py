@@ -259,7 +259,7 @@ def make_dirs(folder: Path) -> None:
 
 def cache_folder() -> Path:
     """``$GAN_CACHE``, else ``$XDG_CACHE_HOME/gan``, else ``~/.cache/gan``."""
-    if "GAN_CACHE" in os.environ:
+    if os.environ.get("GAN_CACHE"):  # empty counts as unset: it would be the current folder
         return Path(os.environ["GAN_CACHE"])
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "gan"
 

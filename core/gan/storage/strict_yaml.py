@@ -10,6 +10,8 @@ MAX_DEPTH = 10
 """Deepest nesting of mappings and lists."""
 _LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 _NULL = "tag:yaml.org,2002:null"
+_TEXT = ("tag:yaml.org,2002:timestamp", "tag:yaml.org,2002:value", "tag:yaml.org,2002:merge")
+"""What stays a string: no setting is a date, and ``<<`` and ``=`` have no meaning here."""
 
 
 def load_yaml(text: str, *, typed: bool = True) -> Any:
@@ -58,9 +60,11 @@ def _value(node: yaml.Node, constructor: yaml.constructor.SafeConstructor | None
         return found
     if constructor is None:
         return None if node.tag == _NULL else node.value
+    if node.tag in _TEXT:
+        return node.value
     try:
         return constructor.construct_object(node)
-    except ValueError as error:  # a date or a number that does not exist
+    except (ValueError, ArithmeticError, LookupError) as error:  # a number that does not exist (0x_)
         raise _refused(node, str(error)) from None
 
 

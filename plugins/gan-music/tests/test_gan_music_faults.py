@@ -174,3 +174,22 @@ def children(parent: int) -> list[tuple[int, str]]:
         except OSError:
             continue
     return found
+
+
+BOMBS = {
+    "a bar of millions of quarters": b"X:1\nM:99999999/1\nL:1/4\nK:C\nC2\n",
+    "a tiny note length": b"X:1\nM:4/4\nL:1/99999999999\nK:C\nC2\n",
+    "a note without end": b"X:1\nM:4/4\nL:1/4\nK:C\nC99999999999999999999\n",
+    "an inner meter": b"X:1\nM:4/4\nL:1/4\nK:C\nC [M:9999/1] C\n",
+    "a division by zero": b"X:1\nM:4/0\nL:1/4\nK:C\nC\n",
+}
+
+
+@pytest.mark.rule("L6")
+@pytest.mark.parametrize("content", BOMBS.values(), ids=BOMBS)
+def test_scores_that_music21_would_unfold_without_end_are_refused_before_it(content, tmp_path, monkeypatch):
+    path = tmp_path / "bomb.abc"
+    path.write_bytes(content)
+    monkeypatch.setitem(sys.modules, "music21", None)  # importing it fails
+    with pytest.raises(BadData, match="digits|meter|note length"):
+        list(Music(MusicConfig()).read(list_source(path, (".abc",)).files[0]))

@@ -28,15 +28,16 @@ class SamplingOptions(BaseModel):
 
     prompt: str = Field("", description="Text to continue; every sample begins with it.")
     temperature: float = Field(
-        1.0, gt=0, le=100, description="Divides the logits: below 1 texts are likelier, above 1 more varied."
+        1.0, ge=0.01, le=100, description="Divides the logits: below 1 texts are likelier, above 1 more varied."
     )
-    top_k: int = Field(0, ge=0, description="Sample from the k likeliest tokens only; 0: from all.")
+    top_k: int = Field(0, ge=0, le=1 << 24, description="Sample from the k likeliest tokens only; 0: from all.")
     top_p: float = Field(
         1.0, gt=0, le=1, description="Sample from the likeliest tokens whose probabilities add up to this; 1: from all."
     )
     max_length: int | None = Field(
         None,
         gt=0,
+        le=1 << 20,
         description="Maximum length of a text in tokens, including the prompt; none: that of the training texts.",
     )
 

@@ -13,6 +13,7 @@ from gan.errors import BadData, UsageError
 from gan.game import Batch
 from gan.losses import NonSaturating, RelativisticPairing, Wasserstein
 from gan.penalties import GradientPenalty
+from gan.weights import restored
 from gan_text.architectures.gpt import GPT
 from gan_text.architectures.gpt_seqgan import GPTSeqGAN
 from gan_text.architectures.mle import MLE
@@ -21,6 +22,7 @@ from gan_text.architectures.seqgan import SeqGAN
 from gan_text.data.fields import token_fields
 from gan_text.networks.lstm import LSTMGenerator, lengths_of, sequence_mask
 from gan_text.oracle import draw_oracle, load_oracle, nll_oracle, oracle_from, oracle_samples
+from gan_text.pretrained import located
 from gan_text.sampling import SamplingOptions, choose, filters
 from transformers import DynamicCache
 
@@ -472,6 +474,44 @@ def test_a_pretrained_model_is_loaded_and_its_end_token_becomes_number_zero(tmp_
     assert count.tolist() == [7]
     with pytest.raises(UsageError, match="model.pretrained"):
         GPT(GPT.Config(pretrained=str(tmp_path / "nothing")), token_fields(7, 7, 7))
+    (tmp_path / "model.safetensors").unlink()
+    fields = token_fields(7, words.size, 7, words.encode)
+    with restored():  # a checkpoint brings the weights
+        assert GPT(GPT.Config(pretrained=str(tmp_path)), fields).load_state_dict(ours.state_dict())
+    torch.save(theirs.state_dict(), tmp_path / "pytorch_model.bin")
+    with pytest.raises(UsageError, match="safetensors only"):
+        GPT(GPT.Config(pretrained=str(tmp_path)), fields)
+
+
+@pytest.mark.rule("L4")
+@pytest.mark.parametrize(
+    "name", ["org/name", "gpt2", "org/name@" + "a" * 40, "org/name@main", "https://host/x", "../x"]
+)
+def test_a_recipe_causes_no_download(name, monkeypatch):
+    """A model that is neither here nor allowed to be downloaded is refused before a connection is made."""
+    from gan_text.data.vocabulary import Subwords
+
+    def connect(*arguments, **settings):
+        raise AssertionError("the network was used")
+
+    monkeypatch.delenv("GAN_ALLOW_DOWNLOAD", raising=False)
+    monkeypatch.setattr("socket.socket.connect", connect)
+    monkeypatch.setattr("socket.getaddrinfo", connect)
+    with pytest.raises(UsageError, match="model.pretrained"):
+        GPT(GPT.Config(pretrained=name), token_fields(7, 7, 7))
+    with pytest.raises(UsageError, match="modality.pretrained"):
+        Subwords.pretrained(name)
+
+
+@pytest.mark.rule("L4")
+def test_only_a_commit_is_downloaded_and_only_when_allowed(monkeypatch):
+    commit = "org/name@" + "a" * 40
+    monkeypatch.setenv("GAN_ALLOW_DOWNLOAD", "1")
+    assert located(commit, "x")["local_files_only"] is False
+    assert located(commit, "x")["revision"] == "a" * 40
+    assert located("org/name", "x")["local_files_only"] is True
+    monkeypatch.setenv("GAN_ALLOW_DOWNLOAD", "")
+    assert located(commit, "x")["local_files_only"] is True
 
 
 # Generation

@@ -41,7 +41,7 @@ class TransformerOptions(BaseModel):
     model_config = {"extra": "forbid"}
 
     temperature: float = Field(
-        1.0, gt=0, le=10, description="Sampling temperature; below 1 more predictable, above 1 more varied."
+        1.0, ge=0.01, le=10, description="Sampling temperature; below 1 more predictable, above 1 more varied."
     )
     top_p: float = Field(
         1.0,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
 from fractions import Fraction
 from typing import TYPE_CHECKING, Any
@@ -18,6 +19,8 @@ if TYPE_CHECKING:
 DIVISION = 5040
 """Ticks per quarter note for sources without ticks: divisible by 2 … 10, so that tuplets are exact."""
 MAX_ABC_TUNES = 10_000
+MAX_DIGITS, MAX_BEATS, MAX_NOTE_VALUE = 6, 512, 4096
+"""Most digits of a number in a score, beats of a bar, and parts of a whole note."""
 
 
 def read_notation(file: SourceFile) -> Iterator[Score]:
@@ -33,8 +36,6 @@ def read_notation(file: SourceFile) -> Iterator[Score]:
 
 
 def _with_music21(data: bytes, kind: str) -> Iterator[Score]:
-    from music21 import converter, stream
-
     if kind == "musicxml" and data[:2] == b"PK":
         data = _unpacked_mxl(data)
     text = _decoded(data)
@@ -42,6 +43,9 @@ def _with_music21(data: bytes, kind: str) -> Iterator[Score]:
         raise BadData("is XML but not a MusicXML score")
     if "<!ENTITY" in text:
         raise BadData("declares XML entities, which a score never needs")
+    _refuse_absurd(text, kind)
+    from music21 import converter, stream
+
     try:
         parsed = converter.parseData(text, format=kind)
     except Exception as error:  # noqa: BLE001  (music21 lets any error of its parsers through)
@@ -49,6 +53,24 @@ def _with_music21(data: bytes, kind: str) -> Iterator[Score]:
     tunes = list(parsed.scores) if isinstance(parsed, stream.Opus) else [parsed]
     for tune in tunes[:MAX_ABC_TUNES]:
         yield score_of(tune)
+
+
+def _refuse_absurd(text: str, kind: str) -> None:
+    """Refuse numbers that music21 would turn into bars and rests without end. Raises `BadData`."""
+    if kind == "musicxml":
+        if found := re.search(rf"<(\w[\w-]*)[^<>]*>\s*[-+]?[\d.]{{{MAX_DIGITS + 1},}}\s*<", text):
+            raise BadData(f"has a number of more than {MAX_DIGITS} digits in <{found[1][:40]}>")
+        return
+    for line in text.splitlines():
+        field = line[0] if line[1:2] == ":" and line[:1].isalpha() else ""
+        if field and field not in "KLMPQV":
+            continue  # a title, words, an author
+        notes = re.sub(r'"[^"]*"|%.*', "", line)
+        if re.search(rf"\d{{{MAX_DIGITS + 1},}}", notes):
+            raise BadData(f"has a number of more than {MAX_DIGITS} digits in the line {line.strip()[:40]!r}")
+        for inner, above, below in re.findall(r"(?:^|\[)([LM]):\s*(\d+)\s*/\s*(\d+)", notes):
+            if not 0 < int(below) <= MAX_NOTE_VALUE or int(above) > MAX_BEATS:
+                raise BadData(f"has the {'meter' if inner == 'M' else 'note length'} {above}/{below}")
 
 
 def _decoded(data: bytes) -> str:
@@ -63,7 +85,6 @@ def _decoded(data: bytes) -> str:
 def _unpacked_mxl(data: bytes) -> bytes:
     """The score inside a compressed MusicXML archive. Raises `BadData`, also when it exceeds the size limit."""
     import io
-    import re
     import zipfile
 
     try:

@@ -18,10 +18,13 @@ from gan.contracts import FieldSpec, Loss, Penalty, Request
 from gan.draws import Draws
 from gan.errors import UsageError
 from gan.game import Batch, Optimizer, Phase, Player, Turn
+from gan.weights import restoring
 from pydantic import BaseModel, ConfigDict, Field, model_validator
+from safetensors import SafetensorError
 from torch import Tensor, nn
 from torch.nn import functional as F
 from transformers import (
+    AutoConfig,
     AutoModelForCausalLM,
     GenerationConfig,
     GPT2Config,
@@ -32,6 +35,7 @@ from transformers import (
 
 from gan_text.data.fields import START, ends_early, vocabulary_size
 from gan_text.networks.lstm import lengths_of, sequence_mask
+from gan_text.pretrained import located, missing
 from gan_text.sampling import SamplingOptions, choose, filters, options_of, prompt_tokens, text_length
 
 
@@ -71,7 +75,9 @@ class GPT(nn.Module):
             description="Dropout probability after the embedding, in attention and in each block; 0: off.",
         )
         pretrained: str = Field(
-            "", description="Name or folder of a transformers model to fine-tune; the settings above are then ignored."
+            "",
+            description="Folder, NAME or NAME@COMMIT of a transformers model to fine-tune; the settings above are then "
+            "ignored.",
         )
 
         @model_validator(mode="after")
@@ -108,10 +114,15 @@ class GPT(nn.Module):
 
     @torch.no_grad()
     def _loaded(self, name: str) -> Any:
+        where = located(name, "model.pretrained")
         try:
-            model: Any = AutoModelForCausalLM.from_pretrained(name, dtype=torch.float32)
-        except (OSError, ValueError) as error:
-            raise UsageError(f"model.pretrained: no model at '{name}': {str(error).splitlines()[0]}") from error
+            if restoring():  # its weights replace these, so that the sizes suffice
+                sizes = AutoConfig.from_pretrained(**where)
+                family: Any = AutoModelForCausalLM
+                return family.from_config(sizes, dtype=torch.float32, trust_remote_code=False)
+            model: Any = AutoModelForCausalLM.from_pretrained(**where, use_safetensors=True, dtype=torch.float32)
+        except (OSError, ValueError, RuntimeError, SafetensorError) as error:
+            raise missing(name, "model.pretrained", "model", error) from error
         end = model.config.eos_token_id
         layers = [layer for layer in (model.get_input_embeddings(), model.get_output_embeddings()) if layer is not None]
         if not isinstance(end, int) or len(layers[0].weight) < self.words:

@@ -147,10 +147,12 @@ class Subwords(Vocabulary):
         """Load the tokenizer of a transformers model; raises `UsageError` if it is not a fast one with an end token."""
         from transformers import AutoTokenizer
 
+        from gan_text.pretrained import located, missing
+
         try:
-            tokenizer = AutoTokenizer.from_pretrained(name)
-        except (OSError, ValueError) as error:
-            raise UsageError(f"modality.pretrained: no tokenizer at '{name}': {str(error).splitlines()[0]}") from error
+            tokenizer = AutoTokenizer.from_pretrained(**located(name, "modality.pretrained"))
+        except (OSError, ValueError, ImportError, KeyError) as error:
+            raise missing(name, "modality.pretrained", "tokenizer", error) from error
         backend = getattr(tokenizer, "backend_tokenizer", None)
         if backend is None or tokenizer.eos_token_id is None:
             raise UsageError(f"modality.pretrained: '{name}' has no fast tokenizer with an end-of-text token")

@@ -1,0 +1,390 @@
+"""Read the files of a dataset in worker processes with limits on computing time and memory (Linux).
+
+Parsers of other people (of pictures, scores, sound, archives) meet files that make them compute for hours, take all
+memory or crash. A worker that exceeds a limit or crashes costs one file, which is skipped with that reason; it is
+replaced, and reading goes on. A modality does nothing for this: the workers are forked, so `Modality.read` runs as it
+is. Results come back as plain arrays, never as pickled objects. Workers end with the process that started them.
+
+Where processes cannot be forked safely (other systems than Linux), threads read the files, without limits.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import math
+import os
+import select
+import signal
+import sys
+import time
+import warnings
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, NoReturn
+
+import numpy as np
+
+from gan.contracts import Modality, Sample
+from gan.errors import BadData
+from gan.runtime.signals import check_stop
+from gan.source import Companion, SourceFile
+
+if sys.platform != "win32":
+    import fcntl
+
+SECONDS = 10.0
+"""Computing time that a file may take to read, and one more second for each `BYTES_PER_SECOND` of it."""
+BYTES_PER_SECOND = 20_000
+LONGEST = 600.0
+"""Most seconds of computing time for one file."""
+MEMORY = 1 << 30
+"""Bytes that reading a file may take, and `MEMORY_RATIO` times its size more."""
+MEMORY_RATIO = 16
+WAITING = 4.0
+"""A worker that does not even compute (it waits for something) is ended after this many times its computing time."""
+AHEAD = 3
+"""Files that are read ahead for each worker."""
+FILES_PER_WORKER = 4
+"""Another worker is started for this many files; starting one takes about 20 ms."""
+PIPE = 1 << 20
+"""Bytes of a pipe for results."""
+F_SETPIPE_SZ = 1031
+CHUNK = 1 << 25
+"""Bytes of samples that a worker collects before it sends them; a file may hold far more."""
+TOO_MUCH_MEMORY = "needs more memory than is available"
+NOTHING = "holds no sample"
+
+Task = Callable[[SourceFile], Iterable[Sample]]
+
+
+def read_files(
+    modality: Modality, files: Sequence[SourceFile]
+) -> Iterator[tuple[SourceFile, list[Sample], str | None]]:
+    """Yield (file, samples, reason why it cannot be used or None) in the order of `files`; workers read ahead."""
+    return read_with(modality.read, files)
+
+
+def read_with(task: Task, files: Sequence[SourceFile]) -> Iterator[tuple[SourceFile, list[Sample], str | None]]:
+    """Yield (file, what `task` returns for it, reason why it failed or None), as `read_files` does."""
+    if sys.platform != "linux" or not files:
+        yield from _with_threads(task, files)
+        return
+    crew = _Crew(task, files)
+    try:
+        yield from crew.results()
+    finally:
+        crew.dismiss()
+
+
+def _outcome(task: Task, file: SourceFile) -> tuple[list[Sample], str | None]:
+    """What a task returns for a file, and the reason for a failure."""
+    try:
+        samples = list(task(file))
+    except Companion:
+        return [], None
+    except Exception as error:  # noqa: BLE001  (a reader's failure concerns one file and is recorded in the pack)
+        return [], _failure(error)
+    return samples, None if samples else NOTHING
+
+
+def _failure(error: Exception) -> str:
+    """The reason why a file is skipped."""
+    if isinstance(error, BadData):
+        return _printable(error.reason)
+    if isinstance(error, MemoryError):
+        return TOO_MUCH_MEMORY
+    if isinstance(error, RecursionError):
+        return "is nested too deeply"
+    return _printable(f"{type(error).__name__}: {error}")
+
+
+def _printable(reason: str) -> str:
+    """A reason as one line without control characters: parsers quote what they could not read."""
+    return "".join(letter if letter.isprintable() else "?" for letter in reason)
+
+
+def _with_threads(task: Task, files: Sequence[SourceFile]) -> Iterator[tuple[SourceFile, list[Sample], str | None]]:
+    workers = min(8, os.cpu_count() or 1)
+    with ThreadPoolExecutor(workers) as pool:
+        waiting: deque[tuple[SourceFile, Future[tuple[list[Sample], str | None]]]] = deque()
+        for file in files:
+            waiting.append((file, pool.submit(_outcome, task, file)))
+            if len(waiting) > 2 * workers:
+                done = waiting.popleft()
+                yield done[0], *done[1].result()
+        for file, future in waiting:
+            yield file, *future.result()
+
+
+def seconds_for(size: int) -> float:
+    """Seconds of computing time that a file of `size` bytes may take."""
+    return min(LONGEST, SECONDS + size / BYTES_PER_SECOND)
+
+
+@dataclass
+class _Worker:
+    """A child process: it is sent numbers of files and returns their samples."""
+
+    process: int
+    to: int
+    """Descriptor of the pipe for numbers of files."""
+    back: int
+    """Descriptor of the pipe for results."""
+    waiting: deque[int] = field(default_factory=deque)
+    """Files that were sent to it and are not returned; it works on the first."""
+    since: float = 0.0
+    """When it began with the first, in seconds of `time.monotonic`."""
+    received: bytearray = field(default_factory=bytearray)
+    samples: list[Sample] = field(default_factory=list)
+    """Those of the first file that came so far."""
+    ending: bool = False
+    """Whether it said that it ends by itself after what it returned."""
+
+
+class _Crew:
+    """The workers that read one list of files."""
+
+    def __init__(self, task: Task, files: Sequence[SourceFile]) -> None:
+        self._task = task
+        self._files = files
+        self._most = max(1, min(8, os.cpu_count() or 1, -(-len(files) // FILES_PER_WORKER)))
+        self._workers: list[_Worker] = []
+        self._unsent: deque[int] = deque()
+        self._next = 0
+        self._done: dict[int, tuple[list[Sample], str | None]] = {}
+
+    def results(self) -> Iterator[tuple[SourceFile, list[Sample], str | None]]:
+        """The results in the order of the files."""
+        for number, file in enumerate(self._files):
+            while number not in self._done:
+                self._send(number)
+                self._receive()
+            yield file, *self._done.pop(number)
+
+    def dismiss(self) -> None:
+        """End all workers."""
+        for worker in list(self._workers):
+            self._remove(worker, kill=True)
+
+    def _send(self, wanted: int) -> None:
+        """Give out the next files, at most so far ahead of the file `wanted`."""
+        while self._unsent or (self._next < len(self._files) and self._next <= wanted + AHEAD * self._most):
+            idle = min((w for w in self._workers if not w.ending), key=lambda w: len(w.waiting), default=None)
+            if (idle is None or idle.waiting) and len(self._workers) < self._most:
+                idle = self._start()
+            if idle is None or len(idle.waiting) >= AHEAD:
+                return
+            number = self._unsent.popleft() if self._unsent else self._next
+            self._next = max(self._next, number + 1)
+            if not idle.waiting:
+                idle.since = time.monotonic()
+            idle.waiting.append(number)
+            with contextlib.suppress(OSError):  # it has ended, which `_receive` will see
+                os.write(idle.to, number.to_bytes(8, "little"))
+
+    def _start(self) -> _Worker:
+        orders, to = os.pipe()
+        back, results = os.pipe()
+        with contextlib.suppress(OSError):  # more than the system grants to one user
+            fcntl.fcntl(results, F_SETPIPE_SZ, PIPE)
+        parent = os.getpid()
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", DeprecationWarning)  # of forking where there are threads; see `_work`
+            process = os.fork()
+        if process == 0:
+            _work(self._task, self._files, orders, results, parent, [to, back, *self._descriptors()])
+        os.close(orders)
+        os.close(results)
+        worker = _Worker(process, to, back)
+        self._workers.append(worker)
+        return worker
+
+    def _descriptors(self) -> list[int]:
+        return [descriptor for worker in self._workers for descriptor in (worker.to, worker.back)]
+
+    def _receive(self) -> None:
+        """Wait for something from any worker, and end those that take too long."""
+        check_stop()
+        by_descriptor = {worker.back: worker for worker in self._workers}
+        poll = select.poll()
+        for descriptor in by_descriptor:
+            poll.register(descriptor, select.POLLIN | select.POLLHUP)
+        ready = [descriptor for descriptor, _ in poll.poll(200)]
+        for descriptor in ready:
+            self._read(by_descriptor[descriptor])
+        now = time.monotonic()
+        for worker in list(self._workers):
+            if worker.back not in ready and worker.waiting:
+                allowed = WAITING * seconds_for(self._files[worker.waiting[0]].size)
+                if now - worker.since > allowed:
+                    self._blame(worker, f"took more than {allowed:.0f} seconds to read")
+                    self._remove(worker, kill=True)
+
+    def _read(self, worker: _Worker) -> None:
+        content = os.read(worker.back, PIPE)
+        worker.received += content
+        while len(worker.received) >= 16:
+            head, body = (int.from_bytes(worker.received[at : at + 8], "little") for at in (0, 8))
+            if len(worker.received) < 16 + head + body:
+                break
+            about = json.loads(worker.received[16 : 16 + head])
+            arrays = worker.received[16 + head : 16 + head + body]
+            del worker.received[: 16 + head + body]
+            worker.samples += _unpacked(about["samples"], arrays)
+            if about["last"]:
+                samples, reason = worker.samples, about["reason"]
+                self._done[worker.waiting.popleft()] = ([] if reason else samples, reason)
+                worker.samples, worker.ending, worker.since = [], about["ending"], time.monotonic()
+        if not content:
+            status = self._remove(worker)
+            if worker.waiting and not worker.ending:
+                self._blame(worker, _reason(status, seconds_for(self._files[worker.waiting[0]].size)))
+            self._unsent.extendleft(reversed(worker.waiting))
+
+    def _blame(self, worker: _Worker, reason: str) -> None:
+        self._done[worker.waiting.popleft()] = ([], reason)
+
+    def _remove(self, worker: _Worker, *, kill: bool = False) -> int:
+        """Forget a worker; what it has not begun is given to others. Returns its status."""
+        self._workers.remove(worker)
+        os.close(worker.to)
+        os.close(worker.back)
+        if kill:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(worker.process, signal.SIGKILL)
+            self._unsent.extendleft(reversed(worker.waiting))
+        with contextlib.suppress(ChildProcessError):
+            return os.waitpid(worker.process, 0)[1]
+        return 0
+
+
+def _reason(status: int, seconds: float) -> str:
+    """Why a worker ended, as the reason why its file is skipped."""
+    if os.WIFSIGNALED(status):
+        number = os.WTERMSIG(status)
+        if number == signal.SIGPROF:
+            return f"needs more than {seconds:.0f} seconds of computing time"
+        if number == signal.SIGKILL:
+            return TOO_MUCH_MEMORY
+        with contextlib.suppress(ValueError):
+            return f"its reader crashed ({signal.Signals(number).name})"
+    return f"its reader ended (status {status})"
+
+
+def _unpacked(described: list[dict[str, Any]], arrays: bytearray) -> list[Sample]:
+    samples: list[Sample] = []
+    start = 0
+    for description in described:
+        sample: Sample = {}
+        for name, (dtype, shape) in description.items():
+            kind, count = np.dtype(dtype), math.prod(shape)
+            is_bits = kind.kind == "b"
+            size = (count + 7) // 8 if is_bits else count * kind.itemsize
+            if is_bits:
+                bits = np.frombuffer(arrays, np.uint8, size, start)
+                sample[name] = np.unpackbits(bits, count=count).view(bool).reshape(shape)
+            else:
+                sample[name] = np.frombuffer(arrays, kind, count, start).reshape(shape)
+            start += size
+        samples.append(sample)
+    return samples
+
+
+# in the worker
+
+
+def _work(
+    task: Task, files: Sequence[SourceFile], orders: int, results: int, parent: int, others: list[int]
+) -> NoReturn:
+    """Read files until there are no more orders. Nothing of the parent's is cleaned up or flushed at the end.
+
+    The parent may have threads, of which a fork copies only the current one. PyTorch and OpenMP then hang when they
+    use theirs, so computations use this thread alone.
+    """
+    status = 1
+    try:
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGPROF):
+            signal.signal(number, signal.SIG_DFL)
+        signal.signal(signal.SIGINT, signal.SIG_IGN)  # of the terminal: the parent ends its workers
+        end_with_parent(parent)
+        for descriptor in others:
+            os.close(descriptor)
+        if "torch" in sys.modules:
+            sys.modules["torch"].set_num_threads(1)
+        ending = False
+        while not ending and (order := os.read(orders, 8)):
+            file = files[int.from_bytes(order, "little")]
+            _limit(seconds_for(file.size), MEMORY + MEMORY_RATIO * file.size)
+            ending = _deliver(task, file, results)
+            _limit(0, None)
+        status = 0
+    finally:
+        os._exit(status)
+
+
+def _deliver(task: Task, file: SourceFile, results: int) -> bool:
+    """Send the samples of a file, and why they end if they should not. Returns whether the worker should end."""
+    reason: str | None = NOTHING
+    described: list[dict[str, Any]] = []
+    parts: list[memoryview] = []
+    try:
+        for sample in task(file):
+            reason = None
+            description = {}
+            for name, value in sample.items():
+                array = np.ascontiguousarray(value)
+                if array.dtype.hasobject:
+                    raise TypeError(f"the reader gave no array for '{name}'")
+                description[name] = [array.dtype.str, list(np.shape(value))]
+                flat = np.packbits(array) if array.dtype.kind == "b" else array.reshape(-1).view(np.uint8)
+                parts.append(flat.data.cast("B") if flat.size else memoryview(b""))
+            described.append(description)
+            if sum(part.nbytes for part in parts[-16:]) * len(parts) > 16 * CHUNK:  # about; samples are alike
+                _send(results, described, parts, last=False)
+                described, parts = [], []
+    except Companion:
+        described, parts, reason = [], [], None
+    except Exception as error:  # noqa: BLE001  (a reader's failure concerns one file and is recorded in the pack)
+        described, parts, reason = [], [], _failure(error)
+    ending = reason == TOO_MUCH_MEMORY  # libraries may be half-imported
+    _send(results, described, parts, last=True, reason=reason, ending=ending)
+    return ending
+
+
+def _send(results: int, described: list[dict[str, Any]], parts: list[memoryview], **about: Any) -> None:
+    head = json.dumps({"samples": described, **about}).encode()
+    size = sum(part.nbytes for part in parts)
+    sizes = len(head).to_bytes(8, "little") + size.to_bytes(8, "little")
+    for rest in (memoryview(sizes + head), *parts):
+        while rest:
+            rest = rest[os.write(results, rest) :]
+
+
+def end_with_parent(parent: int) -> None:
+    """Make the kernel end this process when the one that forked it ends, however it does."""
+    with contextlib.suppress(OSError, AttributeError):
+        import ctypes
+
+        PR_SET_PDEATHSIG = 1
+        ctypes.CDLL(None, use_errno=True).prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+    if os.getppid() != parent:
+        os._exit(1)
+
+
+def _limit(seconds: float, memory: int | None) -> None:
+    """Limit the computing time and the further memory of this process; 0 and None remove the limits."""
+    import resource
+
+    signal.setitimer(signal.ITIMER_PROF, seconds)
+    most = resource.RLIM_INFINITY
+    if memory is not None:
+        pages = int(Path("/proc/self/statm").read_text().split()[0])
+        most = pages * resource.getpagesize() + memory
+    _, hard = resource.getrlimit(resource.RLIMIT_AS)
+    if hard != resource.RLIM_INFINITY:
+        most = hard if most == resource.RLIM_INFINITY else min(most, hard)
+    resource.setrlimit(resource.RLIMIT_AS, (most, hard))

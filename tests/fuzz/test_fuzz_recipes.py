@@ -1,0 +1,88 @@
+"""Mutated recipes: refused in a line or built, within ten seconds and one gigabyte, and nothing else is touched.
+
+Each is validated and, where its networks do not depend on data, built, in a worker of `gan.data.bounded`.
+"""
+
+from __future__ import annotations
+
+import copy
+import os
+import random
+
+import gan.build
+import numpy as np
+import pytest
+import yaml
+from gan.build import build_game, recipe_values, resolve
+from gan.data import bounded
+from gan.errors import BadData, GanError
+from gan.plugins.manager import Plugins
+from gan.recipe import read_values
+from gan.runtime import memory
+from gan.source import SourceFile
+from mutate import changed, damaged
+
+
+def write_recipes(folder, count, seed):
+    """Half of them with other values, half with other bytes."""
+    plugins = Plugins.installed()
+    bases = [
+        recipe_values(plugins, found.info.name, named=found.entry.name) for found in plugins.entries("gan_recipes")
+    ]
+    rng = random.Random(seed)
+    files = []
+    for number in range(count):
+        values = rng.choice(bases)
+        if number % 2:
+            values = changed(copy.deepcopy(values), rng)
+        content = yaml.safe_dump(values, sort_keys=False).encode()
+        path = folder / f"{number:03d}.yaml"
+        path.write_bytes(content if number % 2 else damaged(content, rng))
+        files.append(SourceFile(path.name, path, None, path.stat().st_size))
+    return plugins, files
+
+
+def outcome(plugins, file):
+    """0: built, 1: valid, but its networks depend on data, or the exit code of the refusal."""
+    try:
+        resolved = resolve(read_values(file.path), plugins)
+        try:
+            fields = resolved.modality_class(resolved.modality_config).fields
+        except (LookupError, BadData):
+            return 1
+        build_game(resolved, fields)
+    except GanError as error:
+        return error.exit_code if len(str(error).splitlines()) <= 4 else -1
+    return 0
+
+
+@pytest.mark.rule("L4", "L5")
+@pytest.mark.parametrize(
+    ("count", "seed"),
+    [pytest.param(40, 0, id="quick"), pytest.param(500, 1, id="500", marks=pytest.mark.slow)],
+)
+def test_mutated_recipes(count, seed, tmp_path, monkeypatch):
+    for name in ("home", "work", "recipes"):
+        (tmp_path / name).mkdir()
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("GAN_CACHE", str(tmp_path / "home" / "cache"))
+    monkeypatch.chdir(tmp_path / "work")
+    monkeypatch.setattr(bounded, "SECONDS", 10.0)
+    monkeypatch.setattr(bounded, "MEMORY", 1 << 30)
+    monkeypatch.setattr(memory, "available_memory", lambda: 1 << 29)
+    monkeypatch.setattr(gan.build, "available_memory", lambda: 1 << 29)
+    plugins, files = write_recipes(tmp_path / "recipes", count, seed)
+    seen: dict[int, int] = {}
+    bad = []
+    for file, samples, reason in bounded.read_with(lambda f: [{"code": np.array(outcome(plugins, f))}], files):
+        if reason is not None:
+            bad.append(f"{file.name}: {reason}\n{file.path.read_text(errors='replace')}")
+        else:
+            code = int(samples[0]["code"])
+            seen[code] = seen.get(code, 0) + 1
+    print(seen)
+    assert not bad, "\n\n".join(bad[:3])
+    assert set(seen) <= {0, 1, 2}, seen
+    assert seen[2] > count // 3, seen
+    assert not os.listdir(tmp_path / "work")
+    assert not os.listdir(tmp_path / "home")
