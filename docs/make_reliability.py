@@ -32,7 +32,7 @@ RULES = {
         "R4": "SIGTERM: the step ends, the state is saved, exit 75; the resumed run is identical",
         "R5": "SIGTERM and SIGINT while saving, and a second one",
         "R6": "every stateful object is in the checkpoint; a missing or additional one is refused by name",
-        "R7": "the pool of past pictures survives a resume (ADA does not exist yet, so its p cannot be lost)",
+        "R7": "the pool of past pictures and ADA's probability survive a resume",
         "R8": "resumed in the middle of an epoch: each sample is used once, in the same order",
         "R9": "sampling, evaluating and saving more often changes no weight",
         "R10": "resuming a finished run changes nothing",

@@ -30,7 +30,8 @@ from gan.plugins.manager import Plugins
 from gan.recipe import Recipe, parse_yaml, validated
 from gan.reporting.manifest import read_manifest
 from gan.source import SourceFile, list_source
-from gan.storage.serialization import Broken, join, read_json, read_tensors
+from gan.storage.regular import Broken, read_json
+from gan.storage.serialization import join, read_tensors
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from mutate import damaged

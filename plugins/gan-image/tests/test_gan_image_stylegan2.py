@@ -353,6 +353,7 @@ def test_parts_of_a_batch_learn_what_the_whole_batch_learns(classes: int):
             torch.testing.assert_close(other[name], states[0][name], rtol=2e-3, atol=2e-4)
 
 
+@pytest.mark.rule("R7")
 def test_a_resumed_training_has_the_same_averages_and_weights(tmp_path: Path):
     """With ADA, whose p rises with every score that is above the target of -1."""
     whole, adaptive = small(classes=3, label_dropout=0.2), ADA(target=-1, samples=100)
