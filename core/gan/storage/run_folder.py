@@ -20,6 +20,7 @@ import json
 import os
 import platform
 import re
+import shutil
 import stat
 import sys
 from collections.abc import Iterator, Mapping
@@ -27,7 +28,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from gan.errors import CheckpointError, RunLocked, UsageError
+from gan.errors import CheckpointError, DiskError, RunLocked, UsageError
 from gan.storage.durable import (
     ASIDE,
     aside,
@@ -232,6 +233,12 @@ class RunFolder:
         except (Broken, KeyError, TypeError, ValueError):
             return "another process"
 
+    def remove_leftovers(self) -> None:
+        """Remove what a killed process left behind in a finished run, if there is anything and nobody holds the run."""
+        if os.path.lexists(self.path / HOLDER):
+            with contextlib.suppress(RunLocked, DiskError), self.lock():
+                self.remove_unfinished()
+
     def remove_unfinished(self) -> None:
         """Remove files that a killed process left unfinished. Requires the lock."""
         for folder in (self.path, self.previews, self.samples, self.evaluation):
@@ -283,7 +290,7 @@ class RunFolder:
         kept = b"".join(line for line, record in lines if record["samples"] <= samples)
         if damaged:
             return f"{damaged} of {damaged + len(lines)} records cannot be read"
-        if expected is not None and _seal(kept) != expected:
+        if expected is not None and _seal(kept[: expected["size"]]) != expected:  # records at the same place may follow
             return "the records are not those that were written" if data else "the records are missing"
         return ""
 
@@ -301,7 +308,10 @@ class RunFolder:
 def _remove_unfinished(folder: Path) -> None:
     for path in folder.glob(ASIDE + "*"):
         with contextlib.suppress(OSError):
-            path.unlink()
+            if path.is_dir() and not path.is_symlink():
+                shutil.rmtree(path)
+            else:
+                path.unlink()
 
 
 def _records(data: bytes) -> tuple[list[tuple[bytes, dict[str, Any]]], int]:

@@ -106,6 +106,7 @@ def resume(path: Path, plugins: Plugins, reporter: Reporter, *, force: bool = Fa
         damaged = _review_side_files(run, reporter)
         finished = None if damaged else _finished_result(run, resolved)
         if finished is not None:
+            run.remove_leftovers()
             reporter.note(f"{run.path} is finished; nothing was changed")
             return finished
         device = init_runtime(resolved.recipe.training.device, resolved.recipe.training.precision)
