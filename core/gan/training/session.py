@@ -172,7 +172,8 @@ def _finished_result(run: RunFolder, resolved: ResolvedRecipe) -> Result | None:
         completed(newest.about["recipe"]), resolved.recipe.model_dump(mode="json")
     ):
         return None
-    return read_result(run)
+    result = read_result(run)
+    return result if newest.samples >= result.samples else None  # else the last checkpoint is damaged: train it again
 
 
 def _open_data_in_turn(resolved: ResolvedRecipe, plugins: Plugins, reporter: Reporter, device: Device) -> Pack:
