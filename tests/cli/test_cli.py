@@ -244,7 +244,7 @@ def test_dry_run_shows_recipe_players_and_memory_and_writes_nothing(home, tmp_pa
 
 MISTAKES = [
     (["run", "--plugin", "tyo"], 2, ["no plugin named 'tyo'", "did you mean 'toy'"]),
-    (["run", "--plugin", "audio"], 2, ["'audio'", "install"]),
+    (["run", "--plugin", "sketch"], 2, ["'sketch'", "install"]),
     (["run"], 2, ["--plugin", "toy"]),
     (["run", "--plugin", "toy", "--architecture", "mpl"], 2, ["no architecture named 'mpl'", "did you mean 'mlp'"]),
     (["run", "--plugin", "toy", "--set", "training.bacth=3"], 2, ["training.bacth", "did you mean 'batch'"]),
@@ -275,6 +275,7 @@ def here(home, monkeypatch, capfd):
     monkeypatch.syspath_prepend(home["PYTHONPATH"])
     monkeypatch.setenv("GAN_CACHE", home["GAN_CACHE"])
     monkeypatch.delenv("GAN_PLUGINS", raising=False)
+    monkeypatch.setattr("gan.plugins.registry.owners", lambda: {"sketch": "gan-sketch"})  # known and not installed
 
     def call(*arguments):
         from gan.cli import main
