@@ -63,9 +63,12 @@ class StepDraws(Draws):
 
     def __init__(self, seed: int, total: int, start: int, count: int, device: torch.device) -> None:
         super().__init__(count, device, total=total, start=start)
-        self._generator = torch.Generator(device).manual_seed(seed)
+        self._seed = seed
+        self._generator: torch.Generator | None = None  # made where a turn draws
 
     def _rows(self, draw: Callable[[tuple[int, ...], torch.Generator], Tensor], shape: tuple[int, ...]) -> Tensor:
+        if self._generator is None:
+            self._generator = torch.Generator(self.device).manual_seed(self._seed)
         rows = draw((self.total, *shape), self._generator)
         return rows if self.count == self.total else rows[self.start : self.start + self.count]
 

@@ -374,7 +374,7 @@ class Trainer:
         self._skipped += skipped
         if turn.learn is not None or any(observed):
             self._learn(turn, phase, place, observed, seed, bad)
-        if self.device.device.type == "cpu":
+        if self.device.synchronous:
             if skipped:
                 self._check_skips()
         else:  # on the CPU, freeing and allocating again would cost page faults
