@@ -95,8 +95,8 @@ class Trainer:
         modules = [module.to(device.device) for module in self.augmentations.values() if isinstance(module, nn.Module)]
         self._learner = Learner(self.architecture, trained, device, self.peers, modules)
         self._dials = Dials()
-        chosen = "generators" if device.synchronous else "counters"
-        self._progress = LoopState(draws=chosen if training.draws == "auto" else training.draws)
+        draws: Way = "generators" if device.synchronous else "counters"
+        self._progress = LoopState(draws=draws if training.draws == "auto" else training.draws)
         self._skipped = torch.zeros((), device=device.device)
         if training.micro_batch is not None:
             share = training.batch // device.world_size
