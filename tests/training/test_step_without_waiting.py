@@ -9,8 +9,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from gan.conformance.architectures import play
 from gan.conformance.kit import Kit
+from gan.conformance.small_game import play
 from gan.game import Optimizer, Player
 from gan.plugins.manager import Plugins
 from gan.recipe import Training

@@ -1,6 +1,7 @@
-"""Image plugin of `gan`: the modality ``image``, DCGAN, CycleGAN, pix2pix, CUT, and metrics of images.
+"""Image plugin of `gan`: the modality ``image`` with its architectures, augmentations, extractors and metrics.
 
-This module declares the entries of the plugin and imports nothing heavy.
+This module declares the entries of the plugin and imports nothing heavy. It is one long table, an entry a paragraph, so
+that everything the plugin offers is found in one place.
 """
 
 from __future__ import annotations
