@@ -139,7 +139,7 @@ class MoCoGAN(nn.Module):
         constant = [content]
         if self.classes:
             assert label is not None
-            constant.append(functional.one_hot(label.long(), self.classes).to(latents))
+            constant.append((label[:, None] == torch.arange(self.classes, device=label.device)).to(latents))
         codes = []
         for frame_noise in noise:
             state = self.motion_cell(frame_noise, state)
