@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-# Two workers share two cores: with more threads than cores, threads wait for each other most of the time. Set before any
-# import of torch, and inherited by every command that a test starts.
+# Two workers share two cores: with more threads than cores, threads wait for each other most of the time. Set before
+# any import of torch, and inherited by every command that a test starts.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 

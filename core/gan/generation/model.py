@@ -27,6 +27,7 @@ from gan.contracts import (
     Sample,
     Samples,
 )
+from gan.data.foreign import read_given
 from gan.draws import Way, derive, sample_draws
 from gan.errors import BadData, GanError, UsageError
 from gan.generation.conditions import Conditions
@@ -233,7 +234,7 @@ class Model:
             files: list[Any] = list_source(Path(item), self.modality.suffixes).files
         else:
             files = [item]
-        rows = [row for file in files for row in self.modality.read_given(file, given)]
+        rows = [row for file in files for row in read_given(self.modality, file, given)]
         if not rows:
             raise BadData("holds nothing to translate", str(item))
         inputs = stacked(rows, given.fields)
@@ -256,7 +257,7 @@ class Model:
 
         `given` is the result of `given()` for these options, `output_options` an instance of the modality's `Options`.
         """
-        rows = list(self.modality.read_given(file, given))
+        rows = read_given(self.modality, file, given)
         samples = self.follow(stacked(rows, given.fields), seed, index=index, options=options, conditions=conditions)
         made = self._generated(samples, given)
         each = [{name: samples[name][row] for name in made} for row in range(len(rows))]

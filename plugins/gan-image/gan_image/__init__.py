@@ -50,6 +50,7 @@ def gan_architectures() -> Iterator[ArchitectureEntry]:
         summary="The 2015 form of DCGAN: 5x5 kernels, linear layers at both ends, uniform latents",
         target="gan_image.architectures.dcgan:DCGANOriginal",
         modality="image",
+        parameters={"generator": 18_885_760, "discriminator": 17_232_768},
         paper="Radford, Metz, Chintala: Unsupervised representation learning with deep convolutional generative "
         "adversarial networks, 2016, arXiv:1511.06434",
     )
