@@ -39,7 +39,7 @@ def check_source(source: Path, modality_class: type[Modality], config: Any, prog
         return check
     modality = modality_class(config, modality_class(config).survey(listing.files))
     held: dict[str, tuple[int, int]] = {}
-    for done, (file, found) in enumerate(read_files(modality, listing.files, inventory=True), 1):
+    for done, (file, found) in enumerate(read_files(modality, listing.files, check=True), 1):
         if found.reason is not None:
             check.skipped[file.name] = found.reason
         else:
