@@ -24,18 +24,19 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
-from functools import partial
+from functools import lru_cache
 from typing import Any, NoReturn
 
 import numpy as np
 
-from gan.contracts import Sample
+from gan.contracts import Modality, Sample
 from gan.errors import BadData
 from gan.runtime.signals import check_stop
 from gan.source import Companion, SourceFile
 
 if sys.platform != "win32":
     import fcntl
+    import resource
 
 SECONDS = 10.0
 """Computing time that a file may take to read, and one more second for each `BYTES_PER_SECOND` of it."""
@@ -68,9 +69,34 @@ NOTHING = "holds no sample"
 Task = Callable[[SourceFile], Iterable[Sample]]
 Description = dict[str, tuple[str, tuple[int, ...]]]
 """Name -> dtype and shape of each array of a sample."""
+Limits = Callable[[SourceFile], tuple[float, int]]
+"""The seconds of computing time and the bytes of memory that a task may take for a file."""
 
 
-def read_with(task: Task, files: Sequence[SourceFile]) -> Iterator[tuple[SourceFile, list[Sample], str | None]]:
+class Exceeded(str):
+    """The reason of a file that exceeded a limit or ended its worker, rather than being refused by its reader."""
+
+
+def seconds_for(size: int) -> float:
+    """Seconds of computing time that a file of `size` bytes may take."""
+    return min(LONGEST, SECONDS + size / BYTES_PER_SECOND)
+
+
+def reading_limits(file: SourceFile) -> tuple[float, int]:
+    """The limits for reading a file."""
+    return seconds_for(file.size), MEMORY + MEMORY_RATIO * file.size
+
+
+def read_files(
+    modality: Modality, files: Sequence[SourceFile]
+) -> Iterator[tuple[SourceFile, list[Sample], str | None]]:
+    """Yield (file, samples, reason why it cannot be used or None) in the order of `files`."""
+    return read_with(modality.read, files)
+
+
+def read_with(
+    task: Task, files: Sequence[SourceFile], limits: Limits = reading_limits
+) -> Iterator[tuple[SourceFile, list[Sample], str | None]]:
     """Yield (file, what `task` returns for it, reason why it failed or None) in the order of `files`.
 
     Workers read ahead.
@@ -78,7 +104,7 @@ def read_with(task: Task, files: Sequence[SourceFile]) -> Iterator[tuple[SourceF
     if sys.platform != "linux" or not files:
         yield from _with_threads(task, files)
         return
-    crew = _Crew(task, files)
+    crew = _Crew(task, files, limits)
     try:
         yield from crew.results()
     finally:
@@ -125,11 +151,6 @@ def _with_threads(task: Task, files: Sequence[SourceFile]) -> Iterator[tuple[Sou
             yield file, *future.result()
 
 
-def seconds_for(size: int) -> float:
-    """Seconds of computing time that a file of `size` bytes may take."""
-    return min(LONGEST, SECONDS + size / BYTES_PER_SECOND)
-
-
 @dataclass
 class _Worker:
     """A child process: it is sent numbers of files and returns their samples."""
@@ -163,8 +184,9 @@ class _Worker:
 class _Crew:
     """The workers that read one list of files."""
 
-    def __init__(self, task: Task, files: Sequence[SourceFile]) -> None:
+    def __init__(self, task: Task, files: Sequence[SourceFile], limits: Limits) -> None:
         self._task = task
+        self._limits = limits
         self._files = files
         self._most = max(1, min(8, os.cpu_count() or 1, -(-len(files) // FILES_PER_WORKER)))
         self._workers: list[_Worker] = []
@@ -221,7 +243,7 @@ class _Crew:
             process = os.fork()
         if process == 0:
             pipes = _Pipes(orders, results, counter)
-            _work(self._task, self._files, pipes, parent, [to, back, *self._descriptors()])
+            _work(self._task, self._files, self._limits, pipes, parent, [to, back, *self._descriptors()])
         os.close(orders)
         os.close(results)
         worker = _Worker(process, to, back, counter, since=time.monotonic())
@@ -247,7 +269,7 @@ class _Crew:
             if worker.begun != worker.returned + at or at >= len(worker.waiting):
                 worker.begun, worker.since = worker.returned + at, now
             elif worker.back not in ready:
-                allowed = WAITING * seconds_for(self._files[worker.waiting[at]].size)
+                allowed = WAITING * self._seconds(worker)
                 if now - worker.since > allowed:
                     self._blame(worker, f"took more than {allowed:.0f} seconds to read")
                     self._remove(worker, kill=True)
@@ -267,13 +289,13 @@ class _Crew:
                 samples, start = _unpacked(described, arrays, start)
                 worker.samples += samples
                 if last:
+                    reason = Exceeded(reason) if reason == TOO_MUCH_MEMORY else reason
                     self._returned(worker, [] if reason else worker.samples, reason)
                     worker.samples, worker.ending = [], ending
         if not count:
             status = self._remove(worker)
             if worker.waiting and not worker.ending:
-                at = worker.working_on()
-                self._blame(worker, _reason(status, seconds_for(self._files[worker.waiting[at]].size)))
+                self._blame(worker, _reason(status, self._seconds(worker)))
             self._unsent.extendleft(reversed(worker.waiting))
 
     def _returned(self, worker: _Worker, samples: list[Sample], reason: str | None) -> None:
@@ -283,10 +305,13 @@ class _Crew:
         self._done[number] = samples, reason
         self._held += _bytes(samples)
 
+    def _seconds(self, worker: _Worker) -> float:
+        return self._limits(self._files[worker.waiting[worker.working_on()]])[0]
+
     def _blame(self, worker: _Worker, reason: str) -> None:
         """Skip the file that a worker was reading. What it has read and not returned is read again."""
         at = worker.working_on()
-        self._done[worker.waiting[at]] = ([], reason)
+        self._done[worker.waiting[at]] = ([], Exceeded(reason))
         del worker.waiting[at]
 
     def _remove(self, worker: _Worker, *, kill: bool = False) -> int:
@@ -377,7 +402,9 @@ class _Pipes:
         self.about, self.parts, self.size = [], [], 0
 
 
-def _work(task: Task, files: Sequence[SourceFile], pipes: _Pipes, parent: int, others: list[int]) -> NoReturn:
+def _work(
+    task: Task, files: Sequence[SourceFile], limits: Limits, pipes: _Pipes, parent: int, others: list[int]
+) -> NoReturn:
     """Read files until there are no more orders. Nothing of the parent's is cleaned up or flushed at the end.
 
     The parent may have threads, of which a fork copies only the current one. PyTorch and OpenMP then hang when they
@@ -393,17 +420,17 @@ def _work(task: Task, files: Sequence[SourceFile], pipes: _Pipes, parent: int, o
             os.close(descriptor)
         if "torch" in sys.modules:
             sys.modules["torch"].set_num_threads(1)
-        limit, begun, ending = _Limit(), 0, False
+        begun, ending = 0, False
         while not ending and (order := os.read(pipes.orders, 8 * AHEAD)):
             for at in range(0, len(order), 8):
                 file = files[int.from_bytes(order[at : at + 8], "little")]
                 begun += 1
                 pipes.counter[:8] = begun.to_bytes(8, sys.byteorder)
-                limit.set(seconds_for(file.size), MEMORY + MEMORY_RATIO * file.size)
+                limit(*limits(file))
                 ending = _deliver(task, file, pipes)
                 if ending:
                     break
-            limit.set(0, None)
+            limit(0, None)
             pipes.send()
         status = 0
     finally:
@@ -452,24 +479,19 @@ def end_with_parent(parent: int) -> None:
         os._exit(1)
 
 
-class _Limit:
-    """Limits of the computing time and of the further memory of this process."""
+def limit(seconds: float, memory: int | None) -> None:
+    """Limit the computing time and the further memory of this process; 0 and None remove the limits."""
+    signal.setitimer(signal.ITIMER_PROF, seconds)
+    _, hard = resource.getrlimit(resource.RLIMIT_AS)
+    most = hard
+    if memory is not None:
+        most = int(os.pread(_statm(os.getpid()), 20, 0).split()[0]) * resource.getpagesize() + memory
+        if hard != resource.RLIM_INFINITY:
+            most = min(most, hard)
+    resource.setrlimit(resource.RLIMIT_AS, (most, hard))
 
-    def __init__(self) -> None:
-        import resource
 
-        self._set = partial(resource.setrlimit, resource.RLIMIT_AS)
-        self._page = resource.getpagesize()
-        _, hard = resource.getrlimit(resource.RLIMIT_AS)
-        self._hard, self._unlimited = hard, resource.RLIM_INFINITY
-        self._pages = os.open("/proc/self/statm", os.O_RDONLY)
-
-    def set(self, seconds: float, memory: int | None) -> None:
-        """Limit them from now on; 0 and None remove the limits."""
-        signal.setitimer(signal.ITIMER_PROF, seconds)
-        most = self._hard
-        if memory is not None:
-            most = int(os.pread(self._pages, 20, 0).split()[0]) * self._page + memory
-            if self._hard != self._unlimited:
-                most = min(most, self._hard)
-        self._set((most, self._hard))
+@lru_cache(maxsize=1)
+def _statm(process: int) -> int:
+    """A descriptor of the sizes of this process, whose number is `process`."""
+    return os.open("/proc/self/statm", os.O_RDONLY)

@@ -24,7 +24,6 @@ from torch.nn.functional import cross_entropy, gelu, scaled_dot_product_attentio
 
 from gan_music import rolls
 
-
 CHECKED = 32
 """Tokens after which it is looked whether all phrases have ended: on an accelerator each look waits for it."""
 
