@@ -28,7 +28,7 @@ from gan.contracts import (
     Samples,
 )
 from gan.data.foreign import read_given
-from gan.draws import SeededDraws, derive
+from gan.draws import Way, derive, sample_draws
 from gan.errors import BadData, GanError, UsageError
 from gan.generation.conditions import Conditions
 from gan.generation.folding import prepared
@@ -64,8 +64,11 @@ class Model:
         conditions: Conditions | None = None,
         *,
         frozen: bool = False,
+        draws: Way = "generators",
     ) -> None:
         self.architecture = architecture
+        self.draws: Way = draws
+        """How the random numbers of samples are made."""
         self._sampler = prepared(architecture) if frozen else architecture
         self.modality = modality
         self.name = name
@@ -97,7 +100,7 @@ class Model:
         self._check_given(given, count, request_options)
 
         def make(start: int, size: int, rows: Mapping[str, Tensor] | None) -> Mapping[str, Tensor]:
-            rng = SeededDraws.of(seed, first + start, size, self.device)
+            rng = sample_draws(self.draws, seed, first + start, size, self.device)
             made: Mapping[str, Tensor] = self._sampler.generate(size, rng, Request(request_options, rows))
             return made
 
@@ -126,7 +129,9 @@ class Model:
         if count < 2:
             raise UsageError("an interpolation needs at least two samples, its two ends")
         with torch.no_grad():
-            begin, end = (net.latents(1, SeededDraws.of(seed, 0, 1, self.device)) for seed in (first_seed, second_seed))
+            begin, end = (
+                net.latents(1, sample_draws(self.draws, seed, 0, 1, self.device)) for seed in (first_seed, second_seed)
+            )
         ends = [
             self._with_conditions(None, request_options, conditions, seed, 0, 1) or {}
             for seed in (first_seed, second_seed)
@@ -160,7 +165,7 @@ class Model:
             return self.generate(count, seed, first=index, options=options, given=given)
         self._check_given(given, count, request_options)
         with torch.no_grad():
-            rng = SeededDraws.of(seed, index, 1, self.device)
+            rng = sample_draws(self.draws, seed, index, 1, self.device)
             begin, end = net.latents(1, rng), net.latents(1, rng)
         return self._between(begin, end, count, derive(seed, "follow", index), request_options, given)
 

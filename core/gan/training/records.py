@@ -40,9 +40,10 @@ def describe(resolved: ResolvedRecipe, pack: Pack) -> dict[str, Any]:
 
 
 def completed(recipe: Mapping[str, Any]) -> Mapping[str, Any]:
-    """A recorded recipe with the sections that earlier versions did not have, at their defaults."""
-    new: dict[str, Any] = {"augmentations": []}
-    return {**new, **recipe} if recipe else recipe
+    """A recorded recipe with what earlier versions did not have, at its defaults."""
+    if not recipe:
+        return recipe
+    return {"augmentations": [], **recipe, "training": {"draws": "auto", **recipe.get("training", {})}}
 
 
 def _data(pack: Pack) -> dict[str, Any]:

@@ -266,6 +266,7 @@ class Session:
         if newest is not None:
             check_unchanged(newest, self.about, force, self.reporter)
             newest.load(self.trainer.owners())
+        self.outputs.model.draws = self.trainer.draws
         if self.device.rank == 0:
             expected = {} if newest is None else newest.about.get("records")
             if newest is None and run.read_metrics():
