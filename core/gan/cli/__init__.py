@@ -123,7 +123,12 @@ def loaded(ctx: click.Context, run: Path, device: str, checkpoint: str = "newest
         plugins = installed(ctx)
         from gan.api import load
 
-        return load(run, device=device, plugins=plugins, checkpoint=checkpoint)
+        model = load(run, device=device, plugins=plugins, checkpoint=checkpoint)
+    if model.note:
+        from gan.cli.terminal import echo
+
+        echo(f"note: {model.note}", err=True)
+    return model
 
 
 def main(arguments: list[str] | None = None) -> None:
