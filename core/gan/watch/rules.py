@@ -25,6 +25,8 @@ COLLAPSED = 0.2
 """Diversity (mean distance of generated pairs over that of real pairs) below which the modes have collapsed."""
 UNCOVERED = 0.4
 """Share of the real data's bins that are hit, below which the modes have collapsed."""
+FELL = 0.6
+"""Coverage over its median, below which modes have been lost again."""
 REPEATED = 0.5
 """Share of samples with a duplicate, beyond that of real samples, above which the modes have collapsed."""
 GROWN = 0.5
@@ -143,6 +145,10 @@ def _collapse(now: Window, earlier: Sequence[Window]) -> Iterator[Alarm]:
         return
     shows = {name: now.signals[name] for name, least in variety.items() if now.signals.get(name, 1.0) < least}
     reasons = [f"{name} {value:.2f}, under {variety[name]} (1: as real samples)" for name, value in shows.items()]
+    usual = _median(earlier, "coverage")
+    if usual is not None and "coverage" not in shows and now.signals.get("coverage", 1.0) < FELL * usual:
+        shows["coverage"] = now.signals["coverage"]
+        reasons.append(f"coverage {shows['coverage']:.2f}, under {FELL:.0%} of its median {usual:.2f}")
     repeated = now.signals.get("duplicates", 0.0)
     if repeated > REPEATED:
         shows["duplicates"] = repeated

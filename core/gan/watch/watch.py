@@ -30,6 +30,8 @@ STREAK = 3
 """Windows in a row that make a verdict of an alarm."""
 KEPT = 64
 """Windows that guards are given."""
+LOSS = 0.2
+"""Loss of coverage, from the best window, with which a checkpoint still counts as healthy."""
 MOST_ACTIONS = 10
 """Remedies in one training, and entries of the history of verdicts that are kept for each."""
 NOISE = "critics.noise"
@@ -103,11 +105,12 @@ class Watch:
 
     @property
     def healthy(self) -> bool:
-        """Whether the last window raised no alarm and showed the variety of the data."""
-        if not self.windows:
+        """Whether the last window raised no alarm and showed the variety of the data, nearly as well as ever."""
+        if not self.windows or self.windows[-1].alarms:
             return False
-        last = self.windows[-1]
-        return not last.alarms and all(last.signals.get(name, 1.0) >= GROWN for name in ("diversity", "coverage"))
+        last = self.windows[-1].signals
+        best = max(window.signals.get("coverage", 0.0) for window in self.windows)
+        return last.get("diversity", 1.0) >= GROWN and last.get("coverage", 1.0) >= max(GROWN, best - LOSS)
 
     @property
     def about(self) -> dict[str, Any]:
