@@ -25,6 +25,7 @@ VERBS = {
     "generate": ("gan.cli.generate:generate", "Generate samples with a trained run."),
     "translate": ("gan.cli.translate:translate", "Translate files with a trained run."),
     "page": ("gan.cli.page:page", "Write an HTML page that shows the samples of a run."),
+    "diagnose": ("gan.cli.diagnose:diagnose", "Tell what happened to a training and what to change."),
     "evaluate": ("gan.cli.evaluate:evaluate", "Compute metrics of a run or a folder, with receipts."),
     "compare": ("gan.cli.evaluate:compare", "Compare runs with matching receipts."),
     "verify": ("gan.cli.verify:verify", "Read all files of a run again and name damaged ones."),

@@ -24,13 +24,15 @@ CERTAIN = 1e-3
 COLLAPSED = 0.2
 """Diversity (mean distance of generated pairs over that of real pairs) below which the modes have collapsed."""
 UNCOVERED = 0.4
-"""Share of the real data's bins that are hit, below which the modes have collapsed."""
+"""Share of the real data's bins that are hit, below which the modes have collapsed …"""
+CLUSTERED = 0.5
+"""… where the real data have clusters: looseness below this."""
 FELL = 0.6
-"""Coverage over its median, below which modes have been lost again."""
+"""Coverage over its median of at least `GROWN`, below which modes have been lost again."""
 REPEATED = 0.5
 """Share of samples with a duplicate, beyond that of real samples, above which the modes have collapsed."""
 GROWN = 0.5
-"""A generator whose diversity and coverage once reached this has learned the variety of the data."""
+"""A generator whose diversity, and coverage of clusters, once reached this has learned the variety of the data."""
 PATIENCE = 5
 """Windows of a phase in which a generator need not have learned it yet."""
 MEMORISED = 0.5
@@ -122,14 +124,14 @@ def _vanishing(now: Window, earlier: Sequence[Window]) -> Iterator[Alarm]:
             elif accuracy <= WON:
                 continue
             elif usual is not None and norm < VANISHED * usual:
-                compared = f"{signal} {norm:.3g}, under {VANISHED:.0%} of its median {usual:.3g}"
+                compared = f"accuracy of {critic} {accuracy:.3f}, over {WON}; {signal} {norm:.3g}, under {VANISHED:.0%} of its median {usual:.3g}"
             elif loss < CERTAIN:
-                compared = f"{critic}/loss {loss:.2g}, under {CERTAIN:g}"
+                compared = f"accuracy of {critic} {accuracy:.3f}, over {WON}; {critic}/loss {loss:.2g}, under {CERTAIN:g}"
             else:
                 continue
             yield Alarm(
                 verdict="vanishing-gradient",
-                evidence=f"accuracy of {critic} {accuracy:.3f}, over {WON}; {compared}",
+                evidence=compared,
                 advice=f"lower optimizers.{critic}.lr to a tenth, add a penalty (penalties=[{{name: r1, weight: 1}}]), "
                 "or use loss=non-saturating",
                 shows={f"{critic}/_accuracy": accuracy, signal: norm},
@@ -138,15 +140,16 @@ def _vanishing(now: Window, earlier: Sequence[Window]) -> Iterator[Alarm]:
 
 
 def _collapse(now: Window, earlier: Sequence[Window]) -> Iterator[Alarm]:
-    variety = {"diversity": COLLAPSED, "coverage": UNCOVERED}
-    if not any(
-        all(window.signals.get(name, 0.0) >= GROWN for name in variety) for window in earlier
-    ) and len(earlier) < PATIENCE:  # fmt: skip
+    variety = {"diversity": COLLAPSED}
+    if now.signals.get("looseness", 1.0) < CLUSTERED:
+        variety["coverage"] = UNCOVERED
+    grown = any(all(window.signals.get(name, 0.0) >= GROWN for name in variety) for window in earlier)
+    if not grown and len(earlier) < PATIENCE:
         return
     shows = {name: now.signals[name] for name, least in variety.items() if now.signals.get(name, 1.0) < least}
     reasons = [f"{name} {value:.2f}, under {variety[name]} (1: as real samples)" for name, value in shows.items()]
     usual = _median(earlier, "coverage")
-    if usual is not None and "coverage" not in shows and now.signals.get("coverage", 1.0) < FELL * usual:
+    if usual is not None and usual >= GROWN and "coverage" not in shows and now.signals.get("coverage", 1.0) < FELL * usual:
         shows["coverage"] = now.signals["coverage"]
         reasons.append(f"coverage {shows['coverage']:.2f}, under {FELL:.0%} of its median {usual:.2f}")
     repeated = now.signals.get("duplicates", 0.0)

@@ -34,6 +34,8 @@ class Reference:
         self._near = DUPLICATE * float(np.median(near))
         self.duplicates = max(self._duplicates(first), self._duplicates(second))
         self._centres = _centres(np.concatenate([first, second]), max(4, min(MOST_BINS, len(first) // 8)))
+        own = np.sqrt(np.concatenate([part.min(1) for _, part in squared_distances(first, self._centres)]))
+        self.looseness = float(own.mean()) / max(self._distance, 1e-12)
         one, two = self.histogram(first), self.histogram(second)
         self._both = (one > 0) & (two > 0)
         self._shares = 0.5 * (one + two)
@@ -46,7 +48,8 @@ class Reference:
         ``diversity``: mean distance of pairs over that of real pairs. ``coverage``: share of the bins hit by both real
         batches that are hit. ``duplicates``: share of samples with a duplicate, beyond that of the real ones.
         ``distance`` and ``real_distance``: total variation of the histogram from the real one, and between the two
-        real ones. ``drift``: that from the last window.
+        real ones. ``drift``: that from the last window. ``looseness``: distance of a real sample from the centre of its
+        bin over that of pairs; near 1 where the features have no clusters.
         """
         shares = self.histogram(rows)
         found = {
@@ -55,6 +58,7 @@ class Reference:
             "duplicates": max(0.0, self._duplicates(rows) - self.duplicates),
             "distance": distance(shares, self._shares),
             "real_distance": self.spread,
+            "looseness": self.looseness,
         }
         if before is not None and len(before) == len(shares):
             found["drift"] = distance(shares, np.asarray(before))
@@ -89,12 +93,13 @@ def _nearest(rows: Array) -> Array:
 
 
 def _centres(rows: Array, count: int, passes: int = 10) -> Array:
-    """``(count, d)``: centres of k-means, from starts that are far from each other."""
-    chosen = [int(nearest_rows(rows.mean(0, keepdims=True), rows)[0])]
+    """``(count, d)``: centres of k-means, begun by k-means++ (Arthur and Vassilvitskii 2007)."""
+    rng = np.random.Generator(np.random.Philox(0))
+    chosen = [int(rng.integers(len(rows)))]
     far = np.full(len(rows), np.inf)
     while len(chosen) < count:
         far = np.minimum(far, np.square(rows - rows[chosen[-1]]).sum(1))
-        chosen.append(int(far.argmax()))
+        chosen.append(int(np.searchsorted(far.cumsum(), rng.random() * far.sum(), side="right").clip(0, len(rows) - 1)))
     centres = rows[chosen].astype(np.float64)
     for _ in range(passes):
         member = nearest_rows(rows, centres)

@@ -110,7 +110,7 @@ class Watch:
             return False
         last = self.windows[-1].signals
         best = max(window.signals.get("coverage", 0.0) for window in self.windows)
-        return last.get("diversity", 1.0) >= GROWN and last.get("coverage", 1.0) >= max(GROWN, best - LOSS)
+        return last.get("diversity", 1.0) >= GROWN and last.get("coverage", 1.0) >= best - LOSS
 
     @property
     def about(self) -> dict[str, Any]:
