@@ -43,7 +43,13 @@ def main() -> None:
             shutil.rmtree(out)
             signals = found.pop("signals")
             runs[name] = {**found, "last": signals[-1], "lowest": _extremes(signals)}
-            print(name, found["windows"], [v["verdict"] for v in found["verdicts"]], round(found["cpu_seconds"]), flush=True)
+            print(
+                name,
+                found["windows"],
+                [v["verdict"] for v in found["verdicts"]],
+                round(found["cpu_seconds"]),
+                flush=True,
+            )
             false = sum(bool(run["verdicts"]) for run in runs.values())
             result["trainings"] = len(runs)
             result["windows"] = sum(run["windows"] for run in runs.values())

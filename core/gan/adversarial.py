@@ -217,15 +217,18 @@ def probe_scores(
 ) -> None:
     """Report the signals of a critic's scores to the watch, where they are wanted (`Batch.probe`).
 
-    ``accuracy`` is P(D(x) > D(G)), whatever the loss takes for its threshold; ``sign`` is E sign D(x) (Karras et al. 2020), ``saturation`` the share of
-    generated samples with σ(D(G)) < 0.001, and ``spread`` the standard deviation of the real samples as the critic
-    receives them. `adversarial_turns` does this in every update of the critic. For objectives that do not use it.
+    ``accuracy`` is P(D(x) > D(G)), whatever the loss takes for its threshold; ``sign`` is E sign D(x) (Karras et al.
+    2020), ``saturation`` the share of generated samples with σ(D(G)) < 0.001, and ``spread`` the standard deviation of
+    the real samples as the critic receives them. `adversarial_turns` does this in every update of the critic. For
+    objectives that do not use it.
     """
     if batch.probe is None:
         return
     with torch.no_grad():
         real_head, fake_head = (
-            torch.cat([head.detach().float().flatten() for head in ([scores] if isinstance(scores, Tensor) else scores)])
+            torch.cat(
+                [head.detach().float().flatten() for head in ([scores] if isinstance(scores, Tensor) else scores)]
+            )
             for scores in (real_scores, fake_scores)
         )
         pairs = min(len(real_head), len(fake_head))

@@ -181,7 +181,6 @@ class Training(Section):
         20, ge=0, le=MAX_COUNT, description="Consecutive updates that may be skipped because a gradient is not finite."
     )
 
-
     @field_validator("watch", mode="before")
     @classmethod
     def _off_is_a_word(cls, value: Any) -> Any:

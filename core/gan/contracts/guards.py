@@ -1,7 +1,7 @@
 """Guards of a training: what a plugin provides to watch it: signals of its own, alarms, and remedies for them.
 
-A guard sees the training in windows, which end at ticks and are the same on all processes (`gan.watch`). An alarm that a
-guard raises in three windows in a row becomes a verdict, which is reported; with ``training.watch: act`` its remedies
+A guard sees the training in windows, which end at ticks and are the same on all processes (`gan.watch`). An alarm that
+a guard raises in three windows in a row becomes a verdict, which is reported; with ``training.watch: act`` its remedies
 are then tried in order.
 """
 

@@ -49,7 +49,7 @@ def load_model(folder: RunFolder, plugins: Plugins, *, device: str = "auto", che
 
 
 def _healthy(folder: RunFolder, newest: Checkpoint) -> tuple[Checkpoint, str]:
-    """The last healthy checkpoint in place of a newest one that the watch has found spoiled, and a sentence about it."""
+    """(checkpoint, note): the last healthy checkpoint in place of a newest one that the watch has found spoiled."""
     health = newest.about.get("health") or {}
     healthy = health.get("healthy")
     if not isinstance(healthy, int):

@@ -40,9 +40,9 @@ _LOGARITHMIC = ("gradient norm", "spectral norm")
 def plot_training(records: Sequence[Mapping[str, Any]], png: Path) -> Path:
     """Plot the records of a run (`RunFolder.read_metrics`) over the real samples shown; returns `png`.
 
-    There is one panel for each player, those of the signals of health and one for each metric. Terms that are only reported
-    (``_real_score``) and values of the real samples are dashed; dotted vertical lines separate the phases. Values that
-    are not finite (None) leave gaps. Without records the picture says so.
+    There is one panel for each player, those of the signals of health and one for each metric. Terms that are only
+    reported (``_real_score``) and values of the real samples are dashed; dotted vertical lines separate the phases.
+    Values that are not finite (None) leave gaps. Without records the picture says so.
     """
     players: dict[str, Curves] = {}
     metrics: dict[str, Curves] = {}

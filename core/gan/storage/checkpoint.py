@@ -305,8 +305,8 @@ class Checkpoints:
         return replaced
 
     def _prune(self, newest: Path) -> None:
-        """Keep the `keep` newest up to the one just written and the protected ones, and none past it: those are damaged, or belong to a
-        continuation that the run has rolled back."""
+        """Keep the `keep` newest up to the one just written and the protected ones, and none past it: those are
+        damaged, or belong to a continuation that the run has rolled back."""
         self._delete_again()
         paths = self.all()
         index = paths.index(newest)

@@ -30,7 +30,7 @@ from gan.training.trainer import Trainer
 from gan.watch.watch import Treatment
 
 
-class RollBack(Exception):  # noqa: N818
+class RollBack(Exception):
     """Ends the training loop for a treatment that returns to a checkpoint; raised on all processes alike."""
 
     def __init__(self, treatment: Treatment) -> None:
@@ -89,7 +89,7 @@ class Recovery:
         )
 
     def _treat(self, treatment: Treatment) -> None:
-        """Return to a healthy checkpoint, whose place in the data and random numbers are not used again, and turn dials.
+        """Return to a healthy checkpoint and turn dials; its data and random numbers are not used again.
 
         The state after it is saved at once, so that a killed run continues with it.
         """

@@ -1,4 +1,4 @@
-"""The report about the health of a run: verdicts, remedies and advice in words, as JSON and as plots (`gan diagnose`)."""
+"""The report about the health of a run: verdicts, remedies and advice in words, as JSON and as plots."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ PICTURE = "health.png"
 def diagnose(run: RunFolder) -> dict[str, Any]:
     """Everything that is known of the health of a run, also of one that has ended or failed.
 
-    A run that was not watched, or of an earlier version, is judged by its records. Keys: ``run``, ``samples``, ``mode``,
-    ``state`` (``healthy``, the lasting verdicts, or ``unknown``), ``verdicts``, ``actions``, ``healthy_at``,
+    A run that was not watched, or of an earlier version, is judged by its records. Keys: ``run``, ``samples``,
+    ``mode``, ``state`` (``healthy``, the lasting verdicts, or ``unknown``), ``verdicts``, ``actions``, ``healthy_at``,
     ``settings`` (what to change in the recipe, as ``KEY=VALUE``) and ``picture``, which is written.
     """
     records = run.read_metrics()

@@ -1,8 +1,8 @@
 """The core's guard: rules with thresholds for the failures of a game between networks, and their remedies.
 
 A rule compares a window with thresholds and with the median of earlier windows of its phase that raised no alarm. The
-thresholds follow Karras et al. 2020 (arXiv:2006.06676), Brock et al. 2019 (arXiv:1809.11096) and measurements of healthy
-trainings (benchmarks/watch). Where a player's name is needed, the critic is the player that reports an accuracy.
+thresholds follow Karras et al. 2020 (arXiv:2006.06676), Brock et al. 2019 (arXiv:1809.11096) and measurements of
+healthy trainings (benchmarks/watch). Where a player's name is needed, the critic is the player that reports an accuracy.
 """
 
 from __future__ import annotations
@@ -113,6 +113,7 @@ def _divergence(now: Window, earlier: Sequence[Window]) -> Iterator[Alarm]:
 def _vanishing(now: Window, earlier: Sequence[Window]) -> Iterator[Alarm]:
     for critic in players_with(now, "_accuracy"):
         accuracy = now.signals[f"{critic}/_accuracy"]
+        won = f"accuracy of {critic} {accuracy:.3f}, over {WON}"
         for player in players_with(now, "_gradient_norm"):
             signal = f"{player}/_gradient_norm"
             norm, usual = now.signals[signal], _median(earlier, signal)
@@ -124,9 +125,11 @@ def _vanishing(now: Window, earlier: Sequence[Window]) -> Iterator[Alarm]:
             elif accuracy <= WON:
                 continue
             elif usual is not None and norm < VANISHED * usual:
-                compared = f"accuracy of {critic} {accuracy:.3f}, over {WON}; {signal} {norm:.3g}, under {VANISHED:.0%} of its median {usual:.3g}"
+                compared = f"{won}; {signal} {norm:.3g}, under {VANISHED:.0%} of its median {usual:.3g}"
             elif loss < CERTAIN:
-                compared = f"accuracy of {critic} {accuracy:.3f}, over {WON}; {critic}/loss {loss:.2g}, under {CERTAIN:g}"
+                compared = (
+                    f"accuracy of {critic} {accuracy:.3f}, over {WON}; {critic}/loss {loss:.2g}, under {CERTAIN:g}"
+                )
             else:
                 continue
             yield Alarm(
@@ -149,7 +152,12 @@ def _collapse(now: Window, earlier: Sequence[Window]) -> Iterator[Alarm]:
     shows = {name: now.signals[name] for name, least in variety.items() if now.signals.get(name, 1.0) < least}
     reasons = [f"{name} {value:.2f}, under {variety[name]} (1: as real samples)" for name, value in shows.items()]
     usual = _median(earlier, "coverage")
-    if usual is not None and usual >= GROWN and "coverage" not in shows and now.signals.get("coverage", 1.0) < FELL * usual:
+    if (
+        usual is not None
+        and usual >= GROWN
+        and "coverage" not in shows
+        and now.signals.get("coverage", 1.0) < FELL * usual
+    ):
         shows["coverage"] = now.signals["coverage"]
         reasons.append(f"coverage {shows['coverage']:.2f}, under {FELL:.0%} of its median {usual:.2f}")
     repeated = now.signals.get("duplicates", 0.0)
@@ -203,9 +211,7 @@ def _oscillation(now: Window, earlier: Sequence[Window]) -> Iterator[Alarm]:
             remedies=(
                 *_smoother(),
                 Remedy(summary="half of all learning rates", dials={"optimizers.*.lr": 0.5}, roll_back=False),
-                Remedy(
-                    summary="optimizers without momentum", dials={"optimizers.*.betas.0": 0.0}, roll_back=False
-                ),
+                Remedy(summary="optimizers without momentum", dials={"optimizers.*.betas.0": 0.0}, roll_back=False),
             ),
         )
 
@@ -217,8 +223,7 @@ def _codebook(now: Window, earlier: Sequence[Window]) -> Iterator[Alarm]:
             yield Alarm(
                 verdict="codebook-collapse",
                 evidence=f"{use:.1%} of the codes are in use, under {FEW_CODES:.0%}",
-                advice="use fewer codes, draw unused codes anew, or lower the learning rate "
-                f"(optimizers.{player}.lr)",
+                advice=f"use fewer codes, draw unused codes anew, or lower the learning rate (optimizers.{player}.lr)",
                 shows={f"{player}/_code_use": use},
                 remedies=(Remedy(summary="half of the learning rate", dials={f"optimizers.{player}.lr": 0.5}),),
                 spoils=True,

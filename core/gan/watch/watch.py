@@ -1,8 +1,8 @@
 """The watch of one training: it closes windows at ticks, lets the guards judge them, and decides on remedies.
 
 A window ends at a tick, at least `SPACING` real samples after the last one. An alarm that is raised in `STREAK` windows
-in a row is a verdict. With ``act`` a verdict is answered by the next of its remedies, and the count begins anew, so that
-the next remedy comes three windows later at the earliest.
+in a row is a verdict. With ``act`` a verdict is answered by the next of its remedies, and the count begins anew, so
+that the next remedy comes three windows later at the earliest.
 
 Everything that a decision depends on is part of the checkpoint, and what the first process measured is passed to the
 others, so that a resumed run and all processes decide alike.
