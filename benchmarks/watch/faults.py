@@ -15,6 +15,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import gan.testing.learned
 import gan.watch.watch
 import numpy as np
 import torch
@@ -103,7 +104,7 @@ CASES: dict[str, tuple[str, str | None, list[str], int, int, Callable[[Trainer],
         "image", "dcgan-digits", ["training.tick=400"], 12_000, 8_000, constant, "mode-collapse",
     ),
     "dcgan: hundredfold critic, minimax": (
-        "image", "dcgan-digits", ["training.tick=400", *HUNDREDFOLD, "optimizers.discriminator.lr=0.02"], 6_000, 0, None,
+        "image", "dcgan-digits", [*WAVE, *HUNDREDFOLD, "optimizers.discriminator.lr=0.02"], 6_000, 0, None,
         "vanishing-gradient",
     ),
     "dcgan: 64 pictures": (
@@ -137,8 +138,6 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=HERE / "faults.json")
     arguments = parser.parse_args()
     gan.watch.watch.SPACING = SPACING
-    import gan.testing.learned
-
     known = plugins()
     known.register("learned", gan.testing.learned)
     result = recorded(arguments.out)
@@ -180,7 +179,7 @@ def main() -> None:
             record(arguments.out, result)
 
 
-class injected:  # noqa: N801
+class injected:
     """Injects a fault into the next training, once it has shown `after` real samples."""
 
     def __init__(self, fault: Callable[[Trainer], None] | None, after: int) -> None:

@@ -10,6 +10,7 @@ weights against 10,000 unseen digits. The target is 1.5 times the sane recipe's.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import os
 import shutil
 import signal
@@ -90,10 +91,8 @@ def main() -> None:
             out = WORK / f"mnist-{name.replace(', ', '-').replace('/', '-')}"
             shutil.rmtree(out, ignore_errors=True)
             before = time.process_time()
-            try:
+            with contextlib.suppress(Stopped):
                 start(values, known, Clock(arguments.seconds), out=out)
-            except Stopped:
-                pass
             seconds = time.process_time() - before
             resolved = resolve(values, known)
             rest = open_data(

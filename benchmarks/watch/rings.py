@@ -3,8 +3,8 @@
     python benchmarks/watch/rings.py [--seeds 0 1 …] [--out FILE]
 
 The recipe of the toy plugin without its penalty, generator 2e-3, discriminator 2e-1; with `training.watch: warn` and
-`act`. A mode counts when one of 2,500 samples of the averaged weights lies within 0.25 of it, and counts as held when as
-many samples do as a fifth of its share.
+`act`. A mode counts when one of 2,500 samples of the averaged weights lies within 0.25 of it, and counts as held when
+as many samples do as a fifth of its share.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from gan.storage.run_folder import RunFolder
 from gan.testing.points import NEAR, ring_centres
 
 SETTINGS = ["penalties=[]", "optimizers.generator.lr=0.002", "optimizers.discriminator.lr=0.2"]
-SAMPLES = {"ring": 256_000, "grid": 768_000}
+SAMPLES = {"ring": 128_000, "grid": 256_000}
 
 
 def centres(data: str) -> np.ndarray:

@@ -243,7 +243,7 @@ def _probe_gradient(batch: Batch, fake: Tensor) -> None:
     """Report ``output_gradient``, E‖∂L/∂x‖ at generated samples, in the backward pass."""
     probe = batch.probe
     if probe is not None and fake.requires_grad:
-        fake.register_hook(
+        fake.register_hook(  # type: ignore[no-untyped-call]
             lambda gradient: probe("output_gradient", batch.rng.total * gradient.float().flatten(1).norm(dim=1).mean())
         )
 

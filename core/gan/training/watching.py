@@ -26,7 +26,9 @@ from gan.watch.signals import Reference, features_of, spectral_norms
 from gan.watch.watch import NOISE, Watch
 
 PROBE_EVERY = 8
-"""Iterations between two in which objectives report their signals."""
+"""Most iterations between two in which objectives report their signals …"""
+PROBES = 4
+"""… and fewest reports in a window, if it has so many iterations."""
 VALIDATED = 64
 """Real samples of each kind that a critic scores for the validation gap."""
 
@@ -48,7 +50,6 @@ def build_watch(
             find_metrics([f"diversity[{training.watch_features}]"], modality, plugins, device=str(model.device))
         )
         measure = _Measurements(trainer, model, extractor.extract, guards, train, held_out, resolved.recipe.seed)
-        trainer.probe_every = PROBE_EVERY
     watch = Watch(
         training.watch,
         guards,
@@ -57,6 +58,9 @@ def build_watch(
         training.batch,
         lambda signals: json.loads(share_text(json.dumps(signals), trainer.device)),
     )
+    if guards:
+        iterations = max(training.tick or 0, watch.spacing) // training.batch
+        trainer.probe_every = max(1, min(PROBE_EVERY, iterations // PROBES))
     trainer.companions["watch"] = watch
     return watch
 

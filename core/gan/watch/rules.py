@@ -2,7 +2,8 @@
 
 A rule compares a window with thresholds and with the median of earlier windows of its phase that raised no alarm. The
 thresholds follow Karras et al. 2020 (arXiv:2006.06676), Brock et al. 2019 (arXiv:1809.11096) and measurements of
-healthy trainings (benchmarks/watch). Where a player's name is needed, the critic is the player that reports an accuracy.
+healthy trainings (benchmarks/watch). Where a player's name is needed, the critic is the player that reports an
+accuracy.
 """
 
 from __future__ import annotations
@@ -173,7 +174,7 @@ def _collapse(now: Window, earlier: Sequence[Window]) -> Iterator[Alarm]:
         advice="strengthen or add a penalty (penalties=[{name: r1, weight: 1}]), lower the learning rates "
         "(optimizers.PLAYER.lr), or use loss=relativistic-pairing",
         shows=shows,
-        remedies=(*_smoother(), *(remedy for critic in critics for remedy in _slower(critic)), *_smoother(2.0)),
+        remedies=(*_smoother(), *(_slower(critic)[0] for critic in critics), *_smoother(2.0)),
         spoils=True,
     )
 

@@ -133,4 +133,5 @@ def _spectral_norm(matrix: Tensor) -> Tensor:
     vector = nn.functional.normalize(vector + 0.1 * torch.linspace(-1, 1, len(vector), device=matrix.device), dim=0)
     for _ in range(PASSES):
         vector = nn.functional.normalize(matrix.T @ (matrix @ vector), dim=0)
-    return (matrix @ vector).norm()
+    norm: Tensor = (matrix @ vector).norm()
+    return norm

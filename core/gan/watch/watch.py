@@ -1,8 +1,8 @@
 """The watch of one training: it closes windows at ticks, lets the guards judge them, and decides on remedies.
 
-A window ends at a tick, at least `SPACING` real samples after the last one. An alarm that is raised in `STREAK` windows
-in a row is a verdict. With ``act`` a verdict is answered by the next of its remedies, and the count begins anew, so
-that the next remedy comes three windows later at the earliest.
+A window ends at a tick, at least `SPACING` real samples and `ITERATIONS` batches after the last one. An alarm that is
+raised in `STREAK` windows in a row is a verdict. With ``act`` a verdict is answered by the next of its remedies, and
+the count begins anew, so that the next remedy comes three windows later at the earliest.
 
 Everything that a decision depends on is part of the checkpoint, and what the first process measured is passed to the
 others, so that a resumed run and all processes decide alike.
@@ -24,6 +24,8 @@ from gan.watch.rules import GROWN
 SPACING = 1200
 """Fewest real samples in a window. 64 generated samples cost at most as much as 16 real ones in training, which pass
 through generator and critic at least four times: 1.3 %."""
+ITERATIONS = 10
+"""Fewest batches in a window."""
 SHARE = 20
 """A window of n real samples is measured with n / 20 generated ones, from 64 to 256."""
 STREAK = 3
@@ -32,6 +34,8 @@ KEPT = 64
 """Windows that guards are given."""
 LOSS = 0.2
 """Loss of coverage, from the best window, with which a checkpoint still counts as healthy."""
+LEAST = 1e-3
+"""Factor below which no dial is turned, except to 0."""
 MOST_ACTIONS = 10
 """Remedies in one training, and entries of the history of verdicts that are kept for each."""
 NOISE = "critics.noise"
@@ -99,6 +103,11 @@ class Watch:
         self._histogram: list[float] | None = None
 
     @property
+    def spacing(self) -> int:
+        """Fewest real samples in a window."""
+        return max(SPACING, ITERATIONS * self._batch)
+
+    @property
     def lasting(self) -> list[dict[str, Any]]:
         """The verdicts that hold now."""
         return [verdict for verdict in self.verdicts if verdict["until"] is None]
@@ -145,7 +154,7 @@ class Watch:
                 total[1] += weight
         self._sums.setdefault("skipped", [0.0, 0.0])[0] += tick.skipped
         self._gathered_to = tick.samples
-        if tick.samples - self._closed_at < SPACING:
+        if tick.samples - self._closed_at < self.spacing:
             return Findings()
         window, measured = self._close(tick)
         return self._judge(window, measured)
@@ -238,8 +247,8 @@ class Watch:
                 self.return_to(back)
             findings.messages.append(f"acting on {text} ({_described(dials)})")
             return Treatment(dict(self.turned), back, text)
-        if attempt < len(alarm.remedies) or attempt == 0:
-            self._attempts[alarm.verdict] = max(1, len(alarm.remedies))
+        if attempt <= len(alarm.remedies):  # told once
+            self._attempts[alarm.verdict] = len(alarm.remedies) + 1
             findings.messages.append(f"{alarm.verdict}: no remedy is left. Try: {alarm.advice}")
         return None
 
@@ -251,10 +260,14 @@ class Watch:
             for name in self._available
             if fnmatchcase(name, pattern)
         }
-        spreads = [value for name, value in window.signals.items() if name.endswith("/_spread")]
-        if remedy.noise and spreads:
-            dials[NOISE] = remedy.noise * max(spreads)
-        return {name: value for name, value in dials.items() if value != self.turned.get(name, _neutral(name))}
+        if remedy.noise:
+            for seen in (window, *reversed(self.windows)):
+                spreads = [value for name, value in seen.signals.items() if name.endswith("/_spread")]
+                if spreads:
+                    dials[NOISE] = remedy.noise * max(spreads)
+                    break
+        now = {name: self.turned.get(name, _neutral(name)) for name in dials}
+        return {name: value for name, value in dials.items() if value != now[name] and (value == 0 or value >= LEAST)}
 
     def return_to(self, samples: int) -> None:
         """Forget the windows past `samples`: training goes back there."""

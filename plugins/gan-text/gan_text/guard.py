@@ -45,8 +45,8 @@ class TextGuard:
             yield Alarm(
                 verdict="mode-collapse",
                 evidence=f"distinct pairs of tokens {distinct:.2f} of those of real texts, under {REPEATED}",
-                advice="add likelihood to the loss (model.likelihood=1), lower optimizers.generator.lr, or train longer "
-                "by maximum likelihood (phases.mle.samples)",
+                advice="add likelihood to the loss (model.likelihood=1), lower optimizers.generator.lr, or train "
+                "longer by maximum likelihood (phases.mle.samples)",
                 shows={"distinct-2": distinct},
                 remedies=(
                     Remedy(summary="half of the learning rate of generator", dials={"optimizers.generator.lr": 0.5}),
