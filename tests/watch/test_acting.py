@@ -60,6 +60,7 @@ def data(tmp_path_factory):
     return folder
 
 
+@pytest.mark.rule("R9")
 def test_watching_changes_no_weight(tmp_path, plugins, cache, data):
     """With files held out the critic's objective is called for the validation gap as well."""
     common = (f"data.source={data}", "data.holdout=0.25", "training.samples=640", "optimizers.discriminator.lr=0.01")
@@ -113,6 +114,7 @@ def test_a_collapsing_training_is_treated_and_every_action_is_recorded(acted):
     assert "--set optimizers.discriminator.lr=" in text
 
 
+@pytest.mark.rule("R1")
 @pytest.mark.parametrize("kill", [False, True])
 @pytest.mark.parametrize("ticks", [(256, 512), (1280,)])
 def test_an_acting_training_that_is_stopped_or_killed_ends_bit_identical(tmp_path, plugins, cache, acted, ticks, kill):
