@@ -47,7 +47,10 @@ SECTIONS = {
     ),
     "Guards": ("contracts/guards.py", "Guard Measures Window Alarm Remedy"),
     "The game": ("game.py", "Optimizer Player Batch Turn Phase"),
-    "The two-player game": ("adversarial.py", "adversarial_turns plus augmented observe_scores probe_scores CriticOutput Scored"),
+    "The two-player game": (
+        "adversarial.py",
+        "adversarial_turns plus augmented observe_scores probe_scores CriticOutput Scored",
+    ),
     "Random numbers": ("draws.py", "Draws"),
     "Latents": ("latents.py", "slerp"),
     "Files": ("source.py", "SourceFile Companion"),

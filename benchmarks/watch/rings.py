@@ -21,7 +21,7 @@ from gan.storage.run_folder import RunFolder
 from gan.testing.points import NEAR, ring_centres
 
 SETTINGS = ["penalties=[]", "optimizers.generator.lr=0.002", "optimizers.discriminator.lr=0.2"]
-SAMPLES = {"ring": 128_000, "grid": 256_000}
+SAMPLES = {"ring": 256_000, "grid": 512_000}
 
 
 def centres(data: str) -> np.ndarray:

@@ -25,6 +25,8 @@ class Window:
     signals: Mapping[str, float]
     """Means over the window of everything that objectives report, ``"player/term"``, and what was measured at its end.
     Values that are not finite are left out."""
+    progress: float = 1.0
+    """Share of the whole training shown at its end, 0 … 1."""
     alarms: tuple[str, ...] = ()
     """Alarms that were raised at its end; empty for the newest window, which is being judged."""
 

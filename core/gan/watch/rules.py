@@ -33,9 +33,13 @@ FELL = 0.6
 REPEATED = 0.5
 """Share of samples with a duplicate, beyond that of real samples, above which the modes have collapsed."""
 GROWN = 0.5
-"""A generator whose diversity, and coverage of clusters, once reached this has learned the variety of the data."""
+"""A generator whose diversity once reached this …"""
+SPREAD = 0.8
+"""… and its coverage of clusters this, has learned the variety of the data."""
 PATIENCE = 5
-"""Windows of a phase in which a generator need not have learned it yet."""
+"""Windows of a phase in which a generator need not have any diversity yet …"""
+LATE = 0.5
+"""… and share of the training in which it need not cover the data's clusters yet, nor hold still."""
 MEMORISED = 0.5
 """(E D(train) - E D(held out)) / (E D(train) - E D(G)) above which a critic memorises (Karras et al. 2020) …"""
 SURE = 0.6
@@ -144,12 +148,12 @@ def _vanishing(now: Window, earlier: Sequence[Window]) -> Iterator[Alarm]:
 
 
 def _collapse(now: Window, earlier: Sequence[Window]) -> Iterator[Alarm]:
-    variety = {"diversity": COLLAPSED}
-    if now.signals.get("looseness", 1.0) < CLUSTERED:
+    variety = {}
+    grown = _grown(now, earlier)
+    if grown or len(earlier) >= PATIENCE:
+        variety["diversity"] = COLLAPSED
+    if (grown or now.progress >= LATE) and now.signals.get("looseness", 1.0) < CLUSTERED:
         variety["coverage"] = UNCOVERED
-    grown = any(all(window.signals.get(name, 0.0) >= GROWN for name in variety) for window in earlier)
-    if not grown and len(earlier) < PATIENCE:
-        return
     shows = {name: now.signals[name] for name, least in variety.items() if now.signals.get(name, 1.0) < least}
     reasons = [f"{name} {value:.2f}, under {variety[name]} (1: as real samples)" for name, value in shows.items()]
     usual = _median(earlier, "coverage")
@@ -162,7 +166,7 @@ def _collapse(now: Window, earlier: Sequence[Window]) -> Iterator[Alarm]:
         shows["coverage"] = now.signals["coverage"]
         reasons.append(f"coverage {shows['coverage']:.2f}, under {FELL:.0%} of its median {usual:.2f}")
     repeated = now.signals.get("duplicates", 0.0)
-    if repeated > REPEATED:
+    if repeated > REPEATED and "diversity" in variety:
         shows["duplicates"] = repeated
         reasons.append(f"{repeated:.0%} of the samples are duplicates, over {REPEATED:.0%} more than of real ones")
     if not reasons:
@@ -177,6 +181,14 @@ def _collapse(now: Window, earlier: Sequence[Window]) -> Iterator[Alarm]:
         remedies=(*_smoother(), *(_slower(critic)[0] for critic in critics), *_smoother(2.0)),
         spoils=True,
     )
+
+
+def _grown(now: Window, earlier: Sequence[Window]) -> bool:
+    """Whether a generator had the variety of the data before."""
+    least = {"diversity": GROWN}
+    if now.signals.get("looseness", 1.0) < CLUSTERED:
+        least["coverage"] = SPREAD
+    return any(all(window.signals.get(name, 0.0) >= value for name, value in least.items()) for window in earlier)
 
 
 def _overfitting(now: Window, earlier: Sequence[Window]) -> Iterator[Alarm]:
@@ -201,6 +213,8 @@ def _overfitting(now: Window, earlier: Sequence[Window]) -> Iterator[Alarm]:
 def _oscillation(now: Window, earlier: Sequence[Window]) -> Iterator[Alarm]:
     drift, apart = now.signals.get("drift", 0.0), now.signals.get("distance", 1.0)
     chance = now.signals.get("real_distance", 1.0)
+    if not _grown(now, earlier) and now.progress < LATE:
+        return
     if drift > max(TURNED, apart, 2 * chance) and now.signals.get("diversity", 0.0) >= COLLAPSED:
         yield Alarm(
             verdict="oscillation",

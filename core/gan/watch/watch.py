@@ -13,7 +13,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from fnmatch import fnmatchcase
 from typing import Any, Literal
 
@@ -171,14 +171,15 @@ class Watch:
         finite = {name: value for name, value in measured.items() if math.isfinite(value)}
         shared = self._share({**finite, "skipped": skipped})
         self._sums, self._closed_at = {}, tick.samples
-        return Window(tick.samples, tick.phase, {**signals, **shared}), shared
+        progress = tick.samples / tick.total if tick.total else 1.0
+        return Window(tick.samples, tick.phase, {**signals, **shared}, progress), shared
 
     def _judge(self, window: Window, measured: dict[str, float]) -> Findings:
         found: dict[str, Alarm] = {}
         for guard in self._guards:
             for alarm in guard.judge([*self.windows, window]):
                 found.setdefault(alarm.verdict, alarm)
-        window = Window(window.samples, window.phase, window.signals, tuple(found))
+        window = replace(window, alarms=tuple(found))
         self.windows = [*self.windows, window][-KEPT:]
         self.streaks = {name: self.streaks.get(name, 0) + 1 for name in found}
         findings = Findings(measured)
