@@ -106,8 +106,8 @@ CASES: dict[str, tuple[str, str | None, list[str], int, int, Callable[[Trainer],
         "image", "dcgan-digits", ["training.tick=400"], 12_000, 8_000, constant, "mode-collapse",
     ),
     "dcgan: hundredfold critic, minimax": (
-        "image", "dcgan-digits", [*WAVE, *HUNDREDFOLD, *UNNORMALISED, "optimizers.discriminator.lr=0.02"], 6_000, 0, None,
-        "vanishing-gradient",
+        "image", "dcgan-digits", [*WAVE, *HUNDREDFOLD, *UNNORMALISED, "optimizers.discriminator.lr=0.02"], 6_000, 0,
+        None, "vanishing-gradient",
     ),
     "dcgan: 64 pictures": (
         "image", "dcgan-32", ["training.tick=400", "data.source=PICTURES", "data.holdout=0.5", "training.batch=32"],

@@ -80,7 +80,7 @@ def test_a_rule_holds_beyond_its_threshold_only(beyond, before, verdict):
 
 
 def test_a_generator_may_take_its_time_to_learn_the_variety_of_the_data():
-    """Untrained generators have little diversity, and small ones find the modes late; what was lost is flagged at once."""
+    """Untrained generators have little diversity, small ones find the modes late; what was lost is flagged at once."""
     untrained = {**HEALTHY, "diversity": 0.05, "coverage": 0.1}
     few = {**HEALTHY, "diversity": 0.9, "coverage": 0.1}
     assert alarms({"diversity": 0.05}, earlier=4, before=untrained) == []

@@ -1,4 +1,4 @@
-"""The records of a run as TensorBoard events, with the package `tensorboard` (``pip install gan-core[tensorboard]``)."""
+"""The records of a run as TensorBoard events, by the package `tensorboard` (``pip install gan-core[tensorboard]``)."""
 
 from __future__ import annotations
 
