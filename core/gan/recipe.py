@@ -168,6 +168,11 @@ class Training(Section):
     channels_last: bool | None = Field(
         None, description="Store image-like tensors with the channel axis last; none: on CUDA devices."
     )
+    draws: Literal["auto", "generators", "counters"] = Field(
+        "auto",
+        description="Random numbers by generators of PyTorch, or by counters, which give the same on every device; "
+        "auto: counters except on the CPU.",
+    )
     compile: bool = Field(False, description="Compile the players' networks; worthwhile from some hundred steps on.")
     watch: Literal["off", "warn", "act"] = Field(
         "warn",

@@ -1,4 +1,4 @@
-"""`gan diagnose` tells what the records of a run show, also of runs that were not watched; it refuses what is no run."""
+"""`gan diagnose` tells what the records of a run show, also of runs that were not watched."""
 
 from __future__ import annotations
 

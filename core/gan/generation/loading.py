@@ -8,6 +8,7 @@ import torch
 
 from gan.build import ResolvedRecipe, build_architecture, resolve
 from gan.contracts import Modality
+from gan.draws import Way
 from gan.errors import CheckpointError, GanError, UsageError
 from gan.generation.conditions import Conditions
 from gan.generation.model import Model
@@ -43,7 +44,10 @@ def load_model(folder: RunFolder, plugins: Plugins, *, device: str = "auto", che
     chosen = choose_device(device, "fp32").device
     versions = "/".join(f"{name} {version}" for name, version in sorted(resolved.distributions.items()))
     settle_once(architecture.to(chosen), chosen, f"{found.digest(_has_weights)}/{resolved.title}/{versions}")
-    model = Model(architecture.eval(), modality, resolved.title, chosen, found.samples, conditions, frozen=True)
+    draws: Way = found.state("progress").get("draws", "generators") if "progress" in found.owners else "generators"
+    model = Model(
+        architecture.eval(), modality, resolved.title, chosen, found.samples, conditions, frozen=True, draws=draws
+    )
     model.note = note
     return model
 

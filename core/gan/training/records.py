@@ -43,11 +43,11 @@ def describe(resolved: ResolvedRecipe, pack: Pack) -> dict[str, Any]:
 
 
 def completed(recipe: Mapping[str, Any]) -> Mapping[str, Any]:
-    """A recorded recipe with the sections and settings that earlier versions did not have, at their defaults."""
+    """A recorded recipe with what earlier versions did not have, at its defaults."""
     if not recipe:
         return recipe
-    training = {"watch": "warn", "watch_features": "raw", **recipe.get("training", {})}
-    return {"augmentations": [], **recipe, "training": training}
+    new = {"draws": "auto", "watch": "warn", "watch_features": "raw"}
+    return {"augmentations": [], **recipe, "training": {**new, **recipe.get("training", {})}}
 
 
 def _data(pack: Pack) -> dict[str, Any]:
