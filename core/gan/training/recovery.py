@@ -27,7 +27,7 @@ from gan.runtime.device import out_of_memory
 from gan.storage.checkpoint import Checkpoint, Checkpoints, StateOwner, verify
 from gan.storage.run_folder import RunFolder
 from gan.training.trainer import Trainer
-from gan.watch.watch import Treatment
+from gan.watch.watch import Treatment, Watch
 
 
 class RollBack(Exception):
@@ -50,6 +50,7 @@ class Recovery:
     reporter: Reporter
     rewound: Callable[[], None]
     save: Callable[[], None]
+    watch: Watch
     rolled_back: bool = False
 
     def run(self, train: Callable[[], None]) -> None:
@@ -81,7 +82,7 @@ class Recovery:
             raise failure
         self.rolled_back = True
         checkpoint = self._load_newest()
-        if checkpoint is None or trainer.rollbacks:  # the checkpoint itself follows a rollback
+        if checkpoint is None or trainer.rollbacks > self.watch.returns:  # the checkpoint itself follows a rollback
             raise failure
         trainer.avoid(failed_at)
         self._warn(

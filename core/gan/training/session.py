@@ -360,7 +360,8 @@ class Session:
 
         After non-finite gradients or an out-of-memory error `Recovery` returns to the last good checkpoint.
         """
-        recovery = Recovery(self.trainer, self.checkpoints, self.run, self.reporter, self._review_records, self._save)
+        rewound, save = self._review_records, self._save
+        recovery = Recovery(self.trainer, self.checkpoints, self.run, self.reporter, rewound, save, self.watch)
         if self.device.rank == 0 and not self.checkpoints.all():
             self._save()
         with self.signals.patient():

@@ -113,6 +113,11 @@ class Watch:
         return [verdict for verdict in self.verdicts if verdict["until"] is None]
 
     @property
+    def returns(self) -> int:
+        """How often a remedy has returned to a checkpoint."""
+        return sum(action["rolled_back_to"] is not None for action in self.actions)
+
+    @property
     def healthy(self) -> bool:
         """Whether the last window raised no alarm and showed the variety of the data, nearly as well as ever."""
         if not self.windows or self.windows[-1].alarms:
