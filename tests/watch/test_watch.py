@@ -78,6 +78,13 @@ def test_remedies_are_tried_in_order_and_those_that_do_not_exist_are_passed_over
     assert len(seen.actions) == 2 <= MOST_ACTIONS
 
 
+def test_nothing_is_treated_when_training_ends():
+    seen = watch("act")
+    see(seen, 1, 1), see(seen, 2, 1)
+    last = seen.tick(Tick(3 * SPACING, 3 * SPACING, "duel", {"bad": 1.0}, 1.0, 1.0, 0, final=True))
+    assert (last.treatment, len(last.messages)) == (None, 1)
+
+
 def test_only_act_acts():
     for mode in ("off", "warn"):
         seen = watch(mode)

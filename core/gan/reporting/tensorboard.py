@@ -21,12 +21,12 @@ def write_events(records: Iterable[Mapping[str, Any]], folder: Path) -> Path:
         raise UsageError("TensorBoard is not installed; install it: pip install gan-core[tensorboard]") from error
     if folder.exists() and any(folder.iterdir()):
         raise UsageError(f"{folder} is not empty; choose another folder for the events")
-    with SummaryWriter(str(folder)) as writer:  # type: ignore[no-untyped-call]
+    with SummaryWriter(str(folder)) as writer:
         for record in records:
             values = dict(record.get("terms") or {})
             values |= {f"health/{name}": value for name, value in (record.get("health") or {}).items()}
             values |= {f"metrics/{name}": value["value"] for name, value in (record.get("metrics") or {}).items()}
             for tag, value in values.items():
                 if isinstance(value, int | float):
-                    writer.add_scalar(tag, value, record["samples"])  # type: ignore[no-untyped-call]
+                    writer.add_scalar(tag, value, record["samples"])
     return folder

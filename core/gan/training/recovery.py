@@ -94,14 +94,15 @@ class Recovery:
 
         The state after it is saved at once, so that a killed run continues with it.
         """
-        trainer, failed_at = self.trainer, self.trainer.samples
+        trainer = self.trainer
+        failed_at, seconds = trainer.samples, trainer.seconds
         self.checkpoints.wait()
         trainer.peers.barrier()
         path = self.checkpoints.folder_of(treatment.roll_back_to or 0)
         checkpoint = verify(path) if path.is_dir() else None
         if checkpoint is not None:
             self._load(checkpoint, {name: o for name, o in trainer.owners().items() if name not in trainer.companions})
-            trainer.avoid(failed_at)
+            trainer.avoid(failed_at, seconds)
         else:
             self._warn(f"{path} is gone: continuing from here")
         for name, value in treatment.dials.items():

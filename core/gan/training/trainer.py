@@ -171,10 +171,9 @@ class Trainer:
         """Multiply a number by `factor`, relative to the recipe, from the next iteration on; checkpoints hold it.
 
         Names: ``optimizers.PLAYER.lr``, ``optimizers.PLAYER.betas.0`` and ``.1``, ``penalties.NAME.weight``,
-        ``augmentations.NAME.strength``, ``training.ema_half_life``;
-        ``turns.PLAYER.every`` (2: every other update of the player) and ``critics.noise``, the standard deviation of
-        noise on what critics see, in its unit. All processes must turn it alike. Raises
-        `UsageError` for a name of another form.
+        ``augmentations.NAME.strength``, ``training.ema_half_life``; ``turns.PLAYER.every`` (2: every other update of
+        the player) and ``critics.noise``, the standard deviation of noise on what critics see, in its unit. All
+        processes must turn it alike. Raises `UsageError` for a name of another form.
         """
         section, _, rest = name.partition(".")
         parts = rest.split(".")
@@ -196,9 +195,13 @@ class Trainer:
         """Turn all dials back to the numbers of the recipe."""
         self._dials.factors.clear()
 
-    def avoid(self, failed_at: int) -> None:
-        """After a rollback: continue with other random numbers, and skip the data up to `failed_at`."""
+    def avoid(self, failed_at: int, seconds: float = 0.0) -> None:
+        """After a rollback: continue with other random numbers, and skip the data up to `failed_at`.
+
+        `seconds` is the time that had passed, for the limit of the recipe.
+        """
         progress = self._progress
+        progress.seconds = max(progress.seconds, seconds)
         progress.rollbacks += 1
         repeats = max(turn.repeats for phase in self.phases for turn in phase.turns)
         progress.passed_over += max(0, failed_at - progress.samples) + repeats * max(map(self._size, self.phases))

@@ -162,7 +162,7 @@ class Watch:
         if tick.samples - self._closed_at < self.spacing:
             return Findings()
         window, measured = self._close(tick)
-        return self._judge(window, measured)
+        return self._judge(window, measured, acting=self.mode == "act" and not tick.final)
 
     def _close(self, tick: Tick) -> tuple[Window, dict[str, float]]:
         """The window that ends at this tick, and what was measured at its end."""
@@ -179,7 +179,7 @@ class Watch:
         progress = tick.samples / tick.total if tick.total else 1.0
         return Window(tick.samples, tick.phase, {**signals, **shared}, progress), shared
 
-    def _judge(self, window: Window, measured: dict[str, float]) -> Findings:
+    def _judge(self, window: Window, measured: dict[str, float], *, acting: bool) -> Findings:
         found: dict[str, Alarm] = {}
         for guard in self._guards:
             for alarm in guard.judge([*self.windows, window]):
@@ -198,7 +198,7 @@ class Watch:
             if self.streaks[name] >= STREAK and name not in held:
                 self._pronounce(alarm, window, findings)
         due = [alarm for name, alarm in found.items() if self.streaks[name] >= STREAK]
-        if self.mode == "act" and due:
+        if acting and due:
             findings.treatment = self._treat(due[0], window, findings)
         return findings
 
