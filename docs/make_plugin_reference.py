@@ -34,7 +34,7 @@ SECTIONS = {
     "Modalities": ("contracts/modality.py", "FieldSpec Given Modality"),
     "Architectures": (
         "contracts/architecture.py",
-        "Request Architecture GenerationSettings ConditionalOnInput GivenInPart LatentSpace SmoothLatentSpace "
+        "Request Architecture GenerationSettings AnyData ConditionalOnInput GivenInPart LatentSpace SmoothLatentSpace "
         "Likelihood Settles",
     ),
     "Losses, penalties and augmentations": (

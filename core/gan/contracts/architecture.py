@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from pydantic import BaseModel
     from torch import Tensor
 
+    from gan.contracts.modality import FieldSpec
     from gan.draws import Draws
     from gan.game import Phase, Player
 
@@ -71,6 +72,18 @@ class GenerationSettings(Protocol):
     preview_options: ClassVar[Mapping[str, Any]] = {}
     """Values of `Options` used for previews and metrics. With them `generate` may return additional fields that the
     modality's preview and metrics know (a picture translated to the other domain and back)."""
+
+
+@runtime_checkable
+class AnyData(Protocol):
+    """An architecture for several kinds of data, whose entry says ``modality=None``.
+
+    Every plugin can train it on its own data: ``gan run --plugin PLUGIN --architecture NAME``.
+    """
+
+    @classmethod
+    def accepts(cls, fields: Mapping[str, FieldSpec]) -> str:
+        """Return why it cannot be trained on samples of these fields; empty if it can."""
 
 
 @runtime_checkable
