@@ -117,6 +117,9 @@ class Batch:
     """The recipe's `gan.contracts.Augmentation`s by name; `gan.adversarial.augmented` applies them."""
     observed: dict[str, Tensor] = field(default_factory=dict)
     """What the objective has observed (see `observe`)."""
+    probe: Callable[[str, Tensor], None] | None = None
+    """``probe(name, value)`` reports a signal of this update, a scalar on the device, to the watch (`gan.watch`), as
+    ``PLAYER/_name``. None in most updates: signals are wanted in some only, so that they cost little."""
 
     def __getitem__(self, name: str) -> Tensor:
         return self.fields[name]

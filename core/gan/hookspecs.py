@@ -28,6 +28,7 @@ from gan.contracts import (
     AugmentationEntry,
     DatasetEntry,
     ExtractorEntry,
+    GuardEntry,
     LossEntry,
     MetricEntry,
     ModalityEntry,
@@ -78,6 +79,12 @@ def gan_metrics() -> Iterable[MetricEntry]:
 @hookspec
 def gan_extractors() -> Iterable[ExtractorEntry]:
     """Named, versioned, hashed feature extractors for metrics: callables that return a `gan.contracts.Extractor`."""
+    return ()
+
+
+@hookspec
+def gan_guards() -> Iterable[GuardEntry]:
+    """What watches a training: callables that return a `gan.contracts.Guard`."""
     return ()
 
 

@@ -25,6 +25,7 @@ VERBS = {
     "generate": ("gan.cli.generate:generate", "Generate samples with a trained run."),
     "translate": ("gan.cli.translate:translate", "Translate files with a trained run."),
     "page": ("gan.cli.page:page", "Write an HTML page that shows the samples of a run."),
+    "diagnose": ("gan.cli.diagnose:diagnose", "Tell what happened to a training and what to change."),
     "evaluate": ("gan.cli.evaluate:evaluate", "Compute metrics of a run or a folder, with receipts."),
     "compare": ("gan.cli.evaluate:compare", "Compare runs with matching receipts."),
     "verify": ("gan.cli.verify:verify", "Read all files of a run again and name damaged ones."),
@@ -123,7 +124,12 @@ def loaded(ctx: click.Context, run: Path, device: str, checkpoint: str = "newest
         plugins = installed(ctx)
         from gan.api import load
 
-        return load(run, device=device, plugins=plugins, checkpoint=checkpoint)
+        model = load(run, device=device, plugins=plugins, checkpoint=checkpoint)
+    if model.note:
+        from gan.cli.terminal import echo
+
+        echo(f"note: {model.note}", err=True)
+    return model
 
 
 def main(arguments: list[str] | None = None) -> None:

@@ -13,6 +13,7 @@ cheap. Importing this package imports neither torch nor numpy nor pydantic.
   `AdaptiveAugmentation`
 * `gan.contracts.metrics`: `Metric`, `FeatureMetric`, `ModelMetric`, `ModelFeatureMetric`, `MetricValue`, `Extractor`,
   `Features`
+* `gan.contracts.guards`: what watches a training: `Guard`, `Measures`, `Window`, `Alarm`, `Remedy`
 * `gan.contracts.media`: HTML that shows an artefact by its media type
 """
 
@@ -38,6 +39,7 @@ from gan.contracts.entries import (
     Download,
     Entry,
     ExtractorEntry,
+    GuardEntry,
     LossEntry,
     MetricEntry,
     ModalityEntry,
@@ -45,6 +47,7 @@ from gan.contracts.entries import (
     RecipeEntry,
     kind,
 )
+from gan.contracts.guards import Alarm, Guard, Measures, Remedy, Window
 from gan.contracts.metrics import (
     Extractor,
     FeatureMetric,
@@ -61,6 +64,7 @@ from gan.contracts.objectives import AdaptiveAugmentation, Augmentation, Critic,
 __all__ = [
     "ENTRY_TYPES",
     "AdaptiveAugmentation",
+    "Alarm",
     "Architecture",
     "ArchitectureEntry",
     "Augmentation",
@@ -79,10 +83,13 @@ __all__ = [
     "GenerationSettings",
     "Given",
     "GivenInPart",
+    "Guard",
+    "GuardEntry",
     "LatentSpace",
     "Likelihood",
     "Loss",
     "LossEntry",
+    "Measures",
     "Metric",
     "MetricEntry",
     "MetricValue",
@@ -93,11 +100,13 @@ __all__ = [
     "Penalty",
     "PenaltyEntry",
     "RecipeEntry",
+    "Remedy",
     "Request",
     "Sample",
     "Samples",
     "Settles",
     "SmoothLatentSpace",
+    "Window",
     "kind",
     "value_from_json",
 ]

@@ -76,6 +76,8 @@ class Model:
         self.device = device
         self.trained = trained
         """Number of real samples that the weights were trained on when they were loaded."""
+        self.note = ""
+        """What a user should know of the weights: that they are not the newest, and why."""
         self.conditions = conditions or Conditions()
         """Values of the conditions in the training data."""
 
