@@ -30,6 +30,7 @@ from gan.contracts.architecture import (
     Request,
     Settles,
     SmoothLatentSpace,
+    Streams,
 )
 from gan.contracts.entries import (
     ENTRY_TYPES,
@@ -62,6 +63,7 @@ from gan.contracts.modality import FieldSpec, Given, Modality, Sample, Samples
 from gan.contracts.objectives import AdaptiveAugmentation, Augmentation, Critic, Loss, Penalty
 
 __all__ = [
+    "Streams",
     "ENTRY_TYPES",
     "AdaptiveAugmentation",
     "Alarm",

@@ -7,7 +7,7 @@ detect with `isinstance`.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol, runtime_checkable
 
@@ -72,6 +72,21 @@ class GenerationSettings(Protocol):
     preview_options: ClassVar[Mapping[str, Any]] = {}
     """Values of `Options` used for previews and metrics. With them `generate` may return additional fields that the
     modality's preview and metrics know (a picture translated to the other domain and back)."""
+
+
+@runtime_checkable
+class Streams(Protocol):
+    """Makes a sample of any length part by part, in the memory of a part (a long film).
+
+    ``gan generate --stream`` writes the parts as they come, by `Modality.write_stream`.
+    """
+
+    def stream(self, rng: Draws, request: Request) -> Iterator[dict[str, Tensor]]:
+        """Yield consecutive parts of one sample: field -> ``(1, *shape)``, of any length along the `longer_axis`.
+
+        `rng` draws rows for one sample. Joined, the parts are what ``generate(1, rng, request)`` returns, to rounding.
+        Fields that are not `longer` are in every part.
+        """
 
 
 @runtime_checkable

@@ -4,6 +4,8 @@ Each iteration of a phase takes its turns in order. The objective of a turn is d
 parameters of its player only (`gan.training.update`); gradients are averaged over the processes. Everything random is
 derived from (seed, phase, iteration, turn), so neither a preview nor a checkpoint changes what follows, and a resumed
 training needs no random state.
+
+The file is long because the loop and its state are one class, which reads from top to bottom as an iteration goes.
 """
 
 from __future__ import annotations
