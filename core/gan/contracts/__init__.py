@@ -7,8 +7,9 @@ cheap. Importing this package imports neither torch nor numpy nor pydantic.
 * `gan.contracts.entries`: `ModalityEntry`, `ArchitectureEntry`, `LossEntry` and the other entries, `Download`
 * `gan.contracts.modality`: a kind of data: `Modality`, `FieldSpec`, `Given`, `Sample`, `Samples`
 * `gan.contracts.architecture`: networks and their game: `Architecture`, `Request`, `GenerationSettings`, and the
-  protocols of optional abilities: `ConditionalOnInput`, `GivenInPart`, `LatentSpace`, `SmoothLatentSpace`,
-  `Likelihood`, `Settles`
+  protocols of optional abilities: `ConditionalOnInput`, `GivenInPart`, `Likelihood`, `Settles`
+* `gan.contracts.latent`: optional abilities of latent spaces: `LatentSpace`, `SmoothLatentSpace`, `StyleSpace`,
+  `Between`, `LatentParts`, `LinearMaps`, `CriticFeatures`
 * `gan.contracts.objectives`: `Loss`, `Critic`, `Penalty`, `Augmentation`,
   `AdaptiveAugmentation`
 * `gan.contracts.metrics`: `Metric`, `FeatureMetric`, `ModelMetric`, `ModelFeatureMetric`, `MetricValue`, `Extractor`,
@@ -23,11 +24,9 @@ from gan.contracts.architecture import (
     ConditionalOnInput,
     GenerationSettings,
     GivenInPart,
-    LatentSpace,
     Likelihood,
     Request,
     Settles,
-    SmoothLatentSpace,
 )
 from gan.contracts.entries import (
     ENTRY_TYPES,
@@ -43,6 +42,15 @@ from gan.contracts.entries import (
     PenaltyEntry,
     RecipeEntry,
     kind,
+)
+from gan.contracts.latent import (
+    Between,
+    CriticFeatures,
+    LatentParts,
+    LatentSpace,
+    LinearMaps,
+    SmoothLatentSpace,
+    StyleSpace,
 )
 from gan.contracts.metrics import (
     Extractor,
@@ -64,8 +72,10 @@ __all__ = [
     "ArchitectureEntry",
     "Augmentation",
     "AugmentationEntry",
+    "Between",
     "ConditionalOnInput",
     "Critic",
+    "CriticFeatures",
     "DatasetEntry",
     "Download",
     "Entry",
@@ -77,8 +87,10 @@ __all__ = [
     "GenerationSettings",
     "Given",
     "GivenInPart",
+    "LatentParts",
     "LatentSpace",
     "Likelihood",
+    "LinearMaps",
     "Loss",
     "LossEntry",
     "Metric",
@@ -96,6 +108,7 @@ __all__ = [
     "Samples",
     "Settles",
     "SmoothLatentSpace",
+    "StyleSpace",
     "kind",
     "value_from_json",
 ]

@@ -67,6 +67,15 @@ class _AdversarialGame(nn.Module):
         """Run the generator, for the statistics of its BatchNorm layers."""
         self.generator(self.latents(rng.count, rng))
 
+    def critic_features(self, samples: Mapping[str, Tensor]) -> list[Tensor]:
+        """The activations of the discriminator."""
+        x, seen = to_network(samples["image"]), []
+        for layer in self.discriminator[:-1]:
+            x = layer(x)
+            if isinstance(layer, nn.LeakyReLU):
+                seen.append(x)
+        return seen
+
     def decode(self, latents: Tensor, request: Request) -> dict[str, Tensor]:
         """Images of the given latent vectors."""
         return {"image": to_pixels(self.generator(latents))}
