@@ -26,7 +26,7 @@ def slerp(first: Tensor, second: Tensor, at: Tensor) -> Tensor:
 
 
 def straight(first: Tensor, second: Tensor, at: Tensor) -> Tensor:
-    """Linear interpolation of latents ``(n, …)`` at positions `at` ``(n,)`` in 0 … 1: for styles and uniform latents."""
+    """Linear interpolation of ``(n, …)`` at positions `at` ``(n,)`` in 0 … 1; for styles and uniform latents."""
     return torch.lerp(first, second, at.to(first.dtype).view(-1, *[1] * (first.ndim - 1)))
 
 

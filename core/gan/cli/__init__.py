@@ -17,7 +17,7 @@ from gan.errors import DiskError, GanError, NumericError, Stopped, nearest
 from gan.version import __version__
 
 if TYPE_CHECKING:
-    from gan.generation.model import Model
+    from gan.control.model import ControlledModel
 
 VERBS = {
     "run": ("gan.cli.run:run", "Train a recipe of a plugin and write samples."),
@@ -117,7 +117,7 @@ def importing() -> Iterator[None]:
         gc.enable()
 
 
-def loaded(ctx: click.Context, run: Path, device: str, checkpoint: str = "newest") -> Model:
+def loaded(ctx: click.Context, run: Path, device: str, checkpoint: str = "newest") -> ControlledModel:
     """The model of a run folder (`gan.load`)."""
     with importing():
         plugins = installed(ctx)

@@ -13,7 +13,7 @@ cheap. Importing this package imports neither torch nor numpy nor pydantic.
 * `gan.contracts.objectives`: `Loss`, `Critic`, `Penalty`, `Augmentation`,
   `AdaptiveAugmentation`
 * `gan.contracts.metrics`: `Metric`, `FeatureMetric`, `ModelMetric`, `ModelFeatureMetric`, `MetricValue`, `Extractor`,
-  `Features`
+  `DifferentiableExtractor`, `Features`
 * `gan.contracts.media`: HTML that shows an artefact by its media type
 """
 
@@ -53,6 +53,7 @@ from gan.contracts.latent import (
     StyleSpace,
 )
 from gan.contracts.metrics import (
+    DifferentiableExtractor,
     Extractor,
     FeatureMetric,
     Features,
@@ -77,6 +78,7 @@ __all__ = [
     "Critic",
     "CriticFeatures",
     "DatasetEntry",
+    "DifferentiableExtractor",
     "Download",
     "Entry",
     "Extractor",

@@ -30,6 +30,8 @@ class Request:
     """The given fields, ``(count, *shape)`` each, on the architecture's device: the input of a translation, the tracks
     to accompany, the tokens to continue, and conditions. Only set for architectures that implement
     `ConditionalOnInput`."""
+    rng: Draws | None = None
+    """Random rows for what `decode` draws beside its latents (noise); None: it draws nothing."""
 
 
 @runtime_checkable

@@ -131,11 +131,12 @@ def with_codes(architecture_class: Any, codes: Codes, name: str) -> Any:
             for option, classes in zip(names, codes.categorical, strict=False):
                 if chosen[option] is not None:
                     flat[:, start : start + classes] = 0
-                    flat[:, start + chosen[option]] = 1
+                    flat[:, start + int(chosen[option] or 0)] = 1
                 start += classes
             for column, option in enumerate(names[len(codes.categorical) :], start):
-                if chosen[option] is not None:
-                    flat[:, column] = chosen[option]
+                number = chosen[option]
+                if number is not None:
+                    flat[:, column] = float(number)
             return flat.view_as(latents)
 
         def decode(self, latents: Tensor, request: Request) -> dict[str, Tensor]:

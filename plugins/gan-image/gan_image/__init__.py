@@ -252,6 +252,15 @@ def gan_extractors() -> Iterator[ExtractorEntry]:
             weights=files,
         )
     yield ExtractorEntry(
+        name="squeezenet-distance",
+        summary="Feature vectors with the distance of LPIPS's formula on SqueezeNet 1.0, without learned weights",
+        target="gan_image.extractors.lpips:SqueezeNetDistanceExtractor",
+        modality="image",
+        paper="Zhang et al.: The unreasonable effectiveness of deep features as a perceptual metric, 2018, "
+        "arXiv:1801.03924, without its channel weights",
+        weights="squeezenet1_0_imagenet.npz, 1 MB",
+    )
+    yield ExtractorEntry(
         name="vision-model",
         summary="Any vision model of transformers, from a folder: fid[vision-model=FOLDER]",
         target="gan_image.extractors.vision_model:VisionModelExtractor",
