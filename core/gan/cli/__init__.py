@@ -23,6 +23,8 @@ VERBS = {
     "run": ("gan.cli.run:run", "Train a recipe of a plugin and write samples."),
     "resume": ("gan.cli.run:resume", "Resume a run that was stopped."),
     "generate": ("gan.cli.generate:generate", "Generate samples with a trained run."),
+    "edit": ("gan.cli.edit:edit", "Find directions in a run's latent space, and edit samples along them."),
+    "project": ("gan.cli.project:project", "Put a file of your own into a run's latent space."),
     "translate": ("gan.cli.translate:translate", "Translate files with a trained run."),
     "page": ("gan.cli.page:page", "Write an HTML page that shows the samples of a run."),
     "evaluate": ("gan.cli.evaluate:evaluate", "Compute metrics of a run or a folder, with receipts."),

@@ -31,6 +31,7 @@ from gan.contracts.architecture import (
 from gan.contracts.entries import (
     ENTRY_TYPES,
     ArchitectureEntry,
+    AttributeEntry,
     AugmentationEntry,
     DatasetEntry,
     Download,
@@ -71,6 +72,7 @@ __all__ = [
     "AdaptiveAugmentation",
     "Architecture",
     "ArchitectureEntry",
+    "AttributeEntry",
     "Augmentation",
     "AugmentationEntry",
     "Between",

@@ -50,7 +50,9 @@ def load_model(
     found.load({"architecture": architecture, **averages}, surplus=True)
     chosen = choose_device(device, "fp32").device
     versions = "/".join(f"{name} {version}" for name, version in sorted(resolved.distributions.items()))
-    settle_once(architecture.to(chosen), chosen, f"{found.digest(_has_weights)}/{resolved.title}/{versions}")
+    architecture = architecture.to(chosen)
+    if not found.about.get("settled"):
+        settle_once(architecture, chosen, f"{found.digest(_has_weights)}/{resolved.title}/{versions}")
     return model_class(architecture.eval(), modality, resolved.title, chosen, found.samples, conditions, frozen=True)
 
 

@@ -9,6 +9,9 @@ generated samples, and both players increase a lower bound of the mutual informa
 
 in nats. For numbers Q is a Gaussian whose mean is read and whose deviation is 1. A recipe asks for it with a section
 ``codes``, and the codes become options of ``gan generate``.
+
+Different from the paper, whose noise is U(-1, 1): in the latent vector, codes are scaled to mean 0 and variance 1 like
+the components of N(0, 1) beside them. Without, the classes of digits followed the noise, and the code their slant.
 """
 
 from __future__ import annotations
@@ -39,6 +42,13 @@ def code_names(codes: Codes) -> list[str]:
     """The codes as options: ``code-1`` … for classes, then for numbers; ``code`` where there is one."""
     count = len(codes.categorical) + codes.continuous
     return ["code"] if count == 1 else [f"code_{number}" for number in range(1, count + 1)]
+
+
+def scales(codes: Codes) -> tuple[Tensor, Tensor]:
+    """The mean and the standard deviation of each entry of a code, ``(entries,)``."""
+    shares = torch.tensor([1 / classes for classes in codes.categorical for _ in range(classes)])
+    mean = torch.cat([shares, torch.zeros(codes.continuous)])
+    return mean, torch.cat([(shares * (1 - shares)).sqrt(), torch.full((codes.continuous,), math.sqrt(1 / 3))])
 
 
 def drawn(codes: Codes, rng: Draws) -> Tensor:
@@ -94,6 +104,9 @@ def with_codes(architecture_class: Any, codes: Codes, name: str) -> Any:
             super().__init__(config, specs)
             self.codes = codes
             self.code_size = sum(codes.categorical) + codes.continuous
+            mean, deviation = scales(codes)
+            self.register_buffer("code_mean", mean, persistent=False)
+            self.register_buffer("code_deviation", deviation, persistent=False)
             self.latent_axes = self.latents(1, SeededDraws([0], torch.device("cpu"))).ndim
             blank = {n: torch.zeros(1, *spec.shape) for n, spec in specs.items() if not spec.condition}
             training = self.training
@@ -115,7 +128,12 @@ def with_codes(architecture_class: Any, codes: Codes, name: str) -> Any:
                     f"codes: {name} has latents of {flat.shape[1]} numbers, and the codes need {self.code_size}; "
                     "enlarge model.latent"
                 )
-            return torch.cat([code.to(flat), flat[:, self.code_size :]], 1).view_as(latents)
+            entries = (code.to(flat) - self.code_mean) / self.code_deviation
+            return torch.cat([entries, flat[:, self.code_size :]], 1).view_as(latents)
+
+        def codes_of(self, latents: Tensor) -> Tensor:
+            """``(N, entries)``: the codes in latents, classes one-hot and numbers -1 … 1."""
+            return latents.flatten(1)[:, : self.code_size] * self.code_deviation + self.code_mean
 
         def read_codes(self, samples: Mapping[str, Tensor]) -> Tensor:
             """``(N, entries)``: logits of the classes and the numbers that samples of `decode_smooth` seem to have."""
@@ -127,17 +145,17 @@ def with_codes(architecture_class: Any, codes: Codes, name: str) -> Any:
             chosen = {name: getattr(request.options, name, None) for name in names}
             if all(value is None for value in chosen.values()) or latents.ndim != self.latent_axes:
                 return latents
-            flat, start = latents.flatten(1).clone(), 0
+            code, start = self.codes_of(latents), 0
             for option, classes in zip(names, codes.categorical, strict=False):
                 if chosen[option] is not None:
-                    flat[:, start : start + classes] = 0
-                    flat[:, start + int(chosen[option] or 0)] = 1
+                    code[:, start : start + classes] = 0
+                    code[:, start + int(chosen[option] or 0)] = 1
                 start += classes
             for column, option in enumerate(names[len(codes.categorical) :], start):
                 number = chosen[option]
                 if number is not None:
-                    flat[:, column] = float(number)
-            return flat.view_as(latents)
+                    code[:, column] = float(number)
+            return self._coded(latents, code)
 
         def decode(self, latents: Tensor, request: Request) -> dict[str, Tensor]:
             """The samples of latents, with the codes of the request."""
@@ -185,7 +203,7 @@ def with_codes(architecture_class: Any, codes: Codes, name: str) -> Any:
                 with torch.set_grad_enabled(player == GENERATOR):
                     samples = self.decode_smooth(latents, Request(given=given or None))
                 read = self.read_codes(samples)
-                bounds = torch.stack(information(codes, read, latents.flatten(1)[:, : self.code_size]))
+                bounds = torch.stack(information(codes, read, self.codes_of(latents)))
                 return {"codes": -codes.weight * bounds.sum(), "_information": bounds.detach().sum()}
 
             return objective

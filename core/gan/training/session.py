@@ -102,6 +102,7 @@ def resume(path: Path, plugins: Plugins, reporter: Reporter, *, force: bool = Fa
     signals = StopSignals()
     signals.remedy = f"continue with: gan resume {run.path}"
     with signals.caught(), _process_group():
+        _refuse_tuned(run)
         resolved = resolve_run(run, plugins)
         damaged = _review_side_files(run, reporter)
         finished = None if damaged else _finished_result(run, resolved)
@@ -138,6 +139,14 @@ def _refuse_other(run: RunFolder, resolved: ResolvedRecipe, total: int | None) -
         raise CheckpointError(
             f"{run.path}: holds a run of another recipe: {'; '.join(found[:5])}. Continue that one with "
             f"`gan resume {run.path}`, or choose another --out"
+        )
+
+
+def _refuse_tuned(run: RunFolder) -> None:
+    origin = manifest.read_manifest(run.manifest).get("tuned_from") if run.manifest.exists() else None
+    if origin is not None:
+        raise UsageError(
+            f"{run.path}: is a generator tuned from {origin.get('run')}, without a training to continue"
         )
 
 

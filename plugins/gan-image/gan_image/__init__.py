@@ -9,6 +9,7 @@ from collections.abc import Iterator
 
 from gan.contracts import (
     ArchitectureEntry,
+    AttributeEntry,
     AugmentationEntry,
     DatasetEntry,
     ExtractorEntry,
@@ -328,6 +329,25 @@ def gan_datasets() -> Iterator[DatasetEntry]:
         modality="image",
         licence="that of this plugin, whose code draws them",
     )
+
+
+@hookimpl
+def gan_attributes() -> Iterator[AttributeEntry]:
+    """Numbers that describe an image."""
+    for name, function, unit, summary in (
+        ("brightness", "brightness", "0 to 255", "Mean grey value"),
+        ("contrast", "contrast", "0 to 255", "Standard deviation of the grey values of an image"),
+        (
+            "saturation",
+            "saturation",
+            "0 to 255",
+            "Mean difference of the largest and the smallest of red, green and blue",
+        ),
+        ("warmth", "warmth", "-255 to 255", "Mean of red minus blue"),
+    ):
+        yield AttributeEntry(
+            name=name, summary=summary, target=f"gan_image.attributes:{function}", modality="image", unit=unit
+        )
 
 
 @hookimpl
