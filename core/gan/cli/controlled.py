@@ -13,6 +13,7 @@ from gan.errors import UsageError
 
 if TYPE_CHECKING:
     from gan.control.model import ControlledModel, Latents
+    from gan.control.paths import Path as LatentPath
 
 MOST_SECONDS = 10**5
 """Most frames of a film."""
@@ -117,7 +118,8 @@ def controlled(
         keys = model.mixed(keys, seeds_of_parts(asked.styles), **how)
     if walks:
         count = _frames(asked, count)
-        latents = _walked(model, keys, asked, count, run_flags)
+        path, latents = _walked(model, keys, asked, count, run_flags)
+        samples = path.decode(latents, seed=seed, options=run_flags.options)
     elif asked.plane is not None:
         from gan.control.paths import plane
 
@@ -127,7 +129,8 @@ def controlled(
         latents = plane(model, keys, side)
     else:
         latents = keys
-    samples = model.decode(latents, seed=seed, first=first, options=run_flags.options)
+    if not walks:
+        samples = model.decode(latents, seed=seed, first=first, options=run_flags.options)
     folder = out or samples_folder / name
     paths: list[Path] = []
     made: list[Path] = []
@@ -167,7 +170,9 @@ def _frames(asked: Asked, count: int) -> int:
     return count
 
 
-def _walked(model: ControlledModel, keys: Latents, asked: Asked, count: int, run_flags: Flags) -> Latents:
+def _walked(
+    model: ControlledModel, keys: Latents, asked: Asked, count: int, run_flags: Flags
+) -> tuple[LatentPath, Latents]:
     from gan.control.paths import Path as LatentPath
     from gan.control.paths import distance_of
 
@@ -180,5 +185,5 @@ def _walked(model: ControlledModel, keys: Latents, asked: Asked, count: int, run
     if match is None:
         raise UsageError(f"--pace {pace}: write line, even or even[EXTRACTOR]")
     if pace == "line":
-        return path.at(path.equal(count))
-    return path.at(path.even(count, distance_of(model, match[1] or "", run_flags.options)))
+        return path, path.at(path.equal(count))
+    return path, path.at(path.even(count, distance_of(model, match[1] or "", run_flags.options)))

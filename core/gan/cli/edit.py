@@ -32,7 +32,7 @@ SEED = click.IntRange(0, (1 << 63) - 1)
     "method",
     metavar="METHOD",
     help="Find directions and keep them with the run: sefa, ganspace, labels FOLDER (a subfolder of examples for each "
-    "label), classifier NAME:CLASS (lenet5:7), score NAME,… or all (attributes of the kind of data: brightness, density).",
+    "label), classifier NAME:CLASS (lenet5:7), score NAME,… or all (attributes such as brightness and density).",
 )
 @click.option("--name", default="", help="Name of the direction that is found; default: after the method or the score.")
 @click.option(

@@ -225,6 +225,8 @@ class Directions(Mapping[str, Tensor]):
             content = read_regular(path, None, limit=LARGEST)
             vector = read_tensors(content, path.name)["direction"]
             about = json.loads(_metadata(path)["about"])
+            if about.pop("format") != FORMAT:
+                raise ValueError("another format")
             found = Direction(**{**about, "vector": vector, "kept": tuple(about["kept"])})
         except (Broken, KeyError, TypeError, ValueError) as error:
             raise BadData(f"no direction: {error}", str(path)) from error
@@ -241,7 +243,7 @@ class Directions(Mapping[str, Tensor]):
         """Keep a direction under its name; one of this name is replaced."""
         path = self.path(found.name)
         path.parent.mkdir(parents=True, exist_ok=True)
-        about = {"format": FORMAT, "about": json.dumps(found.described(), sort_keys=True)}
+        about = {"about": json.dumps({"format": FORMAT, **found.described()}, sort_keys=True)}  # in one order
         tensors = {"direction": found.vector.detach().float().cpu().contiguous()}
         write_bytes(path, safetensors.torch.save(tensors, about))
         return path
@@ -277,9 +279,9 @@ def find(
     """Find directions and keep them with the run.
 
     `method` is ``sefa``, ``ganspace``, ``labels`` (`what`: a folder with a subfolder of examples for each label) or
-    ``score`` (`what`: names of `gan.control.scores`, separated by commas). `layers` are those whose maps SeFa reads, and
-    that the directions change. `keep` are stored directions, or names of the same search, whose scores must not change;
-    ``each`` keeps all others of the search. Raises `UsageError` for what this latent space does not allow.
+    ``score`` (`what`: names of `gan.control.scores`, separated by commas). `layers` are those whose maps SeFa reads
+    and that the directions change. `keep` are stored directions, or names of the same search, whose scores must not
+    change; ``each`` keeps all others of the search. Raises `UsageError` for what this latent space does not allow.
     """
     model.space(options)
     mask = model.mask(layers) if layers else None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -29,7 +30,7 @@ def write_latents(path: Path, latents: Latents, model: ControlledModel) -> Path:
     """Write ``latents`` ``(N, …)`` and ``given.NAME`` for each condition; the same latents give the same bytes."""
     tensors = {"latents": latents.values.detach().float().cpu().contiguous()}
     tensors |= {f"{GIVEN}{name}": torch.from_numpy(np.array(value)) for name, value in latents.given.items()}
-    about = {"format": FORMAT, "model": model.name, "space": model.space_name}
+    about = {"about": json.dumps({"format": FORMAT, "model": model.name, "space": model.space_name})}  # in one order
     path.parent.mkdir(parents=True, exist_ok=True)
     write_bytes(path, safetensors.torch.save(tensors, about))
     return path

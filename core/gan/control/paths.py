@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from gan.contracts import Samples
 from gan.control.model import ControlledModel, Latents
 from gan.errors import UsageError
 from gan.generation import conditions as of_conditions
@@ -82,6 +83,18 @@ class Path:
                 np.argsort(np.argsort(first, kind="stable"))
             ]
         return Latents(found, given)
+
+    def decode(self, latents: Latents, **how: Any) -> Samples:
+        """The samples of latents on the path. The last one of a loop is its first one, bit for bit.
+
+        Without, its numbers could differ by the rounding of the batch that it is in. `how` is passed to
+        `ControlledModel.decode`.
+        """
+        ends = latents.values[0], latents.values[-1]
+        if len(latents) < 2 or not torch.equal(*ends) or not torch.equal(self.keys.values[0], self.keys.values[-1]):
+            return self.model.decode(latents, **how)
+        samples = self.model.decode(latents.rows(slice(0, -1)), **how)
+        return {name: np.concatenate([values, values[:1]]) for name, values in samples.items()}
 
     def equal(self, count: int) -> Array:
         """`count` positions from the first key to the last, at equal steps."""

@@ -277,6 +277,7 @@ class _Search:
             pull = PULL * ((latents - mean) / deviation).square().flatten(1).mean(1)
             clean = losses if not noise or step % 10 else self.losses(latents.detach())
             if not noise or step % 10 == 0:
+                clean = clean.detach()
                 index = int(clean.argmin())
                 if float(clean[index]) < lowest:
                     lowest, best = float(clean[index]), latents[index : index + 1].detach().clone()

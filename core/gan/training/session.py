@@ -145,9 +145,7 @@ def _refuse_other(run: RunFolder, resolved: ResolvedRecipe, total: int | None) -
 def _refuse_tuned(run: RunFolder) -> None:
     origin = manifest.read_manifest(run.manifest).get("tuned_from") if run.manifest.exists() else None
     if origin is not None:
-        raise UsageError(
-            f"{run.path}: is a generator tuned from {origin.get('run')}, without a training to continue"
-        )
+        raise UsageError(f"{run.path}: is a generator tuned from {origin.get('run')}, without a training to continue")
 
 
 def _review_side_files(run: RunFolder, reporter: Reporter) -> dict[str, str]:
