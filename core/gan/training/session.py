@@ -285,7 +285,10 @@ class Session:
             self._renew(run.facts, self.pack.facts)
             if self.conditions.rows:
                 self._renew(run.conditions, self.conditions.to_json())
-            write_json(run.flags, describe_flags(self.resolved, self.outputs.model.modality, self.conditions))
+            write_json(
+                run.flags,
+                describe_flags(self.resolved, self.outputs.model.modality, self.conditions, self.trainer.architecture),
+            )
             if self.trainer.samples:
                 self._untrained()  # before training, and not at its end
             resumed_from = None if newest is None else newest.samples
