@@ -3,9 +3,9 @@
     python benchmarks/control/chorales.py [--work DIR] [--no-training]
 
 The recipe ``frames`` with a tenth of the chorales held out. Projected are phrases of held-out chorales into z, and then
-with a tuned generator: the share of their notes' cells that the projected phrase has (found), and of its cells that they
-have (right). Directions are found by the attributes of 4,000 phrases, each without what changes the other three, and
-measured on other phrases.
+with a tuned generator: the share of their sounding cells that the projected phrase has (found), and of its cells that
+they have (right). Directions are found by the attributes of 4,000 phrases, each without what changes the other three,
+and measured on other phrases.
 """
 
 from __future__ import annotations

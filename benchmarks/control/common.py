@@ -9,7 +9,8 @@ from typing import Any
 import gan
 import numpy as np
 from gan.api import train
-from gan.control.model import ControlledModel, Latents
+from gan.control.controlled import ControlledModel
+from gan.control.model import Latents
 from gan.control.scores import Score
 from gan.reporting.manifest import surroundings
 

@@ -22,10 +22,11 @@ from typing import Any
 import numpy as np
 import torch
 from common import HERE, STRENGTHS, record, summary, trained
+from gan.control.controlled import ControlledModel
 from gan.control.directions import find, sefa, some_latents
 from gan.control.features import extractor_of
 from gan.control.films import pictures_of, save_film, save_sheet
-from gan.control.model import ControlledModel, Latents
+from gan.control.model import Latents
 from gan.control.paths import Path as LatentPath
 from gan.control.paths import distance_of, variation
 from gan.control.projection import save_projection

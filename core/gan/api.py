@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 from gan import recipe as recipes
 from gan.build import recipe_values
-from gan.control.model import ControlledModel
-from gan.control.model import load as load_controlled
+from gan.control.controlled import ControlledModel
+from gan.control.controlled import load as load_controlled
 from gan.plugins.manager import Plugins
 from gan.reporting.reporter import Reporter
 from gan.reporting.result import Result

@@ -17,7 +17,7 @@ from gan.errors import DiskError, GanError, NumericError, Stopped, nearest
 from gan.version import __version__
 
 if TYPE_CHECKING:
-    from gan.control.model import ControlledModel
+    from gan.control.controlled import ControlledModel
 
 VERBS = {
     "run": ("gan.cli.run:run", "Train a recipe of a plugin and write samples."),

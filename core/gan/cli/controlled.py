@@ -12,7 +12,8 @@ from gan.cli.options import Flags
 from gan.errors import UsageError
 
 if TYPE_CHECKING:
-    from gan.control.model import ControlledModel, Latents
+    from gan.control.controlled import ControlledModel
+    from gan.control.model import Latents
     from gan.control.paths import Path as LatentPath
 
 MOST_SECONDS = 10**5

@@ -15,7 +15,8 @@ from gan.cli.terminal import echo
 from gan.errors import UsageError
 
 if TYPE_CHECKING:
-    from gan.control.model import ControlledModel, Latents
+    from gan.control.controlled import ControlledModel
+    from gan.control.model import Latents
 
 SEED = click.IntRange(0, (1 << 63) - 1)
 

@@ -31,7 +31,7 @@ from gan.storage.regular import Broken, read_regular
 from gan.storage.serialization import read_tensors
 
 if TYPE_CHECKING:
-    from gan.control.model import ControlledModel
+    from gan.control.model import LatentModel
 
 FORMAT = "gan-direction-1"
 SAMPLES = 2000
@@ -68,12 +68,12 @@ class Direction:
 # ---------------------------------------------------------------------------------------------------- methods
 
 
-def flat(model: ControlledModel, latents: Tensor) -> Tensor:
+def flat(model: LatentModel, latents: Tensor) -> Tensor:
     """``(N, d)`` float64: the styles of the first layer, or the flattened latents."""
     return (latents[:, 0] if model.space_name == "w" else latents.flatten(1)).double()
 
 
-def some_latents(model: ControlledModel, count: int, seed: int) -> Tensor:
+def some_latents(model: LatentModel, count: int, seed: int) -> Tensor:
     """``(count, d)``: latents that directions are measured on."""
     return flat(model, model.latents(count, derive(seed, "directions")))
 
@@ -179,7 +179,7 @@ def deviation_along(latents: Tensor, vector: Tensor) -> float:
 class Directions(Mapping[str, Tensor]):
     """The directions that a run keeps, by name, as tensors that broadcast to its latents."""
 
-    def __init__(self, model: ControlledModel) -> None:
+    def __init__(self, model: LatentModel) -> None:
         self._model = model
         self._folder = None if model.folder is None else model.folder.directions
 
@@ -263,7 +263,7 @@ def _natural(name: str) -> list[Any]:
 
 
 def find(
-    model: ControlledModel,
+    model: LatentModel,
     method: str,
     what: str = "",
     *,
@@ -313,12 +313,13 @@ def find(
         raise UnknownName("way to find directions", method, ["sefa", "ganspace", "labels", "score"])
     if keep:
         found = _kept(model, latents, found, keep)
+    stored = Directions(model)
     for direction in found:
-        model.directions.save(direction)
+        stored.save(direction)
     return found
 
 
-def _kept(model: ControlledModel, latents: Tensor, found: list[Direction], keep: Sequence[str]) -> list[Direction]:
+def _kept(model: LatentModel, latents: Tensor, found: list[Direction], keep: Sequence[str]) -> list[Direction]:
     known = {direction.name: direction.vector for direction in found}
     result = []
     for direction in found:
@@ -327,7 +328,7 @@ def _kept(model: ControlledModel, latents: Tensor, found: list[Direction], keep:
         if not names:
             result.append(direction)
             continue
-        others = [known[n] if n in known else model.directions.direction(n).vector.to(latents.device) for n in names]
+        others = [known[n] if n in known else Directions(model).direction(n).vector.to(latents.device) for n in names]
         vector = separated(latents, direction.vector, others)
         before = direction.effect
         if before is not None:  # the linear model: the score's gradient along the new direction
@@ -338,7 +339,7 @@ def _kept(model: ControlledModel, latents: Tensor, found: list[Direction], keep:
     return result
 
 
-def _maps(model: ControlledModel, mask: Tensor | None) -> Sequence[Tensor]:
+def _maps(model: LatentModel, mask: Tensor | None) -> Sequence[Tensor]:
     maps = model.linear_maps()
     if mask is None:
         return maps

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from gan.contracts import DifferentiableExtractor, SmoothLatentSpace
-from gan.control.model import ControlledModel, Latents
+from gan.control.model import LatentModel, Latents
 from gan.errors import GanError, UnknownName, UsageError
 from gan.evaluation.metric_names import extractors_of, load_extractor
 from gan.metrics.extractors import NamedExtractor
@@ -21,14 +21,14 @@ if TYPE_CHECKING:
 Array: TypeAlias = np.ndarray[Any, Any]
 
 
-def plugins_of(model: ControlledModel) -> Plugins:
+def plugins_of(model: LatentModel) -> Plugins:
     """The plugins that the model was loaded with. Raises `UsageError` for one that was not loaded from a run."""
     if model.plugins is None:
         raise UsageError("the model was not loaded from a run folder, so extractors and scores have no names")
     return model.plugins
 
 
-def extractor_of(model: ControlledModel, text: str) -> NamedExtractor:
+def extractor_of(model: LatentModel, text: str) -> NamedExtractor:
     """The extractor ``NAME`` or ``NAME=WEIGHTS``. Raises `UsageError` where there is none for this kind of data."""
     name, _, weights = text.partition("=")
     try:
@@ -38,7 +38,7 @@ def extractor_of(model: ControlledModel, text: str) -> NamedExtractor:
         raise UnknownName(f"extractor for {model.kind}", name, known) from None
 
 
-def perceptual(model: ControlledModel) -> NamedExtractor | None:
+def perceptual(model: LatentModel) -> NamedExtractor | None:
     """The first of the modality's perceptual extractors whose weights are at hand; None if there is none."""
     if model.plugins is None:
         return None
@@ -56,7 +56,7 @@ def differentiable(extractor: NamedExtractor | None) -> DifferentiableExtractor 
     return found if isinstance(found, DifferentiableExtractor) else None
 
 
-def comparison(model: ControlledModel, name: str = "") -> Callable[[Latents, Mapping[str, Any] | None], Array]:
+def comparison(model: LatentModel, name: str = "") -> Callable[[Latents, Mapping[str, Any] | None], Array]:
     """``(latents, options) -> (N, d)``: vectors whose Euclidean distances are those of samples.
 
     By the extractor of this name; without a name see `gan.control.paths.distance_of`.
@@ -78,7 +78,7 @@ def comparison(model: ControlledModel, name: str = "") -> Callable[[Latents, Map
     return vectors
 
 
-def smooth_batches(model: ControlledModel, latents: Latents, options: Mapping[str, Any] | None = None) -> Any:
+def smooth_batches(model: LatentModel, latents: Latents, options: Mapping[str, Any] | None = None) -> Any:
     """Yield (slice, samples before rounding) of latents, `generation_batch` at a time, without gradients."""
     chosen = model._options(options or {})
     given = model._with_conditions(dict(latents.given), chosen, None, 0, 0, len(latents)) or {}
@@ -90,7 +90,7 @@ def smooth_batches(model: ControlledModel, latents: Latents, options: Mapping[st
             yield slice(start, start + size), model.smooth(latents.values[start : start + size], rows, chosen)
 
 
-def numbers(model: ControlledModel, samples: Mapping[str, Tensor] | Mapping[str, Array]) -> Array:
+def numbers(model: LatentModel, samples: Mapping[str, Tensor] | Mapping[str, Array]) -> Array:
     """``(N, d)``: all numbers of samples, scaled from low … high to 0 … 1, over √d."""
     parts = []
     for name, spec in model.modality.fields.items():

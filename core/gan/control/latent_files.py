@@ -17,7 +17,7 @@ from gan.storage.regular import Broken, read_regular
 from gan.storage.serialization import read_tensors
 
 if TYPE_CHECKING:
-    from gan.control.model import ControlledModel
+    from gan.control.model import LatentModel
 
 FORMAT = "gan-latents-1"
 GIVEN = "given."
@@ -26,7 +26,7 @@ LARGEST = 1 << 30
 """Most bytes of a file of latents."""
 
 
-def write_latents(path: Path, latents: Latents, model: ControlledModel) -> Path:
+def write_latents(path: Path, latents: Latents, model: LatentModel) -> Path:
     """Write ``latents`` ``(N, …)`` and ``given.NAME`` for each condition; the same latents give the same bytes."""
     tensors = {"latents": latents.values.detach().float().cpu().contiguous()}
     tensors |= {f"{GIVEN}{name}": torch.from_numpy(np.array(value)) for name, value in latents.given.items()}
@@ -36,7 +36,7 @@ def write_latents(path: Path, latents: Latents, model: ControlledModel) -> Path:
     return path
 
 
-def read_latents(path: Path, model: ControlledModel) -> Latents:
+def read_latents(path: Path, model: LatentModel) -> Latents:
     """Read latents of a model's space. Raises `BadData` for another file, `UsageError` for those of another space."""
     try:
         tensors = read_tensors(read_regular(path, None, limit=LARGEST), path.name)

@@ -1,4 +1,4 @@
-"""A trained model with its latents: sample them, decode them, move between them, edit them, project samples to them."""
+"""A trained model with its latents: their space and its parts, drawing latents and decoding them."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -28,8 +27,6 @@ from gan.generation.model import Model
 from gan.latents import slerp
 
 if TYPE_CHECKING:
-    from gan.control.directions import Directions
-    from gan.control.projection import Projection
     from gan.plugins.manager import Plugins
     from gan.storage.run_folder import RunFolder
 
@@ -51,14 +48,11 @@ class Latents:
         return Latents(self.values[index], {name: value[index] for name, value in self.given.items()})
 
 
-class ControlledModel(Model):
-    """A `Model` whose samples are controlled by latents.
+class LatentModel(Model):
+    """A `Model` with its latents.
 
-    The latents of this class are those in which control works best: the styles w of a `gan.contracts.StyleSpace`, else
-    the architecture's own latents z. ``latents`` returns plain tensors, so that they can be added and mixed::
-
-        w = model.latents(seed=3)
-        samples = model.decode(w + 2 * model.directions["smile"])
+    These are the latents in which control works best: the styles w of a `gan.contracts.StyleSpace`, else the
+    architecture's own latents z. `latents` returns plain tensors, so that they can be added and mixed.
     """
 
     folder: RunFolder | None = None
@@ -234,61 +228,6 @@ class ControlledModel(Model):
             other = self.draw(1, seed, **how).values
             values = torch.where(self.mask(name), other, values)
         return Latents(values, latents.given)
-
-    def interpolate(
-        self,
-        first_seed: int,
-        second_seed: int,
-        count: int = 8,
-        *,
-        options: Mapping[str, Any] | None = None,
-        conditions: Mapping[str, Any] | None = None,
-    ) -> Samples:
-        """Generate `count` samples from sample 0 of one seed to sample 0 of another, both included, at equal steps.
-
-        Styles lie on a line, other latents as the architecture says, conditions on a line; classes are mixed where the
-        architecture can. Raises `UsageError` where there is no latent space.
-        """
-        from gan.control.paths import Path as LatentPath
-
-        if count < 2:
-            raise UsageError("an interpolation needs at least two samples, its two ends")
-        path = LatentPath.of(self, [first_seed, second_seed], options=options, conditions=conditions)
-        return self.decode(path.at(np.linspace(0, 1, count)), seed=first_seed, options=options)
-
-    # ------------------------------------------------------------------ directions and projection
-
-    @cached_property
-    def directions(self) -> Directions:
-        """The directions of the run by name: tensors that broadcast to latents; a length of 1 is one standard
-        deviation of the latents along it."""
-        from gan.control.directions import Directions
-
-        return Directions(self)
-
-    def project(self, item: Any, **how: Any) -> Projection:
-        """Find latents whose sample is like `item`: a path, a picture, or a sample (field name -> array).
-
-        `how` are settings of `gan.control.projection.project`: ``steps``, ``tune``, ``distance`` …
-        """
-        from gan.control.projection import project
-
-        return project(self, item, **how)
-
-
-def load(
-    run: RunFolder, plugins: Plugins, *, device: str = "auto", checkpoint: str | int = "newest"
-) -> ControlledModel:
-    """See `gan.api.load`."""
-    from gan.generation.loading import load_model, resolve_run
-
-    resolved = resolve_run(run, plugins)
-    model = load_model(
-        run, plugins, device=device, checkpoint=checkpoint, model_class=ControlledModel, resolved=resolved
-    )
-    model.folder, model.plugins = run, plugins
-    model.plugin, model.kind = resolved.modality.info.name, resolved.modality.entry.name
-    return model
 
 
 def as_path(item: Any) -> Path | None:

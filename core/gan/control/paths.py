@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from gan.contracts import Samples
-from gan.control.model import ControlledModel, Latents
+from gan.control.model import LatentModel, Latents
 from gan.errors import UsageError
 from gan.generation import conditions as of_conditions
 
@@ -26,13 +26,13 @@ ROUNDS = 3
 class Path:
     """A path through latents, one after the other, with their conditions."""
 
-    model: ControlledModel
+    model: LatentModel
     keys: Latents
     """The latents that it passes; of a loop, the last ones are the first ones."""
 
     @classmethod
-    def of(cls, model: ControlledModel, seeds: Sequence[int], *, loop: bool = False, **how: Any) -> Path:
-        """The path through the first samples of seeds. `how` is passed to `ControlledModel.draw`.
+    def of(cls, model: LatentModel, seeds: Sequence[int], *, loop: bool = False, **how: Any) -> Path:
+        """The path through the first samples of seeds. `how` is passed to `LatentModel.draw`.
 
         Raises `UsageError` for fewer than two seeds.
         """
@@ -42,7 +42,7 @@ class Path:
         return cls.through(model, [*ends, ends[0]] if loop else ends)
 
     @classmethod
-    def through(cls, model: ControlledModel, ends: Sequence[Latents]) -> Path:
+    def through(cls, model: LatentModel, ends: Sequence[Latents]) -> Path:
         """The path through single samples' latents."""
         given = {name: [end.given[name] for end in ends] for name in ends[0].given}
         fields = model.modality.fields
@@ -88,7 +88,7 @@ class Path:
         """The samples of latents on the path. The last one of a loop is its first one, bit for bit.
 
         Without, its numbers could differ by the rounding of the batch that it is in. `how` is passed to
-        `ControlledModel.decode`.
+        `LatentModel.decode`.
         """
         ends = latents.values[0], latents.values[-1]
         if len(latents) < 2 or not torch.equal(*ends) or not torch.equal(self.keys.values[0], self.keys.values[-1]):
@@ -137,7 +137,7 @@ def variation(distances: Array) -> float:
     return float(distances.std() / mean) if mean else 0.0
 
 
-def plane(model: ControlledModel, corners: Latents, side: int) -> Latents:
+def plane(model: LatentModel, corners: Latents, side: int) -> Latents:
     """``side · side`` latents of the plane through three samples' latents, in rows.
 
     The first is in the upper left corner, the second at the right, the third below; the fourth corner completes the
@@ -176,7 +176,7 @@ def plane(model: ControlledModel, corners: Latents, side: int) -> Latents:
 
 
 def distance_of(
-    model: ControlledModel, name: str = "", options: Mapping[str, Any] | None = None
+    model: LatentModel, name: str = "", options: Mapping[str, Any] | None = None
 ) -> Callable[[Latents], Array]:
     """``(latents) -> (N - 1,)``: the distances of neighbouring samples, by an extractor of this name.
 

@@ -22,7 +22,7 @@ from torch.nn.functional import avg_pool1d, binary_cross_entropy
 
 from gan.contracts import CriticFeatures, Given, Request
 from gan.control.features import differentiable, extractor_of, perceptual
-from gan.control.model import ControlledModel, Latents, as_path
+from gan.control.model import LatentModel, Latents, as_path
 from gan.draws import SeededDraws, derive
 from gan.errors import BadData, UsageError
 from gan.generation.model import stacked
@@ -71,14 +71,14 @@ class Projection:
     """The sample of each stage."""
     compared: str = ""
     """What the distance compares."""
-    tuned: ControlledModel | None = None
+    tuned: LatentModel | None = None
     """The model with the tuned generator, if it was tuned; `sample` is its sample then."""
 
 
 class Comparison:
     """The differentiable distance of samples from one target, one for each sample."""
 
-    def __init__(self, model: ControlledModel, target: Samples, extractor: NamedExtractor | None) -> None:
+    def __init__(self, model: LatentModel, target: Samples, extractor: NamedExtractor | None) -> None:
         self.model = model
         self.fields = {name: spec for name, spec in model.modality.fields.items() if not spec.condition}
         self.target = {n: torch.from_numpy(np.array(target[n])).to(model.device).float() for n in self.fields}
@@ -135,7 +135,7 @@ def _differences(difference: Tensor, axis: int) -> Tensor:
     return torch.stack(found).mean(0) if found else difference.new_zeros(len(difference))
 
 
-def read_target(model: ControlledModel, item: Any, index: int = 0) -> Samples:
+def read_target(model: LatentModel, item: Any, index: int = 0) -> Samples:
     """The one sample to project, with a leading axis: sample `index` of a path, a picture, or a sample itself.
 
     Raises `BadData` where there is none.
@@ -164,7 +164,7 @@ def read_target(model: ControlledModel, item: Any, index: int = 0) -> Samples:
 
 
 def project(
-    model: ControlledModel,
+    model: LatentModel,
     item: Any,
     *,
     steps: int = 400,
@@ -222,7 +222,7 @@ class _Search:
     """The optimization of latents for one target."""
 
     def __init__(
-        self, model: ControlledModel, compare: Comparison, given: Samples, options: Any, seed: int, steps: int
+        self, model: LatentModel, compare: Comparison, given: Samples, options: Any, seed: int, steps: int
     ) -> None:
         self.model, self.compare, self.given, self.options = model, compare, given, options
         self.seed, self.steps = seed, steps
@@ -295,7 +295,7 @@ def _plain(options: Any) -> dict[str, Any] | None:
     return None if options is None else options.model_dump()
 
 
-def likeness(model: ControlledModel, sample: Samples, target: Samples, compare: Comparison) -> dict[str, float]:
+def likeness(model: LatentModel, sample: Samples, target: Samples, compare: Comparison) -> dict[str, float]:
     """How near a sample is to its target; see `Projection.likeness`."""
     found: dict[str, float] = {}
     for name, spec in compare.fields.items():
@@ -319,8 +319,8 @@ def psnr(made: Array, wanted: Array, spec: FieldSpec) -> float:
 
 
 def tuned_model(
-    model: ControlledModel, latents: Latents, compare: Callable[..., Tensor], options: Any, steps: int
-) -> ControlledModel:
+    model: LatentModel, latents: Latents, compare: Callable[..., Tensor], options: Any, steps: int
+) -> LatentModel:
     """A copy of the model whose generator is tuned such that the sample of `latents` is like the target."""
     architecture = copy.deepcopy(model.architecture)
     players = architecture.players()
@@ -338,7 +338,7 @@ def tuned_model(
         optimizer.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
         optimizer.step()
-    found = ControlledModel(
+    found = type(model)(
         architecture.requires_grad_(False).eval(),
         model.modality,
         model.name,
@@ -351,7 +351,7 @@ def tuned_model(
     return found
 
 
-def save_projection(model: ControlledModel, projection: Projection, folder: Path) -> list[Path]:
+def save_projection(model: LatentModel, projection: Projection, folder: Path) -> list[Path]:
     """Write the latents, the sample, a picture of the way and, of a tuned generator, a run; return the paths."""
     from gan.control.films import pictures_of, save_sheet
     from gan.control.latent_files import write_latents

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from gan.contracts import SmoothLatentSpace
 from gan.control.features import differentiable, extractor_of, perceptual, plugins_of, smooth_batches
-from gan.control.model import ControlledModel, Latents
+from gan.control.model import LatentModel, Latents
 from gan.errors import BadData, UnknownName, UsageError
 from gan.metrics.extractors import NamedExtractor, Raw
 
@@ -28,7 +28,7 @@ EXAMPLES = 1000
 """Most examples of a label that are read."""
 
 
-def attributes_of(model: ControlledModel) -> dict[str, Any]:
+def attributes_of(model: LatentModel) -> dict[str, Any]:
     """The attributes of the model's kind of data: name -> entry."""
     entries = plugins_of(model).entries("gan_attributes")
     return {found.entry.name: found for found in entries if found.entry.modality in (None, model.kind)}
@@ -37,7 +37,7 @@ def attributes_of(model: ControlledModel) -> dict[str, Any]:
 class Score:
     """One named score of samples."""
 
-    def __init__(self, model: ControlledModel, name: str) -> None:
+    def __init__(self, model: LatentModel, name: str) -> None:
         self.name = name
         self._model = model
         self._extractor: NamedExtractor | None = None
@@ -87,7 +87,7 @@ class Score:
 
 
 def named_scores(
-    model: ControlledModel, names: Sequence[str], latents: Latents, options: Mapping[str, Any] | None
+    model: LatentModel, names: Sequence[str], latents: Latents, options: Mapping[str, Any] | None
 ) -> dict[str, Array]:
     """The scores of the samples of latents, by name; ``all`` stands for all attributes of the kind of data."""
     names = [each for name in names for each in (sorted(attributes_of(model)) if name == "all" else [name])]
@@ -101,7 +101,7 @@ def named_scores(
 
 
 def label_scores(
-    model: ControlledModel, folder: Path, latents: Latents, extractor: str, options: Mapping[str, Any] | None
+    model: LatentModel, folder: Path, latents: Latents, extractor: str, options: Mapping[str, Any] | None
 ) -> dict[str, Array]:
     """Scores by labelled examples, one for each subfolder of `folder`: how much a sample is like its files.
 
@@ -148,7 +148,7 @@ def _linear_classifier(known: Array, owners: Array, classes: int, made: Array) -
     return np.asarray(y @ (x.T @ np.linalg.solve(kernel + ridge * np.eye(len(kernel)), target)))
 
 
-def smooth_scores(model: ControlledModel, score: Score, latents: Latents, options: Mapping[str, Any] | None) -> Array:
+def smooth_scores(model: LatentModel, score: Score, latents: Latents, options: Mapping[str, Any] | None) -> Array:
     """``(N,)``: the score of latents' samples, before rounding where gradients pass it."""
     if isinstance(model.architecture, SmoothLatentSpace):
         values = []

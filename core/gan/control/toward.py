@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from gan.contracts import SmoothLatentSpace
-from gan.control.model import ControlledModel, Latents
+from gan.control.model import LatentModel, Latents
 from gan.control.scores import Score
 from gan.draws import SeededDraws, derive
 from gan.runtime.signals import check_stop
@@ -43,7 +43,7 @@ class Optimized:
 
 
 def toward(
-    model: ControlledModel,
+    model: LatentModel,
     latents: Latents,
     name: str,
     *,
@@ -87,7 +87,7 @@ def toward(
 
 
 def _gradient(
-    model: ControlledModel, score: Score, variable: Tensor, one: Latents, options: Mapping[str, Any] | None
+    model: LatentModel, score: Score, variable: Tensor, one: Latents, options: Mapping[str, Any] | None
 ) -> Tensor | None:
     """The gradient of the score, of the length of the latent's deviation; None where none passes."""
     if not isinstance(model.architecture, SmoothLatentSpace):
@@ -101,7 +101,7 @@ def _gradient(
 
 
 def _estimate(
-    model: ControlledModel,
+    model: LatentModel,
     score: Score,
     here: Tensor,
     one: Latents,

@@ -18,10 +18,10 @@ from gan.storage.checkpoint import Checkpoints
 from gan.storage.run_folder import RunFolder
 
 if TYPE_CHECKING:
-    from gan.control.model import ControlledModel
+    from gan.control.model import LatentModel
 
 
-def save_tuned(parent: ControlledModel, tuned: ControlledModel, path: Path) -> Path:
+def save_tuned(parent: LatentModel, tuned: LatentModel, path: Path) -> Path:
     """Write a light run of a tuned model to an empty or new folder and return the path.
 
     Raises `UsageError` for a model that was not loaded from a run, and where the folder is occupied.
