@@ -29,7 +29,7 @@ SECTIONS = {
     "Entries": (
         "contracts/entries.py",
         "Entry ModalityEntry ArchitectureEntry LossEntry PenaltyEntry AugmentationEntry MetricEntry "
-        "ExtractorEntry AttributeEntry DatasetEntry RecipeEntry Download",
+        "ExtractorEntry AttributeEntry GuardEntry DatasetEntry RecipeEntry Download",
     ),
     "Modalities": ("contracts/modality.py", "FieldSpec Given Modality"),
     "Architectures": (
@@ -48,8 +48,12 @@ SECTIONS = {
         "contracts/metrics.py",
         "MetricValue Metric Features Extractor DifferentiableExtractor FeatureMetric ModelMetric ModelFeatureMetric",
     ),
+    "Guards": ("contracts/guards.py", "Guard Measures Window Alarm Remedy"),
     "The game": ("game.py", "Optimizer Player Batch Turn Phase"),
-    "The two-player game": ("adversarial.py", "adversarial_turns plus augmented observe_scores CriticOutput Scored"),
+    "The two-player game": (
+        "adversarial.py",
+        "adversarial_turns plus augmented observe_scores probe_scores CriticOutput Scored",
+    ),
     "Random numbers": ("draws.py", "Draws"),
     "Latents": ("latents.py", "slerp straight truncated_normal class_shares embedded"),
     "Files": ("source.py", "SourceFile Companion"),

@@ -29,6 +29,7 @@ from gan.contracts import (
     AugmentationEntry,
     DatasetEntry,
     ExtractorEntry,
+    GuardEntry,
     LossEntry,
     MetricEntry,
     ModalityEntry,
@@ -85,6 +86,12 @@ def gan_extractors() -> Iterable[ExtractorEntry]:
 @hookspec
 def gan_attributes() -> Iterable[AttributeEntry]:
     """Numbers that describe single samples, for directions: functions ``(samples, modality) -> (N,)``."""
+    return ()
+
+
+@hookspec
+def gan_guards() -> Iterable[GuardEntry]:
+    """What watches a training: callables that return a `gan.contracts.Guard`."""
     return ()
 
 

@@ -44,7 +44,9 @@ def truncated_normal(latents: Tensor, limit: float) -> Tensor:
 
 def class_shares(labels: Tensor, classes: int) -> Tensor:
     """``(N, classes)`` float32: one-hot rows of classes ``(N,)``, or shares ``(N, classes)`` as they are."""
-    return labels.float() if labels.ndim == 2 else nn.functional.one_hot(labels.long(), classes).float()
+    if labels.ndim == 2:
+        return labels.float()
+    return (labels[:, None] == torch.arange(classes, device=labels.device)).float()  # one_hot waits for the device
 
 
 def embedded(embedding: nn.Embedding, labels: Tensor) -> Tensor:

@@ -168,10 +168,28 @@ class Training(Section):
     channels_last: bool | None = Field(
         None, description="Store image-like tensors with the channel axis last; none: on CUDA devices."
     )
+    draws: Literal["auto", "generators", "counters"] = Field(
+        "auto",
+        description="Random numbers by generators of PyTorch, or by counters, which give the same on every device; "
+        "auto: counters except on the CPU.",
+    )
     compile: bool = Field(False, description="Compile the players' networks; worthwhile from some hundred steps on.")
+    watch: Literal["off", "warn", "act"] = Field(
+        "warn",
+        description="Watch for collapse, vanishing gradients and divergence; warn: say what is wrong and what to try; "
+        "act: try remedies one after another (docs/watching.md).",
+    )
+    watch_features: str = Field(
+        "raw", min_length=1, max_length=4096, description="Extractor of the features that `watch` compares samples by."
+    )
     max_skips: int = Field(
         20, ge=0, le=MAX_COUNT, description="Consecutive updates that may be skipped because a gradient is not finite."
     )
+
+    @field_validator("watch", mode="before")
+    @classmethod
+    def _off_is_a_word(cls, value: Any) -> Any:
+        return "off" if value is False else value  # as YAML 1.1 reads it
 
 
 class Evaluation(Section):

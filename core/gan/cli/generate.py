@@ -200,13 +200,14 @@ def _from_whole(
 
 def _given_samples(model: Model, source: Path, count: int, first: int, run_flags: Flags) -> Samples:
     """Read the input fields of `count` samples of `source`, from `first` on; the samples repeat when they end."""
+    from gan.data.foreign import read_given
     from gan.generation.model import stacked
 
     given = model.given(run_flags.options, run_flags.input_options)
     read: list[Sample] = []
     for file in _files(model, source):
         with _named(file):
-            read += list(model.modality.read_given(file, given))
+            read += read_given(model.modality, file, given)
         if len(read) >= first + count:
             break
     return stacked([read[(first + index) % len(read)] for index in range(count)], given.fields)

@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 import torch
 
-from gan.conformance.architectures import play
 from gan.conformance.kit import Failed, Kit, Scene, Skipped
 from gan.conformance.modalities import Subject, read_subject
-from gan.contracts import Features, MetricValue
+from gan.conformance.small_game import play
+from gan.contracts import Features, Measures, MetricValue, Window
 from gan.draws import StepDraws
 from gan.errors import BadData, UsageError
 from gan.metrics.extractors import Raw
@@ -30,6 +30,9 @@ def check_arithmetic(kit: Kit) -> None:
     for plugin_entry in kit.offered("gan_augmentations"):
         with kit.check("arithmetic", f"augmentation {plugin_entry.entry.name}"):
             _check_augmentation(kit, plugin_entry)
+    for plugin_entry in kit.offered("gan_guards"):
+        with kit.check("on known input", f"guard {plugin_entry.entry.name}"):
+            _check_guard(kit.plugins.load(plugin_entry)(), _subject(kit, plugin_entry.entry.modality))
     for plugin_entry in kit.offered("gan_metrics"):
         with kit.check("on known input", f"metric {plugin_entry.entry.name}"):
             try:
@@ -81,6 +84,20 @@ def _subject(kit: Kit, modality: str | None) -> Subject:
     if not known:
         raise Skipped("the plugin has no modality to test it with")
     return known[0]
+
+
+def _check_guard(guard: Any, subject: Subject) -> None:
+    """Real samples raise no alarm, and neither do windows without signals."""
+    signals: dict[str, float] = {}
+    if isinstance(guard, Measures):
+        samples = subject.stacked(64)
+        signals = dict(guard.measure(samples, samples, subject.modality))
+        if not all(isinstance(value, float) for value in signals.values()):
+            raise Failed("`measure` returns values that are not floats")
+    windows = [Window(100 * number, "p", signals) for number in range(1, 9)]
+    for found in (list(guard.judge(windows)), list(guard.judge(windows[:1]))):
+        if found:
+            raise Failed(f"it raises {found[0].verdict} for real samples")
 
 
 def _check_loss(loss: Any) -> None:

@@ -14,6 +14,7 @@ cheap. Importing this package imports neither torch nor numpy nor pydantic.
   `AdaptiveAugmentation`
 * `gan.contracts.metrics`: `Metric`, `FeatureMetric`, `ModelMetric`, `ModelFeatureMetric`, `MetricValue`, `Extractor`,
   `DifferentiableExtractor`, `Features`
+* `gan.contracts.guards`: what watches a training: `Guard`, `Measures`, `Window`, `Alarm`, `Remedy`
 * `gan.contracts.media`: HTML that shows an artefact by its media type
 """
 
@@ -37,6 +38,7 @@ from gan.contracts.entries import (
     Download,
     Entry,
     ExtractorEntry,
+    GuardEntry,
     LossEntry,
     MetricEntry,
     ModalityEntry,
@@ -44,6 +46,7 @@ from gan.contracts.entries import (
     RecipeEntry,
     kind,
 )
+from gan.contracts.guards import Alarm, Guard, Measures, Remedy, Window
 from gan.contracts.latent import (
     Between,
     CriticFeatures,
@@ -70,6 +73,7 @@ from gan.contracts.objectives import AdaptiveAugmentation, Augmentation, Critic,
 __all__ = [
     "ENTRY_TYPES",
     "AdaptiveAugmentation",
+    "Alarm",
     "Architecture",
     "ArchitectureEntry",
     "AttributeEntry",
@@ -91,12 +95,15 @@ __all__ = [
     "GenerationSettings",
     "Given",
     "GivenInPart",
+    "Guard",
+    "GuardEntry",
     "LatentParts",
     "LatentSpace",
     "Likelihood",
     "LinearMaps",
     "Loss",
     "LossEntry",
+    "Measures",
     "Metric",
     "MetricEntry",
     "MetricValue",
@@ -107,12 +114,14 @@ __all__ = [
     "Penalty",
     "PenaltyEntry",
     "RecipeEntry",
+    "Remedy",
     "Request",
     "Sample",
     "Samples",
     "Settles",
     "SmoothLatentSpace",
     "StyleSpace",
+    "Window",
     "kind",
     "value_from_json",
 ]

@@ -11,6 +11,7 @@ The target of an entry depends on its type:
   `FeatureMetric`, with `on_model` a `ModelMetric`, with both a `ModelFeatureMetric`
 * `ExtractorEntry`: a class or function ``(weights: Path | None, device: str) -> Extractor``
 * `AttributeEntry`: a function ``(samples: Samples, modality: Modality) -> numbers``, ``(N,)``, one for each sample
+* `GuardEntry`: a class or function without required arguments that returns a `Guard`
 * `DatasetEntry`: a function ``(folder: Path, download: Download) -> None`` that fills an empty folder
 * `RecipeEntry`: a YAML file inside a package, ``"package:recipes/name.yaml"``
 """
@@ -123,6 +124,15 @@ class AttributeEntry(Entry):
 
 
 @dataclass(frozen=True, kw_only=True)
+class GuardEntry(Entry):
+    """Watches a training: signals, alarms and remedies. The guards of the core and of the plugins that provide the
+    architecture and the modality of a recipe are used."""
+
+    modality: str | None = None
+    """The kind of data whose trainings it watches; None: any."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class DatasetEntry(Entry):
     """A named dataset, created from an installed dependency or downloaded and verified by checksum."""
 
@@ -155,6 +165,7 @@ ENTRY_TYPES: dict[str, type[Entry]] = {
     "gan_metrics": MetricEntry,
     "gan_extractors": ExtractorEntry,
     "gan_attributes": AttributeEntry,
+    "gan_guards": GuardEntry,
     "gan_datasets": DatasetEntry,
     "gan_recipes": RecipeEntry,
 }

@@ -21,7 +21,7 @@ from gan.contracts import (
     SmoothLatentSpace,
     StyleSpace,
 )
-from gan.draws import SeededDraws
+from gan.draws import sample_draws
 from gan.errors import UsageError, nearest
 from gan.generation.model import Model
 from gan.latents import slerp
@@ -159,7 +159,7 @@ class LatentModel(Model):
         chosen = self._options(options or {})
         given = self._with_conditions(None, chosen, conditions, seed, first, count) or {}
         with torch.no_grad():
-            latents = net.latents(count, SeededDraws.of(seed, first, count, self.device))
+            latents = net.latents(count, sample_draws(self.draws, seed, first, count, self.device))
             if isinstance(net, StyleSpace):
                 request = Request(chosen, self._rows(given, 0, count) or None)
                 latents = net.styles_of(latents, request).contiguous()
@@ -188,7 +188,7 @@ class LatentModel(Model):
         values = self.checked(latents.values)
 
         def make(start: int, size: int, rows: Mapping[str, Tensor] | None) -> Mapping[str, Tensor]:
-            rng = SeededDraws.of(seed, first + start, size, self.device)
+            rng = sample_draws(self.draws, seed, first + start, size, self.device)
             made: Mapping[str, Tensor] = self._sampler.decode(values[start : start + size], Request(chosen, rows, rng))
             return made
 

@@ -346,6 +346,7 @@ def tuned_model(
         model.trained,
         model.conditions,
         frozen=True,
+        draws=model.draws,
     )
     found.plugins, found.plugin, found.kind = model.plugins, model.plugin, model.kind
     return found

@@ -34,7 +34,7 @@ def save_tuned(parent: LatentModel, tuned: LatentModel, path: Path) -> Path:
         if file.is_file():
             shutil.copyfile(file, run.path / file.name)
     before = read_manifest(origin.manifest) if origin.manifest.exists() else {}
-    about: dict[str, Any] = {"recipe": before.get("recipe", {}), "settled": True}
+    about: dict[str, Any] = {"recipe": before.get("recipe", {}), "settled": True, "draws": tuned.draws}
     Checkpoints(run.checkpoints).save(tuned.trained, {"architecture": tuned.architecture}, about)
     record = manifest_start(
         recipe=before.get("recipe", {}),

@@ -9,6 +9,7 @@ import torch
 
 from gan.build import ResolvedRecipe, build_architecture, resolve
 from gan.contracts import Modality
+from gan.draws import Way
 from gan.errors import CheckpointError, GanError, UsageError
 from gan.generation.conditions import Conditions
 from gan.generation.model import Model
@@ -37,6 +38,9 @@ def load_model(
     modality = load_modality(folder, resolved)
     conditions = load_conditions(folder)
     found = find_checkpoint(folder, checkpoint, _has_weights)
+    note = ""
+    if checkpoint == "newest":
+        found, note = _healthy(folder, found)
     fields = conditions.narrowed(modality.fields)
     with restored():
         architecture = build_architecture(
@@ -53,7 +57,33 @@ def load_model(
     architecture = architecture.to(chosen)
     if not found.about.get("settled"):
         settle_once(architecture, chosen, f"{found.digest(_has_weights)}/{resolved.title}/{versions}")
-    return model_class(architecture.eval(), modality, resolved.title, chosen, found.samples, conditions, frozen=True)
+    draws: Way = (
+        found.state("progress").get("draws", "generators")
+        if "progress" in found.owners
+        else found.about.get("draws", "generators")
+    )
+    model = model_class(
+        architecture.eval(), modality, resolved.title, chosen, found.samples, conditions, frozen=True, draws=draws
+    )
+    model.note = note
+    return model
+
+
+def _healthy(folder: RunFolder, newest: Checkpoint) -> tuple[Checkpoint, str]:
+    """(checkpoint, note): the last healthy checkpoint in place of a newest one that the watch has found spoiled."""
+    health = newest.about.get("health") or {}
+    healthy = health.get("healthy")
+    if not isinstance(healthy, int):
+        return newest, ""
+    path = Checkpoints(folder.checkpoints).folder_of(healthy)
+    if not path.is_dir():
+        return newest, ""
+    verdicts = ", ".join(map(str, health.get("verdicts", ())))
+    note = (
+        f"using the last healthy checkpoint, of {healthy:,} samples, because of {verdicts} at {newest.samples:,} "
+        f"samples (gan diagnose {folder.path}); for the newest one: --checkpoint {newest.samples}"
+    )
+    return verify(path, _has_weights), note
 
 
 def _has_weights(owner: str) -> bool:

@@ -28,7 +28,8 @@ from gan.contracts import (
     Sample,
     Samples,
 )
-from gan.draws import SeededDraws, derive
+from gan.data.foreign import read_given
+from gan.draws import Way, derive, sample_draws
 from gan.errors import BadData, GanError, UsageError
 from gan.generation.conditions import Conditions, Shares, chosen_classes, read_shares
 from gan.generation.folding import prepared
@@ -64,8 +65,11 @@ class Model:
         conditions: Conditions | None = None,
         *,
         frozen: bool = False,
+        draws: Way = "generators",
     ) -> None:
         self.architecture = architecture
+        self.draws: Way = draws
+        """How the random numbers of samples are made."""
         self._sampler = prepared(architecture) if frozen else architecture
         self.modality = modality
         self.name = name
@@ -73,6 +77,8 @@ class Model:
         self.device = device
         self.trained = trained
         """Number of real samples that the weights were trained on when they were loaded."""
+        self.note = ""
+        """What a user should know of the weights: that they are not the newest, and why."""
         self.conditions = conditions or Conditions()
         """Values of the conditions in the training data."""
 
@@ -97,7 +103,7 @@ class Model:
         self._check_given(given, count, request_options)
 
         def make(start: int, size: int, rows: Mapping[str, Tensor] | None) -> Mapping[str, Tensor]:
-            rng = SeededDraws.of(seed, first + start, size, self.device)
+            rng = sample_draws(self.draws, seed, first + start, size, self.device)
             made: Mapping[str, Tensor] = self._sampler.generate(size, rng, Request(request_options, rows))
             return made
 
@@ -125,7 +131,7 @@ class Model:
             return self.generate(count, seed, first=index, options=options, given=given)
         self._check_given(given, count, request_options)
         with torch.no_grad():
-            rng = SeededDraws.of(seed, index, 1, self.device)
+            rng = sample_draws(self.draws, seed, index, 1, self.device)
             begin, end = net.latents(1, rng), net.latents(1, rng)
         return self._between(begin, end, count, derive(seed, "follow", index), request_options, given)
 
@@ -196,7 +202,7 @@ class Model:
             files: list[Any] = list_source(Path(item), self.modality.suffixes).files
         else:
             files = [item]
-        rows = [row for file in files for row in self.modality.read_given(file, given)]
+        rows = [row for file in files for row in read_given(self.modality, file, given)]
         if not rows:
             raise BadData("holds nothing to translate", str(item))
         inputs = stacked(rows, given.fields)
@@ -219,7 +225,7 @@ class Model:
 
         `given` is the result of `given()` for these options, `output_options` an instance of the modality's `Options`.
         """
-        rows = list(self.modality.read_given(file, given))
+        rows = read_given(self.modality, file, given)
         samples = self.follow(stacked(rows, given.fields), seed, index=index, options=options, conditions=conditions)
         made = self._generated(samples, given)
         each = [{name: samples[name][row] for name in made} for row in range(len(rows))]

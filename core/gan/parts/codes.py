@@ -31,6 +31,7 @@ from gan.contracts import CriticFeatures, FieldSpec, Loss, Penalty, Request, Smo
 from gan.draws import Draws, SeededDraws
 from gan.errors import UsageError
 from gan.game import Batch, Objective, Phase, Player
+from gan.latents import class_shares
 from gan.recipe import Codes
 
 WIDTH = 128
@@ -53,7 +54,7 @@ def scales(codes: Codes) -> tuple[Tensor, Tensor]:
 
 def drawn(codes: Codes, rng: Draws) -> Tensor:
     """``(N, entries)``: random one-hot classes, then numbers from U(-1, 1)."""
-    parts = [nn.functional.one_hot(rng.randint(classes), classes).float() for classes in codes.categorical]
+    parts = [class_shares(rng.randint(classes), classes) for classes in codes.categorical]
     if codes.continuous:
         parts.append(2 * rng.rand(codes.continuous) - 1)
     return torch.cat(parts, 1)

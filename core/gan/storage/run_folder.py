@@ -7,6 +7,7 @@ runs/music-musegan-0001/
   conditions.json  values of the data's conditions (`gan.generation.conditions`), if it has any
   options.json     the flags of `gan generate`, for its --help (`gan.generation.flags`)
   metrics.jsonl    one line per tick
+  health.json      verdicts of the watch and what it has done (`gan diagnose`)
   checkpoints/samples-000200000/  best/samples-000150000/
   directions/  projections/
   previews/  samples/  evaluation/  page/index.html  README.md
@@ -67,6 +68,8 @@ class RunFolder:
         self.conditions = path / "conditions.json"
         self.flags = path / "options.json"
         self.metrics = path / "metrics.jsonl"
+        self.health = path / "health.json"
+        """What the watch has found and done (`gan.watch.watch.Watch.report`)."""
         self.checkpoints = path / "checkpoints"
         """The folder of `gan.storage.checkpoint.Checkpoints`."""
         self.best = path / "best"

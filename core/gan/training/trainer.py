@@ -19,8 +19,9 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from gan.adversarial import NOISE
 from gan.contracts import AdaptiveAugmentation, Augmentation, Samples
-from gan.draws import Draws, StepDraws, derive
+from gan.draws import Draws, Way, derive, step_draws
 from gan.errors import GanError, NumericError, UsageError
 from gan.game import Batch, Learn, Phase, Player, Turn, phase_lengths
 from gan.generation.settling import settled
@@ -95,7 +96,8 @@ class Trainer:
         modules = [module.to(device.device) for module in self.augmentations.values() if isinstance(module, nn.Module)]
         self._learner = Learner(self.architecture, trained, device, self.peers, modules)
         self._dials = Dials()
-        self._progress = LoopState()
+        draws: Way = "generators" if device.synchronous else "counters"
+        self._progress = LoopState(draws=draws if training.draws == "auto" else training.draws)
         self._skipped = torch.zeros((), device=device.device)
         if training.micro_batch is not None:
             share = training.batch // device.world_size
@@ -109,6 +111,10 @@ class Trainer:
                     f"training.micro_batch makes {self.micro_batches} micro-batches; "
                     "the batch of one of the phases cannot be split into so many"
                 )
+        self.companions: dict[str, Any] = {}
+        """Further owners of state for checkpoints, by name."""
+        self.probe_every = 0
+        """Iterations between two in which objectives report signals (`Batch.probe`); 0: never."""
         self._tick = training.tick or max(1, self.total // 50)
         self._prefetcher = Prefetcher(self._gather, device.device)
 
@@ -123,9 +129,24 @@ class Trainer:
         return self._progress.samples
 
     @property
+    def phase(self) -> Phase:
+        """The phase that training is in."""
+        return self.phases[self._progress.phase]
+
+    @property
+    def position(self) -> int:
+        """Real samples shown in this phase."""
+        return self._progress.position
+
+    @property
     def rollbacks(self) -> int:
         """How often this training has returned to an earlier state (see `avoid`)."""
         return self._progress.rollbacks
+
+    @property
+    def draws(self) -> Way:
+        """How random numbers are made, from the beginning of the run on."""
+        return self._progress.draws
 
     @property
     def micro_batches(self) -> int:
@@ -150,8 +171,9 @@ class Trainer:
         """Multiply a number by `factor`, relative to the recipe, from the next iteration on; checkpoints hold it.
 
         Names: ``optimizers.PLAYER.lr``, ``optimizers.PLAYER.betas.0`` and ``.1``, ``penalties.NAME.weight``,
-        ``augmentations.NAME.strength``, ``training.ema_half_life``. All processes must turn it alike. Raises
-        `UsageError` for a name of another form.
+        ``augmentations.NAME.strength``, ``training.ema_half_life``; ``turns.PLAYER.every`` (2: every other update of
+        the player) and ``critics.noise``, the standard deviation of noise on what critics see, in its unit. All
+        processes must turn it alike. Raises `UsageError` for a name of another form.
         """
         section, _, rest = name.partition(".")
         parts = rest.split(".")
@@ -160,6 +182,8 @@ class Trainer:
             "penalties": len(parts) == 2 and parts[1] == "weight",
             "augmentations": len(parts) == 2 and parts[0] in self.augmentations and parts[1] == "strength",
             "training": rest == "ema_half_life",
+            "turns": parts[0] in self.player_states and parts[1:] == ["every"] and factor >= 1,
+            "critics": name == NOISE,
         }
         if not known.get(section, False):
             raise UsageError(f"there is no dial '{name}'; see Trainer.turn_dial for the names")
@@ -167,9 +191,17 @@ class Trainer:
             raise UsageError(f"the dial {name} cannot be turned to {factor}")
         self._dials.factors[name] = float(factor)
 
-    def avoid(self, failed_at: int) -> None:
-        """After a rollback: continue with other random numbers, and skip the data up to `failed_at`."""
+    def reset_dials(self) -> None:
+        """Turn all dials back to the numbers of the recipe."""
+        self._dials.factors.clear()
+
+    def avoid(self, failed_at: int, seconds: float = 0.0) -> None:
+        """After a rollback: continue with other random numbers, and skip the data up to `failed_at`.
+
+        `seconds` is the time that had passed, for the limit of the recipe.
+        """
         progress = self._progress
+        progress.seconds = max(progress.seconds, seconds)
         progress.rollbacks += 1
         repeats = max(turn.repeats for phase in self.phases for turn in phase.turns)
         progress.passed_over += max(0, failed_at - progress.samples) + repeats * max(map(self._size, self.phases))
@@ -197,6 +229,7 @@ class Trainer:
             "stats": self.stats,
             "skips": Skips(self._skipped, self.player_states),
             "dials": self._dials,
+            **self.companions,
         }
         for name, augmentation in self.augmentations.items():
             if isinstance(augmentation, nn.Module):
@@ -214,15 +247,16 @@ class Trainer:
         return {name: sum(p.numel() for p in state.parameters) for name, state in self.player_states.items()}
 
     @contextmanager
-    def sampling(self) -> Iterator[nn.Module]:
+    def sampling(self, *, averaged: bool = True) -> Iterator[nn.Module]:
         """The architecture prepared for sampling: averaged weights with batch statistics of their own
-        (`gan.generation.settling`), evaluation mode, no gradients."""
+        (`gan.generation.settling`) or else the weights as they are, evaluation mode, no gradients."""
         modes = [(module, module.training) for module in self.architecture.modules()]
         with ExitStack() as stack, torch.no_grad():
             for player_state in self.player_states.values():
-                if player_state.average is not None:
+                if averaged and player_state.average is not None:
                     stack.enter_context(player_state.average.applied())
-            stack.enter_context(settled(self.architecture, self.device.device))
+            if averaged:
+                stack.enter_context(settled(self.architecture, self.device.device))
             self.architecture.eval()
             try:
                 yield self.architecture
@@ -288,7 +322,7 @@ class Trainer:
         shared: list[dict[str, Any]] = [{} for _ in range(progress.parts)]
         updated: set[str] = set()
         for number, turn in enumerate(phase.turns):
-            if progress.iteration % turn.every:
+            if progress.iteration % (turn.every * int(self.dials.get(f"turns.{turn.player}.every", 1))):
                 continue
             player_state = self.player_states[turn.player]
             player_state.set_step_size(share, progress.samples, turn.lr_scale, progress.position, self.dials)
@@ -332,7 +366,7 @@ class Trainer:
         count = total // self.device.world_size // number
         offset = self.device.rank * number + index
         seed_everything(seed + offset, self.device.device)
-        rng = StepDraws(seed, total, offset * count, count, self.device.device)
+        rng = step_draws(self.draws, seed, total, offset * count, count, self.device.device)
         if number > 1:
             fields = {name: values[index * count : (index + 1) * count] for name, values in fields.items()}
         position = self._progress.position
@@ -360,6 +394,7 @@ class Trainer:
             try:
                 for index in range(number):
                     batch = self._batch(real, seed, share, shared[index], index, number)
+                    batch.probe = self._probe(turn)
                     losses.append(backward(player_state, self._objective(turn, phase, batch), weight / number))
                     observed.append(batch.observed)
             except (MemoryError, RuntimeError) as error:
@@ -374,7 +409,7 @@ class Trainer:
         self._skipped += skipped
         if turn.learn is not None or any(observed):
             self._learn(turn, phase, place, observed, seed, bad)
-        if self.device.device.type == "cpu":
+        if self.device.synchronous:
             if skipped:
                 self._check_skips()
         else:  # on the CPU, freeing and allocating again would cost page faults
@@ -384,6 +419,12 @@ class Trainer:
                 turn.after(
                     batch if batch is not None and number == 1 else self._batch(real, seed, share, shared[0], 0, 1)
                 )
+
+    def _probe(self, turn: Turn) -> Callable[[str, Tensor], None] | None:
+        """Takes the signals of an update, in those iterations in which they are wanted."""
+        if not self.probe_every or self._progress.iteration % self.probe_every:
+            return None
+        return lambda name, value: self.stats.report(f"{turn.player}/_{name}", value)
 
     @torch.no_grad()
     def _allowed(self, turn: Turn, phase: Phase, batch: Batch | None) -> Tensor:
@@ -420,7 +461,7 @@ class Trainer:
         seed_everything(seed, self.device.device)
         total = self._size(phase)
         learn = partial(self._learn_all, turn.learn, total)
-        self._learner.learn(key, learn, totals, StepDraws(seed, total, 0, total, self.device.device), bad)
+        self._learner.learn(key, learn, totals, step_draws(self.draws, seed, total, 0, total, self.device.device), bad)
 
     def _learn_all(self, learn: Learn | None, total: int, observed: Mapping[str, Tensor], rng: Draws) -> None:
         """`Turn.learn`, and `AdaptiveAugmentation.learn` of the augmentations that observed something."""

@@ -7,7 +7,15 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from gan.contracts import ArchitectureEntry, DatasetEntry, ExtractorEntry, MetricEntry, ModalityEntry, RecipeEntry
+from gan.contracts import (
+    ArchitectureEntry,
+    DatasetEntry,
+    ExtractorEntry,
+    GuardEntry,
+    MetricEntry,
+    ModalityEntry,
+    RecipeEntry,
+)
 from gan.hookspecs import hookimpl
 
 SEQGAN = "Yu, Zhang, Wang, Yu: SeqGAN: Sequence Generative Adversarial Nets with Policy Gradient, AAAI 2017, https://arxiv.org/abs/1609.05473"
@@ -31,7 +39,7 @@ def gan_architectures() -> Iterable[ArchitectureEntry]:
     yield ArchitectureEntry(
         name="gpt", summary="A causal transformer, from scratch or pretrained",
         small=("model.width=16", "model.layers=1"),
-        target="gan_text.architectures.gpt:GPT", modality="text",
+        target="gan_text.architectures.gpt:GPT", modality="text", parameters={"generator": 1_061_632},
         paper="Radford et al.: Language Models are Unsupervised Multitask Learners, 2019",
     )  # fmt: skip
     yield ArchitectureEntry(
@@ -46,6 +54,7 @@ def gan_architectures() -> Iterable[ArchitectureEntry]:
     yield ArchitectureEntry(
         name="gpt-seqgan", summary="A causal transformer, from scratch or pretrained, trained against a discriminator",
         target="gan_text.architectures.gpt_seqgan:GPTSeqGAN", modality="text", paper=SEQGAN,
+        parameters={"generator": 322_944, "discriminator": 158_050},
         small=(
             "model.width=16", "model.layers=1", "modality.length=8", "model.filters=[[1, 4], [2, 4]]",
             "model.negatives=16", "model.renew=32", "model.generator_interval=2",
@@ -59,6 +68,7 @@ def gan_architectures() -> Iterable[ArchitectureEntry]:
     yield ArchitectureEntry(
         name="relgan", summary="Relational memory and Gumbel-softmax: a text GAN without rollouts",
         target="gan_text.architectures.relgan:RelGAN", modality="text",
+        parameters={"generator": 4_415_206, "discriminator": 1_835_345},
         small=(
             "modality.length=8", "model.head_width=8", "model.representations=4", "model.filters=4",
             "model.critic_repeats=2",
@@ -125,6 +135,15 @@ def gan_datasets() -> Iterable[DatasetEntry]:
     yield DatasetEntry(
         name="oracle", summary="10,000 sequences sampled from a random LSTM: SeqGAN's benchmark",
         target="gan_text.oracle:fill_oracle", modality="text", licence="CC0 1.0 (random numbers)",
+    )  # fmt: skip
+
+
+@hookimpl
+def gan_guards() -> Iterable[GuardEntry]:
+    """What watches text GANs."""
+    yield GuardEntry(
+        name="text", summary="Flat reward, and texts that repeat the same pairs of tokens",
+        target="gan_text.guard:TextGuard", modality="text",
     )  # fmt: skip
 
 

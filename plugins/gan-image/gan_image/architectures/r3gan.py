@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from typing import Any, Literal
 
 import torch
-from gan.adversarial import augmented, observe_scores
+from gan.adversarial import augmented, observe_scores, probe_scores
 from gan.contracts import FieldSpec, Loss, Penalty, Request
 from gan.draws import Draws
 from gan.errors import UsageError
@@ -275,6 +275,7 @@ class R3GAN(nn.Module):
             r1, r2 = gradient.float().square().flatten(1).sum(1).chunk(2)
             real_scores, fake_scores = scores.chunk(2)
             observe_scores(batch, real_scores)
+            probe_scores(batch, real_scores, fake_scores, real)
             gamma = batch.number("model.gamma", self.gamma_at(batch.progress))
             terms = {
                 "loss": loss.discriminator(real_scores, fake_scores).mean(),

@@ -4,6 +4,7 @@ Karras, Laine, Aittala, Hellsten, Lehtinen, Aila, "Analyzing and improving the i
 arXiv:1912.04958, and for small data Karras et al., "Training generative adversarial networks with limited data", 2020,
 arXiv:2006.06676. From top to bottom: the settings, the primitives, the mapping network z -> w, modulated convolutions,
 the skip generator (figure 7b of the paper), the residual discriminator (7c), path length regularization, and the game.
+It is one long file because it reads like the paper, whole.
 """
 
 from __future__ import annotations
@@ -526,9 +527,7 @@ class StyleGAN2(nn.Module):
     def _path_length(self, batch: Batch) -> dict[str, Tensor]:
         """(length - mean)² for half of the batch, those images whose number in the whole batch is even."""
         rng = batch.rng
-        half = (torch.arange(rng.count, device=rng.device) + rng.start) % 2 == 0
-        if rng.count == 1:
-            half[:] = True
+        half = torch.arange(rng.start % 2 if rng.count > 1 else 0, rng.count, 2, device=rng.device)
         with torch.autocast(rng.device.type, enabled=False):
             styles = self._styles(batch)[half]
             images = self.generator(styles, [noise[half] for noise in self.generator.random_noise(rng)])
