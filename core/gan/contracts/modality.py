@@ -104,6 +104,9 @@ class Modality(ABC):
     """Names of the metrics computed at the end of training, unless the recipe names others."""
     conditions: ClassVar[Mapping[str, str]] = {}
     """Conditions that `fields` may contain -> the setting that enables it (``modality.labels=true``), for messages."""
+    perceptual: ClassVar[tuple[str, ...]] = ()
+    """Names of extractors whose Euclidean distances are like perceived ones, best first. Paths and projections use the
+    first one whose weights are at hand."""
     trade_offs: ClassVar[tuple[tuple[str, str], ...]] = (("precision", "recall"), ("density", "coverage"))
     """Pairs of value names that are only meaningful together, quality before variety. Sweeps and comparisons plot them
     against each other. Values on features are named without their extractor."""
@@ -215,6 +218,13 @@ class Modality(ABC):
     @abstractmethod
     def preview(self, samples: Samples) -> Image.Image:
         """Return a picture of `samples`: a grid of images, piano rolls, spectrograms, a page of text."""
+
+    def picture(self, sample: Sample, options: BaseModel | None = None) -> Image.Image:
+        """Return a picture of one sample: a tile of contact sheets, a frame of films. All have one size.
+
+        The default is the preview of the sample alone. `options` is an instance of `Options`, or None.
+        """
+        return self.preview({name: values[None] for name, values in sample.items()})
 
     def show(self, file: SourceFile, link: str, folder: Path) -> str:
         """Return HTML that shows or plays one artefact on a page in `folder`. `link` is the relative link to `file`.
