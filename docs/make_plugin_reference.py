@@ -34,7 +34,7 @@ SECTIONS = {
     "Modalities": ("contracts/modality.py", "FieldSpec Given Modality"),
     "Architectures": (
         "contracts/architecture.py",
-        "Request Architecture GenerationSettings ConditionalOnInput GivenInPart Likelihood Settles",
+        "Request Architecture GenerationSettings AnyData Streams ConditionalOnInput GivenInPart Likelihood Settles",
     ),
     "Latent spaces": (
         "contracts/latent.py",

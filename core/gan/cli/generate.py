@@ -94,6 +94,9 @@ if TYPE_CHECKING:
     help="newest, best, or a number of samples shown.",
 )
 @click.option("--device", default="auto", show_default=True, metavar="NAME", help="auto, cpu, cuda, mps …")
+@click.option(
+    "--stream", is_flag=True, help="Write each sample part by part while it is made: long ones need little memory."
+)
 @click.option("--quiet", is_flag=True, help="Do not print the names of the files.")
 @click.option("--json", "as_json", is_flag=True, help="Print the files as one JSON document.")
 @click.pass_context
@@ -118,6 +121,7 @@ def generate(
     save_latents: Path | None,
     checkpoint: str,
     device: str,
+    stream: bool,
     quiet: bool,
     as_json: bool,
 ) -> None:
@@ -154,14 +158,29 @@ def generate(
         )
         preview = model.write_preview(samples, folder)
     elif asked:
+        if stream:
+            raise UsageError(f"--stream makes samples from seeds; leave out {asked.first_flag}")
         paths, preview, made = controlled(model, asked, run_flags, out, run_folder / "samples", seed, first, count)
     else:
-        rows = None if input_path is None else _given_samples(model, input_path, count, first, run_flags)
-        samples = model.generate(
-            count, seed, first=first, options=run_flags.options, given=rows, conditions=run_flags.conditions
-        )
         folder = out or run_folder / "samples" / f"seed-{seed}"
-        paths = model.write(samples, folder, first=first, options=run_flags.output_options)
+        if stream:
+            if input_path is not None:
+                raise UsageError("--stream makes samples from seeds; leave out --input")
+            paths, samples = model.write_stream(
+                folder,
+                count,
+                seed,
+                first=first,
+                options=run_flags.options,
+                conditions=run_flags.conditions,
+                output_options=run_flags.output_options,
+            )
+        else:
+            rows = None if input_path is None else _given_samples(model, input_path, count, first, run_flags)
+            samples = model.generate(
+                count, seed, first=first, options=run_flags.options, given=rows, conditions=run_flags.conditions
+            )
+            paths = model.write(samples, folder, first=first, options=run_flags.output_options)
         preview = model.write_preview(samples, folder)
     if as_json:
         from gan.cli.progress import print_json

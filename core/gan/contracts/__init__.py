@@ -7,7 +7,7 @@ cheap. Importing this package imports neither torch nor numpy nor pydantic.
 * `gan.contracts.entries`: `ModalityEntry`, `ArchitectureEntry`, `LossEntry` and the other entries, `Download`
 * `gan.contracts.modality`: a kind of data: `Modality`, `FieldSpec`, `Given`, `Sample`, `Samples`
 * `gan.contracts.architecture`: networks and their game: `Architecture`, `Request`, `GenerationSettings`, and the
-  protocols of optional abilities: `ConditionalOnInput`, `GivenInPart`, `Likelihood`, `Settles`
+  protocols of optional abilities: `AnyData`, `Streams`, `ConditionalOnInput`, `GivenInPart`, `Likelihood`, `Settles`
 * `gan.contracts.latent`: optional abilities of latent spaces: `LatentSpace`, `SmoothLatentSpace`, `StyleSpace`,
   `Between`, `LatentParts`, `LinearMaps`, `CriticFeatures`
 * `gan.contracts.objectives`: `Loss`, `Critic`, `Penalty`, `Augmentation`,
@@ -21,6 +21,7 @@ cheap. Importing this package imports neither torch nor numpy nor pydantic.
 from __future__ import annotations
 
 from gan.contracts.architecture import (
+    AnyData,
     Architecture,
     ConditionalOnInput,
     GenerationSettings,
@@ -28,6 +29,7 @@ from gan.contracts.architecture import (
     Likelihood,
     Request,
     Settles,
+    Streams,
 )
 from gan.contracts.entries import (
     ENTRY_TYPES,
@@ -71,6 +73,7 @@ from gan.contracts.modality import FieldSpec, Given, Modality, Sample, Samples
 from gan.contracts.objectives import AdaptiveAugmentation, Augmentation, Critic, Loss, Penalty
 
 __all__ = [
+    "Streams",
     "ENTRY_TYPES",
     "AdaptiveAugmentation",
     "Alarm",
@@ -79,6 +82,7 @@ __all__ = [
     "AttributeEntry",
     "Augmentation",
     "AugmentationEntry",
+    "AnyData",
     "Between",
     "ConditionalOnInput",
     "Critic",

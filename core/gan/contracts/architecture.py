@@ -6,7 +6,7 @@ any of the protocols below and of `gan.contracts.latent`, which the command line
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol, runtime_checkable
 
@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from pydantic import BaseModel
     from torch import Tensor
 
+    from gan.contracts.modality import FieldSpec
     from gan.draws import Draws
     from gan.game import Phase, Player
 
@@ -75,6 +76,33 @@ class GenerationSettings(Protocol):
     mixes_classes: ClassVar[bool] = False
     """Whether a condition with names may also be given as shares of the classes, ``(N, classes)`` float32 instead of
     ``(N,)`` integers; `gan.latents.class_shares` and `gan.latents.embedded` take both."""
+
+
+@runtime_checkable
+class Streams(Protocol):
+    """Makes a sample of any length part by part, in the memory of a part (a long film).
+
+    ``gan generate --stream`` writes the parts as they come, by `Modality.write_stream`.
+    """
+
+    def stream(self, rng: Draws, request: Request) -> Iterator[dict[str, Tensor]]:
+        """Yield consecutive parts of one sample: field -> ``(1, *shape)``, of any length along the `longer_axis`.
+
+        `rng` draws rows for one sample. Joined, the parts are what ``generate(1, rng, request)`` returns, to rounding.
+        Fields that are not `longer` are in every part.
+        """
+
+
+@runtime_checkable
+class AnyData(Protocol):
+    """An architecture for several kinds of data, whose entry says ``modality=None``.
+
+    Every plugin can train it on its own data: ``gan run --plugin PLUGIN --architecture NAME``.
+    """
+
+    @classmethod
+    def accepts(cls, fields: Mapping[str, FieldSpec]) -> str:
+        """Return why it cannot be trained on samples of these fields; empty if it can."""
 
 
 @runtime_checkable

@@ -179,7 +179,7 @@ def within(queries: Array, base: Array, *, query_radii: Array | None, base_radii
 
     def add(name: str, rows: Array | slice, columns: Array | slice, inside: Any) -> None:
         """Add a block (with slices) or some pairs."""
-        if isinstance(rows, slice):
+        if isinstance(rows, slice) or isinstance(columns, slice):
             by_column = inside.sum(0).cpu().numpy()
             if name == "queries":
                 counts["reached"][columns] += by_column

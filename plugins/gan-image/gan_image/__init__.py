@@ -66,6 +66,14 @@ def gan_architectures() -> Iterator[ArchitectureEntry]:
         parameters={"generator": 188_611, "discriminator": 218_449},
     )
     yield ArchitectureEntry(
+        name="fully-connected",
+        summary="Two perceptrons: the first GAN, a baseline for any data of numbers, of any plugin",
+        target="gan_image.architectures.fully_connected:FullyConnected",
+        modality=None,
+        paper="Goodfellow et al.: Generative adversarial nets, 2014, arXiv:1406.2661",
+        small=("model.hidden=8", "model.latent=4"),
+    )
+    yield ArchitectureEntry(
         name="cyclegan",
         summary="Translation between two sets of images without pairs, in both directions",
         target="gan_image.architectures.cyclegan:CycleGAN",

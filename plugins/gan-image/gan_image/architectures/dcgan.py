@@ -64,10 +64,6 @@ class _AdversarialGame(nn.Module):
         scores: Tensor = self.discriminator(samples)
         return scores.flatten()
 
-    def settle(self, rng: Draws) -> None:
-        """Run the generator, for the statistics of its BatchNorm layers."""
-        self.generator(self.latents(rng.count, rng))
-
     def critic_features(self, samples: Mapping[str, Tensor]) -> list[Tensor]:
         """The activations of the discriminator."""
         x, seen = to_network(samples["image"]), []

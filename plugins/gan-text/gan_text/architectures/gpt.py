@@ -10,6 +10,7 @@ Shapes: N sequences, T tokens, V words. Token 0 precedes the first token, and fo
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Mapping
 from typing import Any
 
@@ -170,12 +171,16 @@ class GPT(nn.Module):
         """One phase of maximum likelihood whose length the recipe sets; the adversarial loss is not used."""
         return [Phase("mle", [Turn("generator", self.likelihood)])]
 
+    def _new_cache(self) -> dict[str, Any]:
+        """An empty key-value cache as an argument of the model, whose name differs between versions."""
+        names = inspect.signature(self.model.forward).parameters
+        return {"cache" if "cache" in names else "past_key_values": DynamicCache(config=self.model.config)}
+
     def logits(self, tokens: Tensor) -> Tensor:
         """``(N, T)`` tokens -> ``(N, T, V)`` logits of each token given the ones before it."""
         before = F.pad(tokens[:, :-1].long(), (1, 0), value=START)
         # with a cache, though an empty one, transformers does not look for packed texts, which would read the tokens
-        cache = DynamicCache(config=self.model.config)
-        found: Tensor = self.model(input_ids=before, past_key_values=cache, use_cache=True).logits
+        found: Tensor = self.model(input_ids=before, use_cache=True, **self._new_cache()).logits
         return found[..., : self.words]
 
     def nll(self, samples: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
@@ -216,11 +221,11 @@ class GPT(nn.Module):
 
         `write` asks after each token whether all texts have ended.
         """
-        cache = DynamicCache(config=self.model.config)
+        cache = self._new_cache()
         tokens = torch.full((len(uniforms), 1), START, dtype=torch.int64, device=uniforms.device)
         found = []
         for step in uniforms.unbind(1):
-            scores = self.model(input_ids=tokens, past_key_values=cache, use_cache=True).logits[:, -1].float()
+            scores = self.model(input_ids=tokens, use_cache=True, **cache).logits[:, -1].float()
             if self.words < scores.shape[1]:
                 scores = scores[:, : self.words]
             if not self.ends and getattr(self.field, "encode", None) is not None:  # token 0 is not a word here

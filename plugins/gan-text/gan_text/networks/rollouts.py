@@ -245,7 +245,7 @@ def _once(judge: Callable[[Tensor, Tensor, int], Tensor]) -> Callable[[Tensor, T
         key = rows
         for token in sequences[:, t:].unbind(1):
             key = key * 0x9E3779B97F4A7C1 + token  # modulo 2^64: two of a thousand have one key by chance at 1e-14
-        different, place = key.unique(return_inverse=True)
+        different, place = torch.unique(key, return_inverse=True)
         if len(different) == len(key):
             return judge(sequences, rows, t)
         chosen = torch.zeros_like(different).scatter_(0, place, torch.arange(len(key), device=key.device))
