@@ -4,7 +4,7 @@
 
 The recipe ``frames`` with a tenth of the chorales held out. Projected are phrases of held-out chorales into z, and then
 with a tuned generator: the share of their sounding cells that the projected phrase has (found), and of its cells that
-they have (right). Directions are found by the attributes of 4,000 phrases, each without what changes the other three,
+they have (right). Directions are found by the attributes of many phrases, each without what changes the other three,
 and measured on other phrases.
 """
 
@@ -33,6 +33,8 @@ def main() -> None:
     parser.add_argument("--work", type=Path, default=Path("runs/benchmarks/control"))
     parser.add_argument("--no-training", action="store_true", help="measure the run as it is")
     parser.add_argument("--phrases", type=int, default=12)
+    parser.add_argument("--steps", type=int, default=300)
+    parser.add_argument("--samples", type=int, default=4000, help="phrases that directions are found by")
     given = parser.parse_args()
     torch.set_num_threads(1)
     settings = ["data.holdout=0.1", "evaluation.metrics=[]", "evaluation.samples=64"]
@@ -44,7 +46,7 @@ def main() -> None:
     shares: dict[str, dict[str, list[float]]] = {}
     pairs = []
     for roll in rolls:
-        found = model.project({"roll": roll}, steps=300, tune=200)
+        found = model.project({"roll": roll}, steps=given.steps, tune=2 * given.steps // 3)
         for stage, values_of in found.likeness.items():
             for name in ("found", "right"):
                 shares.setdefault(stage, {}).setdefault(name, []).append(round(values_of[name], 4))
@@ -58,9 +60,12 @@ def main() -> None:
             for stage, row in shares.items()
         }
     }
-    find(model, "score", ",".join(ATTRIBUTES), samples=4000, keep=["each"])
+    find(model, "score", ",".join(ATTRIBUTES), samples=given.samples, keep=["each"])
     result["directions"] = {
-        name: {"explained": model.directions.direction(name).explained, **curves(model, name, ATTRIBUTES, 300, 99)}
+        name: {
+            "explained": model.directions.direction(name).explained,
+            **curves(model, name, ATTRIBUTES, given.samples // 10, 99),
+        }
         for name in ATTRIBUTES
     }
     row = model.draw(2, 7).values

@@ -76,15 +76,15 @@ def project(model: ControlledModel, targets: list[Any], steps: int, tune: int) -
     }
 
 
-def by_labels(model: ControlledModel, data: Path) -> dict[str, Any]:
+def by_labels(model: ControlledModel, data: Path, samples_of: int) -> dict[str, Any]:
     """The direction from front to right, measured by a classifier of other examples, beside attributes of pictures."""
     for view in ("front", "right"):  # half of the training frames find the direction, held-out ones measure it
         (data / "half" / view).mkdir(parents=True, exist_ok=True)
         for file in sorted((data / "train" / view).iterdir())[::4]:
             (data / "half" / view / file.name).write_bytes(file.read_bytes())
-    find(model, "score", "all", samples=2000)
+    find(model, "score", "all", samples=samples_of)
     kept = ["brightness", "saturation", "warmth"]
-    (found,) = find(model, "labels", str(data / "half"), name="view", keep=kept, samples=2000)
+    (found,) = find(model, "labels", str(data / "half"), name="view", keep=kept, samples=samples_of)
     extractor = extractor_of(model, "raw")
     held, owners = [], []
     for number, view in enumerate(("front", "right")):
@@ -92,7 +92,7 @@ def by_labels(model: ControlledModel, data: Path) -> dict[str, Any]:
             held.append(np.asarray(Image.open(file)).transpose(2, 0, 1))
             owners.append(number)
     known = extractor.extract({"image": np.stack(held)}, model.modality).vectors.astype(np.float64)
-    start = model.draw(200, 99)
+    start = model.draw(samples_of // 10, 99)
     values: dict[str, list[Any]] = {name: [] for name in ("view", *kept)}
     for strength in STRENGTHS:
         samples = model.decode(Latents(start.values + strength * model.directions["view"], start.given))
@@ -131,6 +131,7 @@ def main() -> None:
     parser.add_argument("--own", type=int, default=8)
     parser.add_argument("--unseen", type=int, default=8)
     parser.add_argument("--steps", type=int, default=300)
+    parser.add_argument("--samples", type=int, default=2000, help="samples that directions are found by")
     given = parser.parse_args()
     torch.set_num_threads(1)
     os.environ.setdefault("GAN_WEIGHTS", str(real_file("weights")))
@@ -145,13 +146,14 @@ def main() -> None:
     files = sorted((data / "held").glob("*/*-0.png"))
     unseen = [str(file) for file in files[:: max(1, len(files) // given.unseen)][: given.unseen]]
     result: dict[str, Any] = {"own samples": project(model, own, given.steps, 0)}
-    result["unseen frames"] = project(model, unseen, given.steps, 200)
-    found = model.project(unseen[0], steps=given.steps, tune=200)
+    tune = 2 * given.steps // 3
+    result["unseen frames"] = project(model, unseen, given.steps, tune)
+    found = model.project(unseen[0], steps=given.steps, tune=tune)
     folder = given.work / "projected"
     save_projection(model, found, folder / str(time.time_ns()))
     tiles = {"image": np.concatenate([found.target["image"], *(each["image"] for each in found.way)])}
     save_sheet(pictures_of(model.modality, tiles), len(tiles["image"]), HERE / "sprites-way.png")
-    result["direction by labels"] = by_labels(model, data)
+    result["direction by labels"] = by_labels(model, data, given.samples)
     result["loop"] = loop(model)
     maps = model.linear_maps()
     rows = torch.cat([m.double() for m in maps])

@@ -141,8 +141,6 @@ def generate(
     asked = Asked(interpolate, path_text, loop, plane, pace, film, rate, seconds, styles_text, latents_path)
     asked.save = save_latents
     asked.counted = ctx.get_parameter_source("count") is not ParameterSource.DEFAULT
-    if stream and asked:
-        raise UsageError(f"--stream makes samples from seeds; leave out {asked.first_flag}")
     if (source is not None or input_path is not None) and asked:
         raise UsageError(f"{asked.first_flag} works on latents alone; leave out --{whole if source else 'input'}")
     made: list[Path] = []
@@ -160,12 +158,14 @@ def generate(
         )
         preview = model.write_preview(samples, folder)
     elif asked:
+        if stream:
+            raise UsageError(f"--stream makes samples from seeds; leave out {asked.first_flag}")
         paths, preview, made = controlled(model, asked, run_flags, out, run_folder / "samples", seed, first, count)
     else:
+        folder = out or run_folder / "samples" / f"seed-{seed}"
         if stream:
             if input_path is not None:
                 raise UsageError("--stream makes samples from seeds; leave out --input")
-            folder = out or run_folder / "samples" / f"seed-{seed}"
             paths, samples = model.write_stream(
                 folder,
                 count,
@@ -180,7 +180,6 @@ def generate(
             samples = model.generate(
                 count, seed, first=first, options=run_flags.options, given=rows, conditions=run_flags.conditions
             )
-            folder = out or run_folder / "samples" / f"seed-{seed}"
             paths = model.write(samples, folder, first=first, options=run_flags.output_options)
         preview = model.write_preview(samples, folder)
     if as_json:

@@ -24,8 +24,8 @@ from gan_image.architectures.pixels import image_shape, initialise, stages, to_n
 
 
 class _AdversarialGame(nn.Module):
-    """What both forms share: the players, the adversarial phase and generation; a `gan.contracts.SmoothLatentSpace`
-    that `Settles`."""
+    """What both forms share: the players, the adversarial phase and generation; a
+    `gan.contracts.SmoothLatentSpace`."""
 
     generation_batch = 64
     generator: nn.Sequential
