@@ -34,8 +34,8 @@ SECTIONS = {
     "Modalities": ("contracts/modality.py", "FieldSpec Given Modality"),
     "Architectures": (
         "contracts/architecture.py",
-        "Request Architecture GenerationSettings ConditionalOnInput GivenInPart LatentSpace SmoothLatentSpace "
-        "Likelihood Settles",
+        "Request Architecture GenerationSettings AnyData Streams ConditionalOnInput GivenInPart LatentSpace "
+        "SmoothLatentSpace Likelihood Settles",
     ),
     "Losses, penalties and augmentations": (
         "contracts/objectives.py",

@@ -168,8 +168,13 @@ _GOLDEN = 0x9E3779B9
 
 def step_key(seed: int, device: torch.device) -> Tensor:
     """The key of `CounterDraws`: the lower and the upper 32 bits of `seed`, ``(2,)`` int32."""
-    words = [torch.full((), _signed(word), dtype=torch.int32, device=device) for word in (seed, seed >> 32)]
+    words = [torch.full((), word, dtype=torch.int32, device=device) for word in key_words(seed)]
     return torch.stack(words)  # no copy from the host, which would wait for the device
+
+
+def key_words(seed: int) -> tuple[int, int]:
+    """The two words of a key, as int32."""
+    return _signed(seed), _signed(seed >> 32)
 
 
 def _signed(word: int) -> int:

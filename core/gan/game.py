@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+import torch
 from torch import Tensor, nn
 
 from gan.draws import Draws
@@ -25,8 +26,18 @@ __all__ = [
     "Player",
     "Schedule",
     "Turn",
+    "asynchronous",
     "phase_lengths",
 ]
+
+
+def asynchronous(device: torch.device) -> bool:
+    """Whether operations on `device` return before they are done, as on a GPU.
+
+    Reading a number on the host (``.item()``, ``bool(tensor)``, a mask as an index) then makes the training wait. An
+    objective whose shortcut needs one asks this first, and computes without the shortcut where it is true.
+    """
+    return device.type != "cpu"
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -60,6 +60,9 @@ if TYPE_CHECKING:
     help="newest, best, or a number of samples shown.",
 )
 @click.option("--device", default="auto", show_default=True, metavar="NAME", help="auto, cpu, cuda, mps …")
+@click.option(
+    "--stream", is_flag=True, help="Write each sample part by part while it is made: long ones need little memory."
+)
 @click.option("--quiet", is_flag=True, help="Do not print the names of the files.")
 @click.option("--json", "as_json", is_flag=True, help="Print the files as one JSON document.")
 @click.pass_context
@@ -74,6 +77,7 @@ def generate(
     interpolate: tuple[int, int] | None,
     checkpoint: str,
     device: str,
+    stream: bool,
     quiet: bool,
     as_json: bool,
 ) -> None:
@@ -103,7 +107,20 @@ def generate(
         )
     else:
         name = f"seed-{seed}"
-        if interpolate is not None:
+        if stream and (interpolate is not None or input_path is not None):
+            raise UsageError("--stream makes samples from seeds; leave out --interpolate and --input")
+        if stream:
+            folder = out or run_folder / "samples" / name
+            paths, samples = model.write_stream(
+                folder,
+                count,
+                seed,
+                first=first,
+                options=run_flags.options,
+                conditions=run_flags.conditions,
+                output_options=run_flags.output_options,
+            )
+        elif interpolate is not None:
             if input_path is not None or first:
                 raise UsageError("--interpolate goes from one latent to another; leave out --input and --first")
             samples = model.interpolate(*interpolate, count, options=run_flags.options, conditions=run_flags.conditions)
@@ -113,8 +130,9 @@ def generate(
             samples = model.generate(
                 count, seed, first=first, options=run_flags.options, given=rows, conditions=run_flags.conditions
             )
-        folder = out or run_folder / "samples" / name
-        paths = model.write(samples, folder, first=first, options=run_flags.output_options)
+        if not stream:
+            folder = out or run_folder / "samples" / name
+            paths = model.write(samples, folder, first=first, options=run_flags.output_options)
     preview = model.write_preview(samples, folder)
     if as_json:
         from gan.cli.progress import print_json

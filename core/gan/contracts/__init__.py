@@ -7,7 +7,7 @@ cheap. Importing this package imports neither torch nor numpy nor pydantic.
 * `gan.contracts.entries`: `ModalityEntry`, `ArchitectureEntry`, `LossEntry` and the other entries, `Download`
 * `gan.contracts.modality`: a kind of data: `Modality`, `FieldSpec`, `Given`, `Sample`, `Samples`
 * `gan.contracts.architecture`: networks and their game: `Architecture`, `Request`, `GenerationSettings`, and the
-  protocols of optional abilities: `ConditionalOnInput`, `GivenInPart`, `LatentSpace`, `SmoothLatentSpace`,
+  protocols of optional abilities: `AnyData`, `ConditionalOnInput`, `GivenInPart`, `LatentSpace`, `SmoothLatentSpace`,
   `Likelihood`, `Settles`
 * `gan.contracts.objectives`: `Loss`, `Critic`, `Penalty`, `Augmentation`,
   `AdaptiveAugmentation`
@@ -20,6 +20,7 @@ cheap. Importing this package imports neither torch nor numpy nor pydantic.
 from __future__ import annotations
 
 from gan.contracts.architecture import (
+    AnyData,
     Architecture,
     ConditionalOnInput,
     GenerationSettings,
@@ -29,6 +30,7 @@ from gan.contracts.architecture import (
     Request,
     Settles,
     SmoothLatentSpace,
+    Streams,
 )
 from gan.contracts.entries import (
     ENTRY_TYPES,
@@ -61,6 +63,7 @@ from gan.contracts.modality import FieldSpec, Given, Modality, Sample, Samples
 from gan.contracts.objectives import AdaptiveAugmentation, Augmentation, Critic, Loss, Penalty
 
 __all__ = [
+    "Streams",
     "ENTRY_TYPES",
     "AdaptiveAugmentation",
     "Alarm",
@@ -68,6 +71,7 @@ __all__ = [
     "ArchitectureEntry",
     "Augmentation",
     "AugmentationEntry",
+    "AnyData",
     "ConditionalOnInput",
     "Critic",
     "DatasetEntry",

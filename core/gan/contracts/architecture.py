@@ -7,7 +7,7 @@ detect with `isinstance`.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol, runtime_checkable
 
@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from pydantic import BaseModel
     from torch import Tensor
 
+    from gan.contracts.modality import FieldSpec
     from gan.draws import Draws
     from gan.game import Phase, Player
 
@@ -71,6 +72,33 @@ class GenerationSettings(Protocol):
     preview_options: ClassVar[Mapping[str, Any]] = {}
     """Values of `Options` used for previews and metrics. With them `generate` may return additional fields that the
     modality's preview and metrics know (a picture translated to the other domain and back)."""
+
+
+@runtime_checkable
+class Streams(Protocol):
+    """Makes a sample of any length part by part, in the memory of a part (a long film).
+
+    ``gan generate --stream`` writes the parts as they come, by `Modality.write_stream`.
+    """
+
+    def stream(self, rng: Draws, request: Request) -> Iterator[dict[str, Tensor]]:
+        """Yield consecutive parts of one sample: field -> ``(1, *shape)``, of any length along the `longer_axis`.
+
+        `rng` draws rows for one sample. Joined, the parts are what ``generate(1, rng, request)`` returns, to rounding.
+        Fields that are not `longer` are in every part.
+        """
+
+
+@runtime_checkable
+class AnyData(Protocol):
+    """An architecture for several kinds of data, whose entry says ``modality=None``.
+
+    Every plugin can train it on its own data: ``gan run --plugin PLUGIN --architecture NAME``.
+    """
+
+    @classmethod
+    def accepts(cls, fields: Mapping[str, FieldSpec]) -> str:
+        """Return why it cannot be trained on samples of these fields; empty if it can."""
 
 
 @runtime_checkable

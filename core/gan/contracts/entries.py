@@ -47,8 +47,8 @@ class ModalityEntry(Entry):
 class ArchitectureEntry(Entry):
     """The networks of one published method and the game in which they are trained."""
 
-    modality: str
-    """Name of the `ModalityEntry` whose data it is trained on."""
+    modality: str | None
+    """Name of the `ModalityEntry` whose data it is trained on; None: any kind that it accepts (`AnyData`)."""
     paper: str
     """Authors, title, year and a link."""
     parameters: Mapping[str, int] = field(default_factory=dict)

@@ -172,6 +172,21 @@ class Modality(ABC):
         """Write one sample to the path ``stem`` + a suffix, and return that path. The same sample must give the same
         bytes. `options` is an instance of `Options`, or None for the defaults."""
 
+    def write_stream(self, parts: Iterator[Sample], stem: Path, options: BaseModel | None = None) -> Path:
+        """Write one sample whose parts come one behind the other, joined along the `longer_axis` of its fields (see
+        `Streams`), like `write`. The default joins them first, which needs the memory of the whole."""
+        import numpy as np
+
+        whole = [dict(part) for part in parts]
+        fields = self.fields
+        joined = {
+            name: np.concatenate([part[name] for part in whole], fields[name].longer_axis)
+            if fields[name].longer
+            else whole[0][name]
+            for name in whole[0]
+        }
+        return self.write(joined, stem, options)
+
     def write_like(
         self, samples: Sequence[Sample], stem: Path, like: SourceFile, given: Given, options: BaseModel | None = None
     ) -> list[Path]:

@@ -1,4 +1,7 @@
-"""Generate samples with a trained model: an architecture with its weights, and its modality."""
+"""Generate samples with a trained model: an architecture with its weights, and its modality.
+
+The file is long because `Model` is one class: everything that a user can ask of a run.
+"""
 
 from __future__ import annotations
 
@@ -9,6 +12,7 @@ import os
 import secrets
 import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +30,7 @@ from gan.contracts import (
     Request,
     Sample,
     Samples,
+    Streams,
 )
 from gan.data.foreign import read_given
 from gan.draws import Way, derive, sample_draws
@@ -283,6 +288,65 @@ class Model:
                 paths.append(placed(self.modality.write(sample, stem, options)))
         return paths
 
+    def write_stream(
+        self,
+        folder: Path,
+        count: int,
+        seed: int = 0,
+        *,
+        first: int = 0,
+        options: Mapping[str, Any] | None = None,
+        conditions: Mapping[str, Any] | None = None,
+        output_options: Any = None,
+    ) -> tuple[list[Path], Samples]:
+        """Generate samples part by part (`gan.contracts.Streams`) and write each while it is made.
+
+        Return the files and the first parts of the samples. Raises `UsageError` where samples are made whole only.
+        """
+        net = self._sampler
+        if not isinstance(net, Streams):
+            raise UsageError(f"{self.name} makes samples whole, not part by part; leave out --stream")
+        request_options = self._options(options or {})
+        given = self._with_conditions(None, request_options, conditions, seed, first, count)
+        self._check_given(given, count, request_options)
+        paths: list[Path] = []
+        beginnings: list[Sample] = []
+
+        def parts(index: int, rows: Mapping[str, Tensor] | None) -> Iterator[Sample]:
+            rng = sample_draws(self.draws, seed, first + index, 1, self.device)
+            seed_torch(derive(seed, "generate", first + index), self.device)
+            for number, part in enumerate(net.stream(rng, Request(request_options, rows))):
+                check_stop()
+                check_samples(part, self.modality.fields, 1, self.name, part=True)
+                sample = {name: values[0].cpu().numpy() for name, values in part.items()}
+                if not number:
+                    beginnings.append(sample)
+                yield sample
+
+        devices = [self.device] if self.device.type == "cuda" else []
+        with torch.no_grad(), torch.random.fork_rng(devices=devices):
+            for index in range(count):
+                rows = None if given is None else self._rows(given, index, 1)
+                with _complete_files(folder / f"sample-{first + index:04d}") as (stem, placed):
+                    paths.append(placed(self.modality.write_stream(parts(index, rows), stem, output_options)))
+        shortest = {
+            name: min(sample[name].shape[spec.longer_axis] for sample in beginnings)
+            for name, spec in self.modality.fields.items()
+            if spec.longer and name in beginnings[0]
+        }
+        samples = {
+            name: np.stack(
+                [
+                    sample[name].take(range(shortest[name]), self.modality.fields[name].longer_axis)
+                    if name in shortest
+                    else sample[name]
+                    for sample in beginnings
+                ]
+            )
+            for name in beginnings[0]
+        }
+        return paths, samples
+
     def write_preview(self, samples: Samples, folder: Path) -> Path:
         """Write the picture ``preview.png`` of `samples` to `folder`."""
         with _complete_files(folder / "preview") as (stem, placed):
@@ -433,11 +497,18 @@ def stacked(rows: Sequence[Sample], fields: Sequence[str]) -> Samples:
     return {name: np.stack([row[name] for row in rows]) for name in fields}
 
 
-def check_samples(made: Mapping[str, Tensor], fields: Mapping[str, FieldSpec], count: int, who: str) -> None:
-    """Check the shapes and types of generated samples against the fields of the modality. Raises `GanError`."""
+def check_samples(
+    made: Mapping[str, Tensor], fields: Mapping[str, FieldSpec], count: int, who: str, *, part: bool = False
+) -> None:
+    """Check the shapes and types of generated samples against the fields of the modality. Raises `GanError`.
+
+    A `part` of a sample may have any length along the `longer_axis`.
+    """
     for name, spec in fields.items():
         if spec.condition:
             continue
+        if part and spec.longer:
+            spec = replace(spec, shape=tuple(1 if a == spec.longer_axis else n for a, n in enumerate(spec.shape)))
         if name not in made:
             raise GanError(f"{who} returned no field '{name}'; the modality wants {', '.join(fields)}")
         reason = spec.mismatch(made[name], count)

@@ -42,6 +42,13 @@ class MLP(nn.Module):
         self.generator = perceptron(config.latent, config.hidden, config.layers, size)
         self.discriminator = perceptron(size, config.hidden, config.layers, 1)
 
+    @classmethod
+    def accepts(cls, fields: Mapping[str, FieldSpec]) -> str:
+        """One field of numbers along one axis."""
+        (spec,) = fields.values() if len(fields) == 1 else (None,)
+        fits = spec is not None and spec.dtype == "float32" and len(spec.shape) == 1
+        return "" if fits else "they are no vectors of float32"
+
     def players(self) -> dict[str, Player]:
         """``generator``, averaged, and ``discriminator``."""
         adam = Optimizer(lr=2e-4, betas=(0.0, 0.99))

@@ -31,7 +31,7 @@ def gan_architectures() -> Iterator[ArchitectureEntry]:
         name="mlp",
         summary="Two perceptrons with hidden layers of one width",
         target="gan.testing.mlp:MLP",
-        modality="points",
+        modality=None,
         paper="Goodfellow et al., Generative Adversarial Nets, 2014, arXiv:1406.2661",
     )
 

@@ -4,6 +4,8 @@ Each iteration of a phase takes its turns in order. The objective of a turn is d
 parameters of its player only (`gan.training.update`); gradients are averaged over the processes. Everything random is
 derived from (seed, phase, iteration, turn), so neither a preview nor a checkpoint changes what follows, and a resumed
 training needs no random state.
+
+The file is long because the loop and its state are one class, which reads from top to bottom as an iteration goes.
 """
 
 from __future__ import annotations
@@ -21,7 +23,7 @@ from torch import Tensor, nn
 
 from gan.adversarial import NOISE
 from gan.contracts import AdaptiveAugmentation, Augmentation, Samples
-from gan.draws import Draws, Way, derive, step_draws
+from gan.draws import CounterDraws, Draws, StepDraws, Way, derive, key_words, step_draws, step_key
 from gan.errors import GanError, NumericError, UsageError
 from gan.game import Batch, Learn, Phase, Player, Turn, phase_lengths
 from gan.generation.settling import settled
@@ -99,6 +101,7 @@ class Trainer:
         draws: Way = "generators" if device.synchronous else "counters"
         self._progress = LoopState(draws=draws if training.draws == "auto" else training.draws)
         self._skipped = torch.zeros((), device=device.device)
+        self._key = step_key(0, device.device)
         if training.micro_batch is not None:
             share = training.batch // device.world_size
             if share % training.micro_batch:
@@ -331,6 +334,7 @@ class Trainer:
                 if progress.rollbacks:
                     purpose.append(f"rollback {progress.rollbacks}")
                 seed = derive(self._seed, *purpose)
+                self._begin_update(seed, progress.parts)
                 self._update(player_state, turn, phase, number, reals[repeat], seed, share, shared)
             updated.add(turn.player)
         shown = repeats * batch
@@ -338,7 +342,8 @@ class Trainer:
             average = self.player_states[name].average
             if average is not None:
                 factor = self.dials.get("training.ema_half_life", 1.0)
-                average.update(shown, progress.samples, progress.position, factor)
+                average.set_share(shown, progress.samples, progress.position, factor)
+                average.update()
         progress.iteration += 1
         progress.position += shown
         progress.samples += shown
@@ -358,15 +363,29 @@ class Trainer:
         count = total // self.device.world_size
         return self.data.take(self._order.indices(position + self.device.rank * count, count))
 
+    def _begin_update(self, seed: int, number: int) -> None:
+        """Everything of an update that the host does: the rest only computes on the device, and may be captured."""
+        seed_everything(seed + self.device.rank * number, self.device.device)
+        if self.draws == "counters":
+            for place, word in enumerate(key_words(seed)):
+                self._key[place].fill_(word)
+
+    def _rng(self, seed: int, total: int, start: int, count: int) -> Draws:
+        if self.draws == "counters":
+            return CounterDraws(self._key, total, start, count)
+        return StepDraws(seed, total, start, count, self.device.device)
+
     def _batch(
         self, fields: dict[str, Tensor], seed: int, progress: float, shared: dict[str, Any], index: int, number: int
     ) -> Batch:
-        """Micro-batch `index` of `number` for a turn; the global random generators are seeded for it."""
+        """Micro-batch `index` of `number` for a turn; the global random generators are seeded for it, those of the
+        first one by `_begin_update`."""
         total = self._size(self.phases[self._progress.phase])
         count = total // self.device.world_size // number
         offset = self.device.rank * number + index
-        seed_everything(seed + offset, self.device.device)
-        rng = step_draws(self.draws, seed, total, offset * count, count, self.device.device)
+        if index:
+            seed_everything(seed + offset, self.device.device)
+        rng = self._rng(seed, total, offset * count, count)
         if number > 1:
             fields = {name: values[index * count : (index + 1) * count] for name, values in fields.items()}
         position = self._progress.position
@@ -415,10 +434,11 @@ class Trainer:
         else:  # on the CPU, freeing and allocating again would cost page faults
             clear_gradients(player_state)
         if turn.after is not None and not self.peers.oom_reason:
+            if batch is None or number > 1:
+                self._begin_update(seed, 1)
+                batch = self._batch(real, seed, share, shared[0], 0, 1)
             with torch.no_grad():
-                turn.after(
-                    batch if batch is not None and number == 1 else self._batch(real, seed, share, shared[0], 0, 1)
-                )
+                turn.after(batch)
 
     def _probe(self, turn: Turn) -> Callable[[str, Tensor], None] | None:
         """Takes the signals of an update, in those iterations in which they are wanted."""

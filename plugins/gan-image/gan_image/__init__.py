@@ -50,6 +50,7 @@ def gan_architectures() -> Iterator[ArchitectureEntry]:
         summary="The 2015 form of DCGAN: 5x5 kernels, linear layers at both ends, uniform latents",
         target="gan_image.architectures.dcgan:DCGANOriginal",
         modality="image",
+        parameters={"generator": 18_885_760, "discriminator": 17_232_768},
         paper="Radford, Metz, Chintala: Unsupervised representation learning with deep convolutional generative "
         "adversarial networks, 2016, arXiv:1511.06434",
     )
@@ -62,6 +63,14 @@ def gan_architectures() -> Iterator[ArchitectureEntry]:
         "StyleGAN, 2020, arXiv:1912.04958",
         small=("modality.resolution=16", "model.capacity=64", "model.latent=8", "model.style=8"),
         parameters={"generator": 188_611, "discriminator": 218_449},
+    )
+    yield ArchitectureEntry(
+        name="fully-connected",
+        summary="Two perceptrons: the first GAN, a baseline for any data of numbers, of any plugin",
+        target="gan_image.architectures.fully_connected:FullyConnected",
+        modality=None,
+        paper="Goodfellow et al.: Generative adversarial nets, 2014, arXiv:1406.2661",
+        small=("model.hidden=8", "model.latent=4"),
     )
     yield ArchitectureEntry(
         name="cyclegan",

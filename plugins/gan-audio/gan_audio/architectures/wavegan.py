@@ -155,7 +155,8 @@ class Generator(nn.Module):
     def forward(self, latents: Tensor, label: Tensor | None) -> Tensor:
         """Waveforms of latent vectors, and of classes ``(N,)`` int64 if there are any."""
         if label is not None:
-            latents = torch.cat([latents, nn.functional.one_hot(label, self.classes).to(latents.dtype)], 1)
+            one_hot = (label[:, None] == torch.arange(self.classes, device=label.device)).to(latents)
+            latents = torch.cat([latents, one_hot], 1)
         x: Tensor = self.first(latents).relu().unflatten(1, (-1, self.start))
         for layer in self.layers[:-1]:
             x = layer(x).relu()

@@ -63,10 +63,6 @@ class _AdversarialGame(nn.Module):
         scores: Tensor = self.discriminator(samples)
         return scores.flatten()
 
-    def settle(self, rng: Draws) -> None:
-        """Run the generator, for the statistics of its BatchNorm layers."""
-        self.generator(self.latents(rng.count, rng))
-
     def decode(self, latents: Tensor, request: Request) -> dict[str, Tensor]:
         """Images of the given latent vectors."""
         return {"image": to_pixels(self.generator(latents))}

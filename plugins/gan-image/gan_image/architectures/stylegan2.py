@@ -516,9 +516,7 @@ class StyleGAN2(nn.Module):
     def _path_length(self, batch: Batch) -> dict[str, Tensor]:
         """(length - mean)² for half of the batch, those images whose number in the whole batch is even."""
         rng = batch.rng
-        half = (torch.arange(rng.count, device=rng.device) + rng.start) % 2 == 0
-        if rng.count == 1:
-            half[:] = True
+        half = torch.arange(rng.start % 2 if rng.count > 1 else 0, rng.count, 2, device=rng.device)
         with torch.autocast(rng.device.type, enabled=False):
             styles = self._styles(batch)[half]
             images = self.generator(styles, [noise[half] for noise in self.generator.random_noise(rng)])
