@@ -248,7 +248,7 @@ class _Search:
             if self.model.space_name == "w":
                 candidates = torch.cat([drawn.mean(0, keepdim=True), candidates])
             most = getattr(self.model.architecture, "generation_batch", 16)
-            losses = torch.cat([self.losses(part) for part in candidates.split(most)])
+            losses = torch.cat([self.losses(part) for part in torch.split(candidates, most)])
         return candidates[losses.argsort(stable=True)[:STARTS]].clone()
 
     def descend(
