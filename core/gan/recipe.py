@@ -26,6 +26,7 @@ from pydantic import (
 )
 
 from gan.errors import UsageError, nearest
+from gan.storage.regular import Broken, read_named
 from gan.storage.strict_yaml import dump_yaml, load_yaml
 
 MAX_RECIPE_BYTES = 1 << 20
@@ -400,10 +401,10 @@ def parse_yaml(text: str, where: str) -> Any:
 def read_values(path: Path) -> dict[str, Any]:
     """The mapping in a recipe file, not yet validated. Raises `UsageError`."""
     try:
-        text = path.read_text(encoding="utf-8")
+        text = read_named(path, MAX_RECIPE_BYTES).decode("utf-8")
     except FileNotFoundError:
         raise UsageError(f"no recipe file {path}") from None
-    except (OSError, UnicodeDecodeError) as error:
+    except (Broken, OSError, UnicodeDecodeError) as error:
         raise UsageError(f"{path}: {error}") from None
     values = parse_yaml(text, str(path))
     if not isinstance(values, dict):
