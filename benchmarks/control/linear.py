@@ -2,9 +2,8 @@
 
     python benchmarks/control/linear.py
 
-For y = A z with 50 random matrices A of growing column scales and z from N(0, 1). SeFa scales the rows of A to length
-1, so it is compared with the singular vectors of the scaled map. GANSpace sees 5,000 samples of y, and maps its component
-back.
+For y = A z with 50 random matrices A of growing column scales and z from N(0, 1). SeFa scales the rows of A to length 1
+and is compared with the singular vectors of that map. GANSpace sees 5,000 samples of y, and maps its component back.
 """
 
 from __future__ import annotations
