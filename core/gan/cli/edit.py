@@ -74,6 +74,7 @@ SEED = click.IntRange(0, (1 << 63) - 1)
 @click.pass_context
 def edit(
     ctx: click.Context,
+    /,
     run_folder: Path,
     what: str,
     method: str | None,
@@ -248,8 +249,9 @@ def _start(model: ControlledModel, run_flags: Flags, more: dict[str, Any]) -> La
         return read_latents(more["latents_path"], model)
     from gan.control.paths import Path as LatentPath
 
-    how = {"options": run_flags.options, "conditions": run_flags.conditions}
-    return LatentPath.through(model, [model.draw(1, seed, **how) for seed in more["seed"] or (0,)]).keys
+    options, conditions = run_flags.options, run_flags.conditions
+    keys = [model.draw(1, seed, options=options, conditions=conditions) for seed in more["seed"] or (0,)]
+    return LatentPath.through(model, keys).keys
 
 
 def _interleaved(start: Latents, rows: list[Any]) -> Latents:

@@ -51,7 +51,8 @@ def check_abilities(architecture: Any, latents: Tensor, request: Request, decode
     if isinstance(architecture, SmoothLatentSpace):
         leaf = values.detach().clone().requires_grad_()
         smooth = architecture.decode_smooth(leaf, request)
-        gradient = torch.autograd.grad(sum(made.float().sum() for made in smooth.values()), leaf)[0]
+        total = torch.stack([made.float().sum() for made in smooth.values()]).sum()
+        gradient = torch.autograd.grad(total, leaf)[0]
         if not torch.isfinite(gradient).all():
             raise Failed("the gradient of `decode_smooth` is not finite")
         if isinstance(architecture, CriticFeatures):

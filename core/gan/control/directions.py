@@ -143,7 +143,8 @@ def _predictor(latents: Tensor, scores: Tensor) -> Tensor:
     centred, target = latents - latents.mean(0), scores.double() - scores.double().mean()
     gram = centred.T @ centred
     ridge = 1e-3 * gram.diagonal().mean() * torch.eye(len(gram), dtype=gram.dtype, device=gram.device)
-    return torch.linalg.solve(gram + ridge, centred.T @ target)
+    solution: Tensor = torch.linalg.solve(gram + ridge, centred.T @ target)
+    return solution
 
 
 def separated(latents: Tensor, vector: Tensor, others: Sequence[Tensor]) -> Tensor:
@@ -158,14 +159,16 @@ def separated(latents: Tensor, vector: Tensor, others: Sequence[Tensor]) -> Tens
     scale = values.clamp_min(values.max() * 1e-9).sqrt()
 
     def white(x: Tensor) -> Tensor:
-        return (axes.T @ x.double()) / scale
+        scaled: Tensor = (axes.T @ x.double()) / scale
+        return scaled
 
     basis, _ = torch.linalg.qr(torch.stack([white(other) for other in others], 1))
     start = white(vector)
     left = start - basis @ (basis.T @ start)
     if float(left.norm()) < 1e-6 * float(start.norm()):
         raise UsageError("the direction changes nothing but what is to be kept")
-    return axes @ (scale * left / left.norm())
+    vector_left: Tensor = axes @ (scale * left / left.norm())
+    return vector_left
 
 
 def deviation_along(latents: Tensor, vector: Tensor) -> float:
@@ -254,7 +257,7 @@ class Directions(Mapping[str, Tensor]):
 
 
 def _metadata(path: Path) -> dict[str, str]:
-    with safetensors.safe_open(path, "pt") as file:  # type: ignore[no-untyped-call]
+    with safetensors.safe_open(path, "pt") as file:
         return dict(file.metadata() or {})
 
 

@@ -23,6 +23,7 @@ from torch.nn.functional import avg_pool1d, binary_cross_entropy
 from gan.contracts import CriticFeatures, Given, Request
 from gan.control.features import differentiable, extractor_of, perceptual
 from gan.control.model import LatentModel, Latents, as_path
+from gan.data.foreign import read_given
 from gan.draws import SeededDraws, derive
 from gan.errors import BadData, UsageError
 from gan.generation.model import stacked
@@ -150,7 +151,7 @@ def read_target(model: LatentModel, item: Any, index: int = 0) -> Samples:
         files: list[Any] = [item] if path is None else list_source(path, model.modality.suffixes).files
         rows: list[Sample] = []
         for file in files:
-            rows += list(model.modality.read_given(file, Given(fields)))
+            rows += read_given(model.modality, file, Given(fields))
             if len(rows) > index:
                 break
         if len(rows) <= index:
@@ -247,7 +248,7 @@ class _Search:
             if self.model.space_name == "w":
                 candidates = torch.cat([drawn.mean(0, keepdim=True), candidates])
             most = getattr(self.model.architecture, "generation_batch", 16)
-            losses = torch.cat([self.losses(part) for part in candidates.split(most)])
+            losses = torch.cat([self.losses(part) for part in torch.split(candidates, most)])
         return candidates[losses.argsort(stable=True)[:STARTS]].clone()
 
     def descend(

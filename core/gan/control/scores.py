@@ -110,6 +110,7 @@ def label_scores(
     `BadData` for a folder without two labels of examples.
     """
     from gan.contracts import Given
+    from gan.data.foreign import read_given
     from gan.generation.model import stacked
     from gan.source import list_source
 
@@ -117,7 +118,7 @@ def label_scores(
     by_label: dict[str, list[Any]] = {}
     for file in list_source(folder, model.modality.suffixes).files:
         if file.folder and len(by_label.setdefault(file.folder, [])) < EXAMPLES:
-            by_label[file.folder] += list(model.modality.read_given(file, Given(tuple(fields))))
+            by_label[file.folder] += read_given(model.modality, file, Given(tuple(fields)))
     if len(by_label) < 2:
         raise BadData("needs two subfolders of examples or more, one for each label", str(folder))
     reader = extractor_of(model, extractor) if extractor else perceptual(model) or NamedExtractor("raw", Raw())

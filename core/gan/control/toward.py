@@ -97,7 +97,8 @@ def _gradient(
     if value is None:
         return None
     (gradient,) = torch.autograd.grad(value.sum(), variable)
-    return gradient / gradient.norm().clamp_min(1e-12)
+    unit: Tensor = gradient / gradient.norm().clamp_min(1e-12)
+    return unit
 
 
 def _estimate(
@@ -119,5 +120,6 @@ def _estimate(
     values = score.of(model.decode(Latents(moved, given), options=options))
     ranks = torch.from_numpy(np.argsort(np.argsort(values, kind="stable"), kind="stable")).to(here)
     gain = (ranks[:PAIRS] - ranks[PAIRS:]) * float(np.ptp(values) > 0)
-    found = torch.einsum("n,n...->...", gain, steps)[None]
-    return found / found.norm().clamp_min(1e-12)
+    found: Tensor = torch.einsum("n,n...->...", gain, steps)[None]
+    found = found / found.norm().clamp_min(1e-12)
+    return found

@@ -134,7 +134,8 @@ def with_codes(architecture_class: Any, codes: Codes, name: str) -> Any:
 
         def codes_of(self, latents: Tensor) -> Tensor:
             """``(N, entries)``: the codes in latents, classes one-hot and numbers -1 … 1."""
-            return latents.flatten(1)[:, : self.code_size] * self.code_deviation + self.code_mean
+            codes: Tensor = latents.flatten(1)[:, : self.code_size] * self.code_deviation + self.code_mean
+            return codes
 
         def read_codes(self, samples: Mapping[str, Tensor]) -> Tensor:
             """``(N, entries)``: logits of the classes and the numbers that samples of `decode_smooth` seem to have."""

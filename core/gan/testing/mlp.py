@@ -84,7 +84,8 @@ class MLP(nn.Module):
 
     def linear_maps(self) -> list[Tensor]:
         """The first layer, ``(hidden, latent)``."""
-        return [self.generator[0].get_parameter("weight").detach()]
+        first = next(layer for layer in self.generator.modules() if isinstance(layer, nn.Linear))
+        return [first.weight.detach()]
 
     def critic_features(self, samples: Mapping[str, Tensor]) -> list[Tensor]:
         """The activations of the discriminator's hidden layers."""

@@ -215,9 +215,9 @@ class Watch:
             "spoils": alarm.spoils,
         }
         self.verdicts = [*self.verdicts, verdict][-2 * MOST_ACTIONS :]
+        remedy = f". Try: {alarm.advice}" if self.mode == "warn" else ""
         findings.messages.append(
-            f"phase '{window.phase}': {alarm.verdict} since {first.samples:,} samples: {alarm.evidence}. "
-            + (f"Try: {alarm.advice}" if self.mode == "warn" else "")
+            f"phase '{window.phase}': {alarm.verdict} since {first.samples:,} samples: {alarm.evidence}{remedy}"
         )
 
     def _treat(self, alarm: Alarm, window: Window, findings: Findings) -> Treatment | None:
@@ -272,8 +272,11 @@ class Watch:
                 if spreads:
                     dials[NOISE] = remedy.noise * max(spreads)
                     break
-        now = {name: self.turned.get(name, _neutral(name)) for name in dials}
-        return {name: value for name, value in dials.items() if value != now[name] and (value == 0 or value >= LEAST)}
+        return {
+            name: value
+            for name, value in dials.items()
+            if value != self.turned.get(name, _neutral(name)) and (name == NOISE or value == 0 or value >= LEAST)
+        }
 
     def return_to(self, samples: int) -> None:
         """Forget the windows past `samples`: training goes back there."""
@@ -282,12 +285,13 @@ class Watch:
         self._sums, self._histogram = {}, None
 
     def _note_effects(self, window: Window) -> None:
-        """Record the evidence of an action two windows after it."""
-        for action in self.actions:
-            start = action["samples"] if action["rolled_back_to"] is None else action["rolled_back_to"]
-            later = [other for other in self.windows if other.samples > start]
-            if action["after"] is None and action is self.actions[-1] and len(later) >= 2:
-                action["after"] = {name: window.signals.get(name) for name in action["before"]}
+        """Record the evidence of the last action two windows after it."""
+        if not self.actions or self.actions[-1]["after"] is not None:
+            return
+        action = self.actions[-1]
+        start = action["samples"] if action["rolled_back_to"] is None else action["rolled_back_to"]
+        if sum(other.samples > start for other in self.windows) >= 2:
+            action["after"] = {name: window.signals.get(name) for name in action["before"]}
 
     def state_dict(self) -> dict[str, str]:
         """The state as JSON, whose lists are as long as they are."""
