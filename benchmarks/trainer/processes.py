@@ -38,7 +38,7 @@ def work(steps: int, folder: Path) -> None:
     torch.set_num_threads(1)
     device = init_runtime("cpu", "fp32")
     torch.manual_seed(0)
-    config = R3GAN.Config(width=32, group=4, latent=16, blocks=1)
+    config = R3GAN.Config(width=16, group=4, latent=16, blocks=1)
     net = R3GAN(config, {"image": FieldSpec((1, 32, 32), "uint8", 0, 255, "intensity")})
     training = Training(samples=BATCH * 10**6, batch=BATCH, tick=BATCH * 10**5, device="cpu", ema_half_life=0)
     order = Order(len(Pictures.pixels), 0)
@@ -73,8 +73,8 @@ def run(processes: int, steps: int) -> tuple[dict[str, float], dict[str, Any]]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--steps", type=int, default=32, help="a multiple of 16")
+    parser.add_argument("--rounds", type=int, default=2)
+    parser.add_argument("--steps", type=int, default=16, help="a multiple of 16")
     parser.add_argument("--work", type=Path)
     parser.add_argument("--out", type=Path, default=HERE / "processes.json")
     arguments = parser.parse_args()

@@ -103,8 +103,13 @@ def bookkeeping(count: int, rounds: int) -> dict[str, float]:
         for name, loop in loops.items():
             found[name].append(1000 * timed(loop, 15))
     own = [a - b for a, b in zip(found["iteration"], found["objectives_and_backward"], strict=True)]
+    hand = [a - b for a, b in zip(found["loop_by_hand"], found["objectives_and_backward"], strict=True)]
     result = {name: statistics.median(values) for name, values in found.items()}
-    return result | {"bookkeeping": statistics.median(own), "bookkeeping_least": min(own)}
+    return result | {
+        "bookkeeping": statistics.median(own),
+        "bookkeeping_least": min(own),
+        "bookkeeping_over_that_by_hand": statistics.median(a / b for a, b in zip(own, hand, strict=True)),
+    }
 
 
 class Dispatched(TorchDispatchMode):

@@ -121,6 +121,10 @@ def resolve(values: Mapping[str, Any], plugins: Plugins) -> ResolvedRecipe:
             raise PluginError(plugin_entry.info.name, f"{plugin_entry} has no Config, a pydantic model of its settings")
     modality_config = validated(modality_class.Config, recipe.modality, "modality")
     model_config = validated(architecture_class.Config, recipe.model, "model")
+    if recipe.codes is not None:
+        from gan.parts.codes import with_codes
+
+        architecture_class = with_codes(architecture_class, recipe.codes, architecture.entry.name)
     found = plugins.find("gan_losses", recipe.loss.name, prefer=recipe.plugin)
     owners = [architecture, modality, found]
     loss = _constructed(plugins.load(found), recipe.loss.settings, f"loss '{recipe.loss.name}'")

@@ -201,12 +201,6 @@ def _uniform(words: Tensor) -> Tensor:
     return (words >> 8).bitwise_and_(0xFFFFFF).to(torch.float32).mul_(2.0**-24)
 
 
-def step_draws(way: Way, seed: int, total: int, start: int, count: int, device: torch.device) -> Draws:
-    """The rows that one process needs for a turn, by one of the two ways."""
-    kind = CounterDraws.of_step if way == "counters" else StepDraws
-    return kind(seed, total, start, count, device)
-
-
 def sample_draws(way: Way, seed: int, first: int, count: int, device: torch.device) -> Draws:
     """The draws for samples `first` … ``first + count - 1`` of a user's seed, by one of the two ways."""
     kind = CounterDraws.of_samples if way == "counters" else SeededDraws.of

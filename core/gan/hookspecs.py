@@ -25,6 +25,7 @@ import pluggy
 
 from gan.contracts import (
     ArchitectureEntry,
+    AttributeEntry,
     AugmentationEntry,
     DatasetEntry,
     ExtractorEntry,
@@ -79,6 +80,12 @@ def gan_metrics() -> Iterable[MetricEntry]:
 @hookspec
 def gan_extractors() -> Iterable[ExtractorEntry]:
     """Named, versioned, hashed feature extractors for metrics: callables that return a `gan.contracts.Extractor`."""
+    return ()
+
+
+@hookspec
+def gan_attributes() -> Iterable[AttributeEntry]:
+    """Numbers that describe single samples, for directions: functions ``(samples, modality) -> (N,)``."""
     return ()
 
 

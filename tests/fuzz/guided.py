@@ -24,7 +24,7 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "support"))
 PACKAGES = ["gan", "gan_3d", "gan_audio", "gan_image", "gan_music", "gan_text", "gan_video", "mido"]
 """Packages whose lines guide the search."""
 LIMITS = ["-timeout=10", "-rss_limit_mb=2048", "-malloc_limit_mb=1024", "-max_len=65536"]
-KEPT, KEPT_BYTES = 100, 4096
+KEPT, KEPT_BYTES = 40, 4096
 """Most files, and their largest size, that are kept for a reader: the smallest ones."""
 
 

@@ -28,7 +28,7 @@ from readers import CORPUS, FILES, MODALITIES, OWN, corpus, modality_for
 
 pytestmark = pytest.mark.rule("L6")
 SECONDS = float(os.environ.get("GAN_FUZZ_SECONDS", "0"))
-QUICK = 25
+QUICK = 12
 """Damaged files of each reader in the ordinary suite."""
 
 

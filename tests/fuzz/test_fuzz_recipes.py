@@ -95,7 +95,8 @@ def test_mutated_recipes(count, seed, tmp_path, monkeypatch):
 @pytest.mark.timeout(3600)
 @pytest.mark.rule("L4", "L5")
 def test_500_mutated_recipes_on_the_command_line(tmp_path, record_property):
-    """``gan run --recipe FILE --dry-run``, which makes no data and no folder.
+    """``gan run --recipe FILE --dry-run``, which makes no data and no folder. What is refused is so within 10 s
+    and 1 GB; a valid recipe may have large networks, which a dry run builds.
 
     All are tried, and the first failures are told; `benchmarks/reliability/mutated.py` records the counts."""
     for name in ("home", "work", "recipes"):
@@ -114,8 +115,8 @@ def test_500_mutated_recipes_on_the_command_line(tmp_path, record_property):
             or "mistake of the program" in said
             or set("\x1b\x07\x9b") & set(said)
             or len(done.stderr.splitlines()) > 4
-            or done.computing > 10
-            or done.megabytes - before > 1000
+            or done.computing > (10 if done.returncode else 60)
+            or (done.returncode and done.megabytes - before > 1000)
             or os.listdir(tmp_path / "work")
             or os.listdir(tmp_path / "home")
         ):
@@ -125,8 +126,9 @@ def test_500_mutated_recipes_on_the_command_line(tmp_path, record_property):
         "failures": len(failed),
         "exit codes": Counter(str(life.returncode) for life in lives),
         "most seconds of computing time": round(max(life.computing for life in lives), 2),
-        "most memory, MB": max(life.megabytes for life in lives),
-        "of which for a dry run, MB": before,
+        "of those that were refused": round(max(life.computing for life in lives if life.returncode), 2),
+        "most memory of those that were refused, MB": max(life.megabytes for life in lives if life.returncode),
+        "of which for any dry run, MB": before,
     }
     record_property("mutated recipes", json.dumps(about))
     assert not failed, f"{len(failed)} of 500\n" + "\n\n".join(failed[:5])

@@ -18,8 +18,11 @@ SETTINGS = [
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize("processes", [2])
-def test_one_process_and_two_agree(tmp_path, processes):
+CODES = ["--set", "codes={categorical: [3], continuous: 1}", "--set", "model.latent=8"]
+
+
+@pytest.mark.parametrize(("processes", "more"), [(2, []), pytest.param(2, CODES, marks=pytest.mark.slow)])
+def test_one_process_and_two_agree(tmp_path, processes, more):
     """Global batch 64, two critic turns, a gradient penalty and lazy R1: the weights agree to 1e-5.
 
     Gradients are averaged over processes; draws are made for the global batch and divided. Rounding differs because the
@@ -42,7 +45,7 @@ def test_one_process_and_two_agree(tmp_path, processes):
     }  # fmt: skip
     weights = {}
     for name, launcher in launchers.items():
-        command = [*launcher, "run", *SETTINGS, "--out", str(tmp_path / name)]
+        command = [*launcher, "run", *SETTINGS, *more, "--out", str(tmp_path / name)]
         done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300)
         assert done.returncode == 0, done.stderr
         checkpoint = Checkpoints(tmp_path / name / "checkpoints").newest()

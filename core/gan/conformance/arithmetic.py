@@ -50,6 +50,20 @@ def check_arithmetic(kit: Kit) -> None:
             if plugin_entry.entry.weights != "none":
                 raise Skipped(f"it needs {plugin_entry.entry.weights}")
             _check_extractor(kit.plugins.load(plugin_entry)(None, "cpu"), _subject(kit, plugin_entry.entry.modality))
+    for plugin_entry in kit.offered("gan_attributes"):
+        with kit.check("on known input", f"attribute {plugin_entry.entry.name}"):
+            _check_attribute(kit.plugins.load(plugin_entry), _subject(kit, plugin_entry.entry.modality))
+
+
+def _check_attribute(attribute: Any, subject: Subject) -> None:
+    """One finite number or NaN for each sample, which does not depend on the other samples."""
+    samples = subject.stacked(8)
+    values = np.asarray(attribute(samples, subject.modality))
+    if values.shape != (8,) or np.isinf(values).any():
+        raise Failed(f"it returned {values.shape}, not one number for each of 8 samples")
+    alone = np.asarray(attribute({name: rows[3:4] for name, rows in samples.items()}, subject.modality))
+    if not np.allclose(alone, values[3:4], rtol=1e-4, equal_nan=True):
+        raise Failed("the number of a sample depends on the samples beside it")
 
 
 def _scenes(kit: Kit, kind: str | None) -> list[Scene]:

@@ -7,12 +7,13 @@ cheap. Importing this package imports neither torch nor numpy nor pydantic.
 * `gan.contracts.entries`: `ModalityEntry`, `ArchitectureEntry`, `LossEntry` and the other entries, `Download`
 * `gan.contracts.modality`: a kind of data: `Modality`, `FieldSpec`, `Given`, `Sample`, `Samples`
 * `gan.contracts.architecture`: networks and their game: `Architecture`, `Request`, `GenerationSettings`, and the
-  protocols of optional abilities: `AnyData`, `ConditionalOnInput`, `GivenInPart`, `LatentSpace`, `SmoothLatentSpace`,
-  `Likelihood`, `Settles`
+  protocols of optional abilities: `AnyData`, `Streams`, `ConditionalOnInput`, `GivenInPart`, `Likelihood`, `Settles`
+* `gan.contracts.latent`: optional abilities of latent spaces: `LatentSpace`, `SmoothLatentSpace`, `StyleSpace`,
+  `Between`, `LatentParts`, `LinearMaps`, `CriticFeatures`
 * `gan.contracts.objectives`: `Loss`, `Critic`, `Penalty`, `Augmentation`,
   `AdaptiveAugmentation`
 * `gan.contracts.metrics`: `Metric`, `FeatureMetric`, `ModelMetric`, `ModelFeatureMetric`, `MetricValue`, `Extractor`,
-  `Features`
+  `DifferentiableExtractor`, `Features`
 * `gan.contracts.guards`: what watches a training: `Guard`, `Measures`, `Window`, `Alarm`, `Remedy`
 * `gan.contracts.media`: HTML that shows an artefact by its media type
 """
@@ -25,16 +26,15 @@ from gan.contracts.architecture import (
     ConditionalOnInput,
     GenerationSettings,
     GivenInPart,
-    LatentSpace,
     Likelihood,
     Request,
     Settles,
-    SmoothLatentSpace,
     Streams,
 )
 from gan.contracts.entries import (
     ENTRY_TYPES,
     ArchitectureEntry,
+    AttributeEntry,
     AugmentationEntry,
     DatasetEntry,
     Download,
@@ -49,7 +49,17 @@ from gan.contracts.entries import (
     kind,
 )
 from gan.contracts.guards import Alarm, Guard, Measures, Remedy, Window
+from gan.contracts.latent import (
+    Between,
+    CriticFeatures,
+    LatentParts,
+    LatentSpace,
+    LinearMaps,
+    SmoothLatentSpace,
+    StyleSpace,
+)
 from gan.contracts.metrics import (
+    DifferentiableExtractor,
     Extractor,
     FeatureMetric,
     Features,
@@ -69,12 +79,16 @@ __all__ = [
     "Alarm",
     "Architecture",
     "ArchitectureEntry",
+    "AttributeEntry",
     "Augmentation",
     "AugmentationEntry",
     "AnyData",
+    "Between",
     "ConditionalOnInput",
     "Critic",
+    "CriticFeatures",
     "DatasetEntry",
+    "DifferentiableExtractor",
     "Download",
     "Entry",
     "Extractor",
@@ -87,8 +101,10 @@ __all__ = [
     "GivenInPart",
     "Guard",
     "GuardEntry",
+    "LatentParts",
     "LatentSpace",
     "Likelihood",
+    "LinearMaps",
     "Loss",
     "LossEntry",
     "Measures",
@@ -108,6 +124,7 @@ __all__ = [
     "Samples",
     "Settles",
     "SmoothLatentSpace",
+    "StyleSpace",
     "Window",
     "kind",
     "value_from_json",

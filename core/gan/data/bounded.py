@@ -6,6 +6,9 @@ replaced, and reading goes on. A modality does nothing for this: the workers are
 is. Results come back as plain arrays, never as pickled objects. Workers end with the process that started them.
 
 Where processes cannot be forked safely (other systems than Linux), threads read the files, without limits.
+
+Both ends of the pipes are in this one file, since neither can be understood without the other: the crew, which gives
+out files and collects results, and, after "in the worker", what the processes do.
 """
 
 from __future__ import annotations
@@ -220,6 +223,8 @@ class _Crew:
                 worker = self._start()
             if worker is None or len(worker.waiting) > AHEAD // 2 or worker.bytes_waiting > AHEAD_BYTES // 2:
                 return
+            if not worker.waiting:
+                worker.since = time.monotonic()
             order: list[int] = []
             share = -(-left // (2 * self._most))  # the last files are shared
             while left and len(order) < share and len(worker.waiting) < AHEAD and worker.bytes_waiting < AHEAD_BYTES:

@@ -21,6 +21,7 @@ import torch
 from torch import Tensor
 
 from gan.contracts import (
+    Between,
     ConditionalOnInput,
     FieldSpec,
     Given,
@@ -35,7 +36,7 @@ from gan.contracts import (
 from gan.data.foreign import read_given
 from gan.draws import Way, derive, sample_draws
 from gan.errors import BadData, GanError, UsageError
-from gan.generation.conditions import Conditions
+from gan.generation.conditions import Conditions, Shares, chosen_classes, read_shares
 from gan.generation.folding import prepared
 from gan.latents import slerp
 from gan.runtime.device import seed_torch
@@ -113,43 +114,6 @@ class Model:
 
         return self._in_batches(make, count, seed, first, given)
 
-    def interpolate(
-        self,
-        first_seed: int,
-        second_seed: int,
-        count: int = 8,
-        *,
-        options: Mapping[str, Any] | None = None,
-        conditions: Mapping[str, Any] | None = None,
-    ) -> Samples:
-        """Generate `count` samples from sample 0 of one seed to sample 0 of another, both included.
-
-        Their latents are at equal steps on the great circle between the two ends, and their conditions on a line.
-        Raises `UsageError` where there is no latent space.
-        """
-        net = self.architecture
-        request_options = self._options(options or {})
-        if not isinstance(net, LatentSpace):
-            raise UsageError(f"{self.name} has no latent space to interpolate in")
-        if self.input_fields(request_options):
-            raise UsageError(f"{self.name} makes samples from an input, not from latents alone")
-        if count < 2:
-            raise UsageError("an interpolation needs at least two samples, its two ends")
-        with torch.no_grad():
-            begin, end = (
-                net.latents(1, sample_draws(self.draws, seed, 0, 1, self.device)) for seed in (first_seed, second_seed)
-            )
-        ends = [
-            self._with_conditions(None, request_options, conditions, seed, 0, 1) or {}
-            for seed in (first_seed, second_seed)
-        ]
-        share = np.linspace(0, 1, count)
-        given = {
-            name: (one + share * (ends[1][name] - one)).astype(self.modality.fields[name].dtype)
-            for name, one in ends[0].items()
-        }
-        return self._between(begin, end, count, first_seed, request_options, given or None)
-
     def follow(
         self,
         given: Samples,
@@ -184,7 +148,8 @@ class Model:
 
         def make(start: int, size: int, rows: Mapping[str, Tensor] | None) -> Mapping[str, Tensor]:
             at = steps[start : start + size]
-            latents = slerp(begin.repeat_interleave(size, 0), end.repeat_interleave(size, 0), at)
+            path = self.architecture.between if isinstance(self.architecture, Between) else slerp
+            latents = path(begin.repeat_interleave(size, 0), end.repeat_interleave(size, 0), at)
             made: Mapping[str, Tensor] = self._sampler.decode(latents, Request(options, rows))
             return made
 
@@ -220,7 +185,8 @@ class Model:
         if not batches:
             return {name: np.empty((0, *spec.shape), spec.dtype) for name, spec in fields.items()}
         joined = {name: torch.cat([batch[name] for batch in batches]).contiguous().cpu().numpy() for name in batches[0]}
-        return {name: v for name, v in (given or {}).items() if name in fields and fields[name].condition} | joined
+        conditions = {name: v for name, v in (given or {}).items() if name in fields and fields[name].condition}
+        return chosen_classes(conditions, fields) | joined
 
     def translate(
         self,
@@ -408,13 +374,13 @@ class Model:
         fields = self.modality.fields
         return {name: fields[name] for name in self._given_fields(options) if fields[name].condition}
 
-    def read_conditions(self, conditions: Mapping[str, Any], options: Any = None) -> dict[str, float]:
-        """Convert values of conditions, as a user writes them, to numbers.
+    def read_conditions(self, conditions: Mapping[str, Any], options: Any = None) -> dict[str, float | Shares]:
+        """Convert values of conditions, as a user writes them, to numbers, and mixtures of classes to their shares.
 
         Raises `UsageError` for conditions that the run does not have and for values that its data do not have.
         """
         known = self.condition_fields(options)
-        values = {}
+        values: dict[str, float | Shares] = {}
         for name, value in conditions.items():
             if name not in known:
                 setting = self.modality.conditions.get(name)
@@ -422,9 +388,12 @@ class Model:
                 others = f" (it has {', '.join(known)})" if known else ""
                 raise UsageError(f"this run was trained without the condition {name}{others}{remedy}")
             try:
-                values[name] = self.modality.read_condition(name, str(value))
+                shares = read_shares(str(value), known[name])
+                values[name] = self.modality.read_condition(name, str(value)) if shares is None else shares
             except ValueError as error:
                 raise UsageError(f"{name}: {error}") from None
+            if shares is not None and not getattr(self.architecture, "mixes_classes", False):
+                raise UsageError(f"{name} {value}: {self.name} cannot mix classes; name one")
             self.conditions.check(name, values[name], known[name])
         return values
 

@@ -23,9 +23,9 @@ Array: TypeAlias = np.ndarray[Any, Any]
 
 QUERIES, BASE = 2048, 8192
 """Rows and columns of a block."""
-SPARE = 8
+SPARE = 4
 """Further candidates for the nearest neighbours, among which float32 may confuse the order."""
-EXACT = 1 << 22
+EXACT = 1 << 16
 """Numbers of the vectors that are compared in float64 at once."""
 ROUNDING = 1e-13
 """A squared distance from float64 products below this share of ``|x|² + |y|²`` is a rounding error."""
@@ -177,20 +177,20 @@ def within(queries: Array, base: Array, *, query_radii: Array | None, base_radii
         "reached": np.zeros(len(base), np.int64),
     }
 
-    def add(name: str, rows: Array | slice, columns: Array | slice, inside: Any) -> None:
-        """Add a block (with slices) or some pairs."""
-        if isinstance(rows, slice) or isinstance(columns, slice):
-            by_column = inside.sum(0).cpu().numpy()
-            if name == "queries":
-                counts["reached"][columns] += by_column
-            else:
-                counts["visitors"][columns] += by_column
-                counts["balls"][rows] += inside.sum(1).cpu().numpy()
-        elif name == "queries":
-            np.add.at(counts["reached"], columns[inside], 1)
+    def add_block(name: str, rows: slice, columns: slice, inside: Tensor) -> None:
+        by_column = inside.sum(0).cpu().numpy()
+        if name == "queries":
+            counts["reached"][columns] += by_column
         else:
-            np.add.at(counts["visitors"], columns[inside], 1)
-            np.add.at(counts["balls"], rows[inside], 1)
+            counts["visitors"][columns] += by_column
+            counts["balls"][rows] += inside.sum(1).cpu().numpy()
+
+    def add_pairs(name: str, rows: Array, columns: Array) -> None:
+        if name == "queries":
+            np.add.at(counts["reached"], columns, 1)
+        else:
+            np.add.at(counts["visitors"], columns, 1)
+            np.add.at(counts["balls"], rows, 1)
 
     exact_radii = {"queries": query_radii, "base": base_radii}
     for rows, columns, found in pair.blocks():
@@ -202,11 +202,12 @@ def within(queries: Array, base: Array, *, query_radii: Array | None, base_radii
             assert radius is not None
             if int(unsure.sum()) > MANY * unsure.numel():
                 edge = radius[rows, None] if name == "queries" else radius[columns]
-                add(name, rows, columns, torch.from_numpy(pair.exact_block(rows, columns) <= edge))
+                add_block(name, rows, columns, torch.from_numpy(pair.exact_block(rows, columns) <= edge))
                 continue
-            add(name, rows, columns, (beyond < 0) & ~unsure)
+            add_block(name, rows, columns, (beyond < 0) & ~unsure)
             at, to = (index.cpu().numpy() for index in unsure.nonzero(as_tuple=True))
             if len(at):
                 at, to = at + rows.start, to + columns.start
-                add(name, at, to, pair.exact(at, to) <= radius[at if name == "queries" else to])
+                inside = pair.exact(at, to) <= radius[at if name == "queries" else to]
+                add_pairs(name, at[inside], to[inside])
     return counts

@@ -79,6 +79,12 @@ def gan_metrics() -> Iterator[MetricEntry]:
     ):
         yield MetricEntry(name=name, target=f"gan.metrics:{target}", summary=summary, on_features=True, defined_on=own)
     yield MetricEntry(
+        name="information",
+        target="gan.metrics.code_information:CodeInformation",
+        summary="what InfoGAN's reader knows of each code, in nats; higher is better",
+        on_model=True,
+    )
+    yield MetricEntry(
         name="ppl",
         target="gan.metrics.path_length:PathLength",
         summary="how evenly samples change along paths through latent space; lower is better",

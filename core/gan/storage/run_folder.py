@@ -9,6 +9,7 @@ runs/music-musegan-0001/
   metrics.jsonl    one line per tick
   health.json      verdicts of the watch and what it has done (`gan diagnose`)
   checkpoints/samples-000200000/  best/samples-000150000/
+  directions/  projections/
   previews/  samples/  evaluation/  page/index.html  README.md
 """
 
@@ -82,6 +83,10 @@ class RunFolder:
         """The metrics before training."""
         self.result = self.evaluation / "result.json"
         """The summary of a `gan.reporting.result.Result`; written when training has ended."""
+        self.directions = path / "directions"
+        """Directions in the latent space (`gan.control.directions`)."""
+        self.projections = path / "projections"
+        """Latents of the user's own files (`gan.control.projection`)."""
         self.page = path / "page" / "index.html"
         """The page of `gan.reporting.page`."""
         self.card = path / "README.md"

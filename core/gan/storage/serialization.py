@@ -29,9 +29,17 @@ def split(state: Any) -> tuple[Any, dict[str, Tensor]]:
     """
     tensors: dict[str, Tensor] = {}
     structure = _split(state, (), tensors)
-    if torch.cuda.is_initialized() and any(tensor.is_pinned() for tensor in tensors.values()):
+    if _on_gpu(state):
         torch.cuda.synchronize()  # once for all copies
     return structure, tensors
+
+
+def _on_gpu(value: Any) -> bool:
+    if isinstance(value, Mapping):
+        return any(map(_on_gpu, value.values()))
+    if isinstance(value, (list, tuple)):
+        return any(map(_on_gpu, value))
+    return isinstance(value, Tensor) and value.is_cuda
 
 
 def _split(value: Any, path: tuple[str, ...], tensors: dict[str, Tensor]) -> Any:

@@ -61,7 +61,7 @@ class MLP(nn.Module):
         """One adversarial phase."""
 
         def fake(batch: Batch) -> Tensor:
-            made: Tensor = self.generator(batch.rng.randn(self.config.latent))
+            made: Tensor = self.generator(self.latents(batch.count, batch.rng))
             return made
 
         def critic(samples: Tensor) -> Tensor:
@@ -81,6 +81,24 @@ class MLP(nn.Module):
     def latents(self, count: int, rng: Draws) -> Tensor:
         """``(count, latent)`` from N(0, 1)."""
         return rng.randn(self.config.latent)
+
+    def linear_maps(self) -> list[Tensor]:
+        """The first layer, ``(hidden, latent)``."""
+        first = next(layer for layer in self.generator.modules() if isinstance(layer, nn.Linear))
+        return [first.weight.detach()]
+
+    def critic_features(self, samples: Mapping[str, Tensor]) -> list[Tensor]:
+        """The activations of the discriminator's hidden layers."""
+        x, seen = samples[self.field], []
+        for layer in list(self.discriminator)[:-1]:
+            x = layer(x)
+            if isinstance(layer, nn.ReLU):
+                seen.append(x)
+        return seen
+
+    def decode_smooth(self, latents: Tensor, request: Request) -> dict[str, Tensor]:
+        """The same as `decode`: vectors are not rounded."""
+        return self.decode(latents, request)
 
     def decode(self, latents: Tensor, request: Request) -> dict[str, Tensor]:
         """The samples of latents."""

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from gan.contracts import ArchitectureEntry, DatasetEntry, MetricEntry, ModalityEntry, RecipeEntry
+from gan.contracts import ArchitectureEntry, AttributeEntry, DatasetEntry, MetricEntry, ModalityEntry, RecipeEntry
 from gan.hookspecs import hookimpl
 
 
@@ -60,6 +60,14 @@ def gan_metrics() -> Iterator[MetricEntry]:
         summary="Gaussians of the ring with a sample within 0.25, and the share of samples this near to one",
         target="gan.testing.points:RingModes",
         modality="points",
+    )
+
+
+@hookimpl
+def gan_attributes() -> Iterator[AttributeEntry]:
+    """How far right a point lies."""
+    yield AttributeEntry(
+        name="right", summary="The first coordinate", target="gan.testing.points:right", modality="points"
     )
 
 

@@ -103,6 +103,7 @@ def resume(path: Path, plugins: Plugins, reporter: Reporter, *, force: bool = Fa
     signals = StopSignals()
     signals.remedy = f"continue with: gan resume {run.path}"
     with signals.caught(), _process_group():
+        _refuse_tuned(run)
         resolved = resolve_run(run, plugins)
         damaged = _review_side_files(run, reporter)
         finished = None if damaged else _finished_result(run, resolved)
@@ -140,6 +141,12 @@ def _refuse_other(run: RunFolder, resolved: ResolvedRecipe, total: int | None) -
             f"{run.path}: holds a run of another recipe: {'; '.join(found[:5])}. Continue that one with "
             f"`gan resume {run.path}`, or choose another --out"
         )
+
+
+def _refuse_tuned(run: RunFolder) -> None:
+    origin = manifest.read_manifest(run.manifest).get("tuned_from") if run.manifest.exists() else None
+    if origin is not None:
+        raise UsageError(f"{run.path}: is a generator tuned from {origin.get('run')}, without a training to continue")
 
 
 def _review_side_files(run: RunFolder, reporter: Reporter) -> dict[str, str]:
@@ -281,7 +288,10 @@ class Session:
             self._renew(run.facts, self.pack.facts)
             if self.conditions.rows:
                 self._renew(run.conditions, self.conditions.to_json())
-            write_json(run.flags, describe_flags(self.resolved, self.outputs.model.modality, self.conditions))
+            write_json(
+                run.flags,
+                describe_flags(self.resolved, self.outputs.model.modality, self.conditions, self.trainer.architecture),
+            )
             if self.trainer.samples:
                 self._untrained()  # before training, and not at its end
             resumed_from = None if newest is None else newest.samples

@@ -23,7 +23,7 @@ from torch import Tensor, nn
 
 from gan.adversarial import NOISE
 from gan.contracts import AdaptiveAugmentation, Augmentation, Samples
-from gan.draws import CounterDraws, Draws, StepDraws, Way, derive, key_words, step_draws, step_key
+from gan.draws import CounterDraws, Draws, StepDraws, Way, derive, key_words, step_key
 from gan.errors import GanError, NumericError, UsageError
 from gan.game import Batch, Learn, Phase, Player, Turn, phase_lengths
 from gan.generation.settling import settled
@@ -101,7 +101,8 @@ class Trainer:
         draws: Way = "generators" if device.synchronous else "counters"
         self._progress = LoopState(draws=draws if training.draws == "auto" else training.draws)
         self._skipped = torch.zeros((), device=device.device)
-        self._key = step_key(0, device.device)
+        self._keys = {"turn": step_key(0, device.device), "learn": step_key(0, device.device)}
+        """Of the random numbers by counters, of the present update."""
         if training.micro_batch is not None:
             share = training.batch // device.world_size
             if share % training.micro_batch:
@@ -367,12 +368,15 @@ class Trainer:
         """Everything of an update that the host does: the rest only computes on the device, and may be captured."""
         seed_everything(seed + self.device.rank * number, self.device.device)
         if self.draws == "counters":
-            for place, word in enumerate(key_words(seed)):
-                self._key[place].fill_(word)
+            for name, key in self._keys.items():
+                words = key_words(seed if name == "turn" else derive(seed, name))
+                for place, word in enumerate(words):
+                    key[place].fill_(word)
 
-    def _rng(self, seed: int, total: int, start: int, count: int) -> Draws:
+    def _rng(self, purpose: str, seed: int, total: int, start: int, count: int) -> Draws:
+        """Rows for a turn or for what it learns."""
         if self.draws == "counters":
-            return CounterDraws(self._key, total, start, count)
+            return CounterDraws(self._keys[purpose], total, start, count)
         return StepDraws(seed, total, start, count, self.device.device)
 
     def _batch(
@@ -385,7 +389,7 @@ class Trainer:
         offset = self.device.rank * number + index
         if index:
             seed_everything(seed + offset, self.device.device)
-        rng = self._rng(seed, total, offset * count, count)
+        rng = self._rng("turn", seed, total, offset * count, count)
         if number > 1:
             fields = {name: values[index * count : (index + 1) * count] for name, values in fields.items()}
         position = self._progress.position
@@ -481,7 +485,7 @@ class Trainer:
         seed_everything(seed, self.device.device)
         total = self._size(phase)
         learn = partial(self._learn_all, turn.learn, total)
-        self._learner.learn(key, learn, totals, step_draws(self.draws, seed, total, 0, total, self.device.device), bad)
+        self._learner.learn(key, learn, totals, self._rng("learn", seed, total, 0, total), bad)
 
     def _learn_all(self, learn: Learn | None, total: int, observed: Mapping[str, Tensor], rng: Draws) -> None:
         """`Turn.learn`, and `AdaptiveAugmentation.learn` of the augmentations that observed something."""

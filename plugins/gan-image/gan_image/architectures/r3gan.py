@@ -229,6 +229,7 @@ class R3GAN(nn.Module):
 
     Config = R3GANConfig
     generation_batch = 32
+    mixes_classes = True
 
     def __init__(self, config: R3GANConfig, fields: Mapping[str, FieldSpec]) -> None:
         super().__init__()
@@ -331,6 +332,12 @@ class R3GAN(nn.Module):
     def latents(self, count: int, rng: Draws) -> Tensor:
         """``(count, latent)`` from N(0, 1)."""
         return rng.randn(self.config.latent)
+
+    def linear_maps(self) -> list[Tensor]:
+        """The first layer, ``(channels, latent)``, without the class."""
+        basis = self.generator.layers[0]
+        assert isinstance(basis, Basis)
+        return [basis.linear.weight.detach()[:, : self.config.latent]]
 
     def decode(self, latents: Tensor, request: Request) -> dict[str, Tensor]:
         """Images of the given latent vectors, of the given classes."""

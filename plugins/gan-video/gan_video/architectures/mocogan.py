@@ -21,6 +21,7 @@ from gan.contracts import FieldSpec, Loss, Penalty, Request
 from gan.draws import Draws, SeededDraws
 from gan.errors import UsageError
 from gan.game import Batch, Optimizer, Phase, Player
+from gan.latents import class_shares
 from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor, nn
 from torch.nn import functional
@@ -62,6 +63,7 @@ class MoCoGAN(nn.Module):
     Config = MoCoGANConfig
     Options = MoCoGANOptions
     generation_batch = 16
+    mixes_classes = True
 
     def __init__(self, config: MoCoGANConfig, fields: Mapping[str, FieldSpec]) -> None:
         super().__init__()
@@ -148,7 +150,7 @@ class MoCoGAN(nn.Module):
         constant = [content]
         if self.classes:
             assert label is not None
-            constant.append((label[:, None] == torch.arange(self.classes, device=label.device)).to(content))
+            constant.append(class_shares(label, self.classes).to(content))
         codes = []
         for frame_noise in noise:
             state = self.motion_cell(frame_noise, state)
@@ -156,6 +158,27 @@ class MoCoGAN(nn.Module):
         stacked = torch.stack(codes, 1)  # (N, frames, code)
         made: Tensor = self.image_generator(stacked.flatten(0, 1)[..., None, None])
         return made.view(*stacked.shape[:2], *made.shape[1:]), state
+
+    def latent_parts(self) -> dict[str, Tensor]:
+        """The content of a clip, and its motion."""
+        size = self.config.content + self.config.motion * (1 + self.frames)
+        content = torch.arange(size) < self.config.content
+        return {"content": content, "motion": ~content}
+
+    def linear_maps(self) -> list[Tensor]:
+        """The layer that the content enters in every frame, ``(features, latent)``; motion passes a recurrent layer."""
+        first = self.image_generator[0].get_parameter("weight").detach().flatten(1).T[:, : self.config.content]
+        motion = first.new_zeros(len(first), self.config.motion * (1 + self.frames))
+        return [torch.cat([first, motion], 1)]
+
+    def critic_features(self, samples: Mapping[str, Tensor]) -> list[Tensor]:
+        """The activations of the critic of clips."""
+        x, seen = (samples["video"].float() / 127.5 - 1).transpose(1, 2), []
+        for layer in list(self.video_critic)[:-1]:
+            x = layer(x)
+            if isinstance(layer, nn.LeakyReLU):
+                seen.append(x)
+        return seen
 
     def decode(self, latents: Tensor, request: Request) -> dict[str, Tensor]:
         """Clips of the given latents."""
