@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 from gan import recipe as recipes
 from gan.build import recipe_values
-from gan.generation.loading import load_model
-from gan.generation.model import Model
+from gan.control.controlled import ControlledModel
+from gan.control.controlled import load as load_controlled
 from gan.plugins.manager import Plugins
 from gan.reporting.reporter import Reporter
 from gan.reporting.result import Result
@@ -75,14 +75,14 @@ def resume_run(run: str | Path, *, reporter: Reporter | None = None, plugins: Pl
 
 def load(
     run: str | Path | Result, *, device: str = "auto", plugins: Plugins | None = None, checkpoint: str | int = "newest"
-) -> Model:
+) -> ControlledModel:
     """Load the model of a run's newest intact checkpoint, with averaged weights (EMA) if the checkpoint has them.
 
     `checkpoint` may also be ``"best"``, if the recipe's ``evaluation.best`` kept one, or a number of samples shown.
     Raises `UsageError` when `run` is not a run folder, `CheckpointError` when it holds no intact checkpoint.
     """
     folder = RunFolder.open(run.run if isinstance(run, Result) else Path(run))
-    return load_model(folder, plugins or Plugins.installed(), device=device, checkpoint=checkpoint)
+    return load_controlled(folder, plugins or Plugins.installed(), device=device, checkpoint=checkpoint)
 
 
 def evaluate(

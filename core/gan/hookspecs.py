@@ -25,9 +25,11 @@ import pluggy
 
 from gan.contracts import (
     ArchitectureEntry,
+    AttributeEntry,
     AugmentationEntry,
     DatasetEntry,
     ExtractorEntry,
+    GuardEntry,
     LossEntry,
     MetricEntry,
     ModalityEntry,
@@ -78,6 +80,18 @@ def gan_metrics() -> Iterable[MetricEntry]:
 @hookspec
 def gan_extractors() -> Iterable[ExtractorEntry]:
     """Named, versioned, hashed feature extractors for metrics: callables that return a `gan.contracts.Extractor`."""
+    return ()
+
+
+@hookspec
+def gan_attributes() -> Iterable[AttributeEntry]:
+    """Numbers that describe single samples, for directions: functions ``(samples, modality) -> (N,)``."""
+    return ()
+
+
+@hookspec
+def gan_guards() -> Iterable[GuardEntry]:
+    """What watches a training: callables that return a `gan.contracts.Guard`."""
     return ()
 
 

@@ -7,36 +7,40 @@ cheap. Importing this package imports neither torch nor numpy nor pydantic.
 * `gan.contracts.entries`: `ModalityEntry`, `ArchitectureEntry`, `LossEntry` and the other entries, `Download`
 * `gan.contracts.modality`: a kind of data: `Modality`, `FieldSpec`, `Given`, `Sample`, `Samples`
 * `gan.contracts.architecture`: networks and their game: `Architecture`, `Request`, `GenerationSettings`, and the
-  protocols of optional abilities: `ConditionalOnInput`, `GivenInPart`, `LatentSpace`, `SmoothLatentSpace`,
-  `Likelihood`, `Settles`
+  protocols of optional abilities: `AnyData`, `Streams`, `ConditionalOnInput`, `GivenInPart`, `Likelihood`, `Settles`
+* `gan.contracts.latent`: optional abilities of latent spaces: `LatentSpace`, `SmoothLatentSpace`, `StyleSpace`,
+  `Between`, `LatentParts`, `LinearMaps`, `CriticFeatures`
 * `gan.contracts.objectives`: `Loss`, `Critic`, `Penalty`, `Augmentation`,
   `AdaptiveAugmentation`
 * `gan.contracts.metrics`: `Metric`, `FeatureMetric`, `ModelMetric`, `ModelFeatureMetric`, `MetricValue`, `Extractor`,
-  `Features`
+  `DifferentiableExtractor`, `Features`
+* `gan.contracts.guards`: what watches a training: `Guard`, `Measures`, `Window`, `Alarm`, `Remedy`
 * `gan.contracts.media`: HTML that shows an artefact by its media type
 """
 
 from __future__ import annotations
 
 from gan.contracts.architecture import (
+    AnyData,
     Architecture,
     ConditionalOnInput,
     GenerationSettings,
     GivenInPart,
-    LatentSpace,
     Likelihood,
     Request,
     Settles,
-    SmoothLatentSpace,
+    Streams,
 )
 from gan.contracts.entries import (
     ENTRY_TYPES,
     ArchitectureEntry,
+    AttributeEntry,
     AugmentationEntry,
     DatasetEntry,
     Download,
     Entry,
     ExtractorEntry,
+    GuardEntry,
     LossEntry,
     MetricEntry,
     ModalityEntry,
@@ -44,7 +48,18 @@ from gan.contracts.entries import (
     RecipeEntry,
     kind,
 )
+from gan.contracts.guards import Alarm, Guard, Measures, Remedy, Window
+from gan.contracts.latent import (
+    Between,
+    CriticFeatures,
+    LatentParts,
+    LatentSpace,
+    LinearMaps,
+    SmoothLatentSpace,
+    StyleSpace,
+)
 from gan.contracts.metrics import (
+    DifferentiableExtractor,
     Extractor,
     FeatureMetric,
     Features,
@@ -58,15 +73,22 @@ from gan.contracts.modality import FieldSpec, Given, Modality, Sample, Samples
 from gan.contracts.objectives import AdaptiveAugmentation, Augmentation, Critic, Loss, Penalty
 
 __all__ = [
+    "Streams",
     "ENTRY_TYPES",
     "AdaptiveAugmentation",
+    "Alarm",
     "Architecture",
     "ArchitectureEntry",
+    "AttributeEntry",
     "Augmentation",
     "AugmentationEntry",
+    "AnyData",
+    "Between",
     "ConditionalOnInput",
     "Critic",
+    "CriticFeatures",
     "DatasetEntry",
+    "DifferentiableExtractor",
     "Download",
     "Entry",
     "Extractor",
@@ -77,10 +99,15 @@ __all__ = [
     "GenerationSettings",
     "Given",
     "GivenInPart",
+    "Guard",
+    "GuardEntry",
+    "LatentParts",
     "LatentSpace",
     "Likelihood",
+    "LinearMaps",
     "Loss",
     "LossEntry",
+    "Measures",
     "Metric",
     "MetricEntry",
     "MetricValue",
@@ -91,11 +118,14 @@ __all__ = [
     "Penalty",
     "PenaltyEntry",
     "RecipeEntry",
+    "Remedy",
     "Request",
     "Sample",
     "Samples",
     "Settles",
     "SmoothLatentSpace",
+    "StyleSpace",
+    "Window",
     "kind",
     "value_from_json",
 ]

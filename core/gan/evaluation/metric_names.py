@@ -133,7 +133,7 @@ def find_metrics(
         spec = replace(spec, extractor=spec.extractor or _own_extractor(plugin_entry, modality, plugins))
         key = (str(spec.extractor), spec.weights)
         if key not in extractors:
-            extractors[key] = _extractor(*key, modality, plugins, device, prefer)
+            extractors[key] = load_extractor(*key, modality, plugins, device, prefer)
         model = _known(architecture, spec) if plugin_entry.entry.on_model else None
         metric = plugins.load(plugin_entry)()
         metrics[str(spec)] = BoundMetric(metric, extractors[key], plugin_entry.entry.defined_on, model, device)
@@ -169,9 +169,11 @@ def _own_extractor(plugin_entry: PluginEntry, modality: str, plugins: Plugins) -
     )
 
 
-def _extractor(
-    name: str, weights: Path | None, modality: str, plugins: Plugins, device: str, prefer: str | None
+def load_extractor(
+    name: str, weights: Path | str | None, modality: str, plugins: Plugins, device: str, prefer: str | None
 ) -> NamedExtractor:
+    """The extractor of this name, with its weights. Raises `UnknownName`, and what loading the weights raises."""
+    weights = Path(weights).expanduser() if weights else None
     plugin_entry = plugins.find("gan_extractors", name, prefer=prefer)
     if plugin_entry.entry.modality not in (None, modality):
         known = [found.entry.name for found in extractors_of(modality, plugins)]

@@ -6,15 +6,29 @@ Distances are Euclidean. `gan.metrics.blocks` computes them in blocks, so that m
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from typing import Any, TypeAlias
 
 import numpy as np
 
 from gan.contracts import Features, MetricValue
 from gan.errors import BadData
-from gan.metrics.blocks import nearest, within
+from gan.metrics.blocks import QUERIES, ROUNDING, nearest, within
 
 Array: TypeAlias = np.ndarray[Any, Any]
+
+
+def squared_distances(queries: Array, base: Array) -> Iterator[tuple[int, Array]]:
+    """Yield (index of the first query, squared distances ``(rows, m)`` of the next queries to all of `base`)."""
+    centre = base.mean(axis=0, dtype=np.float64)  # fewer digits cancel near the origin
+    base_rows = base - centre
+    base_norms = np.einsum("ij,ij->i", base_rows, base_rows)
+    for start in range(0, len(queries), QUERIES):
+        rows = queries[start : start + QUERIES] - centre
+        scale = np.einsum("ij,ij->i", rows, rows)[:, None] + base_norms
+        distances = scale - 2 * (rows @ base_rows.T)
+        distances[distances < ROUNDING * scale] = 0.0
+        yield start, distances
 
 
 def neighbour_distances(rows: Array, k: int) -> Array:

@@ -18,6 +18,7 @@ from gan.storage.run_folder import RunFolder
 
 MAY_CHANGE = (
     "records",  # of this checkpoint alone
+    "health",
     "recipe.data.source",  # the content of the data matters, not its location
     "recipe.evaluation",
     "recipe.training.minutes",
@@ -25,8 +26,10 @@ MAY_CHANGE = (
     "recipe.training.checkpoint_ticks",
     "recipe.training.keep_checkpoints",
     "recipe.training.preview_ticks",
+    "recipe.training.watch",  # a run that collapses may be continued with `act`
+    "recipe.training.watch_features",
 )
-"""Keys that may differ when a run is resumed, because they do not change what is trained."""
+"""Keys that may differ when a run is resumed, because they do not change what is trained, or from now on only."""
 
 
 def describe(resolved: ResolvedRecipe, pack: Pack) -> dict[str, Any]:
@@ -43,7 +46,8 @@ def completed(recipe: Mapping[str, Any]) -> Mapping[str, Any]:
     """A recorded recipe with what earlier versions did not have, at its defaults."""
     if not recipe:
         return recipe
-    return {"augmentations": [], **recipe, "training": {"draws": "auto", **recipe.get("training", {})}}
+    new = {"draws": "auto", "watch": "warn", "watch_features": "raw"}
+    return {"augmentations": [], **recipe, "training": {**new, **recipe.get("training", {})}}
 
 
 def _data(pack: Pack) -> dict[str, Any]:

@@ -7,7 +7,15 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from gan.contracts import ArchitectureEntry, DatasetEntry, ExtractorEntry, MetricEntry, ModalityEntry, RecipeEntry
+from gan.contracts import (
+    ArchitectureEntry,
+    DatasetEntry,
+    ExtractorEntry,
+    GuardEntry,
+    MetricEntry,
+    ModalityEntry,
+    RecipeEntry,
+)
 from gan.hookspecs import hookimpl
 
 SEQGAN = "Yu, Zhang, Wang, Yu: SeqGAN: Sequence Generative Adversarial Nets with Policy Gradient, AAAI 2017, https://arxiv.org/abs/1609.05473"
@@ -127,6 +135,15 @@ def gan_datasets() -> Iterable[DatasetEntry]:
     yield DatasetEntry(
         name="oracle", summary="10,000 sequences sampled from a random LSTM: SeqGAN's benchmark",
         target="gan_text.oracle:fill_oracle", modality="text", licence="CC0 1.0 (random numbers)",
+    )  # fmt: skip
+
+
+@hookimpl
+def gan_guards() -> Iterable[GuardEntry]:
+    """What watches text GANs."""
+    yield GuardEntry(
+        name="text", summary="Flat reward, and texts that repeat the same pairs of tokens",
+        target="gan_text.guard:TextGuard", modality="text",
     )  # fmt: skip
 
 

@@ -174,18 +174,23 @@ class VideoModality(Modality):
 
     def write(self, sample: Sample, stem: Path, options: BaseModel | None = None) -> Path:
         """Write one clip; equal clips give equal bytes with equal versions of PyAV and Pillow."""
+        return self.write_stream(iter([sample]), stem, options)
+
+    def write_stream(self, parts: Iterator[Sample], stem: Path, options: BaseModel | None = None) -> Path:
+        """Write one clip whose parts come one behind the other. An MP4 file takes each picture when it comes; the other
+        formats hold all of them."""
         chosen = options if isinstance(options, VideoOptions) else VideoOptions()
-        pictures = [_enlarged(picture(frame), chosen.scale) for frame in sample["video"]]
+        coming = (_enlarged(picture(frame), chosen.scale) for part in parts for frame in part["video"])
         fps = chosen.fps or float(self.facts.get("fps", DEFAULT_FPS))
         note = {"digitalSourceType": GENERATED, "generator": "gan-video"}
         comment = json.dumps(note, sort_keys=True, separators=(",", ":"))
         path = stem.with_name(f"{stem.name}.{'png' if chosen.format in ('apng', 'strip') else chosen.format}")
         if chosen.format == "mp4":
-            write_film(pictures, path, fps, comment)
+            write_film(coming, path, fps, comment)
         elif chosen.format == "strip":
-            row(pictures).save(path, "PNG")
+            row(list(coming)).save(path, "PNG")
         else:
-            write_animation(pictures, path, chosen.format, fps, comment)
+            write_animation(list(coming), path, chosen.format, fps, comment)
         return path
 
     def preview(self, samples: Samples) -> Image.Image:
