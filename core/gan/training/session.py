@@ -374,6 +374,7 @@ class Session:
         recovery = Recovery(self.trainer, self.checkpoints, self.run, self.reporter, rewound, save, self.watch)
         if self.device.rank == 0 and not self.checkpoints.all():
             self._save()
+            self.checkpoints.wait()  # a record must not reach the disk before a checkpoint that it can follow
         with self.signals.patient():
             try:
                 recovery.run(lambda: self.trainer.run(self._on_tick, lambda: self.signals() or self._stop_early))
