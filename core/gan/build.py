@@ -103,7 +103,7 @@ def _modality_for(plugins: Plugins, entry: Any, plugin: str) -> PluginEntry:
             f"the architecture '{entry.name}' is trained on the data of the recipe's plugin, which must offer one kind "
             f"of data; '{plugin}' offers: {kinds}"
         )
-    return offered[0]
+    return plugins.find("gan_modalities", offered[0].entry.name, plugin)
 
 
 def resolve(values: Mapping[str, Any], plugins: Plugins) -> ResolvedRecipe:

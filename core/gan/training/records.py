@@ -47,7 +47,7 @@ def completed(recipe: Mapping[str, Any]) -> Mapping[str, Any]:
     if not recipe:
         return recipe
     new = {"draws": "auto", "watch": "warn", "watch_features": "raw"}
-    return {"augmentations": [], **recipe, "training": {**new, **recipe.get("training", {})}}
+    return {"augmentations": [], "codes": None, **recipe, "training": {**new, **recipe.get("training", {})}}
 
 
 def _data(pack: Pack) -> dict[str, Any]:
