@@ -13,6 +13,7 @@ cheap. Importing this package imports neither torch nor numpy nor pydantic.
   `AdaptiveAugmentation`
 * `gan.contracts.metrics`: `Metric`, `FeatureMetric`, `ModelMetric`, `ModelFeatureMetric`, `MetricValue`, `Extractor`,
   `Features`
+* `gan.contracts.marks`: invisible marks in artefacts: `Mark`, `Detection`, `tail`
 * `gan.contracts.media`: HTML that shows an artefact by its media type
 """
 
@@ -38,12 +39,14 @@ from gan.contracts.entries import (
     Entry,
     ExtractorEntry,
     LossEntry,
+    MarkEntry,
     MetricEntry,
     ModalityEntry,
     PenaltyEntry,
     RecipeEntry,
     kind,
 )
+from gan.contracts.marks import Detection, Mark, tail
 from gan.contracts.metrics import (
     Extractor,
     FeatureMetric,
@@ -67,6 +70,7 @@ __all__ = [
     "ConditionalOnInput",
     "Critic",
     "DatasetEntry",
+    "Detection",
     "Download",
     "Entry",
     "Extractor",
@@ -82,6 +86,8 @@ __all__ = [
     "Loss",
     "LossEntry",
     "Metric",
+    "Mark",
+    "MarkEntry",
     "MetricEntry",
     "MetricValue",
     "Modality",
@@ -97,5 +103,6 @@ __all__ = [
     "Settles",
     "SmoothLatentSpace",
     "kind",
+    "tail",
     "value_from_json",
 ]

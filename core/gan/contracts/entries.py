@@ -10,6 +10,7 @@ The target of an entry depends on its type:
 * `MetricEntry`: a class or function without required arguments that returns a `Metric`; with `on_features` a
   `FeatureMetric`, with `on_model` a `ModelMetric`, with both a `ModelFeatureMetric`
 * `ExtractorEntry`: a class or function ``(weights: Path | None, device: str) -> Extractor``
+* `MarkEntry`: a subclass of `Mark`
 * `DatasetEntry`: a function ``(folder: Path, download: Download) -> None`` that fills an empty folder
 * `RecipeEntry`: a YAML file inside a package, ``"package:recipes/name.yaml"``
 """
@@ -112,6 +113,18 @@ class ExtractorEntry(Entry):
 
 
 @dataclass(frozen=True, kw_only=True)
+class MarkEntry(Entry):
+    """An invisible, keyed mark of generated files."""
+
+    modality: str
+    """Name of the `ModalityEntry` whose files it marks."""
+    suffixes: tuple[str, ...]
+    """Suffixes of the files in which it can be found, as `Mark.suffixes`."""
+    paper: str
+    """The publication that describes the method."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class DatasetEntry(Entry):
     """A named dataset, created from an installed dependency or downloaded and verified by checksum."""
 
@@ -143,6 +156,7 @@ ENTRY_TYPES: dict[str, type[Entry]] = {
     "gan_augmentations": AugmentationEntry,
     "gan_metrics": MetricEntry,
     "gan_extractors": ExtractorEntry,
+    "gan_marks": MarkEntry,
     "gan_datasets": DatasetEntry,
     "gan_recipes": RecipeEntry,
 }

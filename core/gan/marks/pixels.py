@@ -1,0 +1,143 @@
+"""A spread-spectrum mark of pixels: keyed signs on mid-frequency coefficients of 8 x 8 blocks, found without the original.
+
+Cox et al., Secure Spread Spectrum Watermarking for Multimedia, IEEE TIP 1997, in the blind form with block DCT: the
+luminance gets a fixed pattern of 128 x 128 pixels, repeated over the picture, whose sign is drawn for each block of the
+pattern and each of the 22 coefficients with 3 ≤ u + v ≤ 6. Where a block has texture, which hides it and which
+compression keeps, the pattern is stronger.
+
+Because the pattern repeats, the products with the signs can be folded to one period and compared with the signs at all
+16 x 16 block shifts by FFT, for each of 64 pixel shifts: a crop loses nothing but pixels.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+from scipy.fft import dct, irfft2, rfft2
+
+from gan.contracts import Detection
+from gan.marks.chips import chips
+
+Array = NDArray[Any]
+
+BLOCK, PERIOD = 8, 16
+TILE = BLOCK * PERIOD
+"""Side of the pattern in pixels."""
+FREQUENCIES = [(u, v) for u in range(BLOCK) for v in range(BLOCK) if 3 <= u + v <= 6]
+BASIS: Array = dct(np.eye(BLOCK), axis=0, norm="ortho").astype(np.float32)
+"""``(frequency, place)``: orthonormal DCT-II."""
+LUMA = np.array([0.299, 0.587, 0.114], np.float32)
+CLIP = 3.0
+"""Largest influence of one coefficient, in robust standard deviations."""
+LARGEST = 1024
+"""Pixels of a side that detection looks at."""
+SCALES = (1.0, 2.0, 0.5)
+"""Enlargements after which detection looks again: a picture that was halved, and one that was doubled."""
+FEWEST = 32
+"""Pixels of the shorter side below which nothing can be said."""
+TRIES = TILE * TILE * len(SCALES)
+
+
+class PixelSpectrum:
+    """The mark of one key. `strength` is the mean size of the change of a coefficient, on luminance 0 … 255."""
+
+    def __init__(self, key: bytes, strength: float) -> None:
+        self.strength = strength
+        self._signs = chips(key, "pixels", (len(FREQUENCIES), PERIOD, PERIOD))
+        waves = np.stack([np.outer(BASIS[u], BASIS[v]) for u, v in FREQUENCIES])
+        pattern = np.einsum("fab,fyx->aybx", self._signs, waves)
+        self._pattern: Array = np.ascontiguousarray(pattern.reshape(TILE, TILE), dtype=np.float32)
+
+    def embed(self, pixels: Array) -> Array:
+        """``(H, W)`` or ``(H, W, channels)`` uint8 -> the same with the mark. Alpha, a second or fourth channel, stays."""
+        height, width = pixels.shape[:2]
+        light = luminance(pixels)
+        rows, columns = -(-height // TILE), -(-width // TILE)
+        change = np.tile(self._pattern, (rows, columns))[:height, :width] * self._gain(light)
+        coloured = pixels[..., None] if pixels.ndim == 2 else pixels
+        opaque = coloured.shape[2] - (coloured.shape[2] in (2, 4))
+        marked = coloured[..., :opaque] + change[..., None]
+        np.clip(marked, 0, 255, out=marked)
+        np.rint(marked, out=marked)
+        whole = coloured.copy()
+        whole[..., :opaque] = marked
+        return whole.reshape(pixels.shape)
+
+    def _gain(self, light: Array) -> Array:
+        """``(H, W)``: the strength of each block, from the differences of its neighbouring pixels."""
+        height, width = light.shape
+        busy = np.zeros((-(-height // BLOCK) * BLOCK, -(-width // BLOCK) * BLOCK), np.float32)
+        np.abs(light[:, 1:] - light[:, :-1], out=busy[:height, : width - 1])
+        busy[: height - 1, :width] += np.abs(light[1:] - light[:-1])
+        mean = busy.reshape(busy.shape[0] // BLOCK, BLOCK, -1, BLOCK).mean((1, 3))
+        gain = self.strength * np.clip(np.sqrt(mean / TYPICAL), LEAST, MOST)
+        return np.repeat(np.repeat(gain, BLOCK, 0), BLOCK, 1)[:height, :width]
+
+    def detect(self, frames: Iterable[Array], rate: float) -> Detection:
+        """Look for the mark in pictures ``(H, W[, channels])`` uint8 of one size, the frames of one work."""
+        lights = [luminance(frame[:LARGEST, :LARGEST]) for frame in frames]
+        height, width = lights[0].shape
+        if min(height, width) < FEWEST:
+            return Detection(0.0, 1.0, rate, None, f"too small: {width} x {height} pixels, needs {FEWEST} x {FEWEST}")
+        aligned, best = self._statistics(lights)
+        found = Detection.of(aligned, best, TRIES, rate)
+        for scale in SCALES[1:]:
+            size = (round(width * scale), round(height * scale))
+            if found.found or max(size) > LARGEST or min(size) < FEWEST:
+                continue
+            scaled = [np.asarray(Image.fromarray(light).resize(size, Image.Resampling.BICUBIC)) for light in lights]
+            best = max(best, *self._statistics(scaled))
+            found = Detection.of(aligned, best, TRIES, rate)
+        return found
+
+    def _statistics(self, lights: list[Array]) -> tuple[float, float]:
+        """(z at the corner, largest z of all shifts)."""
+        spectrum = np.zeros((PERIOD, PERIOD // 2 + 1, BLOCK, BLOCK), np.complex64)
+        squares = np.zeros((BLOCK, BLOCK), np.float32)
+        folded = None
+        for (u, v), signs in zip(FREQUENCIES, self._signs):
+            total = sum((_robust(_filtered(light, u, v)) for light in lights), np.float32(0))
+            folded = _folded(total).reshape(PERIOD, BLOCK, PERIOD, BLOCK).transpose(0, 2, 1, 3)
+            spectrum += np.conj(rfft2(folded, axes=(0, 1))) * rfft2(signs)[..., None, None]
+            squares += _folded(np.square(total)).reshape(PERIOD, BLOCK, PERIOD, BLOCK).sum((0, 2))
+        z = irfft2(spectrum, (PERIOD, PERIOD), axes=(0, 1)) / np.sqrt(squares + 1e-9)
+        return float(z[0, 0, 0, 0]), float(z.max())
+
+
+TYPICAL, LEAST, MOST = 16.0, 0.5, 2.5
+"""Mean difference of neighbouring pixels at which a block has the nominal strength, and the limits of its factor."""
+
+
+def luminance(pixels: Array) -> Array:
+    """``(H, W)`` float32 of a picture with one, two (with alpha), three or four channels."""
+    if pixels.ndim == 2 or pixels.shape[2] < 3:
+        return (pixels if pixels.ndim == 2 else pixels[..., 0]).astype(np.float32)
+    light: Array = pixels[..., :3].astype(np.float32) @ LUMA
+    return light
+
+
+def _filtered(light: Array, u: int, v: int) -> Array:
+    """``(H - 7, W - 7)``: the DCT coefficient (u, v) of the block at every pixel."""
+    width, height = light.shape[1] - BLOCK + 1, light.shape[0] - BLOCK + 1
+    rows = sum(BASIS[v, k] * light[:, k : k + width] for k in range(BLOCK))
+    found: Array = sum(BASIS[u, k] * rows[k : k + height] for k in range(BLOCK))
+    return found
+
+
+def _robust(values: Array) -> Array:
+    """Values in robust standard deviations, clipped."""
+    spread = np.median(np.abs(values[::3, ::3])) / np.float32(0.6745) + np.float32(1e-3)
+    return np.clip(values / spread, -CLIP, CLIP)
+
+
+def _folded(values: Array) -> Array:
+    """The sum over all periods, ``(TILE, TILE)``."""
+    height, width = (-(-side // TILE) * TILE for side in values.shape)
+    whole = np.zeros((height, width), np.float32)
+    whole[: values.shape[0], : values.shape[1]] = values
+    folded: Array = whole.reshape(height // TILE, TILE, width // TILE, TILE).sum((0, 2))
+    return folded
