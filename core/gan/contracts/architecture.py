@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from pydantic import BaseModel
     from torch import Tensor
 
+    from gan.contracts.marks import Mark
     from gan.draws import Draws
     from gan.game import Phase, Player
 
@@ -31,6 +32,8 @@ class Request:
     """The given fields, ``(count, *shape)`` each, on the architecture's device: the input of a translation, the tracks
     to accompany, the tokens to continue, and conditions. Only set for architectures that implement
     `ConditionalOnInput`."""
+    mark: Mark | None = None
+    """The mark that a sampler applies to its scores, of the kind `Mark.in_sampling`; None where none is wanted."""
 
 
 @runtime_checkable

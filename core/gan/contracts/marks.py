@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
 if TYPE_CHECKING:
-    from gan.contracts.modality import Modality
     from gan.source import SourceFile
 
 
@@ -75,5 +74,8 @@ class Mark(ABC):
         sampler and its mark: pixels, samples with their rate, a file's bytes, scores of the next token."""
 
     @abstractmethod
-    def detect(self, file: SourceFile, modality: Modality | None = None) -> Detection:
-        """Look for the mark in a file, which may be anything. Raises `BadData` if it cannot be read."""
+    def detect(self, file: SourceFile, modality: Any = None) -> Detection:
+        """Look for the mark in a file, which may be anything. Raises `BadData` if it cannot be read.
+
+        `modality` is the `Modality` of the run that made the file, where it is known and `needs_modality` asks for it.
+        """

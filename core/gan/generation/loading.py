@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from typing import Any
 
 import torch
 
@@ -10,9 +11,11 @@ from gan.build import ResolvedRecipe, build_architecture, resolve
 from gan.contracts import Modality
 from gan.errors import CheckpointError, GanError, UsageError
 from gan.generation.conditions import Conditions
+from gan.generation.labelling import has_weights, labels_of
 from gan.generation.model import Model
 from gan.generation.settling import settle_once
 from gan.plugins.manager import Plugins
+from gan.recipe import Provenance, validated
 from gan.reporting.side_files import damaged_files, read_recipe, read_side_file, seals_of
 from gan.runtime.device import choose_device
 from gan.storage.checkpoint import Checkpoint, Checkpoints, verify
@@ -20,12 +23,20 @@ from gan.storage.run_folder import RunFolder
 from gan.weights import restored
 
 
-def load_model(folder: RunFolder, plugins: Plugins, *, device: str = "auto", checkpoint: str | int = "newest") -> Model:
+def load_model(
+    folder: RunFolder,
+    plugins: Plugins,
+    *,
+    device: str = "auto",
+    checkpoint: str | int = "newest",
+    provenance: Mapping[str, Any] | None = None,
+) -> Model:
     """See `gan.api.load`."""
     resolved = resolve_run(folder, plugins)
+    choices = validated(Provenance, {**resolved.recipe.provenance.model_dump(), **(provenance or {})}, "provenance")
     modality = load_modality(folder, resolved)
     conditions = load_conditions(folder)
-    found = find_checkpoint(folder, checkpoint, _has_weights)
+    found = find_checkpoint(folder, checkpoint, has_weights)
     fields = conditions.narrowed(modality.fields)
     with restored():
         architecture = build_architecture(
@@ -39,12 +50,11 @@ def load_model(folder: RunFolder, plugins: Plugins, *, device: str = "auto", che
     found.load({"architecture": architecture, **averages}, surplus=True)
     chosen = choose_device(device, "fp32").device
     versions = "/".join(f"{name} {version}" for name, version in sorted(resolved.distributions.items()))
-    settle_once(architecture.to(chosen), chosen, f"{found.digest(_has_weights)}/{resolved.title}/{versions}")
-    return Model(architecture.eval(), modality, resolved.title, chosen, found.samples, conditions, frozen=True)
-
-
-def _has_weights(owner: str) -> bool:
-    return owner == "architecture" or owner.startswith("average-")
+    settle_once(architecture.to(chosen), chosen, f"{found.digest(has_weights)}/{resolved.title}/{versions}")
+    labels = labels_of(resolved, plugins, folder, found, choices)
+    return Model(
+        architecture.eval(), modality, resolved.title, chosen, found.samples, conditions, frozen=True, labels=labels
+    )
 
 
 class _AveragedWeights:

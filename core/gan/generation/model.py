@@ -32,6 +32,8 @@ from gan.errors import BadData, GanError, UsageError
 from gan.generation.conditions import Conditions
 from gan.generation.folding import prepared
 from gan.latents import slerp
+from gan.provenance.folder import Listing
+from gan.provenance.labels import Labels, input_hash
 from gan.runtime.device import seed_torch
 from gan.runtime.memory import available_memory, in_words
 from gan.runtime.signals import check_stop
@@ -63,6 +65,7 @@ class Model:
         conditions: Conditions | None = None,
         *,
         frozen: bool = False,
+        labels: Labels | None = None,
     ) -> None:
         self.architecture = architecture
         self._sampler = prepared(architecture) if frozen else architecture
@@ -74,6 +77,12 @@ class Model:
         """Number of real samples that the weights were trained on when they were loaded."""
         self.conditions = conditions or Conditions()
         """Values of the conditions in the training data."""
+        self.labels = labels or Labels({"model": name})
+        """How written files are labelled."""
+
+    def _request(self, options: Any, rows: Mapping[str, Tensor] | None) -> Request:
+        mark = self.labels.mark
+        return Request(options, rows, mark if mark is not None and mark.in_sampling else None)
 
     def generate(
         self,
@@ -97,7 +106,7 @@ class Model:
 
         def make(start: int, size: int, rows: Mapping[str, Tensor] | None) -> Mapping[str, Tensor]:
             rng = SeededDraws.of(seed, first + start, size, self.device)
-            made: Mapping[str, Tensor] = self._sampler.generate(size, rng, Request(request_options, rows))
+            made: Mapping[str, Tensor] = self._sampler.generate(size, rng, self._request(request_options, rows))
             return made
 
         return self._in_batches(make, count, seed, first, given)
@@ -172,7 +181,7 @@ class Model:
         def make(start: int, size: int, rows: Mapping[str, Tensor] | None) -> Mapping[str, Tensor]:
             at = steps[start : start + size]
             latents = slerp(begin.repeat_interleave(size, 0), end.repeat_interleave(size, 0), at)
-            made: Mapping[str, Tensor] = self._sampler.decode(latents, Request(options, rows))
+            made: Mapping[str, Tensor] = self._sampler.decode(latents, self._request(options, rows))
             return made
 
         return self._in_batches(make, count, seed, 0, given)
@@ -246,16 +255,25 @@ class Model:
         options: Mapping[str, Any] | None = None,
         conditions: Mapping[str, Any] | None = None,
         output_options: Any = None,
+        listing: Listing | None = None,
     ) -> tuple[list[Path], Samples]:
         """Translate, accompany or continue a whole file; return the written files and the samples that they hold.
 
         `given` is the result of `given()` for these options, `output_options` an instance of the modality's `Options`.
+        `listing` collects the files of several calls for one manifest (`Labels.listing`); none: that of this one.
         """
+        if listing is None:
+            with self.labels.listing(stem.parent) as listing:
+                return self.render(
+                    file, stem, given, seed, index=index, options=options, conditions=conditions,
+                    output_options=output_options, listing=listing,
+                )  # fmt: skip
         rows = list(self.modality.read_given(file, given))
         samples = self.follow(stacked(rows, given.fields), seed, index=index, options=options, conditions=conditions)
         made = self._generated(samples, given)
         each = [{name: samples[name][row] for name in made} for row in range(len(rows))]
-        with _complete_files(stem) as (aside, placed):
+        facts = {"seed": seed, "index": index, "inputs": [input_hash(file)]}
+        with self.labels.marking(self.modality), self._files(stem, facts, listing) as (aside, placed):
             paths = [placed(path) for path in self.modality.write_like(each, aside, file, given, output_options)]
         return paths, samples
 
@@ -265,22 +283,50 @@ class Model:
         return [name for name in samples if name in known and (name not in given.fields or name in given.places)]
 
     def write(
-        self, samples: Samples, folder: Path, *, prefix: str = "sample", first: int = 0, options: Any = None
+        self,
+        samples: Samples,
+        folder: Path,
+        *,
+        prefix: str = "sample",
+        first: int = 0,
+        options: Any = None,
+        seed: int | Sequence[int] | None = None,
+        inputs: Sequence[str] = (),
     ) -> list[Path]:
-        """Write every sample as a file ``prefix-0000.suffix`` in `folder` and return the paths."""
+        """Write every sample as a file ``prefix-0000.suffix`` in `folder` and return the paths.
+
+        Every file says that it was generated, and the signed manifest of the folder lists it (`gan.provenance`).
+        `seed` is what the samples were generated with (two seeds: an interpolation), `inputs` the SHA-256 of the file
+        that each was made from; both are only stated.
+        """
         paths: list[Path] = []
-        for index in range(len(next(iter(samples.values())))):
-            sample = {name: values[index] for name, values in samples.items()}
-            with _complete_files(folder / f"{prefix}-{first + index:04d}") as (stem, placed):
-                paths.append(placed(self.modality.write(sample, stem, options)))
+        with self.labels.listing(folder) as listing, self.labels.marking(self.modality):
+            for number in range(len(next(iter(samples.values())))):
+                sample = {name: values[number] for name, values in samples.items()}
+                facts: dict[str, Any] = {} if seed is None else {"seed": seed if isinstance(seed, int) else list(seed)}
+                facts |= {"index": first + number} | ({"inputs": [inputs[number]]} if inputs else {})
+                with self._files(folder / f"{prefix}-{first + number:04d}", facts, listing) as (stem, placed):
+                    paths.append(placed(self.modality.write(sample, stem, options)))
         return paths
 
     def write_preview(self, samples: Samples, folder: Path) -> Path:
         """Write the picture ``preview.png`` of `samples` to `folder`."""
-        with _complete_files(folder / "preview") as (stem, placed):
+        with self.labels.listing(folder) as listing, self._files(folder / "preview", {}, listing) as (stem, placed):
             path = stem.with_suffix(".png")
             self.modality.preview(samples).save(path)
             return placed(path)
+
+    @contextlib.contextmanager
+    def _files(
+        self, stem: Path, facts: Mapping[str, Any], listing: Listing
+    ) -> Iterator[tuple[Path, Callable[[Path], Path]]]:
+        """`_complete_files`, with every file labelled before it is moved to its place."""
+
+        def label(aside: Path, place: Path) -> None:
+            self.labels.label(aside, place, facts, listing)
+
+        with _complete_files(stem, label) as (aside, placed):
+            yield aside, placed
 
     def given(self, options: Mapping[str, Any] | None = None, input_options: Mapping[str, Any] | None = None) -> Given:
         """Return the fields of the input for these options, with settings of the modality's `GivenOptions`.
@@ -393,11 +439,12 @@ class Model:
 
 
 @contextlib.contextmanager
-def _complete_files(stem: Path) -> Iterator[tuple[Path, Callable[[Path], Path]]]:
+def _complete_files(stem: Path, finish: Callable[[Path, Path], None]) -> Iterator[tuple[Path, Callable[[Path], Path]]]:
     """Write the files that begin with `stem` whole or not at all.
 
-    Yields the stem to write to, in a folder aside, and a function from a path there to its place. At the end all files
-    are moved there. Raises `DiskError` with the path, and leaves nothing behind, when the disk is full.
+    Yields the stem to write to, in a folder aside, and a function from a path there to its place. At the end
+    ``finish(path, place)`` is called for each file, and all are moved there. Raises `DiskError` with the path, and
+    leaves nothing behind, when the disk is full.
     """
     aside = stem.parent / f"{ASIDE}{secrets.token_hex(8)}"
     try:
@@ -405,6 +452,8 @@ def _complete_files(stem: Path) -> Iterator[tuple[Path, Callable[[Path], Path]]]
             aside.mkdir(parents=True)
         try:
             yield aside / stem.name, lambda path: stem.parent / path.relative_to(aside)
+            for path in sorted(aside.iterdir()):
+                finish(path, stem.parent / path.name)
         except OSError as error:
             raise disk_error(stem, error) from error
         except GanError:

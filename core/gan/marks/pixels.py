@@ -1,4 +1,4 @@
-"""A spread-spectrum mark of pixels: keyed signs on mid-frequency coefficients of 8 x 8 blocks, found without the original.
+"""A spread-spectrum mark of pixels: keyed signs on coefficients of 8 x 8 blocks, found without the original.
 
 Cox et al., Secure Spread Spectrum Watermarking for Multimedia, IEEE TIP 1997, in the blind form with block DCT: the
 luminance gets a fixed pattern of 128 x 128 pixels, repeated over the picture, whose sign is drawn for each block of the
@@ -53,7 +53,7 @@ class PixelSpectrum:
         self._pattern: Array = np.ascontiguousarray(pattern.reshape(TILE, TILE), dtype=np.float32)
 
     def embed(self, pixels: Array) -> Array:
-        """``(H, W)`` or ``(H, W, channels)`` uint8 -> the same with the mark. Alpha, a second or fourth channel, stays."""
+        """``(H, W)`` or ``(H, W, channels)`` uint8 -> the same, marked. Alpha, a second or fourth channel, stays."""
         height, width = pixels.shape[:2]
         light = luminance(pixels)
         rows, columns = -(-height // TILE), -(-width // TILE)
@@ -98,9 +98,8 @@ class PixelSpectrum:
         """(z at the corner, largest z of all shifts)."""
         spectrum = np.zeros((PERIOD, PERIOD // 2 + 1, BLOCK, BLOCK), np.complex64)
         squares = np.zeros((BLOCK, BLOCK), np.float32)
-        folded = None
         for (u, v), signs in zip(FREQUENCIES, self._signs):
-            total = sum((_robust(_filtered(light, u, v)) for light in lights), np.float32(0))
+            total: Array = np.sum([_robust(_filtered(light, u, v)) for light in lights], axis=0)
             folded = _folded(total).reshape(PERIOD, BLOCK, PERIOD, BLOCK).transpose(0, 2, 1, 3)
             spectrum += np.conj(rfft2(folded, axes=(0, 1))) * rfft2(signs)[..., None, None]
             squares += _folded(np.square(total)).reshape(PERIOD, BLOCK, PERIOD, BLOCK).sum((0, 2))
@@ -123,8 +122,8 @@ def luminance(pixels: Array) -> Array:
 def _filtered(light: Array, u: int, v: int) -> Array:
     """``(H - 7, W - 7)``: the DCT coefficient (u, v) of the block at every pixel."""
     width, height = light.shape[1] - BLOCK + 1, light.shape[0] - BLOCK + 1
-    rows = sum(BASIS[v, k] * light[:, k : k + width] for k in range(BLOCK))
-    found: Array = sum(BASIS[u, k] * rows[k : k + height] for k in range(BLOCK))
+    rows = np.asarray(sum(BASIS[v, k] * light[:, k : k + width] for k in range(BLOCK)))
+    found: Array = np.asarray(sum(BASIS[u, k] * rows[k : k + height] for k in range(BLOCK)))
     return found
 
 

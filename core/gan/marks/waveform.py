@@ -32,7 +32,7 @@ STEP = 32
 FIRST, LAST = LOWEST * FRAME // RATE, HIGHEST * FRAME // RATE
 NEIGHBOURS = 9
 """Frequencies whose mean is subtracted, so that only the difference of neighbours counts."""
-MOST_DB = 12.0
+MOST_DB = 6.0
 """Largest influence of one magnitude, in decibels."""
 TRIES = HOP // STEP * GROUP * PERIOD
 SHORTEST, LONGEST = 1.0, 60.0
@@ -62,16 +62,18 @@ class WaveformSpectrum:
             channel += _resampled(difference, RATE, rate)[: len(channel)]
         return marked
 
-    def detect(self, sound: Array, rate: int, false_positives: float) -> Detection:
+    def detect(self, sound: Array, rate: int, false_positives: float, *, band: int | None = None) -> Detection:
         """Look for the mark in ``(channels, samples)`` float; channels are averaged, and only the first `LONGEST`
-        seconds are used."""
+        seconds are used. `band` is the rate of the recording before it was resampled to `rate`, if it was lower."""
         mono = sound[:, : round(rate * LONGEST)].mean(0).astype(np.float32)
         if len(mono) < SHORTEST * rate:
-            return Detection(0.0, 1.0, false_positives, None, f"too short: {len(mono) / rate:.1f} s, needs {SHORTEST:g} s")
+            return Detection(
+                0.0, 1.0, false_positives, None, f"too short: {len(mono) / rate:.1f} s, needs {SHORTEST:g} s"
+            )
         low = _resampled(mono, rate, RATE)
         if np.abs(low).max() < 1e-4:
             return Detection(0.0, 1.0, false_positives, None, "silent")
-        last = min(LAST, int(0.47 * rate * FRAME / RATE))
+        last = min(LAST, int(0.47 * (band or rate) * FRAME / RATE))
         signs = np.fft.rfft(self._signs[:, : last - FIRST], axis=0)
         window = WINDOW * WINDOW
         aligned, best = 0.0, -math.inf

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import logging
 import os
 import re
 import sys
@@ -27,6 +28,8 @@ from gan.storage.regular import MAX_JSON_BYTES, Broken, read_json, read_regular
 if sys.platform != "win32":
     import fcntl
 
+_log = logging.getLogger(__name__)
+
 SCHEMA = 1
 
 
@@ -35,8 +38,8 @@ class FolderManifest:
     """What a manifest states."""
 
     files: dict[str, dict[str, Any]] = field(default_factory=dict)
-    """Name, relative to the folder, with ``/`` -> ``sha256``, ``size``, ``record``, and ``metadata`` false where the file
-    itself carries none because that was asked for."""
+    """Name, relative to the folder, with ``/`` -> ``sha256``, ``size``, ``record``, and ``metadata`` false where the
+    file itself carries none because that was asked for."""
     key: str = ""
     """The public half of the key that signed it; ``""``: it is not signed."""
     signature: str = ""
@@ -53,7 +56,11 @@ class FolderManifest:
             place = places.setdefault(canonical(origin), len(origins))
             if place == len(origins):
                 origins.append(origin)
-            files[name] = {**{key: value for key, value in entry.items() if key != "record"}, "origin": place, "own": own}
+            files[name] = {
+                **{key: value for key, value in entry.items() if key != "record"},
+                "origin": place,
+                "own": own,
+            }
         return {"schema": SCHEMA, "files": files, "origins": origins, "key": self.key}
 
     @property
@@ -102,7 +109,6 @@ class Listing:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.files: dict[str, dict[str, Any]] = {}
-        self.warnings: list[str] = []
 
     def add(self, path: Path, content: bytes, record: Mapping[str, Any], *, metadata: bool) -> None:
         """A file that was written to `path`, with its content."""
@@ -122,7 +128,7 @@ class Listing:
         try:
             key = signing_key()
         except GanError as error:
-            self.warnings.append(f"{self.folder / PROVENANCE} is not signed: {error}")
+            _log.warning("warning: %s is not signed: %s", self.folder / PROVENANCE, error)
         with _locked(self.folder):
             files = {**self._before(key), **self.files}
             write_text(self.folder / PROVENANCE, FolderManifest(files).text(key))
@@ -138,7 +144,7 @@ class Listing:
             if key is not None and not before.signed:
                 raise Broken(f"{path.name} is not what was signed")
         except Broken as error:
-            self.warnings.append(f"{path}: {error}; it is replaced by one that lists the new files only")
+            _log.warning("warning: %s: %s; it is replaced by one that lists the new files only", path, error)
             return {}
         return {name: entry for name, entry in before.files.items() if os.path.lexists(self.folder / name)}
 

@@ -80,10 +80,10 @@ def signing_key() -> SigningKey:
     if not named and not os.path.lexists(path):
         key = Ed25519PrivateKey.generate()
         pem = key.private_bytes(forms.Encoding.PEM, forms.PrivateFormat.PKCS8, forms.NoEncryption())
-        if _make(path, pem):
+        if make_secret(path, pem):
             write_text(path.with_name(PUBLIC), key.public_key().public_bytes_raw().hex() + "\n")
     try:
-        key_or_other = forms.load_pem_private_key(_secret(path), None)
+        key_or_other = forms.load_pem_private_key(read_secret(path), None)
     except (ValueError, TypeError) as error:
         raise UsageError(f"{path}: is no private key in PEM form without a passphrase ({error})") from None
     if not isinstance(key_or_other, Ed25519PrivateKey):
@@ -96,8 +96,8 @@ def mark_key() -> bytes:
     named = os.environ.get("GAN_MARK_KEY")
     path = Path(named) if named else key_folder() / MARK
     if not named and not os.path.lexists(path):
-        _make(path, secrets.token_hex(MARK_BYTES).encode() + b"\n")
-    text = _secret(path).decode("ascii", "replace").strip()
+        make_secret(path, secrets.token_hex(MARK_BYTES).encode() + b"\n")
+    text = read_secret(path).decode("ascii", "replace").strip()
     if not _HEX.fullmatch(text):
         raise UsageError(f"{path}: is no key of marks: it must hold {MARK_BYTES} bytes in hexadecimal")
     return bytes.fromhex(text)
@@ -137,7 +137,7 @@ def read_key(path: Path) -> KeyFile:
     raise UsageError(f"--key {path}: is neither an Ed25519 key (PEM, .pub) nor a key of marks (64 hexadecimal digits)")
 
 
-def _make(path: Path, content: bytes) -> bool:
+def make_secret(path: Path, content: bytes) -> bool:
     """Write a secret readable by the user alone; False if another process has just done so."""
     make_dirs(path.parent)
     unfinished = path.with_name(f".tmp-{path.name}-{secrets.token_hex(4)}")
@@ -157,7 +157,8 @@ def _make(path: Path, content: bytes) -> bool:
     return True
 
 
-def _secret(path: Path) -> bytes:
+def read_secret(path: Path) -> bytes:
+    """The content of a file that only the user can read. Raises `UsageError`."""
     try:
         content = read_regular(path.resolve(), None, limit=MAX_KEY_BYTES)
     except Broken as error:

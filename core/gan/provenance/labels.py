@@ -15,8 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from gan.contracts import Mark, Modality
-from gan.provenance import containers
-from gan.provenance.containers import embed
+from gan.provenance.containers import embed, format_of
 from gan.provenance.folder import Listing
 from gan.provenance.record import SOFTWARE, canonical, record_of
 from gan.source import PROVENANCE, SourceFile
@@ -43,6 +42,11 @@ class Labels:
         """With the date of today (UTC); files then differ from those of another day."""
         return replace(self, origin={**self.origin, "date": datetime.now(UTC).date().isoformat()})
 
+    def embedded(self, content: bytes, suffix: str, facts: Mapping[str, Any]) -> bytes:
+        """The content of a file with its record; unchanged where the format has no place, or none is wanted."""
+        record = canonical(record_of(self.origin, facts))
+        return (embed(content, suffix, record, SOFTWARE) if self.metadata else None) or content
+
     @contextlib.contextmanager
     def listing(self, folder: Path) -> Iterator[Listing]:
         """Collect the files written to `folder` in the block, and list them in its manifest at the end."""
@@ -64,7 +68,9 @@ class Labels:
 
     def label(self, aside: Path, place: Path, facts: Mapping[str, Any], listing: Listing) -> None:
         """Label the file `aside`, which will be moved to `place`, and list it."""
-        marked = {"mark": self.mark_name} if self.mark is not None and self.mark.marks(place.suffix.lower()) else {}
+        marked = (
+            {"mark": self.mark_name} if self.mark is not None and place.suffix.lower() in self.mark.suffixes else {}
+        )
         record = record_of({**self.origin, **marked}, facts)
         if not self.metadata or aside.stat().st_size > MAX_LABELLED:
             content = aside.read_bytes()
@@ -77,7 +83,7 @@ class Labels:
         if self.c2pa and labelled is not None:
             from gan.provenance.c2pa import with_manifest
 
-            labelled = with_manifest(labelled, containers.format_of(labelled, place.suffix.lower()), record)
+            labelled = with_manifest(labelled, format_of(labelled, place.suffix.lower()), record)
         if labelled is None:
             self._sidecar(aside, place, content, record)
         else:

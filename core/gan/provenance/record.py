@@ -36,7 +36,8 @@ def record_of(origin: Mapping[str, Any], facts: Mapping[str, Any]) -> dict[str, 
 def parse_record(text: str) -> dict[str, Any]:
     """The record in a text from a file, which may be anything. Raises `Broken`."""
     found = read_json(text.encode("utf-8", "surrogatepass"), "its record")
-    if not isinstance(found, dict) or not all(isinstance(found.get(k), str) for k in ("digitalSourceType", "generator")):
+    stated = ("digitalSourceType", "generator")
+    if not isinstance(found, dict) or not all(isinstance(found.get(name), str) for name in stated):
         raise Broken("its record is no record of generated media")
     return found
 

@@ -8,6 +8,7 @@ from typing import Any
 from gan.build import ResolvedRecipe
 from gan.data.pack import Pack
 from gan.errors import CheckpointError
+from gan.recipe import Card, Provenance
 from gan.reporting import manifest
 from gan.reporting.reporter import Reporter
 from gan.reporting.scrub import scrub
@@ -19,6 +20,10 @@ from gan.storage.run_folder import RunFolder
 MAY_CHANGE = (
     "records",  # of this checkpoint alone
     "recipe.data.source",  # the content of the data matters, not its location
+    "recipe.data.licence",
+    "recipe.data.consent",
+    "recipe.provenance",
+    "recipe.card",
     "recipe.evaluation",
     "recipe.training.minutes",
     "recipe.training.device",
@@ -41,8 +46,14 @@ def describe(resolved: ResolvedRecipe, pack: Pack) -> dict[str, Any]:
 
 def completed(recipe: Mapping[str, Any]) -> Mapping[str, Any]:
     """A recorded recipe with the sections that earlier versions did not have, at their defaults."""
-    new: dict[str, Any] = {"augmentations": []}
-    return {**new, **recipe} if recipe else recipe
+    if not recipe:
+        return recipe
+    new: dict[str, Any] = {
+        "augmentations": [],
+        "provenance": Provenance().model_dump(mode="json"),
+        "card": Card().model_dump(mode="json"),
+    }
+    return {**new, **recipe, "data": {"licence": "", "consent": "", **recipe.get("data", {})}}
 
 
 def _data(pack: Pack) -> dict[str, Any]:

@@ -7,7 +7,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from gan.contracts import ArchitectureEntry, DatasetEntry, ExtractorEntry, MetricEntry, ModalityEntry, RecipeEntry
+from gan.contracts import (
+    ArchitectureEntry,
+    DatasetEntry,
+    ExtractorEntry,
+    MarkEntry,
+    MetricEntry,
+    ModalityEntry,
+    RecipeEntry,
+)
 from gan.hookspecs import hookimpl
 
 __version__ = "0.1.0"
@@ -66,6 +74,20 @@ def gan_extractors() -> Iterator[ExtractorEntry]:
         target="gan_audio.metrics.logmel:LogMelStatistics",
         modality="audio",
         paper="this plugin; the mel scale is that of Slaney: Auditory Toolbox, 1998",
+    )
+
+
+@hookimpl
+def gan_marks() -> Iterator[MarkEntry]:
+    """The invisible mark of written files."""
+    yield MarkEntry(
+        name="spectrum",
+        summary="Spread spectrum on magnitudes from 1 to 6 kHz; survives MP3 and cuts",
+        target="gan_audio.marking:AudioMark",
+        modality="audio",
+        suffixes=(".wav", ".flac", ".ogg", ".mp3"),
+        paper="Kirovski, Malvar: Spread-spectrum watermarking of audio signals, 2003, "
+        "https://doi.org/10.1109/TSP.2003.809384",
     )
 
 

@@ -7,7 +7,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from gan.contracts import ArchitectureEntry, DatasetEntry, ExtractorEntry, MetricEntry, ModalityEntry, RecipeEntry
+from gan.contracts import (
+    ArchitectureEntry,
+    DatasetEntry,
+    ExtractorEntry,
+    MarkEntry,
+    MetricEntry,
+    ModalityEntry,
+    RecipeEntry,
+)
 from gan.hookspecs import hookimpl
 
 __version__ = "0.1.0"
@@ -93,6 +101,19 @@ def gan_extractors() -> Iterator[ExtractorEntry]:
         target="gan_music.metrics.features:PhraseFeatures",
         modality="music",
         paper=_MUSEGAN,
+    )
+
+
+@hookimpl
+def gan_marks() -> Iterator[MarkEntry]:
+    """The invisible mark of written files."""
+    yield MarkEntry(
+        name="velocities",
+        summary="Keyed signs on velocities; survives cuts and transposition, not new velocities",
+        target="gan_music.marking:VelocityMark",
+        modality="music",
+        suffixes=(".mid", ".midi"),
+        paper="Spread spectrum (Cox et al. 1997) on MIDI velocities; no publication of its own",
     )
 
 

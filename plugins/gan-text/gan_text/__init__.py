@@ -7,7 +7,15 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from gan.contracts import ArchitectureEntry, DatasetEntry, ExtractorEntry, MetricEntry, ModalityEntry, RecipeEntry
+from gan.contracts import (
+    ArchitectureEntry,
+    DatasetEntry,
+    ExtractorEntry,
+    MarkEntry,
+    MetricEntry,
+    ModalityEntry,
+    RecipeEntry,
+)
 from gan.hookspecs import hookimpl
 
 SEQGAN = "Yu, Zhang, Wang, Yu: SeqGAN: Sequence Generative Adversarial Nets with Policy Gradient, AAAI 2017, https://arxiv.org/abs/1609.05473"
@@ -112,6 +120,19 @@ def gan_extractors() -> Iterable[ExtractorEntry]:
         "https://arxiv.org/abs/1806.04936",
         weights="a folder with config.json, model.safetensors and a tokenizer",
     )  # fmt: skip
+
+
+@hookimpl
+def gan_marks() -> Iterable[MarkEntry]:
+    """The invisible mark of written files."""
+    yield MarkEntry(
+        name="green-list",
+        summary="Keyed preference for a quarter of the tokens; survives cuts and some edits",
+        target="gan_text.marking:GreenList",
+        modality="text",
+        suffixes=(".txt", ".jsonl"),
+        paper="Kirchenbauer, Geiping, Wen, Katz, Miers, Goldstein: A watermark for large language models, 2023, https://arxiv.org/abs/2301.10226",
+    )
 
 
 @hookimpl

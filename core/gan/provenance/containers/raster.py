@@ -59,7 +59,12 @@ def embed_png(content: bytes, record: str, software: str) -> bytes:
     if content[12:16] != b"IHDR":
         raise ValueError("the header is missing")
     text = _png_chunk(b"iTXt", KEYWORD + b"\0\0\0\0\0" + record.encode())
-    return content[:33] + text + _png_chunk(b"iTXt", _XMP_PNG + b"\0\0\0\0\0" + xmp_packet(record, software)) + content[33:]
+    return (
+        content[:33]
+        + text
+        + _png_chunk(b"iTXt", _XMP_PNG + b"\0\0\0\0\0" + xmp_packet(record, software))
+        + content[33:]
+    )
 
 
 def extract_png(content: bytes) -> str | None:

@@ -12,7 +12,7 @@ from gan.provenance.containers.raster import riff, riff_chunks
 
 
 def embed_wav(content: bytes, record: str, software: str) -> bytes:
-    """A chunk LIST INFO with the software (ISFT) and the comment (ICMT) in front of the samples; others are replaced."""
+    """A chunk LIST INFO with the software (ISFT) and the comment (ICMT), in place of others."""
     items = b""
     for name, text in ((b"ISFT", software), (b"ICMT", record)):
         data = text.encode() + b"\0"
@@ -134,10 +134,10 @@ def _ogg_headers(content: bytes) -> tuple[list[bytes], int, int]:
     They are the comment and, in Vorbis, the setup.
     """
     pages = _ogg_pages(content)
-    head, table, body = next(pages)
+    _, table, body = next(pages)
     wanted = 1 if body.startswith(b"OpusHead") else 2
     packets, packet, count, end = [], b"", 1, 27 + len(table) + len(body)
-    for head, table, body in pages:
+    for _, table, body in pages:
         count, end, place = count + 1, end + 27 + len(table) + len(body), 0
         for size in table:
             packet, place = packet + body[place : place + size], place + size
@@ -196,10 +196,13 @@ def _id3_size(content: bytes) -> int:
     """Length of the tag in front of the frames (ID3v2, sizes of 7 bits a byte)."""
     if content[:3] != b"ID3":
         return 0
-    size = 0
-    for byte in content[6:10]:
-        size = size << 7 | byte & 0x7F
+    size = _from_seven(content[6:10])
     return 10 + size + (10 if content[5] & 0x10 else 0)
+
+
+def _from_seven(data: bytes) -> int:
+    """A number of 7 bits a byte."""
+    return sum((byte & 0x7F) << shift for byte, shift in zip(data, (21, 14, 7, 0)))
 
 
 def _seven(size: int) -> bytes:
@@ -219,7 +222,7 @@ def extract_mp3(content: bytes) -> str | None:
     place, end, seven = 10, _id3_size(content), content[3] >= 4
     while place + 10 <= end and content[place]:
         raw = content[place + 4 : place + 8]
-        size = sum((byte & 0x7F) << shift for byte, shift in zip(raw, (21, 14, 7, 0))) if seven else int.from_bytes(raw, "big")
+        size = _from_seven(raw) if seven else int.from_bytes(raw, "big")
         data = content[place + 10 : place + 10 + size]
         if content[place : place + 4] == b"COMM" and data[:1] in (b"\0", b"\x03"):
             text = data[4:].partition(b"\0")[2]
@@ -244,7 +247,7 @@ def _varying(number: int) -> bytes:
 
 def _first_track(content: bytes) -> int:
     """Where the data of the first track begin."""
-    place = 8 + struct.unpack_from(">I", content, 4)[0]
+    place: int = 8 + struct.unpack_from(">I", content, 4)[0]
     while content[place : place + 4] != b"MTrk":
         place += 8 + struct.unpack_from(">I", content, place + 4)[0]
     return place + 8
