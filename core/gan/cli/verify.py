@@ -166,9 +166,12 @@ def _print(report: FolderReport, *, alone: bool) -> None:
         echo(f"{one.name}: {one.reason}")
     if len(odd) > SHOWN:
         echo(f"and {len(odd) - SHOWN:,} more; --json lists all")
-    for name in sorted({mark.name for one in report.files for mark in one.marks}):
-        marks = [mark for one in report.files for mark in one.marks if mark.name == name]
+    all_marks = [mark for one in report.files for mark in one.marks]
+    for name in sorted({mark.name for mark in all_marks}):
+        marks = [mark for mark in all_marks if mark.name == name]
         searched = [mark for mark in marks if mark.z is not None]
+        if not searched and any(mark.z is not None for mark in all_marks):
+            continue  # one for another kind of file with these suffixes
         found = f"found in {sum(mark.found for mark in searched):,} of {len(searched):,} files"
         echo(f"mark {name}: {found if searched else marks[0].note}")
     for mark in report.together().values():
@@ -185,7 +188,10 @@ def _print_file(one: FileReport) -> None:
     echo(f"  metadata  {_layer(one.metadata.status, one.metadata.text)}{unsigned}")
     if one.c2pa.status != "none":
         echo(f"  C2PA      {_layer(one.c2pa.status, one.c2pa.text)}")
+    searched = any(mark.z is not None for mark in one.marks)
     for mark in one.marks:
+        if searched and mark.z is None:
+            continue  # one for another kind of file with this suffix
         echo(f"  mark      {mark.name}: {_evidence(mark)}")
 
 

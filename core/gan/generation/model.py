@@ -311,19 +311,22 @@ class Model:
 
     def write_preview(self, samples: Samples, folder: Path) -> Path:
         """Write the picture ``preview.png`` of `samples` to `folder`."""
-        with self.labels.listing(folder) as listing, self._files(folder / "preview", {}, listing) as (stem, placed):
+        with (
+            self.labels.listing(folder) as listing,
+            self._files(folder / "preview", {}, listing, marked=False) as (stem, placed),
+        ):
             path = stem.with_suffix(".png")
             self.modality.preview(samples).save(path)
             return placed(path)
 
     @contextlib.contextmanager
     def _files(
-        self, stem: Path, facts: Mapping[str, Any], listing: Listing
+        self, stem: Path, facts: Mapping[str, Any], listing: Listing, *, marked: bool = True
     ) -> Iterator[tuple[Path, Callable[[Path], Path]]]:
         """`_complete_files`, with every file labelled before it is moved to its place."""
 
         def label(aside: Path, place: Path) -> None:
-            self.labels.label(aside, place, facts, listing)
+            self.labels.label(aside, place, facts, listing, marked=marked)
 
         with _complete_files(stem, label) as (aside, placed):
             yield aside, placed

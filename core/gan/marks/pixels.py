@@ -130,7 +130,8 @@ def _filtered(light: Array, u: int, v: int) -> Array:
 def _robust(values: Array) -> Array:
     """Values in robust standard deviations, clipped."""
     spread = np.median(np.abs(values[::3, ::3])) / np.float32(0.6745) + np.float32(1e-3)
-    return np.clip(values / spread, -CLIP, CLIP)
+    clipped: Array = np.clip(values / spread, -CLIP, CLIP)
+    return clipped
 
 
 def _folded(values: Array) -> Array:

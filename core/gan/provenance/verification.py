@@ -1,8 +1,8 @@
 """Examine files for what says where they come from: manifest and signature, record, C2PA manifest, marks.
 
 The layers are reported one by one and never added up to a certainty. A file that was changed, swapped or damaged since
-it was signed is told apart from one that says nothing at all. Files are untrusted: they are examined in worker processes
-with limits on time and memory (`gan.data.bounded`), and nothing is read through a link out of its folder.
+it was signed is told apart from one that says nothing at all. Files are untrusted: they are examined in worker
+processes with limits on time and memory (`gan.data.bounded`), and nothing is read through a link out of its folder.
 """
 
 from __future__ import annotations
@@ -31,7 +31,27 @@ from gan.source import PROVENANCE, SourceFile
 from gan.storage.regular import Broken, read_json, read_regular
 
 SUFFIXES = frozenset(
-    ".png .jpg .jpeg .webp .gif .wav .flac .ogg .mp3 .mid .midi .mp4 .glb .ply .obj .txt .jsonl .stl .vox".split()
+    (
+        ".png",
+        ".jpg",
+        ".jpeg",
+        ".webp",
+        ".gif",
+        ".wav",
+        ".flac",
+        ".ogg",
+        ".mp3",
+        ".mid",
+        ".midi",
+        ".mp4",
+        ".glb",
+        ".ply",
+        ".obj",
+        ".stl",
+        ".vox",
+        ".txt",
+        ".jsonl",
+    )
 )
 """Suffixes of files that are examined in a folder even if nothing lists them."""
 ABOVE = 3
@@ -82,6 +102,15 @@ class FileReport:
             return CONTRADICTED
         found = any(layer.status in ("valid", "present", "unsigned") for layer in layers)
         return SOUND if found or any(mark.found for mark in self.marks) else NOTHING
+
+    @property
+    def reason(self) -> str:
+        """What the verdict rests on, in one line."""
+        layers = (self.manifest, self.metadata, self.c2pa)
+        decisive = next((layer for layer in layers if layer.status in _WRONG), None)
+        if decisive is None and self.verdict == SOUND:
+            decisive = self.manifest
+        return self.verdict if decisive is None else f"{decisive.status}: {decisive.text}"
 
     def to_json(self) -> dict[str, Any]:
         """For programs."""
@@ -171,14 +200,8 @@ class Manifests:
         if not manifest.signed:
             return None, "damaged", f"{path.name} is not what was signed: it was changed afterwards"
         if manifest.key not in self._search.keys:
-            return (
-                manifest,
-                "other key",
-                (
-                    f"{path.name} is signed with the key {manifest.key[:16]}…, which is neither yours nor named; get it from "
-                    "its owner and name it with --key"
-                ),
-            )
+            words = f"{path.name} is signed with the key {manifest.key[:16]}…, which is neither yours nor named"
+            return manifest, "other key", f"{words}; get it from its owner and name it with --key"
         whose = "your key" if manifest.key == self._search.own else "the key"
         return manifest, "valid", f"signed with {whose} {manifest.key[:16]}…"
 
@@ -284,18 +307,12 @@ def verify(
         text = json.dumps(examine(file, search))
         yield {"json": np.frombuffer(text.encode(), np.uint8)}
 
-    for done, (file, samples, reason) in enumerate(_examined(task, files), 1):
+    for done, (file, samples, reason) in enumerate(read_with(task, files), 1):
         reports.append(_report(file, samples, reason, manifests))
         advance(done, len(files))
     if target.is_dir():
         reports += _missing(target, manifests, {report.name for report in reports})
     return FolderReport(sorted(reports, key=lambda one: one.name), _words(target, manifests, reports), other)
-
-
-def _examined(
-    task: Callable[[SourceFile], Iterator[Sample]], files: Sequence[SourceFile]
-) -> Iterator[tuple[SourceFile, list[Sample], str | None]]:
-    return read_with(task, files)
 
 
 def _report(file: SourceFile, samples: list[Sample], reason: str | None, manifests: Manifests) -> FileReport:
