@@ -98,8 +98,11 @@ class PixelSpectrum:
         """(z at the corner, largest z of all shifts)."""
         spectrum = np.zeros((PERIOD, PERIOD // 2 + 1, BLOCK, BLOCK), np.complex64)
         squares = np.zeros((BLOCK, BLOCK), np.float32)
-        for (u, v), signs in zip(FREQUENCIES, self._signs):
-            total: Array = np.sum([_robust(_filtered(light, u, v)) for light in lights], axis=0)
+        totals = [_robust(values) for values in _filtered(lights[0])]
+        for light in lights[1:]:
+            for total, values in zip(totals, _filtered(light)):
+                total += _robust(values)
+        for total, signs in zip(totals, self._signs):
             folded = _folded(total).reshape(PERIOD, BLOCK, PERIOD, BLOCK).transpose(0, 2, 1, 3)
             spectrum += np.conj(rfft2(folded, axes=(0, 1))) * rfft2(signs)[..., None, None]
             squares += _folded(np.square(total)).reshape(PERIOD, BLOCK, PERIOD, BLOCK).sum((0, 2))
@@ -119,12 +122,11 @@ def luminance(pixels: Array) -> Array:
     return light
 
 
-def _filtered(light: Array, u: int, v: int) -> Array:
-    """``(H - 7, W - 7)``: the DCT coefficient (u, v) of the block at every pixel."""
-    width, height = light.shape[1] - BLOCK + 1, light.shape[0] - BLOCK + 1
-    rows = np.asarray(sum(BASIS[v, k] * light[:, k : k + width] for k in range(BLOCK)))
-    found: Array = np.asarray(sum(BASIS[u, k] * rows[k : k + height] for k in range(BLOCK)))
-    return found
+def _filtered(light: Array) -> list[Array]:
+    """``(H - 7, W - 7)`` for each of `FREQUENCIES`: that DCT coefficient of the block at every pixel."""
+    height, width = (side - BLOCK + 1 for side in light.shape)
+    rows = [np.asarray(sum(BASIS[v, k] * light[:, k : k + width] for k in range(BLOCK))) for v in range(BLOCK - 1)]
+    return [np.asarray(sum(BASIS[u, k] * rows[v][k : k + height] for k in range(BLOCK))) for u, v in FREQUENCIES]
 
 
 def _robust(values: Array) -> Array:

@@ -66,12 +66,14 @@ class Labels:
         finally:
             modality.mark = before
 
-    def label(self, aside: Path, place: Path, facts: Mapping[str, Any], listing: Listing) -> None:
-        """Label the file `aside`, which will be moved to `place`, and list it."""
-        marked = (
-            {"mark": self.mark_name} if self.mark is not None and place.suffix.lower() in self.mark.suffixes else {}
-        )
-        record = record_of({**self.origin, **marked}, facts)
+    def label(
+        self, aside: Path, place: Path, facts: Mapping[str, Any], listing: Listing, *, marked: bool = True
+    ) -> None:
+        """Label the file `aside`, which will be moved to `place`, and list it; `marked`: it has the mark, if any."""
+        stated = {}
+        if marked and self.mark is not None and place.suffix.lower() in self.mark.suffixes:
+            stated["mark"] = self.mark_name
+        record = record_of({**self.origin, **stated}, facts)
         if not self.metadata or aside.stat().st_size > MAX_LABELLED:
             content = aside.read_bytes()
             if self.metadata:

@@ -93,7 +93,7 @@ def stl(mesh: Mesh) -> bytes:
     normals /= np.maximum(np.linalg.norm(normals, axis=1, keepdims=True), 1e-20)
     faces = np.zeros(len(corners), np.dtype([("normal", "<f4", 3), ("corners", "<f4", (3, 3)), ("colour", "<u2")]))
     faces["normal"], faces["corners"] = normals, corners
-    return b"made by a trained model with gan-3d".ljust(80, b" ") + struct.pack("<I", len(faces)) + faces.tobytes()
+    return b"gan-3d".ljust(80, b" ") + struct.pack("<I", len(faces)) + faces.tobytes()
 
 
 def vox(grid: Grid) -> bytes:
