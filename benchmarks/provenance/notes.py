@@ -3,8 +3,8 @@
     python benchmarks/provenance/notes.py
 
 Marked: 200 excerpts of 200 notes of Bach's chorales, written with one velocity, as generated music is. Unmarked: 1,000
-pieces with the velocities of people and of other programs (POP909, Freedoom, OpenMSX) and chorales whose velocities were
-drawn at random, each searched with a key of its own.
+pieces with the velocities of people and of other programs (POP909, Freedoom, OpenMSX) and chorales whose velocities
+were drawn at random, each searched with a key of its own.
 """
 
 from __future__ import annotations

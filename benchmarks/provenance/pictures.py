@@ -4,8 +4,8 @@
 
 Pictures of 256 x 256 pixels are four photographs of flowers of 128 x 128 side by side, which keeps the detail of
 photographs. Marked: 200; unmarked: 600 of photographs, 200 of drawings (emoji, large flat areas) and 200 digits
-enlarged, each searched with a key of its own. The gain by texture and the clipping were chosen on every fourth photograph; the
-others are reported here. The threshold is nominal, p ≤ 1e-6 for a normal statistic over all alignments.
+enlarged, each searched with a key of its own. The gain by texture and the clipping were chosen on every fourth
+photograph; the others are reported here. The threshold is nominal, p ≤ 1e-6 for a normal statistic over all alignments.
 """
 
 from __future__ import annotations

@@ -3,11 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-import errno
 import math
-import os
-import secrets
-import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -29,6 +25,7 @@ from gan.contracts import (
 )
 from gan.draws import SeededDraws, derive
 from gan.errors import BadData, GanError, UsageError
+from gan.generation.complete_files import complete_files
 from gan.generation.conditions import Conditions
 from gan.generation.folding import prepared
 from gan.latents import slerp
@@ -38,12 +35,9 @@ from gan.runtime.device import seed_torch
 from gan.runtime.memory import available_memory, in_words
 from gan.runtime.signals import check_stop
 from gan.source import SourceFile, list_source
-from gan.storage.durable import ASIDE, disk_error, disk_errors
 
 GENERATION_BATCH = 16
 """Batch size of generation, if the architecture has no `generation_batch` of its own."""
-FULL = 1 << 16
-"""A disk with fewer free bytes counts as full."""
 
 
 class Model:
@@ -323,12 +317,12 @@ class Model:
     def _files(
         self, stem: Path, facts: Mapping[str, Any], listing: Listing, *, marked: bool = True
     ) -> Iterator[tuple[Path, Callable[[Path], Path]]]:
-        """`_complete_files`, with every file labelled before it is moved to its place."""
+        """`complete_files`, with every file labelled before it is moved to its place."""
 
         def label(aside: Path, place: Path) -> None:
             self.labels.label(aside, place, facts, listing, marked=marked)
 
-        with _complete_files(stem, label) as (aside, placed):
+        with complete_files(stem, label) as (aside, placed):
             yield aside, placed
 
     def given(self, options: Mapping[str, Any] | None = None, input_options: Mapping[str, Any] | None = None) -> Given:
@@ -439,37 +433,6 @@ class Model:
             name: torch.from_numpy(np.ascontiguousarray(values[start : start + size])).to(self.device)
             for name, values in given.items()
         }
-
-
-@contextlib.contextmanager
-def _complete_files(stem: Path, finish: Callable[[Path, Path], None]) -> Iterator[tuple[Path, Callable[[Path], Path]]]:
-    """Write the files that begin with `stem` whole or not at all.
-
-    Yields the stem to write to, in a folder aside, and a function from a path there to its place. At the end
-    ``finish(path, place)`` is called for each file, and all are moved there. Raises `DiskError` with the path, and
-    leaves nothing behind, when the disk is full.
-    """
-    aside = stem.parent / f"{ASIDE}{secrets.token_hex(8)}"
-    try:
-        with disk_errors(stem):
-            aside.mkdir(parents=True)
-        try:
-            yield aside / stem.name, lambda path: stem.parent / path.relative_to(aside)
-            for path in sorted(aside.iterdir()):
-                finish(path, stem.parent / path.name)
-        except OSError as error:
-            raise disk_error(stem, error) from error
-        except GanError:
-            raise
-        except Exception as error:  # libraries of audio and video do not say why a file could not be written
-            if shutil.disk_usage(aside).free < FULL:
-                raise disk_error(stem, OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))) from error
-            raise
-        with disk_errors(stem):
-            for path in sorted(aside.iterdir()):
-                path.replace(stem.parent / path.name)
-    finally:
-        shutil.rmtree(aside, ignore_errors=True)
 
 
 def stacked(rows: Sequence[Sample], fields: Sequence[str]) -> Samples:

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from gan.build import ResolvedRecipe
+from gan.build import ResolvedRecipe, data_licence
 from gan.contracts import MetricValue, Samples
 from gan.data.pack import Pack
 from gan.draws import derive
@@ -90,7 +90,7 @@ class Outputs:
             recipe.evaluation.published,
             references_of(run),
         )
-        write_text(run.card, model_card(result, self.resolved, self.pack))
+        write_text(run.card, model_card(result, self.resolved, self.pack, data_licence(self.resolved, self.plugins)))
         sync_tree(run.samples)
         try:
             with self._plugin_errors(self.resolved.modality, "show"):
