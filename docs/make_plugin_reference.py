@@ -29,7 +29,7 @@ SECTIONS = {
     "Entries": (
         "contracts/entries.py",
         "Entry ModalityEntry ArchitectureEntry LossEntry PenaltyEntry AugmentationEntry MetricEntry "
-        "ExtractorEntry DatasetEntry RecipeEntry Download",
+        "MarkEntry ExtractorEntry DatasetEntry RecipeEntry Download",
     ),
     "Modalities": ("contracts/modality.py", "FieldSpec Given Modality"),
     "Architectures": (
@@ -45,6 +45,10 @@ SECTIONS = {
         "contracts/metrics.py",
         "MetricValue Metric Features Extractor FeatureMetric ModelMetric ModelFeatureMetric",
     ),
+    "Marks": ("contracts/marks.py", "Mark Detection tail"),
+    "Marks of pixels": ("marks/pixels.py", "PixelSpectrum"),
+    "Marks of sound": ("marks/waveform.py", "WaveformSpectrum"),
+    "Keyed signs": ("marks/chips.py", "chips"),
     "The game": ("game.py", "Optimizer Player Batch Turn Phase"),
     "The two-player game": ("adversarial.py", "adversarial_turns plus augmented observe_scores CriticOutput Scored"),
     "Random numbers": ("draws.py", "Draws"),

@@ -227,6 +227,7 @@ def test_a_mistake_under_torchrun_is_its_last_line_and_is_said_once(rank, tmp_pa
     file = tmp_path / "error.json"
     monkeypatch.setenv("TORCHELASTIC_ERROR_FILE", str(file))
     monkeypatch.setenv("RANK", rank)
+    monkeypatch.setattr("gan.cli.LAUNCHER_SECONDS", 0.1)
     assert command("run", "--plugin", "image", "--set", "training.batch=-4") == 2
     told = json.loads(file.read_text())["message"]["extraInfo"]["py_callstack"]
     assert told.startswith("error: 'training.batch' cannot be -4")

@@ -14,6 +14,7 @@ import json
 import statistics
 import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -81,8 +82,10 @@ class BareLoop:
 class OurLoop:
     """The trainer, taken some iterations at a time."""
 
-    def __init__(self, architecture: nn.Module, phases: list[Phase]) -> None:
-        training = Training(samples=BATCH * 10**7, batch=BATCH, tick=BATCH * 50, device="cpu", precision="fp32")
+    def __init__(self, architecture: nn.Module, phases: list[Phase], **settings: Any) -> None:
+        training = Training(
+            samples=BATCH * 10**7, batch=BATCH, tick=BATCH * 50, device="cpu", precision="fp32", **settings
+        )  # fmt: skip
         order = Order(len(Pictures.pixels), 0)
         device = choose_device("cpu", "fp32")
         self.trainer = Trainer(architecture, architecture.players(), phases, Pictures(), order, training, 0, device)

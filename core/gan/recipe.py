@@ -203,6 +203,11 @@ class Training(Section):
     channels_last: bool | None = Field(
         None, description="Store image-like tensors with the channel axis last; none: on CUDA devices."
     )
+    draws: Literal["auto", "generators", "counters"] = Field(
+        "auto",
+        description="Random numbers by generators of PyTorch, or by counters, which give the same on every device; "
+        "auto: counters except on the CPU.",
+    )
     compile: bool = Field(False, description="Compile the players' networks; worthwhile from some hundred steps on.")
     max_skips: int = Field(
         20, ge=0, le=MAX_COUNT, description="Consecutive updates that may be skipped because a gradient is not finite."

@@ -43,3 +43,8 @@ def test_an_old_run_is_resumed_to_the_same_end(run, plugins):
     result = api.resume_run(run, plugins=plugins)
     assert (result.samples, result.title) == (512, "toy/mlp")
     np.testing.assert_allclose(generated(run, plugins), EXPECTED["finished"], rtol=0, atol=1e-3)
+
+
+def test_an_old_run_keeps_its_generators(run, plugins):
+    """Its checkpoints say nothing of the way; a new run's do."""
+    assert api.load(run, device="cpu", plugins=plugins).draws == "generators"

@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import base64
+import functools
 import hashlib
+import http.server
 import json
+import re
 import sys
+import threading
 import zipfile
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -19,15 +24,19 @@ pytestmark = pytest.mark.rule("S6")
 MODULE = "from gan.contracts import LossEntry\n"
 
 
-def make_wheel(folder: Path, version: str, text: str = MODULE) -> str:
-    """A wheel of gan-sketch; its sha256."""
-    name = f"gan_sketch-{version}"
+def make_wheel(
+    folder: Path, version: str, text: str = MODULE, package: str = "gan_sketch", requires: str | None = None
+) -> str:
+    """A wheel of gan-sketch, or of `package`; its sha256."""
+    name = f"{package}-{version}"
+    needs = f"Requires-Dist: {requires}\n" if requires else ""
     files = {
-        "gan_sketch/__init__.py": text,
-        f"{name}.dist-info/METADATA": f"Metadata-Version: 2.1\nName: gan-sketch\nVersion: {version}\n",
+        f"{package}/__init__.py": text,
+        f"{name}.dist-info/METADATA": f"Metadata-Version: 2.1\nName: {package}\nVersion: {version}\n{needs}",
         f"{name}.dist-info/WHEEL": "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n",
-        f"{name}.dist-info/entry_points.txt": "[gan]\nsketch = gan_sketch\n",
     }
+    if package == "gan_sketch":
+        files[f"{name}.dist-info/entry_points.txt"] = "[gan]\nsketch = gan_sketch\n"
     rows = []
     folder.mkdir(exist_ok=True)
     path = folder / f"{name}-py3-none-any.whl"
@@ -134,18 +143,28 @@ def test_pip_gets_arguments_that_can_be_no_options(shop, monkeypatch):
             assert line.startswith("gan-sketch==1.1.0 --hash=sha256:")
             target = Path(command[command.index("--dest") + 1])
             make_wheel(target, "1.1.0")
-        else:
+        elif "--report" in command:
+            report = {"install": [{
+                "metadata": {"name": "Ink.Well", "version": "2.0"},
+                "download_info": {"url": "https://x/ink%20well.whl", "archive_info": {"hashes": {"sha256": "ab"}}},
+            }]}  # fmt: skip
+            Path(command[command.index("--report") + 1]).write_text(json.dumps(report))
             assert command[-2] == "--"
             held = Path(command[command.index("--constraint") + 1]).read_text()
             assert "gan-core==" in held
             assert "torch==" in held
+        else:
+            assert "--no-deps" in command
+            first, second = Path(command[command.index("-r") + 1]).read_text().splitlines()
+            assert first == "ink-well==2.0 --hash=sha256:ab"
+            assert re.fullmatch(r"/.*/gan_sketch-1.1.0-py3-none-any.whl --hash=sha256:[0-9a-f]{64}", second)
         commands.append(command)
         return installer.subprocess.CompletedProcess(command, 0, "", "")
 
     monkeypatch.setattr(installer.subprocess, "run", run)
     installer.install(installer.plan(installer.open_index(str(shop())), "sketch"))
-    assert [command[:3] for command in commands] == [[sys.executable, "-m", "pip"]] * 2
-    assert "--require-hashes" in commands[0]
+    assert [command[:3] for command in commands] == [[sys.executable, "-m", "pip"]] * 3
+    assert ["--require-hashes" in command for command in commands] == [True, False, True]
     assert all("--only-binary=:all:" in command for command in commands)
 
 
@@ -187,3 +206,93 @@ def test_the_core_is_not_uninstalled(shop):
     with pytest.raises(SystemExit) as stopped:
         main(["plugins", "uninstall", "builtin"])
     assert stopped.value.code == 2
+
+
+# -- requirements, from an index on this machine -----------------------------------------------------------------------
+
+
+class Packages(http.server.BaseHTTPRequestHandler):
+    """A package index: files by project, some of which are others from the second time on that they are asked for."""
+
+    def __init__(self, files, later, asked, *arguments):
+        self.files, self.later, self.asked = files, later, asked
+        super().__init__(*arguments)
+
+    def do_GET(self):
+        name = self.path.strip("/").rpartition("/")[2]
+        self.asked[name] += 1
+        if name.endswith(".whl"):
+            content = self.later[name] if self.asked[name] > 1 and name in self.later else self.files[name]
+        else:
+            listed = [file for file in self.files if file.partition("-")[0].replace("_", "-") == name]
+            content = "".join(f"<a href='/files/{file}'>{file}</a>" for file in listed).encode()
+        self.send_response(200)
+        self.send_header("Content-Type", "application/zip" if name.endswith(".whl") else "text/html")
+        self.send_header("Content-Length", str(len(content)))
+        self.end_headers()
+        self.wfile.write(content)
+
+    def log_message(self, *arguments):
+        pass
+
+
+@pytest.fixture
+def served(shop, tmp_path, monkeypatch):
+    """gan-sketch 1.1.0 requires inkwell; a server offers both. Returns (files, later, index of plugins)."""
+    sha256 = make_wheel(tmp_path / "served", "1.1.0", requires="inkwell>=1")
+    make_wheel(tmp_path / "served", "2.0", "GOOD = 1\n", "inkwell")
+    make_wheel(tmp_path / "evil", "2.0", "EVIL = 1\n", "inkwell")
+    files = {path.name: path.read_bytes() for path in (tmp_path / "served").iterdir()}
+    later: dict[str, bytes] = {}
+    asked = Counter()
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(Packages, files, later, asked))
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    monkeypatch.delenv("PIP_NO_INDEX")
+    monkeypatch.delenv("PIP_FIND_LINKS")
+    monkeypatch.setenv("PIP_INDEX_URL", f"http://127.0.0.1:{server.server_port}/simple")
+    monkeypatch.setenv("PIP_EXTRA_INDEX_URL", "")
+    monkeypatch.setenv("PIP_CONFIG_FILE", "/dev/null")
+    monkeypatch.setenv("PIP_NO_CACHE_DIR", "1")
+    yield files, later, shop(**{"1.1.0": sha256})
+    server.shutdown()
+    server.server_close()
+
+
+INKWELL = "inkwell-2.0-py3-none-any.whl"
+
+
+def listing(index: Path, sha256: str) -> Path:
+    """The index with the wheel of inkwell listed under `requires`."""
+    text = index.read_text()
+    end = "}]}\n"
+    at = text.index(end, text.index("version: 1.1.0")) + 2
+    index.write_text(f"{text[:at]}, requires: [{{file: {INKWELL}, sha256: {sha256}}}]{text[at:]}")
+    return index
+
+
+def test_requirements_are_installed_by_the_hash_that_was_found(served, shop):
+    files, _, index = served
+    result = CliRunner().invoke(group, ["plugins", "install", "sketch", "--index", str(index)])
+    assert result.exit_code == 0, result.output
+    assert f"installed inkwell==2.0\n    sha256 {hashlib.sha256(files[INKWELL]).hexdigest()}" in result.output
+    assert (shop.target / "inkwell" / "__init__.py").read_text() == "GOOD = 1\n"
+    assert (shop.target / "gan_sketch" / "__init__.py").is_file()
+
+
+def test_a_requirement_that_changes_after_it_was_resolved_is_not_installed(served, shop, tmp_path):
+    _, later, index = served
+    later[INKWELL] = (tmp_path / "evil" / INKWELL).read_bytes()
+    with pytest.raises(BadData, match="nothing was installed"):
+        installer.install(installer.plan(installer.open_index(str(index)), "sketch"))
+    assert not shop.target.exists()
+
+
+def test_only_listed_requirements_are_installed(served, shop, tmp_path):
+    files, _, index = served
+    good = hashlib.sha256(files[INKWELL]).hexdigest()
+    plan = installer.plan(installer.open_index(str(listing(index, good))), "sketch")
+    assert f"may install {INKWELL}\n    sha256 {good}" in plan.describe()
+    files[INKWELL] = (tmp_path / "evil" / INKWELL).read_bytes()
+    with pytest.raises(BadData, match=rf"{INKWELL}: gan-sketch==1.1.0 would install it with sha256 .* does not list"):
+        installer.install(plan)
+    assert not shop.target.exists()

@@ -60,6 +60,12 @@ class Life:
     """What it said on its standard error."""
     seconds: float = 0.0
     """How long it lived."""
+    computing: float = 0.0
+    """Seconds of computing time that it took."""
+    output: str = ""
+    """All that it said on its standard output."""
+    megabytes: int = 0
+    """Its largest memory, which began with that of the prepared process."""
 
     @property
     def saved(self) -> int:
@@ -102,8 +108,9 @@ class FaultyProcess:
         after: float = 0.0,
         log: Path | None = None,
         patch: str = "",
+        as_json: bool = True,
     ) -> Life:
-        """One life of ``gan ARGUMENTS --json``.
+        """One life of ``gan ARGUMENTS --json``, or without ``--json``.
 
         `mode` is one of `MODES`, for the folder `root`, from its call number `at` on; the mode "kill" does not count
         syncs, since a kill at one leaves what a kill at the next call leaves. With `after` the kernel ends the
@@ -112,7 +119,7 @@ class FaultyProcess:
         """
         out = self.work / "life"
         request = {
-            "arguments": [*map(str, arguments), "--json"],
+            "arguments": [*map(str, arguments), *["--json"][: int(as_json)]],
             "root": str(root.resolve()),
             "mode": MODES.get(mode, 0),
             "at": at,
@@ -129,10 +136,11 @@ class FaultyProcess:
         if not answer:
             raise OSError("the prepared process has died")
         found = json.loads(answer)
-        lines = out.with_suffix(".out").read_text(encoding="utf-8", errors="replace").splitlines(keepends=True)
+        output = out.with_suffix(".out").read_text(encoding="utf-8", errors="replace")
+        lines = output.splitlines(keepends=True)
         events = [json.loads(line) for line in lines if line.endswith("\n") and line.startswith('{"event"')]
         errors = out.with_suffix(".err").read_text(encoding="utf-8", errors="replace")
-        return Life(found["code"], found["operations"], events, errors, found["seconds"])
+        return Life(found.pop("code"), found.pop("operations"), events, errors, output=output, **found)
 
     def __enter__(self) -> FaultyProcess:
         return self
@@ -165,11 +173,13 @@ def _serve() -> None:
         child = os.fork()
         if child == 0:
             _live(request, cli.main)
-        _, status = os.waitpid(child, 0)
-        seconds = time.monotonic() - born
+        _, status, usage = os.wait4(child, 0)
+        seconds, megabytes = time.monotonic() - born, usage.ru_maxrss // 1024
         count = Path(request["out"] + ".count").read_text()
-        answer = {"code": os.waitstatus_to_exitcode(status), "operations": int(count or 0), "seconds": seconds}
-        print(json.dumps(answer), flush=True)
+        answer = {"code": os.waitstatus_to_exitcode(status), "operations": int(count or 0)}
+        computing = usage.ru_utime + usage.ru_stime
+        about = {"seconds": seconds, "computing": computing, "megabytes": megabytes}
+        print(json.dumps(answer | about), flush=True)
 
 
 def _warm_up() -> None:

@@ -5,18 +5,17 @@ from __future__ import annotations
 import threading
 from collections import Counter
 from dataclasses import replace
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
-from gan.conformance.architectures import play
 from gan.conformance.kit import Kit
+from gan.conformance.small_game import play
 from gan.game import Optimizer, Player
 from gan.plugins.manager import Plugins
 from gan.recipe import Training
 from gan.runtime.device import Device
-from gan.training.masked import MaskedRMSprop
+from gan.training.optimizers import MaskedRMSprop
 from gan.training.player_state import PlayerState
 from gan.training.prefetch import Prefetcher
 from gan.training.stats import Stats
@@ -24,7 +23,14 @@ from gan.training.update import clip_and_step
 from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
-CPU = Device(torch.device("cpu"), torch.float32)
+
+class Other(Device):
+    """An accelerator whose tensors are those of the CPU."""
+
+    synchronous = False
+
+
+OTHER = Other(torch.device("cpu"), torch.float32)
 WAITING = ("_local_scalar_dense", "nonzero", "masked_select", "_unique", "unique_", "equal", "is_nonzero")
 """Operations whose result or whose shape the host must know."""
 KNOWN = {
@@ -69,12 +75,9 @@ def test_the_count_finds_what_waits():
 def test_an_update_reads_nothing_and_leaves_a_bad_step_out(name, gate):
     """The path of accelerators with tensors of the CPU: a step, one that is not finite, and one that a gate decides."""
     net = nn.Sequential(nn.Linear(3, 2), nn.Linear(2, 1))
-    other = SimpleNamespace(device=SimpleNamespace(type="other"), dtype=torch.float32, world_size=1)
     optimizer = Optimizer(name=name, clip_norm=1.0)
-    state = PlayerState("p", Player(net, optimizer), Training(), [], CPU)
-    if name == "rmsprop":
-        state.optimizer = MaskedRMSprop(state.parameters, lr=1e-2, alpha=0.9)
-        state.masked = True
+    state = PlayerState("p", Player(net, optimizer), Training(), [], OTHER)
+    state.set_step_size(0.0, 0, 1.0)
     stats, allowed = Stats(), None if gate is None else torch.tensor(gate)
     for bad in (0.0, float("nan"), 0.0):
         loss = net(torch.ones(4, 3)).square().mean() + bad
@@ -84,7 +87,7 @@ def test_an_update_reads_nothing_and_leaves_a_bad_step_out(name, gate):
         before = [parameter.detach().clone() for parameter in state.parameters]
         losses = [loss.detach()]
         with Waits() as waits:
-            skipped, wrong = clip_and_step(state, losses, other, stats, allowed)
+            skipped, wrong = clip_and_step(state, losses, OTHER, stats, allowed)
         assert waits.found == {}
         moved = any(not torch.equal(old, new) for old, new in zip(before, state.parameters, strict=True))
         assert moved == (gate is not False and bad == 0)

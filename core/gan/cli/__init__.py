@@ -135,6 +135,10 @@ def loaded(
 def main(arguments: list[str] | None = None) -> None:
     """Run the command line and exit with 0 or the exit code of the error (see `gan.errors`)."""
     arguments = sys.argv[1:] if arguments is None else arguments
+    if _is_follower():
+        import signal
+
+        signal.signal(signal.SIGTERM, lambda *_: os._exit(0))  # until a training has a handler of its own
     anywhere = ("--debug", "--allow-download")  # also behind the command
     arguments = [text for text in anywhere if text in arguments] + [text for text in arguments if text not in anywhere]
     sys.exit(_exit_code(lambda: group(args=arguments, prog_name="gan", standalone_mode=False), "--debug" in arguments))
@@ -204,10 +208,23 @@ def _report(error: GanError, debug: bool) -> int:
     return error.exit_code
 
 
+LAUNCHER_SECONDS = 15.0
+"""How long a process other than the first waits after an error for torchrun to end it."""
+
+
+def _is_follower() -> bool:
+    """Whether torchrun started this process and others before it.
+
+    Mistakes of a recipe are found by all processes. The others leave them to the first one: torchrun ends them when
+    that has failed, and lists only those as failed that do not end with 0 then.
+    """
+    return bool(os.environ.get("TORCHELASTIC_ERROR_FILE")) and os.environ.get("RANK", "0") != "0"
+
+
 def _told_launcher(message: str) -> bool:
     """Write an error to the file that torchrun reads, so that it ends with the message and not with its own traceback.
 
-    Returns whether this is not the first process, which then says nothing: mistakes of a recipe are found by all.
+    Returns whether this is not the first process, which then says nothing.
     """
     path = os.environ.get("TORCHELASTIC_ERROR_FILE")
     if not path:
@@ -215,13 +232,15 @@ def _told_launcher(message: str) -> bool:
     import json
     import time
 
+    if _is_follower():
+        time.sleep(LAUNCHER_SECONDS)
     about = {"py_callstack": message, "timestamp": str(int(time.time()))}
     try:
         with open(path, "w", encoding="utf-8") as file:
             json.dump({"message": {"message": message, "extraInfo": about}}, file)
     except OSError:
         return False
-    return os.environ.get("RANK", "0") != "0"
+    return _is_follower()
 
 
 def _print_error(text: str) -> None:

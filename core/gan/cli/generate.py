@@ -168,6 +168,7 @@ def _given_samples(model: Model, source: Path, count: int, first: int, run_flags
 
     The samples repeat when they end.
     """
+    from gan.data.foreign import read_given
     from gan.generation.model import stacked
     from gan.provenance.labels import input_hash
 
@@ -176,7 +177,7 @@ def _given_samples(model: Model, source: Path, count: int, first: int, run_flags
     hashes: list[str] = []
     for file in _files(model, source):
         with _named(file):
-            rows = list(model.modality.read_given(file, given))
+            rows = read_given(model.modality, file, given)
         read += rows
         hashes += [input_hash(file)] * len(rows)
         if len(read) >= first + count:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import json
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,11 +11,14 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from gan.cli import installed
+from gan.cli.terminal import escaped
 from gan.errors import GanError, UsageError, nearest
 
 if TYPE_CHECKING:
     from gan.generation.model import Model
 
+MAX_FLAGS_BYTES = 1 << 20
+"""Largest description of a run's flags that is read, in bytes."""
 ARGUMENTS = "gan.cli.arguments"
 """Key of the raw arguments in click's `Context.meta`."""
 
@@ -44,20 +46,24 @@ class OfRun(click.Command):
 
 def _flags_of(ctx: click.Context, folder: Path) -> tuple[str, list[tuple[str, str]]]:
     found = _stored(folder) or _computed(ctx, folder)
-    return f"Options of this run ({found['title']})", [(spelt(name), text) for name, text in found["flags"]]
+    rows = [(escaped(spelt(name)), escaped(text)) for name, text in found["flags"]]
+    return f"Options of this run ({escaped(found['title'])})", rows
 
 
 def _stored(folder: Path) -> dict[str, Any] | None:
     """The description that the training stored; None if there is none, or if a plugin has changed since."""
     from importlib.metadata import PackageNotFoundError, version
 
+    from gan.storage.regular import Broken, read_json, read_regular
     from gan.storage.run_folder import RunFolder
 
+    path = RunFolder(folder).flags
     try:
-        found: dict[str, Any] = json.loads(RunFolder(folder).flags.read_text(encoding="utf-8"))
+        found: dict[str, Any] = read_json(read_regular(path, None, limit=MAX_FLAGS_BYTES), path.name)
         unchanged = all(version(name) == known for name, known in found["versions"].items())
-        return found if unchanged and found["title"] and all(len(row) == 2 for row in found["flags"]) else None
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, PackageNotFoundError):
+        texts = [found["title"], *(text for name, described in found["flags"] for text in (name, described))]
+        return found if unchanged and texts[0] and all(isinstance(text, str) for text in texts) else None
+    except (Broken, ValueError, KeyError, TypeError, AttributeError, PackageNotFoundError):
         return None
 
 

@@ -20,6 +20,7 @@ def page(ctx: click.Context, run_folder: Path, folder: Path | None) -> None:
     With FOLDER, the page shows the samples that `gan generate` has written there. It is FOLDER/page/index.html, or
     RUN/page/index.html, which `gan run` writes as well. It needs no network.
     """
+    from gan.data.foreign import show
     from gan.generation.loading import load_modality, resolve_run
     from gan.reporting.page import artefacts_in, write_page
     from gan.reporting.result import read_result
@@ -29,6 +30,6 @@ def page(ctx: click.Context, run_folder: Path, folder: Path | None) -> None:
     modality = load_modality(run, resolve_run(run, installed(ctx)))
     if folder is None:
         summary = read_result(run).summary()
-        echo(write_page(run.path, modality, artefacts_in(run.samples, modality), summary))
+        echo(write_page(run.path, modality, artefacts_in(run.samples, modality), summary, show))
     else:
-        echo(write_page(folder, modality, artefacts_in(folder, modality)))
+        echo(write_page(folder, modality, artefacts_in(folder, modality), show=show))

@@ -236,7 +236,8 @@ def _install(wanted: Any, dry_run: bool) -> None:
     echo(wanted.describe())
     if dry_run:
         return
-    installer.install(wanted)
+    for other in installer.install(wanted):
+        echo(f"installed {other.requirement}\n    sha256 {other.sha256}")
     importlib.invalidate_caches()
     found = [info for info in Plugins.installed().inspect() if info.name == wanted.plugin.name]
     for info in found:

@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 import torch
 
-from gan.conformance.architectures import play
 from gan.conformance.kit import Failed, Kit, Scene, Skipped
 from gan.conformance.modalities import Subject, read_subject
+from gan.conformance.small_game import play
 from gan.contracts import Features, MetricValue
 from gan.draws import StepDraws
 from gan.errors import BadData, UsageError

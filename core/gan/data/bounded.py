@@ -59,6 +59,12 @@ TOO_MUCH_MEMORY = "needs more memory than is available"
 NOTHING = "holds no sample"
 
 Task = Callable[[SourceFile], Iterable[Sample]]
+Limits = Callable[[SourceFile], tuple[float, int]]
+"""The seconds of computing time and the bytes of memory that a task may take for a file."""
+
+
+class Exceeded(str):
+    """The reason of a file that exceeded a limit or ended its worker, rather than being refused by its reader."""
 
 
 def read_files(
@@ -68,12 +74,24 @@ def read_files(
     return read_with(modality.read, files)
 
 
-def read_with(task: Task, files: Sequence[SourceFile]) -> Iterator[tuple[SourceFile, list[Sample], str | None]]:
+def seconds_for(size: int) -> float:
+    """Seconds of computing time that a file of `size` bytes may take."""
+    return min(LONGEST, SECONDS + size / BYTES_PER_SECOND)
+
+
+def reading_limits(file: SourceFile) -> tuple[float, int]:
+    """The limits for reading a file."""
+    return seconds_for(file.size), MEMORY + MEMORY_RATIO * file.size
+
+
+def read_with(
+    task: Task, files: Sequence[SourceFile], limits: Limits = reading_limits
+) -> Iterator[tuple[SourceFile, list[Sample], str | None]]:
     """Yield (file, what `task` returns for it, reason why it failed or None), as `read_files` does."""
     if sys.platform != "linux" or not files:
         yield from _with_threads(task, files)
         return
-    crew = _Crew(task, files)
+    crew = _Crew(task, files, limits)
     try:
         yield from crew.results()
     finally:
@@ -120,11 +138,6 @@ def _with_threads(task: Task, files: Sequence[SourceFile]) -> Iterator[tuple[Sou
             yield file, *future.result()
 
 
-def seconds_for(size: int) -> float:
-    """Seconds of computing time that a file of `size` bytes may take."""
-    return min(LONGEST, SECONDS + size / BYTES_PER_SECOND)
-
-
 @dataclass
 class _Worker:
     """A child process: it is sent numbers of files and returns their samples."""
@@ -148,8 +161,9 @@ class _Worker:
 class _Crew:
     """The workers that read one list of files."""
 
-    def __init__(self, task: Task, files: Sequence[SourceFile]) -> None:
+    def __init__(self, task: Task, files: Sequence[SourceFile], limits: Limits) -> None:
         self._task = task
+        self._limits = limits
         self._files = files
         self._most = max(1, min(8, os.cpu_count() or 1, -(-len(files) // FILES_PER_WORKER)))
         self._workers: list[_Worker] = []
@@ -196,7 +210,7 @@ class _Crew:
             warnings.simplefilter("ignore", DeprecationWarning)  # of forking where there are threads; see `_work`
             process = os.fork()
         if process == 0:
-            _work(self._task, self._files, orders, results, parent, [to, back, *self._descriptors()])
+            _work(self._task, self._files, self._limits, orders, results, parent, [to, back, *self._descriptors()])
         os.close(orders)
         os.close(results)
         worker = _Worker(process, to, back)
@@ -219,7 +233,7 @@ class _Crew:
         now = time.monotonic()
         for worker in list(self._workers):
             if worker.back not in ready and worker.waiting:
-                allowed = WAITING * seconds_for(self._files[worker.waiting[0]].size)
+                allowed = WAITING * self._seconds(worker)
                 if now - worker.since > allowed:
                     self._blame(worker, f"took more than {allowed:.0f} seconds to read")
                     self._remove(worker, kill=True)
@@ -237,16 +251,20 @@ class _Crew:
             worker.samples += _unpacked(about["samples"], arrays)
             if about["last"]:
                 samples, reason = worker.samples, about["reason"]
+                reason = Exceeded(reason) if reason == TOO_MUCH_MEMORY else reason
                 self._done[worker.waiting.popleft()] = ([] if reason else samples, reason)
                 worker.samples, worker.ending, worker.since = [], about["ending"], time.monotonic()
         if not content:
             status = self._remove(worker)
             if worker.waiting and not worker.ending:
-                self._blame(worker, _reason(status, seconds_for(self._files[worker.waiting[0]].size)))
+                self._blame(worker, _reason(status, self._seconds(worker)))
             self._unsent.extendleft(reversed(worker.waiting))
 
+    def _seconds(self, worker: _Worker) -> float:
+        return self._limits(self._files[worker.waiting[0]])[0]
+
     def _blame(self, worker: _Worker, reason: str) -> None:
-        self._done[worker.waiting.popleft()] = ([], reason)
+        self._done[worker.waiting.popleft()] = ([], Exceeded(reason))
 
     def _remove(self, worker: _Worker, *, kill: bool = False) -> int:
         """Forget a worker; what it has not begun is given to others. Returns its status."""
@@ -298,7 +316,13 @@ def _unpacked(described: list[dict[str, Any]], arrays: bytearray) -> list[Sample
 
 
 def _work(
-    task: Task, files: Sequence[SourceFile], orders: int, results: int, parent: int, others: list[int]
+    task: Task,
+    files: Sequence[SourceFile],
+    limits: Limits,
+    orders: int,
+    results: int,
+    parent: int,
+    others: list[int],
 ) -> NoReturn:
     """Read files until there are no more orders. Nothing of the parent's is cleaned up or flushed at the end.
 
@@ -318,9 +342,9 @@ def _work(
         ending = False
         while not ending and (order := os.read(orders, 8)):
             file = files[int.from_bytes(order, "little")]
-            _limit(seconds_for(file.size), MEMORY + MEMORY_RATIO * file.size)
+            limit(*limits(file))
             ending = _deliver(task, file, results)
-            _limit(0, None)
+            limit(0, None)
         status = 0
     finally:
         os._exit(status)
@@ -375,7 +399,7 @@ def end_with_parent(parent: int) -> None:
         os._exit(1)
 
 
-def _limit(seconds: float, memory: int | None) -> None:
+def limit(seconds: float, memory: int | None) -> None:
     """Limit the computing time and the further memory of this process; 0 and None remove the limits."""
     import resource
 

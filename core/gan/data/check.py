@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from gan.contracts import Modality
+from gan.data.foreign import survey
 from gan.data.pack import Progress
 from gan.data.rows import read_files
 from gan.source import list_source
@@ -37,9 +38,12 @@ def check_source(source: Path, modality_class: type[Modality], config: Any, prog
     check = Check({}, dict(listing.skipped), listing.other)
     if not listing.files:
         return check
-    modality = modality_class(config, modality_class(config).survey(listing.files))
+    facts, exceeded = survey(modality_class(config), listing.files)
+    check.skipped |= exceeded
+    usable = [file for file in listing.files if file.name not in exceeded]
+    modality = modality_class(config, facts)
     held: dict[str, tuple[int, int]] = {}
-    for done, (file, found) in enumerate(read_files(modality, listing.files, inventory=True), 1):
+    for done, (file, found) in enumerate(read_files(modality, usable, inventory=True), 1):
         if found.reason is not None:
             check.skipped[file.name] = found.reason
         else:
@@ -48,6 +52,6 @@ def check_source(source: Path, modality_class: type[Modality], config: Any, prog
                 held[name] = (files + 1, total + count)
             check.used[file.name] = len(found.groups)
         if progress:
-            progress(done, len(listing.files))
+            progress(done, len(usable))
     check.inventory.update(sorted(held.items(), key=lambda item: (-item[1][0], -item[1][1], item[0])))
     return check

@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 
 from gan.contracts import FieldSpec, Modality
+from gan.data.foreign import survey
 from gan.data.pack import Pack, Progress, Unsealed, load_pack
 from gan.data.rows import grouped, read_files
 from gan.errors import BadData, DiskError
@@ -136,16 +137,19 @@ def _build(
     key: str,
     progress: Progress | None,
 ) -> None:
-    facts = modality_class(config).survey(listing.files)
+    facts, exceeded = survey(modality_class(config), listing.files)
+    skipped = listing.skipped | exceeded
+    files = [file for file in listing.files if file.name not in exceeded]
+    if not files:
+        raise BadData(_all_bad(skipped), listing.root)
     modality = modality_class(config, facts)
     fields = modality.fields
-    skipped = dict(listing.skipped)
     used: list[str] = []
     file_of_row: dict[str, list[int]] = {group: [] for group in grouped(fields)}
     with filled_aside(folder, "pack.json") as aside:
         outputs = {name: open(aside / f"{name}.bin", "wb") for name in fields}  # noqa: SIM115  (closed below)
         try:
-            for done, (file, found) in enumerate(read_files(modality, listing.files), 1):
+            for done, (file, found) in enumerate(read_files(modality, files), 1):
                 if found.reason is not None:
                     skipped[file.name] = found.reason
                 elif found.groups:
@@ -155,7 +159,7 @@ def _build(
                         file_of_row[group].append(len(used))
                     used.append(file.name)
                 if progress:
-                    progress(done, len(listing.files))
+                    progress(done, len(files))
         finally:
             for output in outputs.values():
                 output.close()

@@ -12,7 +12,7 @@ from typing import TypeAlias
 import numpy as np
 
 from gan.contracts import FieldSpec, Modality, Sample
-from gan.data import bounded
+from gan.data import bounded, foreign
 from gan.errors import GanError
 from gan.source import SourceFile
 
@@ -51,8 +51,11 @@ def read_files(
     Raises `GanError` for samples that do not fit the modality's fields.
     """
     groups = grouped(modality.fields)
-    for file, samples, reason in bounded.read_files(modality, files):
+    task = (lambda file: foreign.counted(modality, file)) if inventory else modality.read
+    for file, samples, reason in bounded.read_with(task, files):
         found = FileRows(reason)
+        if inventory:
+            found.inventory = foreign.value_in(samples)
         parts: dict[str, list[bytes]] = {}
         for sample in samples:
             group = _group_of(sample, groups)
@@ -60,8 +63,6 @@ def read_files(
                 parts.setdefault(name, []).append(_row(sample, name, spec, file))
             found.groups.append(group)
         found.data = {name: b"".join(rows) for name, rows in parts.items()}
-        if inventory and samples:
-            found.inventory = dict(modality.inventory(file))
         yield file, found
 
 

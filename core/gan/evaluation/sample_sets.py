@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -16,7 +16,8 @@ from typing import Any, Protocol
 import numpy as np
 import torch
 
-from gan.contracts import Metric, Modality, Samples
+from gan.contracts import Metric, Modality, Sample, Samples
+from gan.data.bounded import read_files
 from gan.draws import derive
 from gan.errors import BadData
 from gan.evaluation.metric_names import measure_each
@@ -25,7 +26,7 @@ from gan.generation.model import Model
 from gan.reporting.manifest import versions
 from gan.reporting.reporter import Reporter
 from gan.reporting.scrub import scrub
-from gan.source import Companion, SourceFile, list_source
+from gan.source import list_source
 from gan.storage.run_folder import PREVIEW
 
 NAMED_FILES = 3
@@ -42,13 +43,12 @@ def read_samples(source: Path, modality: Modality, count: int | None, reporter: 
     rows: list[dict[str, np.ndarray[Any, Any]]] = []
     skipped = dict(listing.skipped)
     files = [file for file in listing.files if file.name.rpartition("/")[2] != PREVIEW]
-    for done, file in enumerate(files, 1):
-        try:
-            rows.extend(_checked(modality, file))
-        except Companion:  # the other half of a sample that was already read
-            pass
-        except BadData as error:
-            skipped[file.name] = error.reason
+    for done, (file, found, reason) in enumerate(read_files(modality, files), 1):
+        reason = reason or _mismatch(modality, found)
+        if reason:
+            skipped[file.name] = reason
+        else:
+            rows.extend(found)
         reporter.packing(done, len(files))
         if count is not None and len(rows) >= count:
             break
@@ -65,15 +65,14 @@ def read_samples(source: Path, modality: Modality, count: int | None, reporter: 
     return SampleSet(samples, {"files": str(source), "skipped": len(skipped)})
 
 
-def _checked(modality: Modality, file: SourceFile) -> list[dict[str, np.ndarray[Any, Any]]]:
-    found = []
-    for sample in modality.read(file):
+def _mismatch(modality: Modality, samples: Sequence[Sample]) -> str:
+    """Why the samples of a file do not fit the fields of the modality; empty if they do."""
+    for sample in samples:
         for name, spec in modality.fields.items():
             value = np.asarray(sample.get(name))
             if value.shape != spec.shape or value.dtype != np.dtype(spec.dtype):
-                raise BadData(f"its field '{name}' is {value.shape} {value.dtype}, not {spec.shape} {spec.dtype}")
-        found.append(sample)
-    return found
+                return f"its field '{name}' is {value.shape} {value.dtype}, not {spec.shape} {spec.dtype}"
+    return ""
 
 
 @dataclass(frozen=True)

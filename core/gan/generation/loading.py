@@ -9,6 +9,7 @@ import torch
 
 from gan.build import ResolvedRecipe, build_architecture, resolve
 from gan.contracts import Modality
+from gan.draws import Way
 from gan.errors import CheckpointError, GanError, UsageError
 from gan.generation.conditions import Conditions
 from gan.generation.labelling import has_weights, labels_of
@@ -51,10 +52,12 @@ def load_model(
     chosen = choose_device(device, "fp32").device
     versions = "/".join(f"{name} {version}" for name, version in sorted(resolved.distributions.items()))
     settle_once(architecture.to(chosen), chosen, f"{found.digest(has_weights)}/{resolved.title}/{versions}")
+    draws: Way = found.state("progress").get("draws", "generators") if "progress" in found.owners else "generators"
     labels = labels_of(resolved, plugins, folder, found, choices)
     return Model(
-        architecture.eval(), modality, resolved.title, chosen, found.samples, conditions, frozen=True, labels=labels
-    )
+        architecture.eval(), modality, resolved.title, chosen, found.samples, conditions, frozen=True, draws=draws,
+        labels=labels,
+    )  # fmt: skip
 
 
 class _AveragedWeights:

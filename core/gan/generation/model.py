@@ -23,7 +23,8 @@ from gan.contracts import (
     Sample,
     Samples,
 )
-from gan.draws import SeededDraws, derive
+from gan.data.foreign import read_given
+from gan.draws import Way, derive, sample_draws
 from gan.errors import BadData, GanError, UsageError
 from gan.generation.complete_files import complete_files
 from gan.generation.conditions import Conditions
@@ -60,8 +61,11 @@ class Model:
         *,
         frozen: bool = False,
         labels: Labels | None = None,
+        draws: Way = "generators",
     ) -> None:
         self.architecture = architecture
+        self.draws: Way = draws
+        """How the random numbers of samples are made."""
         self._sampler = prepared(architecture) if frozen else architecture
         self.modality = modality
         self.name = name
@@ -99,7 +103,7 @@ class Model:
         self._check_given(given, count, request_options)
 
         def make(start: int, size: int, rows: Mapping[str, Tensor] | None) -> Mapping[str, Tensor]:
-            rng = SeededDraws.of(seed, first + start, size, self.device)
+            rng = sample_draws(self.draws, seed, first + start, size, self.device)
             made: Mapping[str, Tensor] = self._sampler.generate(size, rng, self._request(request_options, rows))
             return made
 
@@ -128,7 +132,9 @@ class Model:
         if count < 2:
             raise UsageError("an interpolation needs at least two samples, its two ends")
         with torch.no_grad():
-            begin, end = (net.latents(1, SeededDraws.of(seed, 0, 1, self.device)) for seed in (first_seed, second_seed))
+            begin, end = (
+                net.latents(1, sample_draws(self.draws, seed, 0, 1, self.device)) for seed in (first_seed, second_seed)
+            )
         ends = [
             self._with_conditions(None, request_options, conditions, seed, 0, 1) or {}
             for seed in (first_seed, second_seed)
@@ -162,7 +168,7 @@ class Model:
             return self.generate(count, seed, first=index, options=options, given=given)
         self._check_given(given, count, request_options)
         with torch.no_grad():
-            rng = SeededDraws.of(seed, index, 1, self.device)
+            rng = sample_draws(self.draws, seed, index, 1, self.device)
             begin, end = net.latents(1, rng), net.latents(1, rng)
         return self._between(begin, end, count, derive(seed, "follow", index), request_options, given)
 
@@ -231,7 +237,7 @@ class Model:
             files: list[Any] = list_source(Path(item), self.modality.suffixes).files
         else:
             files = [item]
-        rows = [row for file in files for row in self.modality.read_given(file, given)]
+        rows = [row for file in files for row in read_given(self.modality, file, given)]
         if not rows:
             raise BadData("holds nothing to translate", str(item))
         inputs = stacked(rows, given.fields)
@@ -262,7 +268,7 @@ class Model:
                     file, stem, given, seed, index=index, options=options, conditions=conditions,
                     output_options=output_options, listing=listing,
                 )  # fmt: skip
-        rows = list(self.modality.read_given(file, given))
+        rows = read_given(self.modality, file, given)
         samples = self.follow(stacked(rows, given.fields), seed, index=index, options=options, conditions=conditions)
         made = self._generated(samples, given)
         each = [{name: samples[name][row] for name in made} for row in range(len(rows))]

@@ -1,8 +1,10 @@
 """Installs, upgrades and uninstalls plugins with this interpreter's pip.
 
 An index (`gan.plugins.registry`) lists what can be installed: exact versions, wheels only, each with its sha256. pip is
-called with a list of arguments, never through a shell. The plugin's wheel is downloaded and verified first, so that
-nothing is installed when a hash is wrong; the versions of the core and of torch are pinned.
+called with a list of arguments, never through a shell. The plugin's wheel is downloaded and verified first. Then pip
+says what else it would install, and exactly these wheels are installed, each with its sha256: the one that the index
+lists under ``requires``, or where it lists none the one that was found. Nothing is installed when a hash is wrong. The
+versions of the core and of torch are pinned.
 """
 
 from __future__ import annotations
@@ -18,11 +20,13 @@ import sysconfig
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
+from urllib.parse import unquote, urlsplit
 
 from gan.errors import BadData, UnknownName, UsageError
 from gan.plugins import registry
 from gan.plugins.discovery import CORE, normal
-from gan.plugins.registry import Index, Listed, Release
+from gan.plugins.registry import Index, Listed, Release, Wheel
 from gan.storage.durable import cache_folder, make_dirs, write_json
 from gan.version import __version__
 
@@ -50,6 +54,8 @@ class Plan:
             f"weights {self.plugin.weights}"
         ]
         lines += [f"  {wheel.file}\n    sha256 {wheel.sha256}" for wheel in self.release.wheels]
+        for wheel in self.release.requires or ():
+            lines.append(f"  may install {wheel.file}\n    sha256 {wheel.sha256}")
         lines.append(f"  with {sys.executable} -m pip, wheels only")
         return "\n".join(lines)
 
@@ -106,15 +112,66 @@ def plan(index: Index, name: str, version: str | None = None) -> Plan:
     return Plan(plugin, newest)
 
 
-def install(wanted: Plan) -> None:
-    """Download and verify the wheel, then install it with its requirements. Raises `BadData` for a wrong hash."""
+@dataclass(frozen=True)
+class Pinned:
+    """A wheel of another project that a plugin requires and that is not installed yet."""
+
+    requirement: str
+    """``"inkwell==2.0"``."""
+    file: str
+    sha256: str
+
+
+def install(wanted: Plan) -> list[Pinned]:
+    """Download and verify the wheel, then install it with its requirements, each by its hash; returns the others.
+
+    Raises `BadData` for a wrong hash and for a wheel that the index does not list.
+    """
     check_environment(f"install {wanted.requirement}")
-    with tempfile.TemporaryDirectory(prefix="gan-install-") as folder:
-        wheel = _download(wanted, Path(folder))
-        constraints = Path(folder, "constraints.txt")
-        constraints.write_text("".join(f"{name}=={version}\n" for name, version in _kept().items()), encoding="utf-8")
-        arguments = ["install", *_WHEELS, "--constraint", str(constraints), "--", str(wheel)]
+    with tempfile.TemporaryDirectory(prefix="gan-install-") as name:
+        folder = Path(name)
+        wheel = _download(wanted, folder)
+        pinned = _resolve(wanted, wheel, folder)
+        lines = [f"{other.requirement} --hash=sha256:{other.sha256}" for other in pinned]
+        lines.append(f"{wheel.as_posix()} --hash=sha256:{_sha256(wheel)}")
+        requirements = folder / "all.txt"
+        requirements.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
+        arguments = ["install", *_WHEELS, "--no-deps", "--require-hashes", "-r", str(requirements)]
         _pip(arguments, f"{wanted.requirement} could not be installed")
+    return pinned
+
+
+def _resolve(wanted: Plan, wheel: Path, folder: Path) -> list[Pinned]:
+    """The wheels that pip would install beside `wheel`. Raises `BadData` for one that may not be."""
+    constraints, report = folder / "constraints.txt", folder / "report.json"
+    constraints.write_text("".join(f"{name}=={version}\n" for name, version in _kept().items()), encoding="utf-8")
+    arguments = ["install", "--dry-run", "--quiet", "--report", str(report), *_WHEELS, "--constraint", str(constraints)]
+    _pip([*arguments, "--", str(wheel)], f"{wanted.requirement} could not be installed")
+    found = [_pinned(item) for item in json.loads(report.read_text(encoding="utf-8"))["install"]]
+    pinned = [other for other in found if other.file != wheel.name]
+    allowed = wanted.release.requires
+    for other in pinned:
+        if not other.sha256:
+            raise BadData("the package index gives no sha256 of it; nothing was installed", other.requirement)
+        if allowed is not None and Wheel(other.file, other.sha256) not in allowed:
+            raise BadData(
+                f"{wanted.requirement} would install it with sha256 {other.sha256}, which the index of plugins does "
+                "not list; nothing was installed",
+                other.file,
+            )
+    return pinned
+
+
+def _pinned(item: dict[str, Any]) -> Pinned:
+    """One entry of pip's report."""
+    about, source = item["metadata"], item["download_info"]
+    hashes = source.get("archive_info", {}).get("hashes", {})
+    file = unquote(urlsplit(source["url"]).path.rpartition("/")[2])
+    return Pinned(f"{normal(about['name'])}=={about['version']}", file, hashes.get("sha256", ""))
+
+
+def _sha256(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 def _download(wanted: Plan, folder: Path) -> Path:
@@ -127,7 +184,7 @@ def _download(wanted: Plan, folder: Path) -> Path:
     arguments = ["download", *_WHEELS, "--no-deps", "--require-hashes", "--dest", str(target), "-r", str(requirements)]
     _pip(arguments, f"{wanted.requirement} could not be fetched")
     (wheel,) = target.iterdir()
-    if hashes.get(wheel.name) != hashlib.sha256(wheel.read_bytes()).hexdigest():
+    if hashes.get(wheel.name) != _sha256(wheel):
         raise BadData(f"{wheel.name} is not what the index lists; nothing was installed", wanted.requirement)
     return wheel
 

@@ -17,6 +17,9 @@
             wheels:
               - file: gan_sketch-1.2.0-py3-none-any.whl
                 sha256: 64 hexadecimal digits
+            requires:             optional: the wheels of other projects that may be installed with it, and no others
+              - file: inkwell-2.0-py3-none-any.whl
+                sha256: 64 hexadecimal digits
 
 An index is untrusted text. Its size is limited; aliases, tags, repeated keys, control characters and confusable names
 are refused, and nothing in it can become an option of pip.
@@ -62,6 +65,8 @@ class Release:
     core: str
     """The range of gan-core versions that it works with."""
     wheels: tuple[Wheel, ...]
+    requires: tuple[Wheel, ...] | None = None
+    """The wheels of other projects that may be installed with it; None if the index does not say."""
 
     def fits(self, core: str = __version__) -> bool:
         """Whether it works with this version of the core."""
@@ -176,9 +181,16 @@ def _listed(plugin: Any) -> Listed:
     from packaging.version import Version
 
     releases = sorted(plugin.versions, key=lambda release: Version(release.version), reverse=True)
-    versions = tuple(Release(r.version, r.core, tuple(Wheel(w.file, w.sha256) for w in r.wheels)) for r in releases)
+    versions = tuple(
+        Release(r.version, r.core, _wheels(r.wheels), None if r.requires is None else _wheels(r.requires))
+        for r in releases
+    )
     plain = {key: value for key, value in plugin if key not in ("modalities", "versions")}
     return Listed(modalities=tuple(plugin.modalities), versions=versions, **plain)
+
+
+def _wheels(forms: Iterable[Any]) -> tuple[Wheel, ...]:
+    return tuple(Wheel(form.file, form.sha256) for form in forms)
 
 
 def _named(values: Any, path: tuple[int | str, ...]) -> str:
@@ -265,6 +277,7 @@ def _schema() -> type[BaseModel]:
         version: Annotated[str, AfterValidator(a_version)]
         core: Annotated[str, AfterValidator(a_range)]
         wheels: list[WheelForm] = Field(min_length=1, max_length=100)
+        requires: list[WheelForm] | None = Field(None, max_length=1000)
 
     class PluginForm(Strict):
         name: Annotated[str, AfterValidator(a_name)]

@@ -10,7 +10,7 @@ import base64
 import hashlib
 import os
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -34,20 +34,33 @@ TEMPLATE = jinja2.Environment(
     undefined=jinja2.StrictUndefined,
 ).get_template("page.html")
 
+Show = Callable[[Modality, Sequence[tuple[SourceFile, str]], Path], Iterable[tuple[str, str]]]
+"""(modality, (file, link) of each artefact, the page's folder) -> (HTML, reason why there is none) of each."""
+
 
 def write_page(
-    folder: Path, modality: Modality, artefacts: Sequence[Path], summary: Mapping[str, Any] | None = None
+    folder: Path,
+    modality: Modality,
+    artefacts: Sequence[Path],
+    summary: Mapping[str, Any] | None = None,
+    show: Show | None = None,
 ) -> Path:
     """Write ``folder/page/index.html`` and the files that it needs beside it; returns its path.
 
     `artefacts` are files below `folder`, or elsewhere on the same disk; links to them are relative, so that the folder
     can be moved. `summary` is a `gan.reporting.result.Result.summary`, whose metrics and plots are shown. Exceptions of
-    `Modality.show` are passed on, except `BadData`, which becomes the caption of the file.
+    `Modality.show` are passed on, except `BadData`, which becomes the caption of the file. `show` calls it in another
+    way, for artefacts that somebody else may have made (`gan.data.foreign.show`).
     """
     page = folder / "page"
     make_dirs(page)
     header, rows = metric_rows(summary) if summary is not None and summary["metrics"] else ([], [])
-    figures = [_figure(path, modality, page) for path in artefacts[:MAX_ARTEFACTS]]
+    files = [SourceFile(path.name, path, None, path.stat().st_size) for path in artefacts[:MAX_ARTEFACTS]]
+    shown = [(file, _link(file.path, page)) for file in files]
+    figures = [
+        {"link": link, "name": file.name, "shown": html, "error": error}
+        for (file, link), (html, error) in zip(shown, (show or _show)(modality, shown, page), strict=True)
+    ]
     text = TEMPLATE.render(
         title=folder.resolve().name,
         policy=content_policy(figure["shown"] for figure in figures),
@@ -90,13 +103,13 @@ def artefacts_in(folder: Path, modality: Modality) -> list[Path]:
     return found
 
 
-def _figure(path: Path, modality: Modality, page: Path) -> dict[str, str]:
-    link, shown, error = _link(path, page), "", ""
-    try:
-        shown = modality.show(SourceFile(path.name, path, None, path.stat().st_size), link, page)
-    except BadData as bad_data:
-        error = bad_data.reason
-    return {"link": link, "name": path.name, "shown": shown, "error": error}
+def _show(modality: Modality, shown: Sequence[tuple[SourceFile, str]], folder: Path) -> Iterator[tuple[str, str]]:
+    for file, link in shown:
+        try:
+            html, error = modality.show(file, link, folder), ""
+        except BadData as bad_data:
+            html, error = "", bad_data.reason
+        yield html, error
 
 
 def _link(path: Path, page: Path) -> str:

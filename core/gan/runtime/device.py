@@ -32,6 +32,11 @@ class Device:
         return self.device.type
 
     @property
+    def synchronous(self) -> bool:
+        """Whether a number is there when an operation returns, so that reading it waits for nothing."""
+        return self.device.type == "cpu"
+
+    @property
     def precision(self) -> str:
         """fp32, bf16 or fp16."""
         return {torch.float32: "fp32", torch.bfloat16: "bf16", torch.float16: "fp16"}[self.dtype]

@@ -144,12 +144,14 @@ def read_tensors(content: bytes, where: str) -> dict[str, Tensor]:
 def unlike(owner: Any, state: dict[str, Any]) -> str:
     """How a loaded state differs from what its owner expects in names, shapes, dtypes or kinds; ``""`` if it fits.
 
-    Parts that the owner has not filled yet (an empty dict or list, None) accept anything. The per-parameter states of
-    an optimizer are compared with its parameters.
+    Parts that the owner has not filled yet (an empty dict or list, None) accept anything, and names in its attribute
+    `later` may be absent. The per-parameter states of an optimizer are compared with its parameters.
     """
     if isinstance(owner, torch.optim.Optimizer):
         return _unlike_optimizer(owner, state)
-    return next(_unlike(owner.state_dict(), state, "", strict=isinstance(owner, nn.Module)), "")
+    absent = set(getattr(owner, "later", ())) - state.keys()
+    expected = {name: value for name, value in owner.state_dict().items() if name not in absent}
+    return next(_unlike(expected, state, "", strict=isinstance(owner, nn.Module)), "")
 
 
 def _unlike(expected: Any, found: Any, path: str, *, strict: bool) -> Iterator[str]:

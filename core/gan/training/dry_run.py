@@ -9,6 +9,7 @@ from typing import Any
 import torch
 
 from gan.build import ResolvedRecipe, build_game, find_source, resolve
+from gan.data.foreign import survey
 from gan.errors import BadData
 from gan.plugins.manager import Plugins
 from gan.recipe import Recipe
@@ -24,7 +25,7 @@ def fields_without_data(resolved: ResolvedRecipe, plugins: Plugins) -> dict[str,
         listing = list_source(find_source(resolved, plugins), resolved.modality_class.suffixes)
         if not listing.files:
             raise BadData("no file with a known ending", listing.root) from None
-        facts = resolved.modality_class(resolved.modality_config).survey(listing.files)
+        facts, _ = survey(resolved.modality_class(resolved.modality_config), listing.files)
         return dict(resolved.modality_class(resolved.modality_config, facts).fields)
 
 

@@ -71,7 +71,7 @@ class Learner:
     @torch.no_grad()
     def learn(self, turn: Hashable, learn: Learn, observed: Mapping[str, Tensor], rng: Draws, bad: Tensor) -> None:
         """Call `learn`; where `bad` is 1, buffers keep their values."""
-        if self._device.device.type == "cpu":
+        if self._device.synchronous:
             if not bad:
                 learn(observed, rng)
             return

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
+
+from gan.draws import Way
 
 
 @dataclass
 class LoopState:
     """Checkpointable position of the training loop. The names of the fields are keys in checkpoints."""
 
+    later: ClassVar = ("draws",)
+    """Names that checkpoints of earlier versions do not hold."""
     phase: int = 0
     position: int = 0
     """Real samples shown in this phase."""
@@ -25,6 +29,8 @@ class LoopState:
     passed_over: int = 0
     """Real samples that are skipped in the data's order after a rollback."""
     seconds: float = 0.0
+    draws: Way = "generators"
+    """How random numbers are made; by generators in earlier versions."""
 
     def state_dict(self) -> dict[str, Any]:
         """JSON values."""
@@ -33,7 +39,7 @@ class LoopState:
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Restore the position."""
         for name in vars(self):
-            setattr(self, name, state[name])
+            setattr(self, name, state.get(name, "generators") if name == "draws" else state[name])
 
 
 class Dials:

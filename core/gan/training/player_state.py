@@ -6,14 +6,14 @@ import math
 from collections.abc import Mapping, Sequence
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from gan.errors import GanError
-from gan.game import Optimizer, Phase, Player
+from gan.game import Phase, Player
 from gan.recipe import Schedule, Training, number_at
 from gan.runtime.device import Device
 from gan.training.ema import Average
-from gan.training.masked import MaskedRMSprop
+from gan.training.optimizers import Prepared, build_optimizer
 
 
 class PlayerState:
@@ -26,11 +26,14 @@ class PlayerState:
         self.parameters = list(self.named.values())
         if not self.parameters:
             raise GanError(f"player '{name}' has no parameters")
+        self.size = sum(parameter.numel() for parameter in self.parameters)
+        self.uniform = len({(parameter.device, parameter.dtype) for parameter in self.parameters}) == 1
+        """Whether all parameters are on one device and have one dtype."""
         self.correction = 1.0 / (1.0 + sum(1.0 / every for every in lazy))
-        self.optimizer = _build_optimizer(self.settings, self.parameters, self.correction, device.device.type)
+        self.optimizer = build_optimizer(
+            self.settings, self.parameters, self.correction, device.device, tensors=not device.synchronous
+        )
         self._betas_change = any(isinstance(beta, Schedule) for beta in self.settings.betas)
-        self.masked = bool(self.optimizer.defaults.get("fused")) or isinstance(self.optimizer, MaskedRMSprop)
-        """Whether the optimizer leaves a step out by a tensor, ``optimizer.found_inf``."""
         self.average = (
             Average(self.named, training.ema_half_life, training.ema_rampup)
             if player.average and training.ema_half_life
@@ -58,8 +61,12 @@ class PlayerState:
             scale *= 1.0 - (1.0 - settings.final) * fall
         if settings.warmup_samples:
             scale *= min(1.0, (shown + 1) / settings.warmup_samples)
-        for group in self.optimizer.param_groups:
-            group["lr"] = self._number("lr", settings.lr, position, dials) * scale
+        size = self._number("lr", settings.lr, position, dials) * scale
+        if isinstance(self.optimizer, Prepared):
+            self.optimizer.set_step_size(size)
+        else:
+            for group in self.optimizer.param_groups:
+                group["lr"] = size
         if self._betas_change or dials:
             self._set_betas(position, dials)
 
@@ -78,28 +85,6 @@ class PlayerState:
                 group["alpha"] = second
             else:
                 group["momentum"] = first
-
-
-def _build_optimizer(
-    settings: Optimizer, parameters: list[nn.Parameter], correction: float, device: str
-) -> torch.optim.Optimizer:
-    lr = number_at(settings.lr, 0) * correction
-    betas = (
-        float(number_at(settings.betas[0], 0)) ** correction,
-        float(number_at(settings.betas[1], 0)) ** correction,
-    )
-    if settings.name == "adam":
-        return torch.optim.Adam(parameters, lr=lr, betas=betas, eps=settings.eps, fused=True)
-    if settings.name == "adamw":
-        groups = [
-            {"params": [p for p in parameters if p.ndim >= 2], "weight_decay": settings.weight_decay},
-            {"params": [p for p in parameters if p.ndim < 2], "weight_decay": 0.0},
-        ]
-        return torch.optim.AdamW([g for g in groups if g["params"]], lr=lr, betas=betas, eps=settings.eps, fused=True)
-    if settings.name == "rmsprop":
-        kind = torch.optim.RMSprop if device == "cpu" else MaskedRMSprop
-        return kind(parameters, lr=lr, alpha=betas[1], eps=settings.eps)
-    return torch.optim.SGD(parameters, lr=lr, momentum=betas[0], fused=True)
 
 
 class Skips:

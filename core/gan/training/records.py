@@ -45,7 +45,7 @@ def describe(resolved: ResolvedRecipe, pack: Pack) -> dict[str, Any]:
 
 
 def completed(recipe: Mapping[str, Any]) -> Mapping[str, Any]:
-    """A recorded recipe with the sections that earlier versions did not have, at their defaults."""
+    """A recorded recipe with what earlier versions did not have, at its defaults."""
     if not recipe:
         return recipe
     new: dict[str, Any] = {
@@ -53,7 +53,8 @@ def completed(recipe: Mapping[str, Any]) -> Mapping[str, Any]:
         "provenance": Provenance().model_dump(mode="json"),
         "card": Card().model_dump(mode="json"),
     }
-    return {**new, **recipe, "data": {"licence": "", "consent": "", **recipe.get("data", {})}}
+    data = {"licence": "", "consent": "", **recipe.get("data", {})}
+    return {**new, **recipe, "data": data, "training": {"draws": "auto", **recipe.get("training", {})}}
 
 
 def _data(pack: Pack) -> dict[str, Any]:

@@ -20,7 +20,7 @@ from gan.build import ResolvedRecipe, build_game, open_data, resolve
 from gan.contracts import MetricValue
 from gan.data.order import Order
 from gan.data.pack import Pack
-from gan.errors import BadData, CheckpointError, GanError, PluginError, UsageError
+from gan.errors import BadData, CheckpointError, GanError, NumericError, PluginError, UsageError
 from gan.generation.conditions import Conditions
 from gan.generation.flags import describe_flags
 from gan.generation.labelling import labels_of
@@ -270,6 +270,7 @@ class Session:
         if newest is not None:
             check_unchanged(newest, self.about, force, self.reporter)
             newest.load(self.trainer.owners())
+        self.outputs.model.draws = self.trainer.draws
         if self.device.rank == 0:
             expected = {} if newest is None else newest.about.get("records")
             if newest is None and run.read_metrics():
@@ -367,13 +368,15 @@ class Session:
         with self.signals.patient():
             try:
                 recovery.run(lambda: self.trainer.run(on_tick, lambda: self.signals() or self._stop_early))
+                if self.device.rank == 0 and self._saved_at != self.trainer.samples:
+                    self._save()
+                self.checkpoints.wait()
+            except NumericError as error:
+                raise NumericError(f"{self.resolved.title}: {error}") from error
             except GanError as error:
                 if type(error) is not GanError:
                     raise
                 raise PluginError(self.recipe.plugin, f"{self.resolved.title}: {error}") from error
-            if self.device.rank == 0 and self._saved_at != self.trainer.samples:
-                self._save()
-            self.checkpoints.wait()
         if self.signals.wanted is not None and not self._ended:
             raise self.signals.stopped(f" and saved at {self.trainer.samples:,} samples")
 

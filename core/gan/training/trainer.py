@@ -20,7 +20,7 @@ import torch
 from torch import Tensor, nn
 
 from gan.contracts import AdaptiveAugmentation, Augmentation, Samples
-from gan.draws import Draws, StepDraws, derive
+from gan.draws import Draws, Way, derive, step_draws
 from gan.errors import GanError, NumericError, UsageError
 from gan.game import Batch, Learn, Phase, Player, Turn, phase_lengths
 from gan.generation.settling import settled
@@ -95,7 +95,8 @@ class Trainer:
         modules = [module.to(device.device) for module in self.augmentations.values() if isinstance(module, nn.Module)]
         self._learner = Learner(self.architecture, trained, device, self.peers, modules)
         self._dials = Dials()
-        self._progress = LoopState()
+        draws: Way = "generators" if device.synchronous else "counters"
+        self._progress = LoopState(draws=draws if training.draws == "auto" else training.draws)
         self._skipped = torch.zeros((), device=device.device)
         if training.micro_batch is not None:
             share = training.batch // device.world_size
@@ -126,6 +127,11 @@ class Trainer:
     def rollbacks(self) -> int:
         """How often this training has returned to an earlier state (see `avoid`)."""
         return self._progress.rollbacks
+
+    @property
+    def draws(self) -> Way:
+        """How random numbers are made, from the beginning of the run on."""
+        return self._progress.draws
 
     @property
     def micro_batches(self) -> int:
@@ -332,7 +338,7 @@ class Trainer:
         count = total // self.device.world_size // number
         offset = self.device.rank * number + index
         seed_everything(seed + offset, self.device.device)
-        rng = StepDraws(seed, total, offset * count, count, self.device.device)
+        rng = step_draws(self.draws, seed, total, offset * count, count, self.device.device)
         if number > 1:
             fields = {name: values[index * count : (index + 1) * count] for name, values in fields.items()}
         position = self._progress.position
@@ -374,7 +380,7 @@ class Trainer:
         self._skipped += skipped
         if turn.learn is not None or any(observed):
             self._learn(turn, phase, place, observed, seed, bad)
-        if self.device.device.type == "cpu":
+        if self.device.synchronous:
             if skipped:
                 self._check_skips()
         else:  # on the CPU, freeing and allocating again would cost page faults
@@ -420,7 +426,7 @@ class Trainer:
         seed_everything(seed, self.device.device)
         total = self._size(phase)
         learn = partial(self._learn_all, turn.learn, total)
-        self._learner.learn(key, learn, totals, StepDraws(seed, total, 0, total, self.device.device), bad)
+        self._learner.learn(key, learn, totals, step_draws(self.draws, seed, total, 0, total, self.device.device), bad)
 
     def _learn_all(self, learn: Learn | None, total: int, observed: Mapping[str, Tensor], rng: Draws) -> None:
         """`Turn.learn`, and `AdaptiveAugmentation.learn` of the augmentations that observed something."""

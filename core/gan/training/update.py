@@ -12,6 +12,7 @@ from torch import Tensor
 from gan.errors import GanError
 from gan.game import Batch, Turn
 from gan.runtime.device import Device, out_of_memory
+from gan.training.optimizers import Prepared
 from gan.training.player_state import PlayerState
 from gan.training.stats import Stats
 
@@ -70,22 +71,23 @@ def clip_and_step(
     Returns whether the update was skipped and whether a loss or gradient was not finite, as 1 or 0 in float32 tensors
     on the device.
     """
-    gradients = [parameter.grad for parameter in state.parameters if parameter.grad is not None]
+    gradients = [gradient for parameter in state.parameters if (gradient := parameter.grad) is not None]
     if state.scaler is not None:
         state.scaler.unscale_(state.optimizer)
-    norm = torch.nn.utils.get_total_norm(gradients)
-    finite = torch.isfinite(norm)
+    norm = _norm(state, gradients)
+    probe = norm.mul(0)  # 0, or NaN where the norm or a loss is not finite
     if device.world_size == 1:  # losses differ between processes, averaged gradients do not: all must decide alike
         for loss in losses:
-            finite = finite & torch.isfinite(loss)
-    bad = (~finite).to(torch.float32)
+            probe = probe.add(loss, alpha=0)
+    bad = probe.ne(0).to(torch.float32)
     stats.report(f"{state.name}/_gradient_norm", torch.nan_to_num(norm, nan=0.0, posinf=0.0, neginf=0.0))
     if state.settings.clip_norm > 0:
         torch._foreach_mul_(gradients, (state.settings.clip_norm / (norm + 1e-6)).clamp(max=1.0))
     still = bad if allowed is None else torch.maximum(bad, (~allowed).to(torch.float32))
-    if state.masked and device.device.type != "cpu":
+    if not device.synchronous:
         # these optimizers change nothing where found_inf is 1, without waiting for the device
-        state.optimizer.found_inf = still  # type: ignore[attr-defined]
+        assert isinstance(state.optimizer, Prepared)
+        state.optimizer.found_inf = still
         state.optimizer.step()
         if state.scaler is not None:
             state.scaler.update()
@@ -103,3 +105,23 @@ def clip_and_step(
         state.skips.copy_(torch.where(allowed, (state.skips + bad) * bad, state.skips))
     torch.maximum(state.most_skips, state.skips, out=state.most_skips)
     return skipped, bad
+
+
+SMALL = 1 << 20
+"""Up to so many numbers in all, the gradients of a player are copied into one tensor for their norm."""
+
+
+@torch.no_grad()
+def _norm(state: PlayerState, gradients: list[Tensor]) -> Tensor:
+    """The global norm of a player's gradients, without work for each tensor in Python.
+
+    Where it only is reported, that of many small tensors is computed from one copy of them, which rounds differently.
+    """
+    if not state.uniform:
+        return torch.nn.utils.get_total_norm(gradients)
+    if state.size <= SMALL and not state.settings.clip_norm:
+        flat: Tensor = torch._C._nn.flatten_dense_tensors(gradients)
+    else:
+        flat = torch.stack(torch._foreach_norm(gradients))  # what get_total_norm computes
+    norm: Tensor = torch.linalg.vector_norm(flat)
+    return norm

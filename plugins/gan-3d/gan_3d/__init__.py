@@ -34,7 +34,7 @@ def gan_architectures() -> Iterator[ArchitectureEntry]:
         modality="shape",
         paper="Wu, Zhang, Xue, Freeman, Tenenbaum: Learning a probabilistic latent space of object shapes via 3D "
         "generative-adversarial modeling, 2016, arXiv:1610.07584",
-        parameters={"generator": 461_056, "discriminator": 153_600},
+        parameters={"generator": 461_008, "discriminator": 141_312},
         small=("modality.resolution=8", "model.generator_width=4", "model.discriminator_width=4"),
     )
 

@@ -40,6 +40,7 @@ def gan_architectures() -> Iterator[ArchitectureEntry]:
         summary="Convolutional GAN for short waveforms, with or without classes",
         target="gan_audio.architectures.wavegan:WaveGAN",
         modality="audio",
+        parameters={"generator": 340_929, "discriminator": 275_521},
         paper="Donahue, McAuley, Puckette: Adversarial audio synthesis, 2019, arXiv:1802.04208",
         small=("model.generator_width=2", "model.critic_width=2", "model.latent=8"),
     )
@@ -48,6 +49,7 @@ def gan_architectures() -> Iterator[ArchitectureEntry]:
         summary="Vocoder: turns mel spectrograms of any length into sound",
         target="gan_audio.architectures.hifigan:HiFiGAN",
         modality="audio",
+        parameters={"generator": 39_010, "discriminator": 647_030},
         paper="Kong, Kim, Bae: HiFi-GAN: generative adversarial networks for efficient and high fidelity speech "
         "synthesis, 2020, arXiv:2010.05646",
         small=("model.width=8", "model.discriminator_width=2", "modality.seconds=0.128"),

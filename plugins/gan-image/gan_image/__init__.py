@@ -1,6 +1,7 @@
-"""Image plugin of `gan`: the modality ``image``, DCGAN, CycleGAN, pix2pix, CUT, and metrics of images.
+"""Image plugin of `gan`: the modality ``image`` with its architectures, augmentations, extractors and metrics.
 
-This module declares the entries of the plugin and imports nothing heavy.
+This module declares the entries of the plugin and imports nothing heavy. It is one long table, an entry a paragraph, so
+that everything the plugin offers is found in one place.
 """
 
 from __future__ import annotations
@@ -50,6 +51,7 @@ def gan_architectures() -> Iterator[ArchitectureEntry]:
         summary="The 2015 form of DCGAN: 5x5 kernels, linear layers at both ends, uniform latents",
         target="gan_image.architectures.dcgan:DCGANOriginal",
         modality="image",
+        parameters={"generator": 18_885_760, "discriminator": 17_232_768},
         paper="Radford, Metz, Chintala: Unsupervised representation learning with deep convolutional generative "
         "adversarial networks, 2016, arXiv:1511.06434",
     )

@@ -42,6 +42,7 @@ def gan_architectures() -> Iterator[ArchitectureEntry]:
         summary="MuseGAN's compact networks: composer, jamming and hybrid",
         target="gan_music.architectures.musegan:MuseGAN",
         modality="music",
+        parameters={"generator": 123_620, "discriminator": 55_189},
         paper=_MUSEGAN,
     )
     yield ArchitectureEntry(
@@ -49,6 +50,7 @@ def gan_architectures() -> Iterator[ArchitectureEntry]:
         summary="MuseGAN's game with layers over time and a gate per bar, for CPUs; composes or accompanies",
         target="gan_music.architectures.framegan:FrameGAN",
         modality="music",
+        parameters={"generator": 319_140, "discriminator": 239_553},
         paper=_MUSEGAN,
     )
     yield ArchitectureEntry(
@@ -56,6 +58,7 @@ def gan_architectures() -> Iterator[ArchitectureEntry]:
         summary="MuseGAN's accompanist: given tracks are kept, the others are composed to fit them",
         target="gan_music.architectures.accompaniment:Accompaniment",
         modality="music",
+        parameters={"generator": 188_291, "discriminator": 55_189},
         paper=_MUSEGAN,
     )
     yield ArchitectureEntry(
@@ -63,6 +66,7 @@ def gan_architectures() -> Iterator[ArchitectureEntry]:
         summary="MuseGAN's temporal model: a phrase from scratch, bar by bar",
         target="gan_music.architectures.temporal:TemporalMuseGAN",
         modality="music",
+        parameters={"generator": 399_924, "discriminator": 55_809},
         paper=_MUSEGAN,
     )
     yield ArchitectureEntry(
@@ -70,6 +74,7 @@ def gan_architectures() -> Iterator[ArchitectureEntry]:
         summary="MuseGAN with a refiner and binary neurons, deterministic or stochastic",
         target="gan_music.architectures.bmusegan:BMuseGAN",
         modality="music",
+        parameters={"generator": 123_620, "discriminator": 55_189, "refiner": 4_824},
         paper="Dong and Yang, Convolutional GANs with Binary Neurons for Polyphonic Music, 2018, arXiv:1804.09399",
     )
     yield ArchitectureEntry(
@@ -77,6 +82,7 @@ def gan_architectures() -> Iterator[ArchitectureEntry]:
         summary="An autoregressive transformer over note events: the baseline",
         target="gan_music.architectures.musictransformer:MusicTransformer",
         modality="music",
+        parameters={"model": 894_080},
         paper="Huang et al., Music Transformer, 2019, arXiv:1809.04281",
     )
 

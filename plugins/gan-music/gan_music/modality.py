@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 
 KEPT_PIECES = 32
-"""Files that `Music` keeps between `inventory` and `read`: more than there are threads."""
+"""Files that `Music` keeps between `inventory` and `read`; a worker of `gan data check` has one at a time."""
 
 
 def _state(file: SourceFile) -> tuple[object, ...]:

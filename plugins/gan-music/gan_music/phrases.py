@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -16,6 +17,11 @@ from gan_music.reading import Score
 from gan_music.tracks import assign
 
 Array = np.ndarray[Any, Any]
+Columns = tuple[Array, ...]
+"""Arrays ``(n,)`` int64 that describe n notes."""
+
+DRAWN = 1 << 23
+"""About how many bytes of rolls are made at once; a long piece is never in memory whole."""
 
 
 class PhraseCutter:
@@ -24,6 +30,7 @@ class PhraseCutter:
     def __init__(self, config: MusicConfig) -> None:
         self.config = config
         self.grid = Grid.of(config)
+        self.pitched = self.grid.pitched
 
     def phrases(self, score: Score) -> Iterator[Array]:
         """The phrases of a piece. Raises `BadData` when it has none."""
@@ -37,42 +44,66 @@ class PhraseCutter:
             )
         notes = self.on_grid(score, chosen)
         home = self.shift_to_c(score) if config.normalize_key else 0
-        found: list[Array] = []
         passages = self.passages(score)
-        end = int(rolls.to_steps(np.array(score.end), score.division, grid.steps_per_beat))
-        short = end < grid.bars * grid.steps
+        length = grid.bars * grid.steps
+        short = rolls.to_steps(score.end, score.division, grid.steps_per_beat) < length
+        parts, count = [], 0
         for first, last in passages:
-            if last - first >= grid.bars * grid.steps or short:
-                found += self._cut(self.roll(notes, first, last))
-        if not found:
+            if last - first >= length or short:
+                (phrase, *rest), more = self._cut(notes, first, last)
+                parts.append((phrase + count, *rest))
+                count += more
+        if not count:
             raise BadData(self.why_none(score, passages))
-        if 0 < config.phrases_per_file < len(found):
-            picked = np.linspace(0, len(found) - 1, config.phrases_per_file).round().astype(int)
-            found = [found[index] for index in picked]
-        for phrase in found:
-            for shift in config.transpose:
-                yield rolls.transpose(phrase, home + shift, grid.pitched)
+        cut = parts[0] if len(parts) == 1 else tuple(np.concatenate(columns) for columns in zip(*parts))
+        picked = np.arange(count)
+        if 0 < config.phrases_per_file < count:
+            picked = np.linspace(0, count - 1, config.phrases_per_file).round().astype(int)
+        at_once = max(1, DRAWN // math.prod(grid.shape) // len(config.transpose))
+        for at in range(0, len(picked), at_once):
+            block = picked[at : at + at_once]
+            some = cut if len(block) == count else _chosen(cut, block, count)
+            drawn = [self._drawn(len(block), self._shifted(some, home + shift)) for shift in config.transpose]
+            for moved in zip(*drawn):
+                yield from moved
 
-    def on_grid(self, score: Score, chosen: Sequence[int | None]) -> Array:
-        """``(n, 4)``: track, first step, step after the last, row of the roll; pitches are folded or dropped."""
-        config, parts = self.config, []
-        for part, track in zip(score.parts, chosen):
-            if track is None or not len(part.notes):
-                continue
-            start, end = (rolls.to_steps(part.notes[:, c], score.division, config.steps_per_beat) for c in (0, 1))
-            drums = self.grid.tracks[track].drums
-            end = start + 1 if drums else np.maximum(end, start + 1)
-            row = part.notes[:, 2] - config.lowest
-            inside = (row >= 0) & (row < config.pitches)
-            if config.outside == "fold" and not drums:
-                row = np.where(row < 0, row % 12, np.where(inside, row, config.pitches - 12 + row % 12))
-                inside = np.ones_like(inside)
-            if config.min_length and not drums:
-                ticks = part.notes[:, 1] - part.notes[:, 0]
-                inside &= ticks * config.steps_per_beat >= config.min_length * score.division
-            parts.append(np.stack([np.full_like(start, track), start, end, row], axis=1)[inside])
-        notes = np.concatenate(parts) if parts else np.zeros((0, 4), np.int64)
-        return rolls.separated(notes)
+    def _shifted(self, cut: Columns, shift: int) -> Columns:
+        """Notes of `_cut` as `rolls.transpose` moves them."""
+        if not shift:
+            return cut
+        *others, row = cut
+        moved = rolls.shifted_rows(self.grid.pitches, shift)[row]
+        return (*others, np.where(self.pitched[cut[1]], moved, row))
+
+    def _drawn(self, count: int, cut: Columns) -> Array:
+        """``(phrase, track, bar, step, pitch)`` of the notes of `_cut`."""
+        return rolls.drawn((count, *self.grid.shape), *cut)
+
+    def on_grid(self, score: Score, chosen: Sequence[int | None]) -> Columns:
+        """Track, first step, step after the last and row of the roll of each note; pitches are folded or dropped."""
+        config = self.config
+        playing = [(p.notes, t) for p, t in zip(score.parts, chosen) if t is not None and len(p.notes)]
+        if not playing:
+            return (np.zeros(0, np.int64),) * 4
+        notes = np.concatenate([found.T for found, _ in playing], axis=1)
+        track = np.repeat([number for _, number in playing], [len(found) for found, _ in playing])
+        start, end = rolls.to_steps(notes[:2], score.division, config.steps_per_beat)
+        end = np.maximum(end, start + 1)
+        row = notes[2] - config.lowest
+        drums = None if self.pitched.all() else ~self.pitched[track]
+        if drums is not None:
+            end = np.where(drums, start + 1, end)
+        kept = row.view(np.uint64) < config.pitches  # a negative number is a very large one
+        if config.outside == "fold" and not kept.all():
+            folded = np.where(row < 0, row % 12, config.pitches - 12 + row % 12)
+            row = np.where(kept if drums is None else kept | drums, row, folded)
+            kept |= True if drums is None else ~drums
+        if config.min_length:
+            long = (notes[1] - notes[0]) * config.steps_per_beat >= config.min_length * score.division
+            kept &= long if drums is None else drums | long
+        if not kept.all():
+            track, start, end, row = track[kept], start[kept], end[kept], row[kept]
+        return rolls.separated(track, start, end, row)
 
     def passages(self, score: Score) -> list[tuple[int, int]]:
         """(first step, step after the last sounding bar) of each stretch whose bars have the right meter."""
@@ -84,7 +115,7 @@ class PhraseCutter:
         for (tick, above, below), after in zip(changes, [*(c[0] for c in changes[1:]), last]):
             if after <= tick or not self._accepts((above, below)):
                 continue
-            begin, end = (int(rolls.to_steps(np.array(t), score.division, per_beat)) for t in (tick, after))
+            begin, end = (rolls.to_steps(t, score.division, per_beat) for t in (tick, after))
             same_bars = found and found[-1][1] == begin and (begin - found[-1][0]) % steps == 0
             if same_bars:  # a time signature repeated where a bar begins anyway
                 found[-1] = (found[-1][0], end)
@@ -96,47 +127,57 @@ class PhraseCutter:
         wanted = self.grid.meter
         return meter == wanted or (not self.config.exact_meter and fills(meter, wanted))
 
-    def roll(self, notes: Array, first: int, last: int) -> Array:
+    def roll(self, notes: Columns, first: int, last: int) -> Array:
         """``(track, bar, step, pitch)`` of one passage; the last bar is padded with silence."""
         tracks, _, steps, pitches = self.grid.shape
-        bars = -(-(last - first) // steps)
-        roll = np.zeros((tracks, bars * steps, pitches), bool)
-        here = notes[(notes[:, 1] < last) & (notes[:, 2] > first)]
-        start = np.maximum(here[:, 1] - first, 0)
-        length = np.minimum(here[:, 2], last) - first - start
-        cell = (here[:, 0] * (bars * steps) + start) * pitches + here[:, 3]
-        within = np.arange(length.sum()) - np.repeat(np.cumsum(length) - length, length)
-        roll.reshape(-1)[np.repeat(cell, length) + within * pitches] = True
-        return roll.reshape(tracks, bars, steps, pitches)
+        shape = (1, tracks, -(-(last - first) // steps), steps, pitches)
+        track, *others = _between(notes, first, last)
+        drawn: Array = rolls.drawn(shape, np.zeros_like(track), track, *others)[0]
+        return drawn
 
-    def _cut(self, roll: Array) -> list[Array]:
-        """The phrases of a passage.
+    def _cut(self, notes: Columns, first: int, last: int) -> tuple[Columns, int]:
+        """The notes of the phrases of a passage, and the number of phrases.
 
-        A piece shorter than a phrase is padded with silence. (Short passages of longer pieces, such as an upbeat, were
-        dropped before.) In a longer one, silent bars at the beginning and bars at the end that fill no phrase are left
-        out.
+        The columns are phrase, track, first step, step after the last and row; a note that sounds in several phrases
+        is in each. A piece shorter than a phrase is padded with silence. (Short passages of longer pieces, such as an
+        upbeat, were dropped before.) In a longer one, silent bars at the beginning and bars at the end that fill no
+        phrase are left out.
         """
-        bars, total = self.grid.bars, roll.shape[1]
-        if total <= bars:
-            short = np.zeros((roll.shape[0], bars, *roll.shape[2:]), bool)
-            short[:, :total] = roll
-            roll, starts = short, range(1)
-        counts = rolls.Counts.of(roll)
-        if total > bars:
-            starts = range(counts.first_bar(), total - bars + 1, self.config.stride or bars)
-        return [
-            roll[:, start : start + bars]
-            for start in starts
-            if counts.tracks(start, start + bars) >= self.config.min_tracks
-            and counts.notes(start, start + bars) >= self.config.min_notes
-        ]
+        config, (tracks, bars, steps, _) = self.config, self.grid.shape
+        track, start, end, row = _between(notes, first, last)
+        count, length, hop = 1, bars * steps, (config.stride or bars) * steps
+        total = -(-(last - first) // steps) * steps
+        if total > length:
+            silent = int(start.min(initial=total)) // steps * steps % total
+            if silent:
+                start, end = start - silent, end - silent
+            count = max((total - length - silent) // hop + 1, 0)
+        lowest = np.maximum((start - length) // hop + 1, 0)
+        highest = np.minimum((end - 1) // hop, count - 1)
+        times = np.maximum(highest - lowest + 1, 0)
+        note = np.arange(len(times)).repeat(times)
+        phrase = np.arange(len(note)) - (times.cumsum() - times - lowest)[note]
+        place = phrase * tracks + track[note]
+        if config.min_notes > 1:  # in a roll, notes that touch are one
+            touches = np.zeros(len(times), bool)
+            touches[1:] = (track[1:] == track[:-1]) & (row[1:] == row[:-1]) & (start[1:] <= end[:-1])
+            place = place[~touches[note] | (phrase > np.roll(highest, 1)[note])]
+        sounding = np.bincount(place, minlength=count * tracks).reshape(count, tracks)
+        kept = np.count_nonzero(sounding, axis=1) >= config.min_tracks
+        kept &= sounding.sum(axis=1) >= config.min_notes
+        begin = phrase * hop
+        cut = phrase, track[note], np.maximum(start[note] - begin, 0), np.minimum(end[note] - begin, length), row[note]
+        if kept.all():
+            return cut, count
+        return _chosen(cut, np.flatnonzero(kept), count), int(kept.sum())
 
     def shift_to_c(self, score: Score) -> int:
         """The shift in semitones that brings a piece to C major or A minor."""
         chroma = np.zeros(12)
         for part in score.parts:
             if not part.drums:
-                np.add.at(chroma, part.notes[:, 2] % 12, part.notes[:, 1] - part.notes[:, 0])
+                lengths = part.notes[:, 1] - part.notes[:, 0]
+                chroma += np.bincount(part.notes[:, 2] % 12, lengths, minlength=12)
         root, minor, _ = estimate_key(chroma)
         return shift_to(root, 9 if minor else 0)
 
@@ -147,3 +188,22 @@ class PhraseCutter:
             meters = sorted({f"{above}/{below}" for _, above, below in score.meters} or {"4/4"})
             return f"no passage in {config.meter} (its bars are in {', '.join(meters)[:60]})"
         return f"no {config.bars} bars with {config.min_notes} notes in {config.min_tracks} tracks"
+
+
+def _between(notes: Columns, first: int, last: int) -> Columns:
+    """The notes that sound in steps ``first`` … ``last - 1``, counted from `first`."""
+    track, start, end, row = notes
+    if first == 0 and int(end.max(initial=0)) <= last:
+        return notes
+    inside = (start < last) & (end > first)
+    start, end = np.maximum(start[inside], first), np.minimum(end[inside], last)
+    return track[inside], start - first, end - first, row[inside]
+
+
+def _chosen(cut: Columns, phrases: Array, count: int) -> Columns:
+    """The notes of some of the `count` phrases of `PhraseCutter._cut`, which are numbered anew."""
+    number = np.full(count, -1)
+    number[phrases] = np.arange(len(phrases))
+    phrase = number[cut[0]]
+    inside = phrase >= 0
+    return (phrase[inside], *(column[inside] for column in cut[1:]))

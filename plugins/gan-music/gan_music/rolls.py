@@ -2,33 +2,37 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 Array = np.ndarray[Any, Any]
 
+STEP_BITS = 21
+"""Bits of a step: a piece has at most `gan_music.reading.score.MAX_QUARTERS` quarter notes of 96 steps."""
+ROW_BITS = 7
+"""Bits of a row of a roll."""
 
-def to_steps(ticks: Array, division: int, steps_per_beat: int) -> Array:
-    """The nearest steps, halves rounded up, in integer arithmetic (exact for any tick)."""
-    return (2 * np.asarray(ticks, np.int64) * steps_per_beat + division) // (2 * division)
+
+def to_steps(ticks: Any, division: int, steps_per_beat: int) -> Any:
+    """The nearest steps of a tick or an int64 array, halves rounded up, in integer arithmetic (exact for any tick)."""
+    return (2 * steps_per_beat * ticks + division) // (2 * division)
 
 
-def separated(notes: Array) -> Array:
-    """Notes ``(n, 4)`` with a step of rest between repeated notes of one pitch, sorted by track, row and start.
+def separated(track: Array, start: Array, end: Array, row: Array) -> tuple[Array, Array, Array, Array]:
+    """Notes with a step of rest between repeated notes of one pitch, sorted by track, row, start and end.
 
-    Columns are track, first step, step after the last, and row. Where a pitch is struck again while it sounds or right
-    when it ends, the earlier note is shortened by enough to leave one step of rest, so that a roll shows two notes. A
-    note always keeps at least one step.
+    Where a pitch is struck again while it sounds or right when it ends, the earlier note is shortened by enough to
+    leave one step of rest, so that a roll shows two notes. A note always keeps at least one step.
     """
-    notes = notes[np.lexsort((notes[:, 2], notes[:, 1], notes[:, 3], notes[:, 0]))]
-    if len(notes) < 2:
-        return notes
-    again = (notes[1:, 0] == notes[:-1, 0]) & (notes[1:, 3] == notes[:-1, 3]) & (notes[1:, 1] <= notes[:-1, 2])
-    shortened = np.maximum(np.minimum(notes[:-1, 2], notes[1:, 1] - 1), notes[:-1, 1] + 1)
-    notes[:-1, 2] = np.where(again, shortened, notes[:-1, 2])
-    return notes
+    order = ((track << ROW_BITS | row) << STEP_BITS | start) << STEP_BITS | end  # sorting numbers is the fastest
+    order.sort()
+    line, steps = order >> 2 * STEP_BITS, (1 << STEP_BITS) - 1
+    start, end = order >> STEP_BITS & steps, order & steps
+    again = np.flatnonzero((line[1:] == line[:-1]) & (start[1:] <= end[:-1]))
+    if len(again):
+        end[again] = np.maximum(start[again + 1] - 1, start[again] + 1)
+    return line >> ROW_BITS, start, end, line & (1 << ROW_BITS) - 1
 
 
 def onsets(roll: Array) -> Array:
@@ -44,44 +48,27 @@ def note_count(roll: Array) -> int:
     return int(onsets(roll).sum())
 
 
-@dataclass(frozen=True)
-class Counts:
-    """How much sounds in each stretch of bars of a roll ``(track, bar, step, pitch)``, from sums over its steps."""
+def drawn(shape: tuple[int, ...], phrase: Array, track: Array, start: Array, end: Array, row: Array) -> Array:
+    """Rolls of `shape` ``(phrase, track, bar, step, pitch)`` in which notes sound in steps ``start`` … ``end - 1``."""
+    _, tracks, bars, steps, pitches = shape
+    rolls = np.zeros(shape, bool)
+    length = end - start
+    cell = ((phrase * tracks + track) * (bars * steps) + start) * pitches + row
+    # the cells of a note are `pitches` apart: the n-th cell of all is n · pitches after the start of its note, less
+    # what the notes before it have counted
+    cells = np.repeat(cell - (length.cumsum() - length) * pitches, length)
+    cells += np.arange(0, len(cells) * pitches, pitches)
+    rolls.reshape(-1)[cells] = True
+    return rolls
 
-    steps: int
-    """Steps of a bar."""
-    sounding: Array
-    """``(track, step + 1)`` int64: cells that sound before each step."""
-    begun: Array
-    """``(step + 1,)`` int64: notes of all tracks that begin before each step."""
 
-    @classmethod
-    def of(cls, roll: Array) -> Counts:
-        """The sums of a roll."""
-        tracks, bars, steps, pitches = roll.shape
-        length, flat = bars * steps, roll.reshape(-1)
-        cells = np.flatnonzero(flat)
-        at = cells // pitches  # track · length + step
-        begins = (at % length == 0) | ~flat[cells - pitches]
-        sounding = np.zeros((tracks, length + 1), np.int64)
-        begun = np.zeros(length + 1, np.int64)
-        np.cumsum(np.bincount(at, minlength=tracks * length).reshape(tracks, length), axis=1, out=sounding[:, 1:])
-        np.cumsum(np.bincount(at[begins] % length, minlength=length), out=begun[1:])
-        return cls(steps, sounding, begun)
-
-    def first_bar(self) -> int:
-        """The first bar that sounds; 0 if none does."""
-        return int((self.sounding.sum(axis=0) > 0).argmax() - 1) // self.steps if self.sounding[:, -1].any() else 0
-
-    def tracks(self, first: int, last: int) -> int:
-        """Number of tracks that sound in bars `first` … ``last - 1``."""
-        return int((self.sounding[:, last * self.steps] > self.sounding[:, first * self.steps]).sum())
-
-    def notes(self, first: int, last: int) -> int:
-        """`note_count` of bars `first` … ``last - 1``; notes held over from before count as beginning there."""
-        start = first * self.steps
-        held = self.sounding[:, start + 1].sum() - self.sounding[:, start].sum()
-        return int(held + self.begun[last * self.steps] - self.begun[start + 1])
+def shifted_rows(pitches: int, shift: int) -> Array:
+    """``(pitches,)``: where each row is moved; rows that leave the roll are moved back by octaves."""
+    rows = np.arange(pitches) + shift
+    rows = np.where(rows < 0, rows + 12 * -(rows // 12), rows)
+    over = np.maximum(rows - (pitches - 1), 0)
+    moved: Array = rows - 12 * -(-over // 12)
+    return moved
 
 
 def transpose(roll: Array, shift: int, pitched: Array) -> Array:
@@ -92,10 +79,7 @@ def transpose(roll: Array, shift: int, pitched: Array) -> Array:
     moved = roll.copy()
     source = roll[pitched]
     result = np.zeros_like(source)
-    rows = np.arange(roll.shape[-1]) + shift
-    rows = np.where(rows < 0, rows + 12 * -(rows // 12), rows)
-    over = np.maximum(rows - (roll.shape[-1] - 1), 0)
-    rows = rows - 12 * -(-over // 12)
+    rows = shifted_rows(roll.shape[-1], shift)
     inside = np.flatnonzero(rows == np.arange(roll.shape[-1]) + shift)
     if len(inside):
         low, high = inside[0], inside[-1] + 1

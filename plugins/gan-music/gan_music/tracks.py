@@ -15,14 +15,17 @@ import fnmatch
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
+from functools import lru_cache, partial
 from operator import eq
+from typing import TypeAlias
 
 from gan.errors import UsageError
 
 from gan_music.reading import Part
 
 Rule = int | str
+_Instrument: TypeAlias = tuple[str, int, bool]
+"""Name, program, and whether it plays on channel 10."""
 
 PROFILES: dict[str, dict[str, list[Rule]]] = {
     "compact": {
@@ -122,39 +125,45 @@ def resolve(tracks: str | Mapping[str, Sequence[Rule]], programs: Mapping[str, i
     return tuple(found)
 
 
-def assign(parts: Sequence[Part], tracks: Sequence[Track]) -> list[int | None]:
+def assign(parts: Sequence[Part], tracks: Sequence[Track]) -> Sequence[int | None]:
     """The index of the track of each part of a file, or None where no rule matches."""
-    chosen = [_first(tracks, partial(_named, part)) for part in parts]
+    return _assigned(tuple((part.name, part.program, part.drums) for part in parts), tuple(tracks))
+
+
+@lru_cache(maxsize=256)
+def _assigned(parts: tuple[_Instrument, ...], tracks: tuple[Track, ...]) -> tuple[int | None, ...]:
+    """`assign`, remembered: the files of a collection have the same instruments."""
+    chosen = [_first(tracks, partial(_named, name)) for name, _, _ in parts]
     by_number = all(track is None for track in chosen)
-    pitched = [index for index, part in enumerate(parts) if not part.drums]
-    for index, part in enumerate(parts):
+    pitched = [index for index, (_, _, drums) in enumerate(parts) if not drums]
+    for index, (_, program, drums) in enumerate(parts):
         if chosen[index] is not None:
             continue
-        if part.drums:
+        if drums:
             chosen[index] = _first(tracks, partial(eq, "drums"))
             continue
         if by_number:
             chosen[index] = _first(tracks, partial(eq, f"#{pitched.index(index) + 1}"))
         if chosen[index] is None:
-            chosen[index] = _first(tracks, partial(_has_program, part))
+            chosen[index] = _first(tracks, partial(_has_program, program))
         if chosen[index] is None:
             chosen[index] = _first(tracks, partial(eq, "others"))
-    return chosen
+    return tuple(chosen)
 
 
 def _first(tracks: Sequence[Track], matches: Callable[[Rule], bool]) -> int | None:
     return next((index for index, track in enumerate(tracks) if any(matches(rule) for rule in track.rules)), None)
 
 
-def _has_program(part: Part, rule: Rule) -> bool:
-    return part.program in (programs_of(rule) or ())
+def _has_program(program: int, rule: Rule) -> bool:
+    return program in (programs_of(rule) or ())
 
 
-def _named(part: Part, rule: Rule) -> bool:
+def _named(name: str, rule: Rule) -> bool:
     text = str(rule)
     if text in ("drums", "others") or text.startswith("#") or programs_of(text) is not None:
         return False
-    return fnmatch.fnmatchcase(part.name.strip().lower(), text)
+    return fnmatch.fnmatchcase(name.strip().lower(), text)
 
 
 def given_places(wanted: Sequence[int | str], names: Sequence[str], count: int, who: str = "model.given") -> list[int]:

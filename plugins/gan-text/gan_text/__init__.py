@@ -39,7 +39,7 @@ def gan_architectures() -> Iterable[ArchitectureEntry]:
     yield ArchitectureEntry(
         name="gpt", summary="A causal transformer, from scratch or pretrained",
         small=("model.width=16", "model.layers=1"),
-        target="gan_text.architectures.gpt:GPT", modality="text",
+        target="gan_text.architectures.gpt:GPT", modality="text", parameters={"generator": 1_061_632},
         paper="Radford et al.: Language Models are Unsupervised Multitask Learners, 2019",
     )  # fmt: skip
     yield ArchitectureEntry(
@@ -54,6 +54,7 @@ def gan_architectures() -> Iterable[ArchitectureEntry]:
     yield ArchitectureEntry(
         name="gpt-seqgan", summary="A causal transformer, from scratch or pretrained, trained against a discriminator",
         target="gan_text.architectures.gpt_seqgan:GPTSeqGAN", modality="text", paper=SEQGAN,
+        parameters={"generator": 322_944, "discriminator": 158_050},
         small=(
             "model.width=16", "model.layers=1", "modality.length=8", "model.filters=[[1, 4], [2, 4]]",
             "model.negatives=16", "model.renew=32", "model.generator_interval=2",
@@ -67,6 +68,7 @@ def gan_architectures() -> Iterable[ArchitectureEntry]:
     yield ArchitectureEntry(
         name="relgan", summary="Relational memory and Gumbel-softmax: a text GAN without rollouts",
         target="gan_text.architectures.relgan:RelGAN", modality="text",
+        parameters={"generator": 4_415_206, "discriminator": 1_835_345},
         small=(
             "modality.length=8", "model.head_width=8", "model.representations=4", "model.filters=4",
             "model.critic_repeats=2",

@@ -40,6 +40,7 @@ def gan_architectures() -> Iterator[ArchitectureEntry]:
         summary="Clips from a content code and a path of motion, with critics of frames and of clips",
         target="gan_video.architectures.mocogan:MoCoGAN",
         modality="video",
+        parameters={"generator": 229_972, "discriminator": 104_832},
         paper="Tulyakov, Liu, Yang, Kautz: MoCoGAN: Decomposing motion and content for video generation, 2018, "
         "arXiv:1707.04993",
         small=("model.width=4", "model.critic_width=4", "model.content=6"),

@@ -4,6 +4,7 @@ Karras, Laine, Aittala, Hellsten, Lehtinen, Aila, "Analyzing and improving the i
 arXiv:1912.04958, and for small data Karras et al., "Training generative adversarial networks with limited data", 2020,
 arXiv:2006.06676. From top to bottom: the settings, the primitives, the mapping network z -> w, modulated convolutions,
 the skip generator (figure 7b of the paper), the residual discriminator (7c), path length regularization, and the game.
+It is one long file because it reads like the paper, whole.
 """
 
 from __future__ import annotations

@@ -8,12 +8,13 @@ format 2) are rejected with a reason.
 from __future__ import annotations
 
 import struct
+from itertools import accumulate
 from typing import Any
 
 import numpy as np
 from gan.errors import BadData
 
-from gan_music.reading.score import MAX_BYTES, MAX_TRACKS, Part, Score, checked
+from gan_music.reading.score import MAX_BYTES, MAX_NOTES, MAX_TRACKS, Part, Score, checked
 
 
 def read_midi(data: bytes) -> Score:
@@ -26,20 +27,37 @@ def read_midi(data: bytes) -> Score:
     except Exception as error:  # noqa: BLE001  (symusic raises RuntimeError, ValueError and its own kinds)
         reason = str(error).partition(": iostream")[0].removeprefix("MiniMidi: ").strip().replace("\n", " ")
         raise BadData(f"is not a valid MIDI file: {reason[:120]}") from None
-    parts = []
-    for track in parsed.tracks:
-        columns = track.notes.numpy()
-        time, length = columns["time"].astype(np.int64), columns["duration"].astype(np.int64)
-        notes = np.stack([time, time + length, columns["pitch"], columns["velocity"]], axis=1).astype(np.int64)
-        notes = notes[np.lexsort((notes[:, 2], notes[:, 0]))]
-        parts.append(Part(track.name, int(track.program), bool(track.is_drum), notes))
-    meters = sorted((int(m.time), int(m.numerator), int(m.denominator)) for m in parsed.time_signatures)
-    tempos = [(int(t.time), float(t.mspq)) for t in parsed.tempos]
+    tracks = list(parsed.tracks)
+    if sum(track.note_num() for track in tracks) > MAX_NOTES:
+        raise BadData(f"holds more than {MAX_NOTES:,} notes, the limit")
+    notes = _notes([track.notes.numpy() for track in tracks])
+    parts = [Part(t.name, t.program, t.is_drum, found) for t, found in zip(tracks, notes)]
+    meters = sorted([(m.time, m.numerator, m.denominator) for m in parsed.time_signatures])
+    tempos = [(t.time, float(t.mspq)) for t in parsed.tempos]
     if not tempos or min(tempos)[0] > 0:
         tempos.insert(0, (0, 500_000.0))  # the default of MIDI: 120 quarter notes per minute
     score = Score(int(parsed.ticks_per_quarter), parts, meters, tempos=sorted(tempos))
     score.seconds = _seconds(score.end, tempos, score.division)
     return checked(score)
+
+
+def _notes(tracks: list[dict[str, Any]]) -> list[np.ndarray[Any, Any]]:
+    """``(n, 4)`` for each track: start tick, end tick, pitch, velocity; sorted by start, then pitch.
+
+    All tracks are converted at once: most files are small, so that the number of calls matters.
+    """
+    ends = list(accumulate(len(track["time"]) for track in tracks))
+    block = np.empty((4, ends[-1] if ends else 0), np.int64)
+    parts = [block[:, begin:end] for begin, end in zip([0, *ends], ends)]
+    for track, part in zip(tracks, parts):
+        part[0], part[1], part[2], part[3] = track["time"], track["duration"], track["pitch"], track["velocity"]
+    start, end = block[:2]
+    end += start
+    order = (start << 8) + block[2]
+    back = np.flatnonzero(order[1:] < order[:-1]) + 1
+    if not set(back.tolist()) <= set(ends):
+        parts = [part[:, ((part[0] << 8) + part[2]).argsort(kind="stable")] for part in parts]
+    return [part.T for part in parts]
 
 
 def _check_chunks(data: bytes) -> bytes:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -43,7 +44,7 @@ class Score:
     tempos: list[tuple[int, float]] = field(default_factory=list)
     """(tick, microseconds per quarter note), sorted; empty where the file has none."""
 
-    @property
+    @cached_property
     def end(self) -> int:
         """The tick where the last note ends."""
         return max((int(part.notes[:, 1].max()) for part in self.parts if len(part.notes)), default=0)
