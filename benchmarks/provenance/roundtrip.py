@@ -136,8 +136,8 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         result = {
             "formats": formats(Path(folder)),
-            "note": "Pillow gives WebP's XMP as a packet, in which the test finds IPTC's term; trimesh reads GLB, PLY and "
-            "OBJ without their comments, as before",
+            "note": "Pillow gives WebP's XMP as a packet, in which the test finds IPTC's term; trimesh reads GLB, PLY "
+            "and OBJ without their comments, as before",
             "attacks on manifests": attacks(Path(folder)),
             "verify": speed(Path(folder, "many")),
         }

@@ -28,6 +28,7 @@ from gan.provenance.containers import extract, format_of
 from gan.provenance.folder import FolderManifest, read_manifest
 from gan.provenance.record import in_words, parse_record
 from gan.source import PROVENANCE, SourceFile
+from gan.storage.durable import file_sha256
 from gan.storage.regular import Broken, read_json, read_regular
 
 SUFFIXES = frozenset(
@@ -64,8 +65,8 @@ class Layer:
     """What one layer says of one file."""
 
     status: str
-    """none, valid, present (without a signature), or what is wrong: changed, swapped, unlisted, unsigned, other key,
-    missing, damaged."""
+    """none, valid, present (without a signature), unread, or what is wrong: changed, swapped, unlisted, unsigned,
+    other key, missing, damaged."""
     text: str = ""
     record: dict[str, Any] = field(default_factory=dict)
 
@@ -316,9 +317,9 @@ def verify(
 
 
 def _report(file: SourceFile, samples: list[Sample], reason: str | None, manifests: Manifests) -> FileReport:
-    if reason is not None:
-        damaged = Layer("damaged", f"cannot be read: {reason}")
-        return FileReport(file.name, Layer("none"), damaged, Layer("none"))
+    if reason is not None:  # a limit of `gan.data.bounded`, or a parser that crashed
+        manifest = manifests.layer(file.path, file_sha256(file.path), {})
+        return FileReport(file.name, manifest, Layer("unread", reason), Layer("none"))
     found = json.loads(samples[0]["json"].tobytes())
     metadata, claim = Layer(**found["metadata"]), Layer(**found["c2pa"])
     manifest = manifests.layer(file.path, found["sha256"], metadata.record)
@@ -331,15 +332,17 @@ def _paths(target: Path, manifests: Manifests) -> tuple[list[Path], int]:
         return [target], 0
     if not target.is_dir():
         raise BadData("is neither a file nor a folder", target)
-    paths, other = [], 0
+    paths: list[Path] = []
+    listed: set[Path] = set()
+    other = 0
     for here, folders, names in os.walk(target):
         folders[:] = sorted(name for name in folders if not name.startswith("."))
-        listed = (manifests.open(Path(here))[0] or FolderManifest()).files
+        listed |= {Path(here, name) for name in (manifests.open(Path(here))[0] or FolderManifest()).files}
         for name in sorted(names):
             path = Path(here, name)
             if name.startswith(".") or name.endswith(PROVENANCE):
                 continue
-            known = name in listed or path.suffix.lower() in SUFFIXES
+            known = path in listed or path.suffix.lower() in SUFFIXES
             if known and stat.S_ISREG(os.lstat(path).st_mode):
                 paths.append(path)
             else:
