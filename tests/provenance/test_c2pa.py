@@ -61,3 +61,5 @@ def test_without_the_library_the_remedy_is_told_and_nothing_is_found(monkeypatch
     with pytest.raises(UsageError, match=r"gan-core\[provenance\]"):
         c2pa.require()
     assert c2pa.find_manifest(picture(), "png") is None
+    with pytest.raises(UsageError, match=r"gan-core\[provenance\]"):
+        c2pa.find_manifest(picture() + b"c2pa", "png")

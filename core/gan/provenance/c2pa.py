@@ -7,7 +7,6 @@ signer. Its identifiers are drawn at random, so that files with it differ from o
 
 from __future__ import annotations
 
-import contextlib
 import io
 import json
 import os
@@ -93,20 +92,23 @@ def with_manifest(content: bytes, kind: str, record: Mapping[str, Any]) -> bytes
     return target.getvalue()
 
 
+def has_manifest(content: bytes, kind: str) -> bool:
+    """Whether a file seems to hold a C2PA manifest; needs no library."""
+    return kind in MIME and b"c2pa" in content
+
+
 def find_manifest(content: bytes, kind: str) -> Found | None:
-    """The manifest in a file; None if there is none, or the library is not installed."""
-    with contextlib.suppress(UsageError):
-        library = require()
-        if kind in MIME:
-            try:
-                reader = library.Reader(MIME[kind], io.BytesIO(content), context=_context(library))
-                store = json.loads(reader.json())
-            except library.C2paError as error:
-                if any(text in f"{type(error).__name__} {error}" for text in _NONE):
-                    return None
-                return Found(False, False, "", False, str(error)[:200])
-            return _found(store)
-    return None
+    """The manifest in a file; None if there is none. Raises `UsageError` if the library is needed and not installed."""
+    if not has_manifest(content, kind):
+        return None
+    library = require()
+    try:
+        reader = library.Reader(MIME[kind], io.BytesIO(content), context=_context(library))
+        return _found(json.loads(reader.json()))
+    except library.C2paError as error:
+        if any(text in f"{type(error).__name__} {error}" for text in _NONE):
+            return None
+        return Found(False, False, "", False, str(error)[:200])
 
 
 def _found(store: dict[str, Any]) -> Found:

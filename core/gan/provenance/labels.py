@@ -20,9 +20,6 @@ from gan.provenance.folder import Listing
 from gan.provenance.record import SOFTWARE, canonical, record_of
 from gan.source import PROVENANCE, SourceFile
 
-MAX_LABELLED = 1 << 30
-"""Largest file that is read to put a record into it; larger ones get theirs beside them."""
-
 
 @dataclass(frozen=True)
 class Labels:
@@ -74,24 +71,24 @@ class Labels:
         if marked and self.mark is not None and place.suffix.lower() in self.mark.suffixes:
             stated["mark"] = self.mark_name
         record = record_of({**self.origin, **stated}, facts)
-        if not self.metadata or aside.stat().st_size > MAX_LABELLED:
-            content = aside.read_bytes()
-            if self.metadata:
-                self._sidecar(aside, place, content, record)
-            listing.add(place, content, record, metadata=self.metadata)
-            return
         content = aside.read_bytes()
-        labelled = embed(content, place.suffix.lower(), canonical(record), SOFTWARE)
-        if self.c2pa and labelled is not None:
-            from gan.provenance.c2pa import with_manifest
+        if self.metadata:
+            labelled = self._labelled(content, place.suffix.lower(), record)
+            if labelled is None:
+                self._sidecar(aside, place, content, record)
+            else:
+                content = labelled
+                aside.write_bytes(content)
+        listing.add(place, content, record, metadata=self.metadata)
 
-            labelled = with_manifest(labelled, format_of(labelled, place.suffix.lower()), record)
-        if labelled is None:
-            self._sidecar(aside, place, content, record)
-        else:
-            content = labelled
-            aside.write_bytes(content)
-        listing.add(place, content, record, metadata=True)
+    def _labelled(self, content: bytes, suffix: str, record: Mapping[str, Any]) -> bytes | None:
+        """The content with the record, and with a C2PA manifest if it is wanted; None where there is no place."""
+        labelled = embed(content, suffix, canonical(record), SOFTWARE)
+        if labelled is None or not self.c2pa:
+            return labelled
+        from gan.provenance.c2pa import with_manifest
+
+        return with_manifest(labelled, format_of(labelled, suffix), record)
 
     def _sidecar(self, aside: Path, place: Path, content: bytes, record: Mapping[str, Any]) -> None:
         beside = {"file": place.name, "sha256": hashlib.sha256(content).hexdigest(), "record": record}

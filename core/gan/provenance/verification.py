@@ -22,7 +22,7 @@ import numpy as np
 
 from gan.contracts import Mark, Modality, Sample, tail
 from gan.data.bounded import read_with
-from gan.errors import BadData
+from gan.errors import BadData, UsageError
 from gan.provenance import c2pa
 from gan.provenance.containers import extract, format_of
 from gan.provenance.folder import FolderManifest, read_manifest
@@ -246,15 +246,24 @@ def examine(file: SourceFile, search: Search) -> dict[str, Any]:
     """SHA-256, metadata, C2PA manifest and marks of one file, as JSON values. Raises `BadData`."""
     content = file.data()
     metadata = _metadata(file, content)
-    found = c2pa.find_manifest(content, format_of(content, file.suffix))
-    claim = Layer("none")
-    if found is not None:
-        trust = "trusted" if found.trusted else "not trusted"
-        words = f"signed by '{found.signer}', {trust}" + ("" if found.generated else "; does not say how it was made")
-        claim = Layer("valid", words) if found.valid else Layer("damaged", found.reason or "not valid")
     marks = [asdict(mark) for mark in _marks(file, search)]
     digest = hashlib.sha256(content).hexdigest()
-    return {"sha256": digest, "metadata": asdict(metadata), "c2pa": asdict(claim), "marks": marks}
+    return {"sha256": digest, "metadata": asdict(metadata), "c2pa": asdict(_claim(file, content)), "marks": marks}
+
+
+def _claim(file: SourceFile, content: bytes) -> Layer:
+    """The C2PA manifest of a file."""
+    try:
+        found = c2pa.find_manifest(content, format_of(content, file.suffix))
+    except UsageError as error:
+        return Layer("unread", f"there is one. {error}")
+    if found is None:
+        return Layer("none")
+    if not found.valid:
+        return Layer("damaged", found.reason or "not valid")
+    trust = "trusted" if found.trusted else "not trusted"
+    said = "" if found.generated else "; does not say how it was made"
+    return Layer("valid", f"signed by '{found.signer}', {trust}{said}")
 
 
 def _metadata(file: SourceFile, content: bytes) -> Layer:
