@@ -164,7 +164,7 @@ def test_a_format_without_a_place_is_left_alone():
     assert embed(picture("PNG"), ".png", "two\nlines", "g") is None
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=25, deadline=None)
 @given(st.sampled_from(["png", "jpeg", "gif", "webp", "wav", "flac", "midi", "glb", "ply"]), st.data())
 def test_damaged_files_never_raise(name, data):
     """Whatever bytes a file has been cut or changed to, there is a record or none: no exception, no hang."""

@@ -47,7 +47,11 @@ def test_a_pair_counts_once_and_too_few_say_nothing():
 
 @pytest.mark.parametrize(
     ("kind", "settings"),
-    [(GPT, {"layers": 1, "heads": 2, "width": 16}), (MLE, {"embedding": 8, "hidden": 8}), (RelGAN, {})],
+    [
+        (GPT, {"layers": 1, "heads": 2, "width": 16}),
+        (MLE, {"embedding": 8, "hidden": 8}),
+        (RelGAN, {"embedding": 8, "head_width": 8}),
+    ],
 )
 def test_texts_of_every_sampler_carry_the_mark(kind, settings):
     """An untrained model is nearly uniform: two of three tokens become green instead of one in four."""
@@ -56,7 +60,7 @@ def test_texts_of_every_sampler_carry_the_mark(kind, settings):
     net = kind(kind.Config(**settings), fields).eval()
     for mark, found in ((GreenList(KEY), True), (None, False)):
         with torch.no_grad():
-            made = net.generate(4, SeededDraws.of(1, 0, 4, torch.device("cpu")), Request(mark=mark))
+            made = net.generate(16, SeededDraws.of(1, 0, 16, torch.device("cpu")), Request(mark=mark))
         texts = list(made["tokens"].numpy())
         assert GreenList(KEY).detect_tokens(texts).found is found
         assert not GreenList(OTHER).detect_tokens(texts).found

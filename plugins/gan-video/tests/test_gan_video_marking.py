@@ -12,18 +12,18 @@ KEY, OTHER = bytes(range(32)), bytes(range(1, 33))
 
 
 def clip(side=96):
-    """``(8, 3, side, side)``: a smooth texture that drifts."""
+    """``(4, 3, side, side)``: a smooth texture that drifts."""
     rng = np.random.default_rng(0)
     frequencies = np.fft.fftfreq(side)
     size = np.hypot(frequencies[:, None], frequencies[None]) + 1 / side
     noise = np.fft.ifft2(np.fft.fft2(rng.standard_normal((side, side))) / size).real
     frame = np.clip(128 + 45 * noise / noise.std(), 0, 255).astype(np.uint8)
-    return np.stack([np.stack([np.roll(frame, 3 * t, 1)] * 3) for t in range(8)])
+    return np.stack([np.stack([np.roll(frame, 3 * t, 1)] * 3) for t in range(4)])
 
 
-@pytest.mark.parametrize("kind", ["mp4", "webp", "strip"])
+@pytest.mark.parametrize("kind", ["mp4", "strip"])
 def test_a_marked_film_is_found(tmp_path, kind):
-    modality = VideoModality(VideoConfig(resolution=96, frames=8))
+    modality = VideoModality(VideoConfig(resolution=96, frames=4))
     paths = []
     for mark in (None, VideoMark(KEY)):
         modality.mark = mark
