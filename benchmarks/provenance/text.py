@@ -29,7 +29,7 @@ RECIPE = {
     "modality": {"tokens": "bpe", "vocabulary": 1000, "items": "running", "length": LENGTH},
     "model": {"layers": 2, "heads": 4, "width": 96, "dropout": 0.0},
     "optimizers": {"generator": {"lr": 2e-3, "warmup_samples": 400}},
-    "training": {"samples": 9_600, "batch": 16, "preview_ticks": 0, "checkpoint_ticks": 10},
+    "training": {"samples": 4_800, "batch": 16, "preview_ticks": 0, "checkpoint_ticks": 10},
     "evaluation": {"metrics": ["distinct"], "samples": 16, "artefacts": 1},
 }
 

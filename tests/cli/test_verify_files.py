@@ -14,7 +14,9 @@ from gan.testing import toy
 @pytest.fixture(scope="module")
 def run(tmp_path_factory, plugins):
     folder = tmp_path_factory.mktemp("verify")
-    recipe = api.recipe("toy", settings=["training.samples=256", "evaluation.artefacts=2", "data.consent=none needed"])
+    recipe = api.recipe(
+        "toy", plugins=plugins, settings=["training.samples=256", "evaluation.artefacts=2", "data.consent=none needed"]
+    )
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("GAN_CACHE", str(folder / "cache"))
         api.train(recipe, out=folder / "run", plugins=plugins)

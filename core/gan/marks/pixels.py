@@ -37,6 +37,8 @@ LARGEST = 1024
 """Pixels of a side that detection looks at."""
 SCALES = (1.0, 2.0, 0.5)
 """Enlargements after which detection looks again: a picture that was halved, and one that was doubled."""
+LARGEST_SCALED = 320
+"""Pixels of a side that it then looks at."""
 FEWEST = 32
 """Pixels of the shorter side below which nothing can be said."""
 TRIES = TILE * TILE * len(SCALES)
@@ -86,10 +88,11 @@ class PixelSpectrum:
         aligned, best = self._statistics(lights)
         found = Detection.of(aligned, best, TRIES, rate)
         for scale in SCALES[1:]:
-            size = (round(width * scale), round(height * scale))
-            if found.found or max(size) > LARGEST or min(size) < FEWEST:
+            size = tuple(min(LARGEST_SCALED, round(side * scale)) for side in (width, height))
+            if found.found or min(size) < FEWEST:
                 continue
-            scaled = [np.asarray(Image.fromarray(light).resize(size, Image.Resampling.BICUBIC)) for light in lights]
+            box = (0, 0, size[0] / scale, size[1] / scale)
+            scaled = [np.asarray(Image.fromarray(one).resize(size, Image.Resampling.BICUBIC, box)) for one in lights]
             best = max(best, *self._statistics(scaled))
             found = Detection.of(aligned, best, TRIES, rate)
         return found
