@@ -8,6 +8,7 @@ file swapped in between is not accepted by it.
 from __future__ import annotations
 
 import contextlib
+import errno
 import hashlib
 import logging
 import os
@@ -76,6 +77,8 @@ class FolderManifest:
 
 
 _OWN = ("seed", "index", "inputs")
+_NO_PLACE = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.ENOENT)
+"""Errors of a home that cannot hold keys."""
 _DRIVE = re.compile(r"[A-Za-z]:")
 
 
@@ -128,6 +131,8 @@ class Listing:
         try:
             key = signing_key()
         except GanError as error:
+            if isinstance(error, DiskError) and getattr(error.__cause__, "errno", None) not in _NO_PLACE:
+                raise  # the disk is full or fails, as it will for the manifest
             _log.warning("warning: %s is not signed: %s", self.folder / PROVENANCE, error)
         with _locked(self.folder):
             files = {**self._before(key), **self.files}
