@@ -131,7 +131,7 @@ class Listing:
         try:
             key = signing_key()
         except GanError as error:
-            if isinstance(error, DiskError) and getattr(error.__cause__, "errno", None) not in _NO_PLACE:
+            if isinstance(error.__cause__, OSError) and error.__cause__.errno not in _NO_PLACE:
                 raise  # the disk is full or fails, as it will for the manifest
             _log.warning("warning: %s is not signed: %s", self.folder / PROVENANCE, error)
         with _locked(self.folder):
