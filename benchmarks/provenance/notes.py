@@ -82,9 +82,9 @@ def changed(content: bytes, change) -> bytes:
     for message in file.tracks[0]:
         now += message.time
         if message.type == "note_on":
-            open_notes[message.note] = (now // 120, message.velocity)
+            open_notes.setdefault(message.note, []).append((now // 120, message.velocity))
         elif message.type == "note_off":
-            start, velocity = open_notes.pop(message.note)
+            start, velocity = open_notes[message.note].pop(0)
             notes.append((start, now // 120, message.note, velocity))
     end = max(note[1] for note in notes)
     return written([new for note in notes if (new := change(note, end)) is not None])
