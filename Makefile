@@ -37,9 +37,12 @@ test-all: install
 	$(VENV)/bin/python -m pytest -n 2 --dist worksteal -m "slow or not slow"
 	ATEN_CPU_CAPABILITY=default $(VENV)/bin/python -m pytest -n 2 --dist worksteal $(NUMERIC)
 
-# What it finds stays in tests/fuzz/corpus, which the ordinary tests repeat.
+# What it finds stays in tests/fuzz/corpus, which the ordinary tests repeat. The second half is guided by the lines that
+# are reached, where atheris exists (Linux).
 fuzz: install
-	GAN_FUZZ_SECONDS=$(FUZZ_SECONDS) $(VENV)/bin/python -m pytest -p no:faulthandler --timeout 0 tests/fuzz/test_fuzz_readers.py
+	GAN_FUZZ_SECONDS=$$(($(FUZZ_SECONDS) / 2)) $(VENV)/bin/python -m pytest -p no:faulthandler --timeout 0 tests/fuzz/test_fuzz_readers.py
+	$(VENV)/bin/python -m pip install --quiet -c constraints.txt -e ".[fuzz]"
+	$(VENV)/bin/python tests/fuzz/guided.py --seconds $$(($(FUZZ_SECONDS) / 2))
 
 lint: install
 	$(VENV)/bin/ruff check .

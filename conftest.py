@@ -42,15 +42,19 @@ def own_keys(tmp_path_factory):
 
 @pytest.fixture(scope="session", autouse=True)
 def blank_plots():
-    """Trainings in this process write an empty picture for the curves of their losses, which cost more than a tiny
-    training. `tests/reporting/test_plots.py` and the trainings of the command line draw them."""
+    """Trainings in this process write empty pictures for the curves of their losses and health, which cost more than a
+    tiny training. `tests/reporting/test_plots.py` and the trainings of the command line draw them."""
     import gan.training.outputs
+    import gan.watch.report
     from PIL import Image
 
-    def blank(records: Path, path: Path) -> Path:
+    def blank(*arguments: object) -> Path:
+        path = arguments[-1]
+        assert isinstance(path, Path)
         Image.new("L", (1, 1)).save(path)
         return path
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(gan.training.outputs, "plot_training", blank)
+        patch.setattr(gan.watch.report, "plot_health", blank)
         yield

@@ -29,13 +29,16 @@ SECTIONS = {
     "Entries": (
         "contracts/entries.py",
         "Entry ModalityEntry ArchitectureEntry LossEntry PenaltyEntry AugmentationEntry MetricEntry "
-        "MarkEntry ExtractorEntry DatasetEntry RecipeEntry Download",
+        "MarkEntry ExtractorEntry AttributeEntry GuardEntry DatasetEntry RecipeEntry Download",
     ),
     "Modalities": ("contracts/modality.py", "FieldSpec Given Modality"),
     "Architectures": (
         "contracts/architecture.py",
-        "Request Architecture GenerationSettings ConditionalOnInput GivenInPart LatentSpace SmoothLatentSpace "
-        "Likelihood Settles",
+        "Request Architecture GenerationSettings AnyData Streams ConditionalOnInput GivenInPart Likelihood Settles",
+    ),
+    "Latent spaces": (
+        "contracts/latent.py",
+        "LatentSpace SmoothLatentSpace StyleSpace Between LatentParts LinearMaps CriticFeatures",
     ),
     "Losses, penalties and augmentations": (
         "contracts/objectives.py",
@@ -43,16 +46,20 @@ SECTIONS = {
     ),
     "Metrics": (
         "contracts/metrics.py",
-        "MetricValue Metric Features Extractor FeatureMetric ModelMetric ModelFeatureMetric",
+        "MetricValue Metric Features Extractor DifferentiableExtractor FeatureMetric ModelMetric ModelFeatureMetric",
     ),
+    "Guards": ("contracts/guards.py", "Guard Measures Window Alarm Remedy"),
     "Marks": ("contracts/marks.py", "Mark Detection tail"),
     "Marks of pixels": ("marks/pixels.py", "PixelSpectrum"),
     "Marks of sound": ("marks/waveform.py", "WaveformSpectrum"),
     "Keyed signs": ("marks/chips.py", "chips"),
     "The game": ("game.py", "Optimizer Player Batch Turn Phase"),
-    "The two-player game": ("adversarial.py", "adversarial_turns plus augmented observe_scores CriticOutput Scored"),
+    "The two-player game": (
+        "adversarial.py",
+        "adversarial_turns plus augmented observe_scores probe_scores CriticOutput Scored",
+    ),
     "Random numbers": ("draws.py", "Draws"),
-    "Latents": ("latents.py", "slerp"),
+    "Latents": ("latents.py", "slerp straight truncated_normal class_shares embedded"),
     "Files": ("source.py", "SourceFile Companion"),
     "Settings": ("recipe.py", "Section Schedule"),
     "Pretrained weights": ("weights.py", "find_weights"),

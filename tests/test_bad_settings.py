@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import json
 import math
+import os
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -19,7 +21,7 @@ from gan.build import build_architecture, recipe_values, resolve
 from gan.cli import _exit_code, group
 from gan.errors import DiskError, GanError, UsageError
 from gan.plugins.manager import Plugins
-from gan.recipe import validated, with_settings
+from gan.recipe import read_values, validated, with_settings
 from gan.runtime import memory
 from gan.runtime.device import choose_device
 from gan.storage.durable import cache_folder
@@ -232,3 +234,28 @@ def test_a_mistake_under_torchrun_is_its_last_line_and_is_said_once(rank, tmp_pa
     told = json.loads(file.read_text())["message"]["extraInfo"]["py_callstack"]
     assert told.startswith("error: 'training.batch' cannot be -4")
     assert bool(capsys.readouterr().err) == (rank == "0")
+
+
+@pytest.mark.rule("L4", "L5")
+@pytest.mark.parametrize("kind", ["device", "huge", "pipe", "link", "folder"])
+def test_a_recipe_file_that_never_ends_or_is_none(kind, tmp_path, capsys):
+    """Refused at once; what a shell passes as ``<(…)`` is read."""
+    path = Path("/dev/zero") if kind == "device" else tmp_path / "recipe.yaml"
+    if kind == "huge":
+        path.touch()
+        os.truncate(path, 3 << 30)
+    elif kind == "pipe":
+        os.mkfifo(path)
+    elif kind == "link":
+        path.symlink_to(path)
+    elif kind == "folder":
+        path.mkdir()
+    assert command("run", "--recipe", str(path)) == 2
+    said = capsys.readouterr().err
+    assert str(path) in said
+    assert len(said.splitlines()) <= 2
+    reading, writing = os.pipe()
+    os.write(writing, b"plugin: image\n")
+    os.close(writing)
+    assert read_values(Path(f"/dev/fd/{reading}")) == {"plugin": "image"}
+    os.close(reading)

@@ -38,6 +38,7 @@ def options_of_runs() -> frozenset[str]:
     found = fields(*(getattr(target, "Options", None) for target in targets("gan_architectures")))
     for modality in targets("gan_modalities"):
         found |= fields(modality.Options, modality.GivenOptions) | set(modality.conditions) | {modality.whole_input}
+    found |= {"class", "code_1", "code_2"}  # the condition that has classes, and InfoGAN's codes
     return frozenset("--" + name.replace("_", "-") for name in found if name)
 
 

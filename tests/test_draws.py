@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 from gan import api
-from gan.draws import CounterDraws, SeededDraws, StepDraws, _hash, derive, sample_draws, step_draws
+from gan.draws import CounterDraws, SeededDraws, _hash, derive, sample_draws
 from gan.training.loop_state import LoopState
 from scipy import stats
 
@@ -67,7 +67,6 @@ def test_a_part_of_a_batch_gets_its_rows():
         sample_draws("counters", 4, 0, 5, CPU).randn(6)[4:], sample_draws("counters", 4, 4, 1, CPU).randn(6)
     )
     assert isinstance(sample_draws("generators", 4, 0, 5, CPU), SeededDraws)
-    assert isinstance(step_draws("generators", 4, 8, 0, 8, CPU), StepDraws)
 
 
 def test_a_key_may_be_overwritten_on_the_device():

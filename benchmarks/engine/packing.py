@@ -1,9 +1,11 @@
-"""Packing 100,000 pictures, opening the pack again, reading it, and packs of a million rows.
+"""Packing and checking 100,000 pictures, opening the pack again, reading it, and packs of a million rows.
 
-    python benchmarks/engine/packing.py [--before CHECKOUT] [--count 100000]
+    python benchmarks/engine/packing.py [--before CHECKOUT] [--part pack|compare|read|rows] [--work DIR]
 
 The pictures are PNG files of 64 x 64 pixels in one archive, 1,000 different ones under different names. Each figure
-is from a process of its own; an earlier checkout packs the same archive.
+is from a process of its own. ``compare`` packs and checks fewer pictures with an earlier checkout as well, in turns.
+Each part updates its figures in the record, so that the parts, of some minutes each, can be run one by one; archive
+and packs stay in the folder of ``--work``.
 """
 
 from __future__ import annotations
@@ -12,9 +14,10 @@ import argparse
 import io
 import json
 import os
+import shutil
+import statistics
 import subprocess
 import sys
-import tempfile
 import zipfile
 from pathlib import Path
 
@@ -43,6 +46,20 @@ if __name__ == "__main__":
         "worker_memory_mb": resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss >> 10,
     }
     print(json.dumps(found))
+"""
+CHECK = """
+import json, resource, sys
+from pathlib import Path
+from gan.data.check import check_source
+from gan_image.modality import ImageModality
+def used(who):
+    found = resource.getrusage(who)
+    return found.ru_utime + found.ru_stime
+if __name__ == "__main__":
+    cpu = used(resource.RUSAGE_SELF) + used(resource.RUSAGE_CHILDREN)
+    found = check_source(Path(sys.argv[1]), ImageModality, ImageModality.Config(resolution=64, channels=3))
+    print(json.dumps({"samples": found.samples,
+        "cpu_s": round(used(resource.RUSAGE_SELF) + used(resource.RUSAGE_CHILDREN) - cpu, 3)}))
 """
 READ = """
 import json, sys, time
@@ -114,42 +131,81 @@ def pictures(path: Path, count: int) -> None:
 
 
 def points(folder: Path, rows: int) -> Path:
-    folder.mkdir()
+    folder.mkdir(exist_ok=True)
     text = "".join(f"{x:.3f},{y:.3f}\n" for x, y in np.random.default_rng(0).uniform(-50, 50, (10_000, 2)))
     for number in range(rows // 10_000):
         (folder / f"{number:04}.csv").write_text(text)
     return folder
 
 
+def packed(work: Path, archive: Path) -> dict[str, object]:
+    shutil.rmtree(work / "cache", ignore_errors=True)
+    found: dict[str, object] = {"packing": measured(PACK, None, archive, work / "cache")}
+    again = [measured(PACK, None, archive, work / "cache") for _ in range(3)]
+    found["reopening"] = min(again, key=lambda one: float(str(one["cpu_s"])))
+    return found
+
+
+def compared(work: Path, before: Path | None, count: int) -> dict[str, object]:
+    archive = work / "fewer.zip"
+    pictures(archive, count)
+    versions = {"after": None} | ({"before": before.resolve()} if before else {})
+    found: dict[str, object] = {"pictures": count}
+    for program, what in ((PACK, "packing"), (CHECK, "checking")):
+        runs: dict[str, list[float]] = {version: [] for version in versions}
+        for turn in range(3):
+            for version, checkout in versions.items():
+                cache = work / f"cache-{version}-{turn}"
+                shutil.rmtree(cache, ignore_errors=True)
+                one = measured(program, checkout, archive, cache)
+                runs[version].append(float(str(one["cpu_s"])))
+        found[f"{what}, CPU s"] = runs
+        if before:
+            found[f"{what}, after / before"] = round(
+                statistics.median(runs["after"]) / statistics.median(runs["before"]), 2
+            )
+    return found
+
+
+def flat(work: Path) -> list[dict[str, object]]:
+    found = []
+    for rows in (10_000, 100_000, 1_000_000):
+        source = points(work / f"rows-{rows}", rows)
+        measured(ROWS, None, source, work / "cache-rows")
+        found.append(measured(ROWS, None, source, work / "cache-rows"))
+    return found
+
+
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--before", type=Path, help="a checkout of an earlier commit")
+    parser.add_argument("--part", choices=["pack", "compare", "read", "rows"], help="default: all")
     parser.add_argument("--count", type=int, default=100_000)
+    parser.add_argument("--fewer", type=int, default=3_000, help="pictures of the comparison")
+    parser.add_argument("--work", type=Path, default=Path("runs/benchmarks/packing"))
     parser.add_argument("--out", type=Path, default=HERE / "packing.json")
     arguments = parser.parse_args()
-    versions = {"after": None} | ({"before": arguments.before.resolve()} if arguments.before else {})
-    result: dict[str, object] = {"what": f"{arguments.count:,} PNG files of 64 x 64 pixels in an archive"}
-    with tempfile.TemporaryDirectory() as folder:
-        archive = Path(folder, "pictures.zip")
+    work, archive = arguments.work, arguments.work / f"pictures-{arguments.count}.zip"
+    work.mkdir(parents=True, exist_ok=True)
+    if not archive.exists():
         pictures(archive, arguments.count)
-        for version, checkout in versions.items():
-            cache = Path(folder, f"cache-{version}")
-            found = {"packing": measured(PACK, checkout, archive, cache)}
-            again = [measured(PACK, checkout, archive, cache) for _ in range(3)]
-            found["reopening"] = min(again, key=lambda one: float(str(one["cpu_s"])))
-            found["reading"] = measured(READ, checkout, archive, cache)
-            result[version] = found
-            print(version, found, flush=True)
-        cache = Path(folder, "cache-rows")
-        flat = []
-        for rows in (10_000, 100_000, 1_000_000):
-            source = points(Path(folder, f"rows-{rows}"), rows)
-            measured(ROWS, None, source, cache)
-            flat.append(measured(ROWS, None, source, cache))
-        result["rows"] = flat
-    result |= surroundings("gan-image")
-    arguments.out.write_text(json.dumps(result, indent=1) + "\n")
-    print(json.dumps(result, indent=1))
+    parts = {
+        "pack": lambda: packed(work, archive),
+        "read": lambda: measured(READ, None, archive, work / "cache"),
+        "compare": lambda: compared(work, arguments.before, arguments.fewer),
+        "rows": lambda: flat(work),
+    }
+    for part, call in parts.items():
+        if arguments.part not in (None, part):
+            continue
+        found = call()
+        known = json.loads(arguments.out.read_text()) if arguments.out.exists() else {}
+        result = {
+            "what": f"{arguments.count:,} PNG files of 64 x 64 pixels in an archive; CPU times include the readers"
+        }
+        result |= {name: known[name] for name in parts if name in known} | {part: found}
+        arguments.out.write_text(json.dumps({**result, **surroundings("gan-image")}, indent=1) + "\n")
+        print(part, json.dumps(found), flush=True)
 
 
 if __name__ == "__main__":

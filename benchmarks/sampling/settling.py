@@ -21,6 +21,7 @@ from unittest import mock
 
 import torch
 from gan.build import recipe_values
+from gan.draws import Draws
 from gan.evaluation.evaluate import EvaluationRequest, evaluate
 from gan.generation import loading
 from gan.generation.settling import settle
@@ -28,6 +29,7 @@ from gan.plugins.manager import Plugins
 from gan.reporting.manifest import surroundings
 from gan.reporting.reporter import Reporter
 from gan.training.session import start
+from gan_image.architectures.dcgan import DCGAN
 
 HERE = Path(__file__).parent
 CASES = {
@@ -36,8 +38,20 @@ CASES = {
 }
 
 
+def run_once(architecture: DCGAN, rng: Draws) -> None:
+    """What DCGAN's `settle` was: the measurement led to its removal."""
+    architecture.generator(architecture.latents(rng.count, rng))
+
+
 def values_of(run: Path, plugins: Plugins, metrics: list[str], settled: bool) -> dict[str, dict[str, Any]]:
-    with mock.patch.object(loading, "settle", settle if settled else lambda *_: None):
+    def settle_all(architecture: torch.nn.Module, device: torch.device, identity: str) -> None:
+        if settled:
+            settle(architecture, device)
+
+    with (
+        mock.patch.object(loading, "settle_once", settle_all),
+        mock.patch.object(DCGAN, "settle", run_once, create=True),
+    ):
         found = evaluate(EvaluationRequest(str(run), metrics=metrics, count=512), plugins, device="cpu")
     return {value.name: asdict(value) for receipt in found.receipts for value in receipt.values}
 

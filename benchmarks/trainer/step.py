@@ -10,7 +10,8 @@ averages nothing and looks for no NaN. All are interleaved in one process, in CP
 *Operations*: those that PyTorch dispatches in one iteration of DCGAN (views left out), each a kernel on a GPU, by the
 trainer on the path of an accelerator and by the loop by hand of `bare_loop.py`.
 
-*Draws*: 256 rows of 512 normal numbers, by a generator on the host, and by counters on the device.
+*Draws*: 256 rows of 512 normal numbers: for samples with seeds of their own and for a training step, by generators and
+by counters. *Image pool*: 16 pictures of 64 pixels through a pool of 50, and a loop over the pictures.
 """
 
 from __future__ import annotations
@@ -25,9 +26,11 @@ from typing import Any
 
 import torch
 from bare_loop import BareLoop, OurLoop, model, timed
+from gan.draws import CounterDraws, SeededDraws, StepDraws
 from gan.game import Optimizer, Phase, Player, Turn
 from gan.losses import NonSaturating
 from gan.reporting.manifest import surroundings
+from gan_image.architectures.translation import ImagePool
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
@@ -100,8 +103,13 @@ def bookkeeping(count: int, rounds: int) -> dict[str, float]:
         for name, loop in loops.items():
             found[name].append(1000 * timed(loop, 15))
     own = [a - b for a, b in zip(found["iteration"], found["objectives_and_backward"], strict=True)]
+    hand = [a - b for a, b in zip(found["loop_by_hand"], found["objectives_and_backward"], strict=True)]
     result = {name: statistics.median(values) for name, values in found.items()}
-    return result | {"bookkeeping": statistics.median(own), "bookkeeping_least": min(own)}
+    return result | {
+        "bookkeeping": statistics.median(own),
+        "bookkeeping_least": min(own),
+        "bookkeeping_over_that_by_hand": statistics.median(a / b for a, b in zip(own, hand, strict=True)),
+    }
 
 
 class Dispatched(TorchDispatchMode):
@@ -139,6 +147,40 @@ def best(call: Callable[[], object], rounds: int = 30) -> float:
     return 1000 * min(seconds)
 
 
+CPU = torch.device("cpu")
+
+
+def draws() -> dict[str, float]:
+    """Milliseconds of 256 rows of 512 normal numbers, with what comes before them (seeds, generators, keys)."""
+    ways = {
+        "samples_by_generators": lambda: SeededDraws.of(0, 0, 256, CPU).randn(512),
+        "samples_by_counters": lambda: CounterDraws.of_samples(0, 0, 256, CPU).randn(512),
+        "step_by_a_generator": lambda: StepDraws(0, 256, 0, 256, CPU).randn(512),
+        "step_by_counters": lambda: CounterDraws.of_step(0, 256, 0, 256, CPU).randn(512),
+    }
+    return {name: best(call) for name, call in ways.items()}
+
+
+def pool() -> dict[str, float]:
+    """Milliseconds of 16 pictures of 64 pixels shown through a pool of 50: ours, and a loop over pictures."""
+    ours = ImagePool(50, (3, 64, 64))
+    pictures, stored = torch.rand(16, 3, 64, 64), list(torch.rand(50, 3, 64, 64))
+    ours.show(torch.rand(64, 3, 64, 64), StepDraws(0, 64, 0, 64, CPU))
+
+    def loop() -> Tensor:
+        shown = []
+        for picture in pictures:
+            if torch.rand(()).item() < 0.5:
+                place = int(torch.randint(50, ()))
+                shown.append(stored[place].clone())
+                stored[place] = picture.clone()
+            else:
+                shown.append(picture)
+        return torch.stack(shown)
+
+    return {"ours": best(lambda: ours.show(pictures, StepDraws(1, 16, 0, 16, CPU))), "loop": best(loop)}
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rounds", type=int, default=15)
@@ -148,6 +190,8 @@ def main() -> None:
     result = {
         "tensors_ms": {count: bookkeeping(count, arguments.rounds) for count in (2, 100, 1000)},
         "operations_of_dcgan": operations(),
+        "draws_ms": draws(),
+        "image_pool_ms": pool(),
         "machine": surroundings(),
     }
     arguments.out.write_text(json.dumps(result, indent=1) + "\n")

@@ -27,6 +27,13 @@ class CriticOutput:
     """Inner activations for terms such as feature matching, in an order that is the same in every call."""
 
 
+NOISE = "critics.noise"
+"""The dial with the standard deviation of Gaussian noise that is added to what critics see, real and generated alike
+(Arjovsky and Bottou 2017, arXiv:1701.04862, section 3.2); absent: none."""
+
+SATURATED = -6.9
+"""σ of this score is 0.001."""
+
 CriticResult = Tensor | Sequence[Tensor] | CriticOutput
 Term = Callable[["Scored"], Tensor]
 """A scalar that is added to a player's loss; its weight is part of it."""
@@ -50,7 +57,7 @@ class _Judge:
             arguments.append(self._conditions[conditions])
         if turns.with_batch:
             arguments.append(self._batch)
-        if not self._batch.augmentations:
+        if not self._batch.augmentations and NOISE not in self._batch.dials:
             return lambda samples: turns.critic(samples, *arguments)
         return lambda samples: turns.critic(augmented(self._batch, samples), *arguments)
 
@@ -170,7 +177,7 @@ def adversarial_turns(
 
 
 def augmented(batch: Batch, samples: Tensor) -> Tensor:
-    """`samples` as critics receive them, changed by the recipe's augmentations; as they are if it has none.
+    """`samples` as critics receive them, changed by the recipe's augmentations and by noise; as they are without both.
 
     `adversarial_turns` does this for every critic. For objectives that do not use it.
     """
@@ -179,6 +186,10 @@ def augmented(batch: Batch, samples: Tensor) -> Tensor:
         if not isinstance(strength, Tensor):
             strength = torch.full((), float(strength), device=samples.device)  # no copy from the host
         samples = augmentation(samples, batch.rng, strength)
+    if NOISE in batch.dials and samples.is_floating_point():
+        sets = -(-len(samples) // batch.count)  # a critic may see real and generated samples in one tensor
+        rows = batch.rng.randn(sets, *samples.shape[1:]).flatten(0, 1)[: len(samples)]
+        samples = samples + batch.dials[NOISE] * rows.to(samples.dtype)
     return samples
 
 
@@ -196,6 +207,45 @@ def observe_scores(batch: Batch, real_scores: Tensor | Sequence[Tensor]) -> None
         for name, augmentation in adaptive.items():
             for what, value in augmentation.observe(scores).items():
                 batch.observe(f"augmentations.{name}.{what}", value)
+
+
+def probe_scores(
+    batch: Batch,
+    real_scores: Tensor | Sequence[Tensor],
+    fake_scores: Tensor | Sequence[Tensor],
+    real: Tensor | None = None,
+) -> None:
+    """Report the signals of a critic's scores to the watch, where they are wanted (`Batch.probe`).
+
+    ``accuracy`` is P(D(x) > D(G)), whatever the loss takes for its threshold; ``sign`` is E sign D(x) (Karras et al.
+    2020), ``saturation`` the share of generated samples with σ(D(G)) < 0.001, and ``spread`` the standard deviation of
+    the real samples as the critic receives them. `adversarial_turns` does this in every update of the critic. For
+    objectives that do not use it.
+    """
+    if batch.probe is None:
+        return
+    with torch.no_grad():
+        real_head, fake_head = (
+            torch.cat(
+                [head.detach().float().flatten() for head in ([scores] if isinstance(scores, Tensor) else scores)]
+            )
+            for scores in (real_scores, fake_scores)
+        )
+        pairs = min(len(real_head), len(fake_head))
+        batch.probe("accuracy", (real_head[:pairs] > fake_head[:pairs]).float().mean())
+        batch.probe("sign", real_head.sign().mean())
+        batch.probe("saturation", (fake_head < SATURATED).float().mean())
+        if real is not None and real.is_floating_point():
+            batch.probe("spread", real.detach().float().std())
+
+
+def _probe_gradient(batch: Batch, fake: Tensor) -> None:
+    """Report ``output_gradient``, E‖∂L/∂x‖ at generated samples, in the backward pass."""
+    probe = batch.probe
+    if probe is not None and fake.requires_grad:
+        fake.register_hook(  # type: ignore[no-untyped-call]
+            lambda gradient: probe("output_gradient", batch.rng.total * gradient.float().flatten(1).norm(dim=1).mean())
+        )
 
 
 def plus(turn: Turn, objective: Objective, *, learn: Learn | None = None) -> Turn:
@@ -262,6 +312,7 @@ class _Turns:
         _add(terms, self.critic_terms, scored)
         terms["_real_score"] = _mean(real_scores)
         terms["_fake_score"] = _mean(fake_scores)
+        probe_scores(batch, real_scores, fake_scores, real_samples)
         return terms
 
     def regularize(self, name: str, penalty: Penalty) -> Objective:
@@ -278,7 +329,10 @@ class _Turns:
 
     def update_generator(self, batch: Batch) -> dict[str, Tensor]:
         """The objective of the generator."""
-        fake_samples = batch.shared.pop("fake") if self.shares else self.fake(batch)
+        fake_samples = batch.shared.pop("fake", None) if self.shares else None
+        if fake_samples is None:  # the critic's turn may be left out (`Trainer.turn_dial`)
+            fake_samples = self.fake(batch)
+        _probe_gradient(batch, fake_samples)
         scored = Scored(batch, self, None, fake_samples, real_has_gradients=False)
         fake_scores = scored.fake_scores
         needed = self.loss.needs_real

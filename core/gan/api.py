@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 from gan import recipe as recipes
 from gan.build import recipe_values
-from gan.generation.loading import load_model
-from gan.generation.model import Model
+from gan.control.controlled import ControlledModel
+from gan.control.controlled import load as load_controlled
 from gan.plugins.manager import Plugins
 from gan.reporting.reporter import Reporter
 from gan.reporting.result import Result
@@ -80,7 +80,7 @@ def load(
     plugins: Plugins | None = None,
     checkpoint: str | int = "newest",
     provenance: Mapping[str, Any] | None = None,
-) -> Model:
+) -> ControlledModel:
     """Load the model of a run's newest intact checkpoint, with averaged weights (EMA) if the checkpoint has them.
 
     `checkpoint` may also be ``"best"``, if the recipe's ``evaluation.best`` kept one, or a number of samples shown.
@@ -88,7 +88,7 @@ def load(
     Raises `UsageError` when `run` is not a run folder, `CheckpointError` when it holds no intact checkpoint.
     """
     folder = RunFolder.open(run.run if isinstance(run, Result) else Path(run))
-    return load_model(
+    return load_controlled(
         folder, plugins or Plugins.installed(), device=device, checkpoint=checkpoint, provenance=provenance
     )
 

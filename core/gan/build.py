@@ -62,7 +62,7 @@ def recipe_values(plugins: Plugins, plugin: str, architecture: str | None = None
     if named is not None:
         chosen = plugins.find("gan_recipes", named, plugin)
     elif architecture is not None:
-        plugins.find("gan_architectures", architecture, plugin)  # raises for an unknown name
+        find_architecture(plugins, architecture, plugin)  # raises for an unknown name
         fitting = [plugin_entry for plugin_entry in offered if plugin_entry.entry.architecture == architecture]
         if not fitting:
             return {"plugin": plugin, "architecture": architecture}
@@ -81,14 +81,39 @@ def recipe_values(plugins: Plugins, plugin: str, architecture: str | None = None
     return values
 
 
+def find_architecture(plugins: Plugins, name: str, plugin: str) -> PluginEntry:
+    """The architecture `name` of `plugin`, or one of any plugin that is for any data. Raises `UnknownName`."""
+    try:
+        return plugins.find("gan_architectures", name, plugin)
+    except UnknownName:
+        for found in plugins.entries("gan_architectures"):
+            if found.entry.name == name and found.entry.modality is None:
+                return found
+        raise
+
+
+def _modality_for(plugins: Plugins, entry: Any, plugin: str) -> PluginEntry:
+    """The kind of data that an architecture is trained on by a recipe of `plugin`."""
+    if entry.modality is not None:
+        return plugins.find("gan_modalities", entry.modality, prefer=plugin)
+    offered = plugins.entries("gan_modalities", plugin)
+    if len(offered) != 1:
+        kinds = ", ".join(found.entry.name for found in offered) or "none"
+        raise UsageError(
+            f"the architecture '{entry.name}' is trained on the data of the recipe's plugin, which must offer one kind "
+            f"of data; '{plugin}' offers: {kinds}"
+        )
+    return offered[0]
+
+
 def resolve(values: Mapping[str, Any], plugins: Plugins) -> ResolvedRecipe:
     """Check the values of a recipe and find everything that it names. Raises `UsageError` for what is wrong in it."""
     recipe = validated(Recipe, values, "")
     for player, settings in recipe.optimizers.items():
         _optimizer(Optimizer(), settings, player)  # before the data is packed; the players are known only after it
     plugins.require(recipe.plugin)
-    architecture = plugins.find("gan_architectures", recipe.architecture, recipe.plugin)
-    modality = plugins.find("gan_modalities", architecture.entry.modality, prefer=recipe.plugin)
+    architecture = find_architecture(plugins, recipe.architecture, recipe.plugin)
+    modality = _modality_for(plugins, architecture.entry, recipe.plugin)
     architecture_class = plugins.load(architecture)
     modality_class = plugins.load(modality)
     for plugin_entry, target in ((modality, modality_class), (architecture, architecture_class)):
@@ -96,6 +121,10 @@ def resolve(values: Mapping[str, Any], plugins: Plugins) -> ResolvedRecipe:
             raise PluginError(plugin_entry.info.name, f"{plugin_entry} has no Config, a pydantic model of its settings")
     modality_config = validated(modality_class.Config, recipe.modality, "modality")
     model_config = validated(architecture_class.Config, recipe.model, "model")
+    if recipe.codes is not None:
+        from gan.parts.codes import with_codes
+
+        architecture_class = with_codes(architecture_class, recipe.codes, architecture.entry.name)
     found = plugins.find("gan_losses", recipe.loss.name, prefer=recipe.plugin)
     owners = [architecture, modality, found]
     loss = _constructed(plugins.load(found), recipe.loss.settings, f"loss '{recipe.loss.name}'")
@@ -248,6 +277,9 @@ def build_architecture(
     """Construct an architecture on the CPU, with initial weights from `seed` that are the same for every device."""
     with torch.random.fork_rng(devices=[]):
         seed_everything(derive(seed, "weights"))
+        refusal = architecture_class.accepts(fields) if hasattr(architecture_class, "accepts") else ""
+        if refusal:
+            raise UsageError(f"{who} cannot be trained on these data: {refusal}")
         try:
             with BoundedConstruction(who):
                 architecture = architecture_class(config, dict(fields))

@@ -168,8 +168,13 @@ _GOLDEN = 0x9E3779B9
 
 def step_key(seed: int, device: torch.device) -> Tensor:
     """The key of `CounterDraws`: the lower and the upper 32 bits of `seed`, ``(2,)`` int32."""
-    words = [torch.full((), _signed(word), dtype=torch.int32, device=device) for word in (seed, seed >> 32)]
+    words = [torch.full((), word, dtype=torch.int32, device=device) for word in key_words(seed)]
     return torch.stack(words)  # no copy from the host, which would wait for the device
+
+
+def key_words(seed: int) -> tuple[int, int]:
+    """The two words of a key, as int32."""
+    return _signed(seed), _signed(seed >> 32)
 
 
 def _signed(word: int) -> int:
@@ -194,12 +199,6 @@ def _fold(word: Tensor, shift: int) -> Tensor:
 def _uniform(words: Tensor) -> Tensor:
     """The upper 24 bits as multiples of 2^-24 in [0, 1), float32."""
     return (words >> 8).bitwise_and_(0xFFFFFF).to(torch.float32).mul_(2.0**-24)
-
-
-def step_draws(way: Way, seed: int, total: int, start: int, count: int, device: torch.device) -> Draws:
-    """The rows that one process needs for a turn, by one of the two ways."""
-    kind = CounterDraws.of_step if way == "counters" else StepDraws
-    return kind(seed, total, start, count, device)
 
 
 def sample_draws(way: Way, seed: int, first: int, count: int, device: torch.device) -> Draws:

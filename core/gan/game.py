@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+import torch
 from torch import Tensor, nn
 
 from gan.draws import Draws
@@ -25,8 +26,18 @@ __all__ = [
     "Player",
     "Schedule",
     "Turn",
+    "asynchronous",
     "phase_lengths",
 ]
+
+
+def asynchronous(device: torch.device) -> bool:
+    """Whether operations on `device` return before they are done, as on a GPU.
+
+    Reading a number on the host (``.item()``, ``bool(tensor)``, a mask as an index) then makes the training wait. An
+    objective whose shortcut needs one asks this first, and computes without the shortcut where it is true.
+    """
+    return device.type != "cpu"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -106,6 +117,9 @@ class Batch:
     """The recipe's `gan.contracts.Augmentation`s by name; `gan.adversarial.augmented` applies them."""
     observed: dict[str, Tensor] = field(default_factory=dict)
     """What the objective has observed (see `observe`)."""
+    probe: Callable[[str, Tensor], None] | None = None
+    """``probe(name, value)`` reports a signal of this update, a scalar on the device, to the watch (`gan.watch`), as
+    ``PLAYER/_name``. None in most updates: signals are wanted in some only, so that they cost little."""
 
     def __getitem__(self, name: str) -> Tensor:
         return self.fields[name]

@@ -25,9 +25,11 @@ import pluggy
 
 from gan.contracts import (
     ArchitectureEntry,
+    AttributeEntry,
     AugmentationEntry,
     DatasetEntry,
     ExtractorEntry,
+    GuardEntry,
     LossEntry,
     MarkEntry,
     MetricEntry,
@@ -85,6 +87,18 @@ def gan_extractors() -> Iterable[ExtractorEntry]:
 @hookspec
 def gan_marks() -> Iterable[MarkEntry]:
     """Invisible, keyed marks in generated files: classes that implement `gan.contracts.Mark`."""
+    return ()
+
+
+@hookspec
+def gan_attributes() -> Iterable[AttributeEntry]:
+    """Numbers that describe single samples, for directions: functions ``(samples, modality) -> (N,)``."""
+    return ()
+
+
+@hookspec
+def gan_guards() -> Iterable[GuardEntry]:
+    """What watches a training: callables that return a `gan.contracts.Guard`."""
     return ()
 
 

@@ -26,6 +26,7 @@ from pydantic import (
 )
 
 from gan.errors import UsageError, nearest
+from gan.storage.regular import Broken, read_named
 from gan.storage.strict_yaml import dump_yaml, load_yaml
 
 MAX_RECIPE_BYTES = 1 << 20
@@ -209,9 +210,22 @@ class Training(Section):
         "auto: counters except on the CPU.",
     )
     compile: bool = Field(False, description="Compile the players' networks; worthwhile from some hundred steps on.")
+    watch: Literal["off", "warn", "act"] = Field(
+        "warn",
+        description="Watch for collapse, vanishing gradients and divergence; warn: say what is wrong and what to try; "
+        "act: try remedies one after another (docs/watching.md).",
+    )
+    watch_features: str = Field(
+        "raw", min_length=1, max_length=4096, description="Extractor of the features that `watch` compares samples by."
+    )
     max_skips: int = Field(
         20, ge=0, le=MAX_COUNT, description="Consecutive updates that may be skipped because a gradient is not finite."
     )
+
+    @field_validator("watch", mode="before")
+    @classmethod
+    def _off_is_a_word(cls, value: Any) -> Any:
+        return "off" if value is False else value  # as YAML 1.1 reads it
 
 
 class Evaluation(Section):
@@ -259,6 +273,22 @@ class Evaluation(Section):
         return self
 
 
+class Codes(Section):
+    """InfoGAN's codes: parts of the latent vector that the discriminator can read from a sample (`gan.parts.codes`)."""
+
+    categorical: list[Annotated[int, Field(ge=2, le=4096)]] = Field(
+        [], max_length=64, description="Numbers of classes, one for each code of classes; classes are equally frequent."
+    )
+    continuous: int = Field(0, ge=0, le=1024, description="Number of codes that are numbers, from U(-1, 1).")
+    weight: float = Field(1.0, ge=0, le=1e9, description="Weight of the mutual information in both players' losses.")
+
+    @model_validator(mode="after")
+    def _not_empty(self) -> Self:
+        if not self.categorical and not self.continuous:
+            raise ValueError("codes need categorical (for example [10]) or continuous (for example 2)")
+        return self
+
+
 class PhaseLength(Section):
     """Length and batch size of one phase; unspecified values are those of the architecture."""
 
@@ -282,6 +312,7 @@ class Recipe(Section):
     augmentations: list[Named] = Field(
         default_factory=list, description="Changes of every sample that critics see, with their strengths."
     )
+    codes: Codes | None = Field(None, description="Codes of InfoGAN, factors that nobody labelled; none: without.")
     optimizers: dict[str, dict[str, Any]] = Field(default_factory=dict, description="Settings by player.")
     phases: dict[str, PhaseLength] = Field(default_factory=dict, description="Lengths by phase.")
     training: Training = Field(
@@ -407,10 +438,10 @@ def parse_yaml(text: str, where: str) -> Any:
 def read_values(path: Path) -> dict[str, Any]:
     """The mapping in a recipe file, not yet validated. Raises `UsageError`."""
     try:
-        text = path.read_text(encoding="utf-8")
+        text = read_named(path, MAX_RECIPE_BYTES).decode("utf-8")
     except FileNotFoundError:
         raise UsageError(f"no recipe file {path}") from None
-    except (OSError, UnicodeDecodeError) as error:
+    except (Broken, OSError, UnicodeDecodeError) as error:
         raise UsageError(f"{path}: {error}") from None
     values = parse_yaml(text, str(path))
     if not isinstance(values, dict):

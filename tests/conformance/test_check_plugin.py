@@ -137,6 +137,7 @@ BROKEN = {  # (check, part of the reason, code that breaks it)
     "metric at random": ("on known input", "another value", "class Modes(RingModes):\n    def compute(self, g, r, m): return [MetricValue('x', float(np.random.rand()))]"),
     "metric at random on what was made": ("on known input", "another value", "class Modes(RingModes):\n    def compute(self, g, r, m):\n        if g is r: raise BadData('wants made samples')\n        return [MetricValue('x', float(np.random.rand()))]"),
     "model metric at random": ("on known input", "same weights of mlp give another value", "class Modes(RingModes):\n    def compute(self, a, g, r, m): return [MetricValue('x', float(np.random.rand()))]\n@hookimpl\ndef gan_metrics(): return [MetricEntry(name='modes', summary='s', target='bad_plugin:Modes', modality='points', on_model=True)]"),
+    "guard that raises an alarm for real samples": ("on known input", "it raises fear for real samples", "from gan.contracts import Alarm, GuardEntry\nclass Fear:\n    def judge(self, windows): return [Alarm(verdict='fear', evidence='e', advice='a')]\n@hookimpl\ndef gan_guards(): return [GuardEntry(name='fear', summary='s', target='bad_plugin:Fear')]"),
     "metric without a number": ("on known input", "not finite", "class Modes(RingModes):\n    def compute(self, g, r, m): return [MetricValue('x', float('nan'))]"),
 }  # fmt: skip
 MEMORY = {  # state that no checkpoint holds

@@ -58,20 +58,24 @@ def source(folder, count=40, **odd):
     return folder
 
 
-def rows(modality, folder, inventory=False):
+def rows(modality, folder, check=False):
     files = list_source(folder, modality.suffixes).files
-    return [(file.name, found) for file, found in read_files(modality, files, inventory=inventory)]
+    return [(file.name, found) for file, found in read_files(modality, files, check=check)]
 
 
 def test_rows_reasons_and_inventory(fragile, tmp_path):
     """Forty files of two points, of which one is refused and one is no table."""
     folder = source(tmp_path / "data", f7="refuse", f8="nonsense")
-    found = rows(fragile(fragile.Config(extent=100)), folder, inventory=True)
+    modality = fragile(fragile.Config(extent=100))
+    found = rows(modality, folder, check=True)
     reasons = {name: file.reason for name, file in found if file.reason}
     assert reasons["1/007.csv"] == "is refused"
     assert len(reasons) == 2
     assert found[0][1].inventory == {"0": 1}
-    assert len(found[0][1].data["points"]) == 2 * 2 * 4
+    assert not found[0][1].data
+    packed = rows(modality, folder)
+    assert [file.reason for _, file in packed] == [file.reason for _, file in found]
+    assert sum(part.nbytes for part in packed[0][1].data["points"]) == 2 * 2 * 4
 
 
 def test_a_reader_that_dies_costs_one_file(fragile, tmp_path):

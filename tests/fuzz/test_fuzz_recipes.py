@@ -6,8 +6,10 @@ Each is validated and, where its networks do not depend on data, built, in a wor
 from __future__ import annotations
 
 import copy
+import json
 import os
 import random
+from collections import Counter
 
 import gan.build
 import numpy as np
@@ -21,6 +23,7 @@ from gan.recipe import read_values
 from gan.runtime import memory
 from gan.source import SourceFile
 from mutate import changed, damaged
+from prepared import run_gan
 
 
 def write_recipes(folder, count, seed):
@@ -86,3 +89,46 @@ def test_mutated_recipes(count, seed, tmp_path, monkeypatch):
     assert seen[2] > count // 3, seen
     assert not os.listdir(tmp_path / "work")
     assert not os.listdir(tmp_path / "home")
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(3600)
+@pytest.mark.rule("L4", "L5")
+def test_500_mutated_recipes_on_the_command_line(tmp_path, record_property):
+    """``gan run --recipe FILE --dry-run``, which makes no data and no folder. What is refused is so within 10 s
+    and 1 GB; a valid recipe may have large networks, which a dry run builds.
+
+    All are tried, and the first failures are told; `benchmarks/reliability/mutated.py` records the counts."""
+    for name in ("home", "work", "recipes"):
+        (tmp_path / name).mkdir()
+    _, files = write_recipes(tmp_path / "recipes", 500, 2)
+    environment = {"HOME": str(tmp_path / "home"), "GAN_CACHE": str(tmp_path / "cache"), "PATH": "/nowhere"}
+    before = run_gan(["run", "--plugin", "image", "--dry-run"], environment, tmp_path / "work").megabytes
+    lives, failed = [], []
+    for file in files:
+        done = run_gan(["run", "--recipe", file.path, "--dry-run"], environment, tmp_path / "work")
+        lives.append(done)
+        said = done.stderr + done.stdout
+        if (
+            done.returncode not in (0, 2, 3)
+            or "Traceback" in said
+            or "mistake of the program" in said
+            or set("\x1b\x07\x9b") & set(said)
+            or len(done.stderr.splitlines()) > 4
+            or done.computing > (10 if done.returncode else 60)
+            or (done.returncode and done.megabytes - before > 1000)
+            or os.listdir(tmp_path / "work")
+            or os.listdir(tmp_path / "home")
+        ):
+            failed.append(f"{done.returncode} {said[-600:]}\n{file.path.read_text(errors='replace')}")
+    about = {
+        "recipes": len(lives),
+        "failures": len(failed),
+        "exit codes": Counter(str(life.returncode) for life in lives),
+        "most seconds of computing time": round(max(life.computing for life in lives), 2),
+        "of those that were refused": round(max(life.computing for life in lives if life.returncode), 2),
+        "most memory of those that were refused, MB": max(life.megabytes for life in lives if life.returncode),
+        "of which for any dry run, MB": before,
+    }
+    record_property("mutated recipes", json.dumps(about))
+    assert not failed, f"{len(failed)} of 500\n" + "\n\n".join(failed[:5])

@@ -14,11 +14,11 @@ from gan.metrics import (
     Memorisation,
     NearestNeighbourTest,
     PrecisionRecall,
+    blocks,
     neighbour_distances,
     precision_recall_density_coverage,
-    squared_distances,
 )
-from gan.metrics import neighbours as module
+from gan.metrics.blocks import nearest, within
 from scipy.spatial.distance import cdist
 
 
@@ -30,15 +30,39 @@ def values(metric, generated, real):
     return {value.name: value for value in metric.compute(features(generated), features(real))}
 
 
-def test_distances_are_those_of_scipy_for_any_chunk(monkeypatch):
+def test_neighbours_are_those_of_scipy_for_any_block(monkeypatch):
     rng = np.random.default_rng(0)
     x, y = rng.standard_normal((50, 7)) + 100, rng.standard_normal((33, 7)) + 100
     for rows in (7, 50, 1024):
-        monkeypatch.setattr(module, "CHUNK_ROWS", rows)
-        found = np.concatenate([d for _, d in squared_distances(x, y)])
-        np.testing.assert_allclose(found, cdist(x, y, "sqeuclidean"), rtol=1e-9)
+        monkeypatch.setattr(blocks, "QUERIES", rows)
+        monkeypatch.setattr(blocks, "BASE", rows)
+        distances, indices = nearest(x, y, 4)
+        np.testing.assert_allclose(distances, np.sort(cdist(x, y, "sqeuclidean"), axis=1)[:, :4], rtol=1e-12)
+        np.testing.assert_array_equal(indices, cdist(x, y, "sqeuclidean").argsort(axis=1)[:, :4])
         own = np.sort(cdist(x, x, "sqeuclidean"), axis=1)[:, 1:4]
-        np.testing.assert_allclose(neighbour_distances(x, 3), own, rtol=1e-9)
+        np.testing.assert_allclose(neighbour_distances(x, 3), own, rtol=1e-12)
+
+
+def test_comparisons_that_float32_cannot_decide_are_those_of_float64(monkeypatch):
+    """Radii are distances themselves, or the numbers next to them: no float32 tells on which side a pair is."""
+    monkeypatch.setattr(blocks, "QUERIES", 16)
+    monkeypatch.setattr(blocks, "BASE", 32)
+    rng = np.random.default_rng(11)
+    x, y = (rng.standard_normal((n, 24)).astype(np.float32) for n in (40, 70))
+    difference = (x[:, None].astype(np.float64) - y).reshape(-1, 24)
+    squares = np.einsum("ij,ij->i", difference, difference).reshape(40, 70)
+    for many in (0.01, 0.0):  # pairs one by one, and blocks in float64, where rounding may exceed the last bit
+        monkeypatch.setattr(blocks, "MANY", many)
+        for radii in (squares[7] * (1 + 1e-12), squares[7] * (1 - 1e-12)):
+            found = within(x, y, query_radii=None, base_radii=radii)
+            np.testing.assert_array_equal(found["balls"], (squares <= radii).sum(axis=1))
+            np.testing.assert_array_equal(found["visitors"], (squares <= radii).sum(axis=0))
+            assert found["balls"][7] in (0, 70)
+        radii = squares[:, 5] * (1 + 1e-12)
+        found = within(x, y, query_radii=radii, base_radii=None)["reached"]
+        np.testing.assert_array_equal(found, (squares <= radii[:, None]).sum(axis=0))
+    monkeypatch.setattr(blocks, "MANY", 1.0)
+    assert within(x, y, query_radii=None, base_radii=squares[7])["balls"][7] == 70  # the border is inside
 
 
 def test_doubles_are_at_distance_nought():

@@ -67,7 +67,7 @@ def test_a_run_ends_with_a_page(run):
     assert "<th>modes</th>" not in text
     assert "<td>modes</td>" in text
     found = references(page)
-    assert len(found) == 3 + 2
+    assert len(found) == 3 + 3
     assert all(path.is_file() for path in found)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
-from gan.reporting.plots import plot_class_shares, plot_training
+from gan.reporting.plots import plot_class_shares, plot_health, plot_training
 from PIL import Image
 
 
@@ -68,3 +68,21 @@ def test_class_shares_show_a_class_that_is_missing(tmp_path):
     rare = [np.eye(30)[[0, 0, 1, 1, 2, 2, 3, 3, index]] for index in (10, 20)]
     first, second = (pixels(plot_class_shares({"real": rows}, tmp_path / "c.png", most=4)) for rows in rare)
     assert (first == second).all()
+
+
+def test_health_shows_signals_verdicts_and_actions(tmp_path):
+    """A panel for each kind of signal; a verdict shades its time, and an action is a line."""
+    records = [
+        {"samples": 100 * number, "phase": "duel", "terms": {"d/_accuracy": 0.8, "d/_gradient_norm": 1.0},
+         "health": {"diversity": 0.9, "g/spectral": 2.0}}
+        for number in range(1, 6)
+    ]  # fmt: skip
+    verdict = {"verdict": "mode-collapse", "since": 200, "until": None}
+    plain = pixels(plot_health(records, [], [], tmp_path / "a.png"))
+    judged = pixels(plot_health(records, [verdict], [], tmp_path / "b.png"))
+    treated = pixels(plot_health(records, [verdict], [{"samples": 400}], tmp_path / "c.png"))
+    fewer = [{**record, "health": {}} for record in records]
+    assert pixels(plot_health(fewer, [], [], tmp_path / "d.png")).shape[0] < plain.shape[0]
+    assert plain.shape == judged.shape == treated.shape
+    assert (plain != judged).any()
+    assert (judged != treated).any()

@@ -38,9 +38,9 @@ def run_gan(arguments: Sequence[str | Path], environment: Mapping[str, str], cwd
         if not answer:
             raise OSError("the prepared process has died")
         out, err = ((Path(folder) / name).read_text(encoding="utf-8") for name in ("out", "err"))
-    code, megabytes = map(int, answer.split())
-    done = Done(["gan", *words], code, out, err)
-    done.megabytes = megabytes
+    code, megabytes, computing = answer.split()
+    done = Done(["gan", *words], int(code), out, err)
+    done.megabytes, done.computing = int(megabytes), float(computing)
     return done
 
 
@@ -49,6 +49,8 @@ class Done(subprocess.CompletedProcess[str]):
 
     megabytes: int
     """Largest memory of its process, which began with that of the prepared one."""
+    computing: float
+    """Seconds of computing time."""
 
 
 @functools.cache
@@ -81,7 +83,8 @@ def _serve() -> None:
         if child == 0:
             _live(request, cli.main)
         _, status, usage = os.wait4(child, 0)
-        print(os.waitstatus_to_exitcode(status), usage.ru_maxrss // 1024, flush=True)
+        computing = usage.ru_utime + usage.ru_stime
+        print(os.waitstatus_to_exitcode(status), usage.ru_maxrss // 1024, computing, flush=True)
 
 
 def _live(request: dict[str, Any], main: Any) -> None:

@@ -18,8 +18,11 @@ SETTINGS = [
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize("processes", [2])
-def test_one_process_and_two_agree(tmp_path, processes):
+CODES = ["--set", "codes={categorical: [3], continuous: 1}", "--set", "model.latent=8"]
+
+
+@pytest.mark.parametrize(("processes", "more"), [(2, []), pytest.param(2, CODES, marks=pytest.mark.slow)])
+def test_one_process_and_two_agree(tmp_path, processes, more):
     """Global batch 64, two critic turns, a gradient penalty and lazy R1: the weights agree to 1e-5.
 
     Gradients are averaged over processes; draws are made for the global batch and divided. Rounding differs because the
@@ -42,7 +45,7 @@ def test_one_process_and_two_agree(tmp_path, processes):
     }  # fmt: skip
     weights = {}
     for name, launcher in launchers.items():
-        command = [*launcher, "run", *SETTINGS, "--out", str(tmp_path / name)]
+        command = [*launcher, "run", *SETTINGS, *more, "--out", str(tmp_path / name)]
         done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300)
         assert done.returncode == 0, done.stderr
         checkpoint = Checkpoints(tmp_path / name / "checkpoints").newest()
@@ -51,3 +54,33 @@ def test_one_process_and_two_agree(tmp_path, processes):
     assert weights["one"].keys() == weights["two"].keys()
     for key, value in weights["one"].items():
         torch.testing.assert_close(weights["two"][key], value, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.slow
+def test_a_long_evaluation_by_the_first_process_is_waited_for(tmp_path):
+    """PyTorch's own limit, here 2 s, would end the second process, which waits 6 s for the first one's metrics; a limit
+    of ours that is as short does end it, so that the wait is really longer."""
+    script = tmp_path / "wait.py"
+    script.write_text(
+        "import sys, time\n"
+        "from datetime import timedelta\n"
+        "import torch.distributed.distributed_c10d as c10d\n"
+        "from gan.runtime import distributed\n"
+        "c10d.default_pg_timeout = timedelta(seconds=2)\n"
+        "if sys.argv[1] == 'short':\n"
+        "    distributed.LONGEST_WAIT = timedelta(seconds=2)\n"
+        "device = distributed.init_runtime('cpu', 'fp32')\n"
+        "peers = distributed.Peers(device)\n"
+        "peers.run_agreed(lambda: time.sleep(6 if device.rank == 0 else 0))\n"
+        "distributed.shutdown()\n",
+        encoding="utf-8",
+    )
+    launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+    codes = {}
+    for kind in ("ours", "short"):
+        command = [*launcher, "--local-addr", "127.0.0.1", str(script), kind]
+        environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+        done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=200)
+        codes[kind] = done.returncode
+    assert codes["ours"] == 0
+    assert codes["short"] != 0

@@ -324,7 +324,8 @@ def test_average_halves_an_old_value_after_its_half_life():
         average = Average({"p": parameter}, half_life=64)
         parameter.data.fill_(1.0)
         for step in range(64 // batch):
-            average.update(batch, step * batch)
+            average.set_share(batch, step * batch)
+            average.update()
         assert average.state_dict()["p"].item() == pytest.approx(0.5, abs=1e-5)
 
 

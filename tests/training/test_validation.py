@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 import sys
-from types import ModuleType
+from types import ModuleType, SimpleNamespace
 
 import pytest
 from gan import api
@@ -18,6 +18,7 @@ from gan.reporting.reporter import Reporter
 from gan.storage.checkpoint import Checkpoints
 from gan.testing import toy
 from gan.testing.mlp import MLP
+from gan.training.validation import Evaluator
 
 pytestmark = pytest.mark.usefixtures("cache")
 
@@ -233,3 +234,21 @@ def test_the_end_of_a_baseline_stands_beside_the_result(warmed, tmp_path):
     again = api.resume_run(tmp_path / "run", plugins=warmed)
     assert again.references == result.references
     assert again.metrics == result.metrics
+
+
+def test_a_hundred_thousand_ticks_read_the_records_once(tmp_path):
+    """Each tick asks whether a measurement is due; going back in training reads them once more."""
+    evaluator = Evaluator.__new__(Evaluator)
+    evaluator.settings = SimpleNamespace(every=1000)
+    evaluator.metrics, evaluator._measured, evaluator._seen = {"swd": None}, None, 0
+    read = []
+    run = SimpleNamespace(read_metrics=lambda: read.append(1) or [{"samples": 500, "metrics": {"swd": {}}}])
+    due = 0
+    for samples in range(0, 10_000_000, 100):
+        if evaluator.due(run, samples):
+            due += 1
+            evaluator.recorded(samples)
+    assert due == 9999
+    assert len(read) == 1
+    assert not evaluator.due(run, 700)
+    assert len(read) == 2

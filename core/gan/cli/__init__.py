@@ -17,14 +17,17 @@ from gan.errors import DiskError, GanError, NumericError, Stopped, nearest
 from gan.version import __version__
 
 if TYPE_CHECKING:
-    from gan.generation.model import Model
+    from gan.control.controlled import ControlledModel
 
 VERBS = {
     "run": ("gan.cli.run:run", "Train a recipe of a plugin and write samples."),
     "resume": ("gan.cli.run:resume", "Resume a run that was stopped."),
     "generate": ("gan.cli.generate:generate", "Generate samples with a trained run."),
+    "edit": ("gan.cli.edit:edit", "Find directions in a run's latent space, and edit samples along them."),
+    "project": ("gan.cli.project:project", "Put a file of your own into a run's latent space."),
     "translate": ("gan.cli.translate:translate", "Translate files with a trained run."),
     "page": ("gan.cli.page:page", "Write an HTML page that shows the samples of a run."),
+    "diagnose": ("gan.cli.diagnose:diagnose", "Tell what happened to a training and what to change."),
     "evaluate": ("gan.cli.evaluate:evaluate", "Compute metrics of a run or a folder, with receipts."),
     "compare": ("gan.cli.evaluate:compare", "Compare runs with matching receipts."),
     "verify": ("gan.cli.verify:verify", "Verify a run's bytes, or where files come from."),
@@ -123,13 +126,18 @@ def loaded(
     device: str,
     checkpoint: str = "newest",
     provenance: Mapping[str, Any] | None = None,
-) -> Model:
+) -> ControlledModel:
     """The model of a run folder (`gan.load`)."""
     with importing():
         plugins = installed(ctx)
         from gan.api import load
 
-        return load(run, device=device, plugins=plugins, checkpoint=checkpoint, provenance=provenance)
+        model = load(run, device=device, plugins=plugins, checkpoint=checkpoint, provenance=provenance)
+    if model.note:
+        from gan.cli.terminal import echo
+
+        echo(f"note: {model.note}", err=True)
+    return model
 
 
 def main(arguments: list[str] | None = None) -> None:

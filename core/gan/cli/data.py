@@ -61,7 +61,7 @@ def check(ctx: click.Context, source: Path, name: str | None, settings: tuple[st
 @click.option("--cache", metavar="DIR", type=click.Path(path_type=Path), help="Another cache than the user's own.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
 def verify(cache: Path | None, as_json: bool) -> None:
-    """Read all packed data and named datasets of the cache again and name what is damaged.
+    """Read all packed data, named datasets and features of the cache again and name what is damaged.
 
     Every file is compared with its SHA-256 when it was written. Nothing is changed: what is damaged is made anew when
     it is used next. The exit code is 4 if anything is damaged.

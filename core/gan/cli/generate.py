@@ -11,6 +11,7 @@ import click
 from click.core import ParameterSource
 
 from gan.cli import loaded
+from gan.cli.controlled import Asked, controlled
 from gan.cli.options import Flags, OfRun, flags, provenance_choices, provenance_flags, spelt, split_flags
 from gan.cli.terminal import echo
 from gan.errors import BadData, UsageError
@@ -53,6 +54,39 @@ if TYPE_CHECKING:
     help="Interpolate: --count samples from the first one of seed A to the first one of seed B.",
 )
 @click.option(
+    "--path",
+    "path_text",
+    metavar="SEEDS",
+    help="Interpolate through the first samples of many seeds, for example 1,2,3,4.",
+)
+@click.option("--loop", is_flag=True, help="Close the path: the last sample is the first one again.")
+@click.option(
+    "--plane",
+    nargs=3,
+    type=click.IntRange(min=0, max=(1 << 63) - 1),
+    metavar="A B C",
+    help="A contact sheet of the plane between the first samples of three seeds; --count tiles, a square number.",
+)
+@click.option(
+    "--pace",
+    metavar="HOW",
+    help="line: equal steps between latents; even: equal steps between samples, by a perceptual distance where its "
+    "weights are at hand, or by an extractor, even[NAME]. Default: even for loops and films, else line.",
+)
+@click.option(
+    "--film", type=click.Path(path_type=Path), help="Write the path as a film: .gif, .webp, or .mp4 (with PyAV)."
+)
+@click.option("--rate", type=click.FloatRange(min=0.1, max=240), default=24, show_default=True, help="Frames a second.")
+@click.option("--seconds", type=click.FloatRange(min=0.05, max=3600), help="Length of the film, in place of --count.")
+@click.option(
+    "--styles",
+    "styles_text",
+    metavar="PART=SEED,…",
+    help="Style mixing: take parts of the latents from the first samples of other seeds, coarse=5,fine=7.",
+)
+@click.option("--latents", "latents_path", type=click.Path(path_type=Path), help="Use the latents in this file.")
+@click.option("--save-latents", type=click.Path(path_type=Path), help="Write the latents of the samples to this file.")
+@click.option(
     "--checkpoint",
     default="newest",
     show_default=True,
@@ -60,6 +94,9 @@ if TYPE_CHECKING:
     help="newest, best, or a number of samples shown.",
 )
 @click.option("--device", default="auto", show_default=True, metavar="NAME", help="auto, cpu, cuda, mps …")
+@click.option(
+    "--stream", is_flag=True, help="Write each sample part by part while it is made: long ones need little memory."
+)
 @provenance_flags
 @click.option("--quiet", is_flag=True, help="Do not print the names of the files.")
 @click.option("--json", "as_json", is_flag=True, help="Print the files as one JSON document.")
@@ -73,12 +110,23 @@ def generate(
     out: Path | None,
     input_path: Path | None,
     interpolate: tuple[int, int] | None,
+    path_text: str | None,
+    loop: bool,
+    plane: tuple[int, int, int] | None,
+    pace: str | None,
+    film: Path | None,
+    rate: float,
+    seconds: float | None,
+    styles_text: str | None,
+    latents_path: Path | None,
+    save_latents: Path | None,
     checkpoint: str,
     device: str,
     mark: bool,
     no_metadata: bool,
     date: bool,
     c2pa: bool,
+    stream: bool,
     quiet: bool,
     as_json: bool,
 ) -> None:
@@ -96,25 +144,44 @@ def generate(
     if run_flags.input_options and source is None and input_path is None:
         inputs = "--input FILE" + (f" or --{whole} FILE" if whole else "")
         raise UsageError(f"{spelt(next(iter(run_flags.input_options)))} needs an input; name it with {inputs}")
+    asked = Asked(interpolate, path_text, loop, plane, pace, film, rate, seconds, styles_text, latents_path)
+    asked.save = save_latents
+    asked.counted = ctx.get_parameter_source("count") is not ParameterSource.DEFAULT
+    if (source is not None or input_path is not None) and asked:
+        raise UsageError(f"{asked.first_flag} works on latents alone; leave out --{whole if source else 'input'}")
+    made: list[Path] = []
+    preview: Path | None
     if source is not None:
-        if interpolate is not None or input_path is not None:
-            raise UsageError(f"--{whole} uses a whole file as input; leave out --interpolate and --input")
+        if input_path is not None:
+            raise UsageError(f"--{whole} uses a whole file as input; leave out --input")
         if source is True:
             raise UsageError(f"--{whole} needs the name of a file")
-        if ctx.get_parameter_source("count") is ParameterSource.DEFAULT:
+        if not asked.counted:
             count = 1
         folder = out or run_folder / "samples" / f"{Path(source).stem}-seed-{seed}"
         paths, samples = _from_whole(
             model, _one_file(model, Path(source), whole), folder, run_flags, seed, first, count
         )
+        preview = model.write_preview(samples, folder)
+    elif asked:
+        if stream:
+            raise UsageError(f"--stream makes samples from seeds; leave out {asked.first_flag}")
+        paths, preview, made = controlled(model, asked, run_flags, out, run_folder / "samples", seed, first, count)
     else:
-        name = f"seed-{seed}"
         hashes: list[str] = []
-        if interpolate is not None:
-            if input_path is not None or first:
-                raise UsageError("--interpolate goes from one latent to another; leave out --input and --first")
-            samples = model.interpolate(*interpolate, count, options=run_flags.options, conditions=run_flags.conditions)
-            name = f"seed-{interpolate[0]}-to-{interpolate[1]}"
+        folder = out or run_folder / "samples" / f"seed-{seed}"
+        if stream:
+            if input_path is not None:
+                raise UsageError("--stream makes samples from seeds; leave out --input")
+            paths, samples = model.write_stream(
+                folder,
+                count,
+                seed,
+                first=first,
+                options=run_flags.options,
+                conditions=run_flags.conditions,
+                output_options=run_flags.output_options,
+            )
         else:
             rows, hashes = (
                 (None, []) if input_path is None else _given_samples(model, input_path, count, first, run_flags)
@@ -122,17 +189,17 @@ def generate(
             samples = model.generate(
                 count, seed, first=first, options=run_flags.options, given=rows, conditions=run_flags.conditions
             )
-        folder = out or run_folder / "samples" / name
-        paths = model.write(
-            samples, folder, first=first, options=run_flags.output_options, seed=interpolate or seed, inputs=hashes
-        )
-    preview = model.write_preview(samples, folder)
+            paths = model.write(
+                samples, folder, first=first, options=run_flags.output_options, seed=seed, inputs=hashes
+            )
+        preview = model.write_preview(samples, folder)
     if as_json:
         from gan.cli.progress import print_json
 
-        print_json({"artefacts": [str(path) for path in paths], "preview": str(preview)})
+        found = {"artefacts": [str(path) for path in paths], "preview": None if preview is None else str(preview)}
+        print_json({**found, "files": [str(path) for path in made]} if asked else found)
     elif not quiet:
-        for path in [*paths, preview]:
+        for path in [*paths, *([] if preview is None else [preview]), *made]:
             echo(path)
 
 

@@ -39,15 +39,12 @@ class OfRun(click.Command):
             with contextlib.suppress(
                 GanError, OSError, ValueError, KeyError
             ):  # the command itself reports a damaged run
-                title, rows = _flags_of(ctx, Path(folder))
-                with formatter.section(title):
-                    formatter.write_dl(rows)
-
-
-def _flags_of(ctx: click.Context, folder: Path) -> tuple[str, list[tuple[str, str]]]:
-    found = _stored(folder) or _computed(ctx, folder)
-    rows = [(escaped(spelt(name)), escaped(text)) for name, text in found["flags"]]
-    return f"Options of this run ({escaped(found['title'])})", rows
+                found = _stored(folder) or _computed(ctx, folder)
+                with formatter.section(f"Options of this run ({escaped(found['title'])})"):
+                    formatter.write_dl([(escaped(spelt(name)), escaped(text)) for name, text in found["flags"]])
+                    if found.get("latents"):
+                        formatter.write_paragraph()
+                        formatter.write_text(escaped(found["latents"]))
 
 
 def _stored(folder: Path) -> dict[str, Any] | None:
@@ -143,7 +140,8 @@ def flags(arguments: list[str]) -> dict[str, Any]:
 
 
 def split_flags(model: Model, given: dict[str, Any]) -> Flags:
-    """Assign each flag to what it belongs to. Raises `UsageError` for an unknown flag."""
+    """Assign each flag to what it belongs to; ``--class`` is the one condition with classes. Raises `UsageError` for an
+    unknown flag."""
     from gan.recipe import validated
 
     output_model = model.modality.Options
@@ -151,6 +149,9 @@ def split_flags(model: Model, given: dict[str, Any]) -> Flags:
     of_architecture, of_input, of_output = (() if one is None else one.model_fields for one in option_models)
     conditions = model.condition_fields()
     found, rest = Flags(), {}
+    classes = [name for name, spec in conditions.items() if spec.names]
+    if "class" in given and len(classes) == 1 and classes[0] not in given:
+        given = {classes[0] if name == "class" else name: value for name, value in given.items()}
     for name, value in given.items():
         if name in conditions:
             found.conditions[name] = value

@@ -25,11 +25,13 @@ def page(ctx: click.Context, run_folder: Path, folder: Path | None) -> None:
     from gan.reporting.page import artefacts_in, write_page
     from gan.reporting.result import read_result
     from gan.storage.run_folder import RunFolder
+    from gan.watch.report import health_of
 
     run = RunFolder.open(run_folder)
     modality = load_modality(run, resolve_run(run, installed(ctx)))
     if folder is None:
         summary = read_result(run).summary()
-        echo(write_page(run.path, modality, artefacts_in(run.samples, modality), summary, show))
+        health = health_of(run)
+        echo(write_page(run.path, modality, artefacts_in(run.samples, modality), summary, health, show))
     else:
         echo(write_page(folder, modality, artefacts_in(folder, modality), show=show))

@@ -9,6 +9,7 @@ import torch
 
 from gan.build import recipe_values
 from gan.conformance.kit import Failed, Kit, Noted, Scene, Skipped
+from gan.conformance.latents import check_abilities
 from gan.conformance.small_game import Played, equal, generated, given_input, listed, play
 from gan.conformance.trainings import check_learned_state, check_losses, check_resume, check_save_and_load
 from gan.contracts import FieldSpec, GivenInPart, LatentSpace, Request, Settles
@@ -130,15 +131,18 @@ def _scene(played: Played, plugin_entry: Any) -> Scene:
 
 
 def _check_latents(played: Played) -> None:
+    """See `gan.conformance.latents`, which checks the optional protocols."""
     architecture = played.game().architecture.eval()
     if not isinstance(architecture, LatentSpace):
         raise Skipped("it has no `latents` and `decode`")
     with torch.no_grad():
         rng = SeededDraws.of(7, 0, 3, torch.device("cpu"))
         request = Request(None, given_input(architecture, played.rows, 0, 3))
-        decoded = architecture.decode(architecture.latents(3, rng), request)
+        latents = architecture.latents(3, rng)
+        decoded = architecture.decode(latents, request)
     if not equal(decoded, generated(architecture, played.rows, 0, 3)):
         raise Failed("`decode(latents(count, rng), request)` is not what `generate` gives")
+    check_abilities(architecture, latents, request, decoded)
 
 
 def _check_settling(played: Played) -> None:

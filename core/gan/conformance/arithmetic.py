@@ -12,7 +12,7 @@ import torch
 from gan.conformance.kit import Failed, Kit, Scene, Skipped
 from gan.conformance.modalities import Subject, read_subject
 from gan.conformance.small_game import play
-from gan.contracts import Features, MetricValue
+from gan.contracts import Features, Measures, MetricValue, Window
 from gan.draws import StepDraws
 from gan.errors import BadData, UsageError
 from gan.metrics.extractors import Raw
@@ -30,6 +30,9 @@ def check_arithmetic(kit: Kit) -> None:
     for plugin_entry in kit.offered("gan_augmentations"):
         with kit.check("arithmetic", f"augmentation {plugin_entry.entry.name}"):
             _check_augmentation(kit, plugin_entry)
+    for plugin_entry in kit.offered("gan_guards"):
+        with kit.check("on known input", f"guard {plugin_entry.entry.name}"):
+            _check_guard(kit.plugins.load(plugin_entry)(), _subject(kit, plugin_entry.entry.modality))
     for plugin_entry in kit.offered("gan_metrics"):
         with kit.check("on known input", f"metric {plugin_entry.entry.name}"):
             try:
@@ -47,6 +50,20 @@ def check_arithmetic(kit: Kit) -> None:
             if plugin_entry.entry.weights != "none":
                 raise Skipped(f"it needs {plugin_entry.entry.weights}")
             _check_extractor(kit.plugins.load(plugin_entry)(None, "cpu"), _subject(kit, plugin_entry.entry.modality))
+    for plugin_entry in kit.offered("gan_attributes"):
+        with kit.check("on known input", f"attribute {plugin_entry.entry.name}"):
+            _check_attribute(kit.plugins.load(plugin_entry), _subject(kit, plugin_entry.entry.modality))
+
+
+def _check_attribute(attribute: Any, subject: Subject) -> None:
+    """One finite number or NaN for each sample, which does not depend on the other samples."""
+    samples = subject.stacked(8)
+    values = np.asarray(attribute(samples, subject.modality))
+    if values.shape != (8,) or np.isinf(values).any():
+        raise Failed(f"it returned {values.shape}, not one number for each of 8 samples")
+    alone = np.asarray(attribute({name: rows[3:4] for name, rows in samples.items()}, subject.modality))
+    if not np.allclose(alone, values[3:4], rtol=1e-4, equal_nan=True):
+        raise Failed("the number of a sample depends on the samples beside it")
 
 
 def _scenes(kit: Kit, kind: str | None) -> list[Scene]:
@@ -67,6 +84,20 @@ def _subject(kit: Kit, modality: str | None) -> Subject:
     if not known:
         raise Skipped("the plugin has no modality to test it with")
     return known[0]
+
+
+def _check_guard(guard: Any, subject: Subject) -> None:
+    """Real samples raise no alarm, and neither do windows without signals."""
+    signals: dict[str, float] = {}
+    if isinstance(guard, Measures):
+        samples = subject.stacked(64)
+        signals = dict(guard.measure(samples, samples, subject.modality))
+        if not all(isinstance(value, float) for value in signals.values()):
+            raise Failed("`measure` returns values that are not floats")
+    windows = [Window(100 * number, "p", signals) for number in range(1, 9)]
+    for found in (list(guard.judge(windows)), list(guard.judge(windows[:1]))):
+        if found:
+            raise Failed(f"it raises {found[0].verdict} for real samples")
 
 
 def _check_loss(loss: Any) -> None:

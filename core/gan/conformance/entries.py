@@ -76,7 +76,14 @@ def _check_names(kit: Kit) -> None:
             raise Failed(f"the default dataset '{dataset}' of modality '{name}' holds {found.modality} data")
         if found.download not in ("", "none"):
             raise Failed(f"the default dataset '{dataset}' of '{name}' needs a download")
-    for hook in ("gan_architectures", "gan_augmentations", "gan_metrics", "gan_extractors", "gan_datasets"):
+    for hook in (
+        "gan_architectures",
+        "gan_augmentations",
+        "gan_metrics",
+        "gan_extractors",
+        "gan_attributes",
+        "gan_datasets",
+    ):
         for plugin_entry in kit.offered(hook):
             if plugin_entry.entry.modality is not None:
                 _known(kit, "gan_modalities", plugin_entry.entry.modality, f"{kind(hook)} '{plugin_entry.entry.name}'")

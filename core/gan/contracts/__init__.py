@@ -7,12 +7,14 @@ cheap. Importing this package imports neither torch nor numpy nor pydantic.
 * `gan.contracts.entries`: `ModalityEntry`, `ArchitectureEntry`, `LossEntry` and the other entries, `Download`
 * `gan.contracts.modality`: a kind of data: `Modality`, `FieldSpec`, `Given`, `Sample`, `Samples`
 * `gan.contracts.architecture`: networks and their game: `Architecture`, `Request`, `GenerationSettings`, and the
-  protocols of optional abilities: `ConditionalOnInput`, `GivenInPart`, `LatentSpace`, `SmoothLatentSpace`,
-  `Likelihood`, `Settles`
+  protocols of optional abilities: `AnyData`, `Streams`, `ConditionalOnInput`, `GivenInPart`, `Likelihood`, `Settles`
+* `gan.contracts.latent`: optional abilities of latent spaces: `LatentSpace`, `SmoothLatentSpace`, `StyleSpace`,
+  `Between`, `LatentParts`, `LinearMaps`, `CriticFeatures`
 * `gan.contracts.objectives`: `Loss`, `Critic`, `Penalty`, `Augmentation`,
   `AdaptiveAugmentation`
 * `gan.contracts.metrics`: `Metric`, `FeatureMetric`, `ModelMetric`, `ModelFeatureMetric`, `MetricValue`, `Extractor`,
-  `Features`
+  `DifferentiableExtractor`, `Features`
+* `gan.contracts.guards`: what watches a training: `Guard`, `Measures`, `Window`, `Alarm`, `Remedy`
 * `gan.contracts.marks`: invisible marks in artefacts: `Mark`, `Detection`, `tail`
 * `gan.contracts.media`: HTML that shows an artefact by its media type
 """
@@ -20,24 +22,26 @@ cheap. Importing this package imports neither torch nor numpy nor pydantic.
 from __future__ import annotations
 
 from gan.contracts.architecture import (
+    AnyData,
     Architecture,
     ConditionalOnInput,
     GenerationSettings,
     GivenInPart,
-    LatentSpace,
     Likelihood,
     Request,
     Settles,
-    SmoothLatentSpace,
+    Streams,
 )
 from gan.contracts.entries import (
     ENTRY_TYPES,
     ArchitectureEntry,
+    AttributeEntry,
     AugmentationEntry,
     DatasetEntry,
     Download,
     Entry,
     ExtractorEntry,
+    GuardEntry,
     LossEntry,
     MarkEntry,
     MetricEntry,
@@ -46,8 +50,19 @@ from gan.contracts.entries import (
     RecipeEntry,
     kind,
 )
+from gan.contracts.guards import Alarm, Guard, Measures, Remedy, Window
+from gan.contracts.latent import (
+    Between,
+    CriticFeatures,
+    LatentParts,
+    LatentSpace,
+    LinearMaps,
+    SmoothLatentSpace,
+    StyleSpace,
+)
 from gan.contracts.marks import Detection, Mark, tail
 from gan.contracts.metrics import (
+    DifferentiableExtractor,
     Extractor,
     FeatureMetric,
     Features,
@@ -61,16 +76,23 @@ from gan.contracts.modality import FieldSpec, Given, Modality, Sample, Samples
 from gan.contracts.objectives import AdaptiveAugmentation, Augmentation, Critic, Loss, Penalty
 
 __all__ = [
+    "Streams",
     "ENTRY_TYPES",
     "AdaptiveAugmentation",
+    "Alarm",
     "Architecture",
     "ArchitectureEntry",
+    "AttributeEntry",
     "Augmentation",
     "AugmentationEntry",
+    "AnyData",
+    "Between",
     "ConditionalOnInput",
     "Critic",
+    "CriticFeatures",
     "DatasetEntry",
     "Detection",
+    "DifferentiableExtractor",
     "Download",
     "Entry",
     "Extractor",
@@ -81,10 +103,15 @@ __all__ = [
     "GenerationSettings",
     "Given",
     "GivenInPart",
+    "Guard",
+    "GuardEntry",
+    "LatentParts",
     "LatentSpace",
     "Likelihood",
+    "LinearMaps",
     "Loss",
     "LossEntry",
+    "Measures",
     "Metric",
     "Mark",
     "MarkEntry",
@@ -97,11 +124,14 @@ __all__ = [
     "Penalty",
     "PenaltyEntry",
     "RecipeEntry",
+    "Remedy",
     "Request",
     "Sample",
     "Samples",
     "Settles",
     "SmoothLatentSpace",
+    "StyleSpace",
+    "Window",
     "kind",
     "tail",
     "value_from_json",

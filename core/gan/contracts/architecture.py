@@ -1,13 +1,12 @@
 """What an architecture (the generator, its discriminators and their training game) provides, and optional abilities.
 
 `Architecture` is required. An architecture may also set the class attributes of `GenerationSettings`, and may implement
-any of the protocols below (`ConditionalOnInput`, `LatentSpace`, `Likelihood` …), which the command line and the API
-detect with `isinstance`.
+any of the protocols below and of `gan.contracts.latent`, which the command line and the API detect with `isinstance`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol, runtime_checkable
 
@@ -16,6 +15,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from gan.contracts.marks import Mark
+    from gan.contracts.modality import FieldSpec
     from gan.draws import Draws
     from gan.game import Phase, Player
 
@@ -32,6 +32,8 @@ class Request:
     """The given fields, ``(count, *shape)`` each, on the architecture's device: the input of a translation, the tracks
     to accompany, the tokens to continue, and conditions. Only set for architectures that implement
     `ConditionalOnInput`."""
+    rng: Draws | None = None
+    """Random rows for what `decode` draws beside its latents (noise); None: it draws nothing."""
     mark: Mark | None = None
     """The mark that a sampler applies to its scores, of the kind `Mark.in_sampling`; None where none is wanted."""
 
@@ -74,6 +76,36 @@ class GenerationSettings(Protocol):
     preview_options: ClassVar[Mapping[str, Any]] = {}
     """Values of `Options` used for previews and metrics. With them `generate` may return additional fields that the
     modality's preview and metrics know (a picture translated to the other domain and back)."""
+    mixes_classes: ClassVar[bool] = False
+    """Whether a condition with names may also be given as shares of the classes, ``(N, classes)`` float32 instead of
+    ``(N,)`` integers; `gan.latents.class_shares` and `gan.latents.embedded` take both."""
+
+
+@runtime_checkable
+class Streams(Protocol):
+    """Makes a sample of any length part by part, in the memory of a part (a long film).
+
+    ``gan generate --stream`` writes the parts as they come, by `Modality.write_stream`.
+    """
+
+    def stream(self, rng: Draws, request: Request) -> Iterator[dict[str, Tensor]]:
+        """Yield consecutive parts of one sample: field -> ``(1, *shape)``, of any length along the `longer_axis`.
+
+        `rng` draws rows for one sample. Joined, the parts are what ``generate(1, rng, request)`` returns, to rounding.
+        Fields that are not `longer` are in every part.
+        """
+
+
+@runtime_checkable
+class AnyData(Protocol):
+    """An architecture for several kinds of data, whose entry says ``modality=None``.
+
+    Every plugin can train it on its own data: ``gan run --plugin PLUGIN --architecture NAME``.
+    """
+
+    @classmethod
+    def accepts(cls, fields: Mapping[str, FieldSpec]) -> str:
+        """Return why it cannot be trained on samples of these fields; empty if it can."""
 
 
 @runtime_checkable
@@ -93,25 +125,6 @@ class GivenInPart(ConditionalOnInput, Protocol):
 
     def given_places(self, options: Any = None) -> Mapping[str, Sequence[int]]:
         """Return the given indices along the first axis, by field. `generate` returns these unchanged."""
-
-
-@runtime_checkable
-class LatentSpace(Protocol):
-    """Makes samples from latent vectors that can be interpolated."""
-
-    def latents(self, count: int, rng: Draws) -> Tensor:
-        """Return latents ``(count, …)``, sampled as in `generate`."""
-
-    def decode(self, latents: Tensor, request: Request) -> dict[str, Tensor]:
-        """Return the samples of `latents`; `generate` equals ``decode(latents(count, rng), request)``."""
-
-
-@runtime_checkable
-class SmoothLatentSpace(LatentSpace, Protocol):
-    """A latent space whose samples are also available before rounding, so that small steps change them."""
-
-    def decode_smooth(self, latents: Tensor, request: Request) -> dict[str, Tensor]:
-        """Return what `decode` returns, as float32 in the ranges of the fields."""
 
 
 @runtime_checkable

@@ -11,6 +11,8 @@ The target of an entry depends on its type:
   `FeatureMetric`, with `on_model` a `ModelMetric`, with both a `ModelFeatureMetric`
 * `ExtractorEntry`: a class or function ``(weights: Path | None, device: str) -> Extractor``
 * `MarkEntry`: a subclass of `Mark`
+* `AttributeEntry`: a function ``(samples: Samples, modality: Modality) -> numbers``, ``(N,)``, one for each sample
+* `GuardEntry`: a class or function without required arguments that returns a `Guard`
 * `DatasetEntry`: a function ``(folder: Path, download: Download) -> None`` that fills an empty folder
 * `RecipeEntry`: a YAML file inside a package, ``"package:recipes/name.yaml"``
 """
@@ -47,8 +49,8 @@ class ModalityEntry(Entry):
 class ArchitectureEntry(Entry):
     """The networks of one published method and the game in which they are trained."""
 
-    modality: str
-    """Name of the `ModalityEntry` whose data it is trained on."""
+    modality: str | None
+    """Name of the `ModalityEntry` whose data it is trained on; None: any kind that it accepts (`AnyData`)."""
     paper: str
     """Authors, title, year and a link."""
     parameters: Mapping[str, int] = field(default_factory=dict)
@@ -125,6 +127,25 @@ class MarkEntry(Entry):
 
 
 @dataclass(frozen=True, kw_only=True)
+class AttributeEntry(Entry):
+    """A number that describes each sample: brightness, density. Directions in latent spaces change it."""
+
+    modality: str | None = None
+    """The kind of data that it measures; None: any."""
+    unit: str = ""
+    """The unit of the number, in words."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class GuardEntry(Entry):
+    """Watches a training: signals, alarms and remedies. The guards of the core and of the plugins that provide the
+    architecture and the modality of a recipe are used."""
+
+    modality: str | None = None
+    """The kind of data whose trainings it watches; None: any."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class DatasetEntry(Entry):
     """A named dataset, created from an installed dependency or downloaded and verified by checksum."""
 
@@ -157,6 +178,8 @@ ENTRY_TYPES: dict[str, type[Entry]] = {
     "gan_metrics": MetricEntry,
     "gan_extractors": ExtractorEntry,
     "gan_marks": MarkEntry,
+    "gan_attributes": AttributeEntry,
+    "gan_guards": GuardEntry,
     "gan_datasets": DatasetEntry,
     "gan_recipes": RecipeEntry,
 }

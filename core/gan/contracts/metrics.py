@@ -5,10 +5,11 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Literal, Protocol
+from typing import TYPE_CHECKING, Any, Literal, Protocol, runtime_checkable
 
 if TYPE_CHECKING:
     import numpy as np
+    from torch import Tensor
 
 from gan.contracts.architecture import Architecture
 from gan.contracts.modality import Modality, Samples
@@ -72,6 +73,18 @@ class Extractor(Protocol):
 
     def __call__(self, samples: Samples, modality: Modality) -> Features:
         """Return the features of `samples`, ``(N, *shape)`` by field. A row does not depend on the other rows."""
+
+
+@runtime_checkable
+class DifferentiableExtractor(Protocol):
+    """An extractor that gradients pass: a distance or a score by which latents are optimized."""
+
+    def features(self, samples: Mapping[str, Tensor]) -> tuple[Tensor, Tensor | None]:
+        """Return vectors ``(N, d)`` and, of a classifier, logits ``(N, classes)``.
+
+        `samples` are as `gan.contracts.SmoothLatentSpace.decode_smooth` returns them, on any device. For integer
+        samples the vectors are those of the call, up to rounding.
+        """
 
 
 class FeatureMetric(Protocol):

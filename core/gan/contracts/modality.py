@@ -105,6 +105,9 @@ class Modality(ABC):
     """Names of the metrics computed at the end of training, unless the recipe names others."""
     conditions: ClassVar[Mapping[str, str]] = {}
     """Conditions that `fields` may contain -> the setting that enables it (``modality.labels=true``), for messages."""
+    perceptual: ClassVar[tuple[str, ...]] = ()
+    """Names of extractors whose Euclidean distances are like perceived ones, best first. Paths and projections use the
+    first one whose weights are at hand."""
     trade_offs: ClassVar[tuple[tuple[str, str], ...]] = (("precision", "recall"), ("density", "coverage"))
     """Pairs of value names that are only meaningful together, quality before variety. Sweeps and comparisons plot them
     against each other. Values on features are named without their extractor."""
@@ -126,14 +129,16 @@ class Modality(ABC):
     def survey(self, files: Sequence[SourceFile]) -> dict[str, Any]:
         """Inspect the whole source once before it is read. The result (JSON values) becomes `facts`.
 
-        `SourceFile.name` costs nothing; the content of a file costs a read. The default returns no facts.
+        `SourceFile.name` costs nothing; the content of a file costs a read. The default returns no facts. Called in a
+        worker process as `read` is. The survey begins again without a file that exceeds a limit there.
         """
         return {}
 
     def inventory(self, file: SourceFile) -> dict[str, int]:
         """Return counts of what a file contains (notes by instrument) for the report of ``gan data check``.
 
-        The default is empty: the report then only counts samples. Raises the same errors as `read`.
+        The default is empty: the report then only counts samples. Raises the same errors as `read`, and is called
+        before it in the same worker process.
         """
         return {}
 
@@ -173,7 +178,8 @@ class Modality(ABC):
         """Yield the whole of `file`, in order, as samples with only the given fields: the input of a translation, an
         accompaniment or a continuation.
 
-        Raises the same errors as `read`, and `UsageError` for options that do not fit the file.
+        Raises the same errors as `read`, and `UsageError` for options that do not fit the file. Called in a worker
+        process as `read` is.
         """
         for sample in self.read(file):
             yield {name: sample[name] for name in given.fields}
@@ -185,6 +191,21 @@ class Modality(ABC):
 
         The file need not say that it was generated: the core adds that (`gan.provenance`)."""
 
+    def write_stream(self, parts: Iterator[Sample], stem: Path, options: BaseModel | None = None) -> Path:
+        """Write one sample whose parts come one behind the other, joined along the `longer_axis` of its fields (see
+        `Streams`), like `write`. The default joins them first, which needs the memory of the whole."""
+        import numpy as np
+
+        whole = [dict(part) for part in parts]
+        fields = self.fields
+        joined = {
+            name: np.concatenate([part[name] for part in whole], fields[name].longer_axis)
+            if fields[name].longer
+            else whole[0][name]
+            for name in whole[0]
+        }
+        return self.write(joined, stem, options)
+
     def write_like(
         self, samples: Sequence[Sample], stem: Path, like: SourceFile, given: Given, options: BaseModel | None = None
     ) -> list[Path]:
@@ -192,6 +213,7 @@ class Modality(ABC):
         of a picture, the tempo of a piece).
 
         `samples` are in the order of `read_given` and hold the generated fields; fields given in part are complete.
+        Called without limits, after `read_given` has read the file within them.
         The default writes one file per sample, numbered if there are several.
         """
         if len(samples) == 1:
@@ -214,12 +236,19 @@ class Modality(ABC):
     def preview(self, samples: Samples) -> Image.Image:
         """Return a picture of `samples`: a grid of images, piano rolls, spectrograms, a page of text."""
 
+    def picture(self, sample: Sample, options: BaseModel | None = None) -> Image.Image:
+        """Return a picture of one sample: a tile of contact sheets, a frame of films. All have one size.
+
+        The default is the preview of the sample alone. `options` is an instance of `Options`, or None.
+        """
+        return self.preview({name: values[None] for name, values in sample.items()})
+
     def show(self, file: SourceFile, link: str, folder: Path) -> str:
         """Return HTML that shows or plays one artefact on a page in `folder`. `link` is the relative link to `file`.
 
         Additional files (a rendered sound) may be written to `folder` under names that begin like the artefact's.
         The default shows pictures, sound, video and text with the browser's own elements. Raises `BadData` if the file
-        cannot be read.
+        cannot be read. ``gan page`` calls it in a worker process as `read` is, with another minute of computing time.
         """
         from gan.contracts.media import shown_by_type
 

@@ -6,6 +6,9 @@ replaced, and reading goes on. A modality does nothing for this: the workers are
 is. Results come back as plain arrays, never as pickled objects. Workers end with the process that started them.
 
 Where processes cannot be forked safely (other systems than Linux), threads read the files, without limits.
+
+Both ends of the pipes are in this one file, since neither can be understood without the other: the crew, which gives
+out files and collects results, and, after "in the worker", what the processes do.
 """
 
 from __future__ import annotations
@@ -13,6 +16,7 @@ from __future__ import annotations
 import contextlib
 import json
 import math
+import mmap
 import os
 import select
 import signal
@@ -23,7 +27,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
-from pathlib import Path
+from functools import lru_cache
 from typing import Any, NoReturn
 
 import numpy as np
@@ -35,6 +39,7 @@ from gan.source import Companion, SourceFile
 
 if sys.platform != "win32":
     import fcntl
+    import resource
 
 SECONDS = 10.0
 """Computing time that a file may take to read, and one more second for each `BYTES_PER_SECOND` of it."""
@@ -46,12 +51,18 @@ MEMORY = 1 << 30
 MEMORY_RATIO = 16
 WAITING = 4.0
 """A worker that does not even compute (it waits for something) is ended after this many times its computing time."""
-AHEAD = 3
-"""Files that are read ahead for each worker."""
+AHEAD = 32
+AHEAD_BYTES = 1 << 18
+"""Files, and bytes of them, that are given out to a worker ahead. It is given more when half of them are done, so that
+many small files cost one order and one result together."""
 FILES_PER_WORKER = 4
 """Another worker is started for this many files; starting one takes about 20 ms."""
 PIPE = 1 << 20
 """Bytes of a pipe for results."""
+TOGETHER = 1 << 16
+"""Bytes of results that a worker collects before it sends them."""
+HELD = 1 << 27
+"""Bytes of results that wait for an earlier file while more files are given out."""
 F_SETPIPE_SZ = 1031
 CHUNK = 1 << 25
 """Bytes of samples that a worker collects before it sends them; a file may hold far more."""
@@ -59,19 +70,14 @@ TOO_MUCH_MEMORY = "needs more memory than is available"
 NOTHING = "holds no sample"
 
 Task = Callable[[SourceFile], Iterable[Sample]]
+Description = dict[str, tuple[str, tuple[int, ...]]]
+"""Name -> dtype and shape of each array of a sample."""
 Limits = Callable[[SourceFile], tuple[float, int]]
 """The seconds of computing time and the bytes of memory that a task may take for a file."""
 
 
 class Exceeded(str):
     """The reason of a file that exceeded a limit or ended its worker, rather than being refused by its reader."""
-
-
-def read_files(
-    modality: Modality, files: Sequence[SourceFile]
-) -> Iterator[tuple[SourceFile, list[Sample], str | None]]:
-    """Yield (file, samples, reason why it cannot be used or None) in the order of `files`; workers read ahead."""
-    return read_with(modality.read, files)
 
 
 def seconds_for(size: int) -> float:
@@ -84,10 +90,20 @@ def reading_limits(file: SourceFile) -> tuple[float, int]:
     return seconds_for(file.size), MEMORY + MEMORY_RATIO * file.size
 
 
+def read_files(
+    modality: Modality, files: Sequence[SourceFile]
+) -> Iterator[tuple[SourceFile, list[Sample], str | None]]:
+    """Yield (file, samples, reason why it cannot be used or None) in the order of `files`."""
+    return read_with(modality.read, files)
+
+
 def read_with(
     task: Task, files: Sequence[SourceFile], limits: Limits = reading_limits
 ) -> Iterator[tuple[SourceFile, list[Sample], str | None]]:
-    """Yield (file, what `task` returns for it, reason why it failed or None), as `read_files` does."""
+    """Yield (file, what `task` returns for it, reason why it failed or None) in the order of `files`.
+
+    Workers read ahead.
+    """
     if sys.platform != "linux" or not files:
         yield from _with_threads(task, files)
         return
@@ -147,15 +163,25 @@ class _Worker:
     """Descriptor of the pipe for numbers of files."""
     back: int
     """Descriptor of the pipe for results."""
+    counter: mmap.mmap
+    """Memory shared with the process, which counts there the files that it has begun."""
     waiting: deque[int] = field(default_factory=deque)
-    """Files that were sent to it and are not returned; it works on the first."""
+    """Files that were sent to it and are not returned, in the order in which it reads them."""
+    bytes_waiting: int = 0
+    returned: int = 0
+    begun: int = 0
+    """Files that it had begun when it was looked at last."""
     since: float = 0.0
-    """When it began with the first, in seconds of `time.monotonic`."""
+    """When it was seen to begin a file, in seconds of `time.monotonic`."""
     received: bytearray = field(default_factory=bytearray)
     samples: list[Sample] = field(default_factory=list)
     """Those of the first file that came so far."""
     ending: bool = False
     """Whether it said that it ends by itself after what it returned."""
+
+    def working_on(self) -> int:
+        """The place in `waiting` of the file that it reads."""
+        return max(0, int.from_bytes(self.counter[:8], sys.byteorder) - self.returned - 1)
 
 
 class _Crew:
@@ -170,6 +196,8 @@ class _Crew:
         self._unsent: deque[int] = deque()
         self._next = 0
         self._done: dict[int, tuple[list[Sample], str | None]] = {}
+        self._held = 0
+        self._buffer = bytearray(PIPE)
 
     def results(self) -> Iterator[tuple[SourceFile, list[Sample], str | None]]:
         """The results in the order of the files."""
@@ -177,7 +205,9 @@ class _Crew:
             while number not in self._done:
                 self._send(number)
                 self._receive()
-            yield file, *self._done.pop(number)
+            samples, reason = self._done.pop(number)
+            self._held -= _bytes(samples)
+            yield file, samples, reason
 
     def dismiss(self) -> None:
         """End all workers."""
@@ -185,35 +215,43 @@ class _Crew:
             self._remove(worker, kill=True)
 
     def _send(self, wanted: int) -> None:
-        """Give out the next files, at most so far ahead of the file `wanted`."""
-        while self._unsent or (self._next < len(self._files) and self._next <= wanted + AHEAD * self._most):
-            idle = min((w for w in self._workers if not w.ending), key=lambda w: len(w.waiting), default=None)
-            if (idle is None or idle.waiting) and len(self._workers) < self._most:
-                idle = self._start()
-            if idle is None or len(idle.waiting) >= AHEAD:
+        """Give out files, at most so far ahead of the file `wanted`."""
+        last = wanted + 1 if self._held > HELD else wanted + 1 + AHEAD * self._most
+        while left := len(self._unsent) + max(0, min(last, len(self._files)) - self._next):
+            worker = min((w for w in self._workers if not w.ending), key=lambda w: len(w.waiting), default=None)
+            if (worker is None or worker.waiting) and len(self._workers) < self._most:
+                worker = self._start()
+            if worker is None or len(worker.waiting) > AHEAD // 2 or worker.bytes_waiting > AHEAD_BYTES // 2:
                 return
-            number = self._unsent.popleft() if self._unsent else self._next
-            self._next = max(self._next, number + 1)
-            if not idle.waiting:
-                idle.since = time.monotonic()
-            idle.waiting.append(number)
+            if not worker.waiting:
+                worker.since = time.monotonic()
+            order: list[int] = []
+            share = -(-left // (2 * self._most))  # the last files are shared
+            while left and len(order) < share and len(worker.waiting) < AHEAD and worker.bytes_waiting < AHEAD_BYTES:
+                number = self._unsent.popleft() if self._unsent else self._next
+                self._next, left = max(self._next, number + 1), left - 1
+                order.append(number)
+                worker.waiting.append(number)
+                worker.bytes_waiting += self._files[number].size
             with contextlib.suppress(OSError):  # it has ended, which `_receive` will see
-                os.write(idle.to, number.to_bytes(8, "little"))
+                os.write(worker.to, b"".join(number.to_bytes(8, "little") for number in order))
 
     def _start(self) -> _Worker:
         orders, to = os.pipe()
         back, results = os.pipe()
         with contextlib.suppress(OSError):  # more than the system grants to one user
             fcntl.fcntl(results, F_SETPIPE_SZ, PIPE)
+        counter = mmap.mmap(-1, 8)
         parent = os.getpid()
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", DeprecationWarning)  # of forking where there are threads; see `_work`
             process = os.fork()
         if process == 0:
-            _work(self._task, self._files, self._limits, orders, results, parent, [to, back, *self._descriptors()])
+            pipes = _Pipes(orders, results, counter)
+            _work(self._task, self._files, self._limits, pipes, parent, [to, back, *self._descriptors()])
         os.close(orders)
         os.close(results)
-        worker = _Worker(process, to, back)
+        worker = _Worker(process, to, back, counter, since=time.monotonic())
         self._workers.append(worker)
         return worker
 
@@ -232,15 +270,18 @@ class _Crew:
             self._read(by_descriptor[descriptor])
         now = time.monotonic()
         for worker in list(self._workers):
-            if worker.back not in ready and worker.waiting:
+            at = worker.working_on()
+            if worker.begun != worker.returned + at or at >= len(worker.waiting):
+                worker.begun, worker.since = worker.returned + at, now
+            elif worker.back not in ready:
                 allowed = WAITING * self._seconds(worker)
                 if now - worker.since > allowed:
                     self._blame(worker, f"took more than {allowed:.0f} seconds to read")
                     self._remove(worker, kill=True)
 
     def _read(self, worker: _Worker) -> None:
-        content = os.read(worker.back, PIPE)
-        worker.received += content
+        count = os.readv(worker.back, [self._buffer])
+        worker.received += memoryview(self._buffer)[:count]
         while len(worker.received) >= 16:
             head, body = (int.from_bytes(worker.received[at : at + 8], "little") for at in (0, 8))
             if len(worker.received) < 16 + head + body:
@@ -248,26 +289,38 @@ class _Crew:
             about = json.loads(worker.received[16 : 16 + head])
             arrays = worker.received[16 + head : 16 + head + body]
             del worker.received[: 16 + head + body]
-            worker.samples += _unpacked(about["samples"], arrays)
-            if about["last"]:
-                samples, reason = worker.samples, about["reason"]
-                reason = Exceeded(reason) if reason == TOO_MUCH_MEMORY else reason
-                self._done[worker.waiting.popleft()] = ([] if reason else samples, reason)
-                worker.samples, worker.ending, worker.since = [], about["ending"], time.monotonic()
-        if not content:
+            start = 0
+            for described, last, reason, ending in about:
+                samples, start = _unpacked(described, arrays, start)
+                worker.samples += samples
+                if last:
+                    reason = Exceeded(reason) if reason == TOO_MUCH_MEMORY else reason
+                    self._returned(worker, [] if reason else worker.samples, reason)
+                    worker.samples, worker.ending = [], ending
+        if not count:
             status = self._remove(worker)
             if worker.waiting and not worker.ending:
                 self._blame(worker, _reason(status, self._seconds(worker)))
             self._unsent.extendleft(reversed(worker.waiting))
 
+    def _returned(self, worker: _Worker, samples: list[Sample], reason: str | None) -> None:
+        number = worker.waiting.popleft()
+        worker.bytes_waiting -= self._files[number].size
+        worker.returned += 1
+        self._done[number] = samples, reason
+        self._held += _bytes(samples)
+
     def _seconds(self, worker: _Worker) -> float:
-        return self._limits(self._files[worker.waiting[0]])[0]
+        return self._limits(self._files[worker.waiting[worker.working_on()]])[0]
 
     def _blame(self, worker: _Worker, reason: str) -> None:
-        self._done[worker.waiting.popleft()] = ([], Exceeded(reason))
+        """Skip the file that a worker was reading. What it has read and not returned is read again."""
+        at = worker.working_on()
+        self._done[worker.waiting[at]] = ([], Exceeded(reason))
+        del worker.waiting[at]
 
     def _remove(self, worker: _Worker, *, kill: bool = False) -> int:
-        """Forget a worker; what it has not begun is given to others. Returns its status."""
+        """Forget a worker; what it has not returned is given to others. Returns its status."""
         self._workers.remove(worker)
         os.close(worker.to)
         os.close(worker.back)
@@ -278,6 +331,10 @@ class _Crew:
         with contextlib.suppress(ChildProcessError):
             return os.waitpid(worker.process, 0)[1]
         return 0
+
+
+def _bytes(samples: list[Sample]) -> int:
+    return sum(array.nbytes for sample in samples for array in sample.values())
 
 
 def _reason(status: int, seconds: float) -> str:
@@ -293,9 +350,9 @@ def _reason(status: int, seconds: float) -> str:
     return f"its reader ended (status {status})"
 
 
-def _unpacked(described: list[dict[str, Any]], arrays: bytearray) -> list[Sample]:
+def _unpacked(described: list[Description], arrays: bytearray, start: int) -> tuple[list[Sample], int]:
+    """The samples that a worker described, whose arrays begin at `start`, and where they end."""
     samples: list[Sample] = []
-    start = 0
     for description in described:
         sample: Sample = {}
         for name, (dtype, shape) in description.items():
@@ -309,20 +366,49 @@ def _unpacked(described: list[dict[str, Any]], arrays: bytearray) -> list[Sample
                 sample[name] = np.frombuffer(arrays, kind, count, start).reshape(shape)
             start += size
         samples.append(sample)
-    return samples
+    return samples, start
 
 
 # in the worker
 
 
+@dataclass
+class _Pipes:
+    """What connects a worker with its parent, in the worker."""
+
+    orders: int
+    results: int
+    counter: mmap.mmap
+    about: list[tuple[list[Description], bool, str | None, bool]] = field(default_factory=list)
+    """Of each result that is not sent: its samples, whether it is the last of its file, why the file is skipped, and
+    whether the worker ends."""
+    parts: list[memoryview] = field(default_factory=list)
+    """Their arrays."""
+    size: int = 0
+
+    def add(self, described: list[Description], parts: list[memoryview], **about: Any) -> None:
+        """Add a result, and send what there is if it is enough."""
+        self.about.append((described, about["last"], about.get("reason"), about.get("ending", False)))
+        self.parts += parts
+        self.size += sum(part.nbytes for part in parts)
+        if self.size >= TOGETHER:
+            self.send()
+
+    def send(self) -> None:
+        """Send what there is."""
+        if not self.about:
+            return
+        head = json.dumps(self.about).encode()
+        sizes = len(head).to_bytes(8, "little") + self.size.to_bytes(8, "little")
+        whole = b"".join((sizes, head, *self.parts)) if self.size <= 2 * TOGETHER else b""
+        for rest in (memoryview(whole),) if whole else (memoryview(sizes + head), *self.parts):
+            while rest:
+                rest = rest[os.write(self.results, rest) :]
+        self.about, self.parts, self.size = [], [], 0
+
+
 def _work(
-    task: Task,
-    files: Sequence[SourceFile],
-    limits: Limits,
-    orders: int,
-    results: int,
-    parent: int,
-    others: list[int],
+    task: Task, files: Sequence[SourceFile], limits: Limits, pipes: _Pipes, parent: int, others: list[int]
 ) -> NoReturn:
     """Read files until there are no more orders. Nothing of the parent's is cleaned up or flushed at the end.
 
@@ -339,53 +425,52 @@ def _work(
             os.close(descriptor)
         if "torch" in sys.modules:
             sys.modules["torch"].set_num_threads(1)
-        ending = False
-        while not ending and (order := os.read(orders, 8)):
-            file = files[int.from_bytes(order, "little")]
-            limit(*limits(file))
-            ending = _deliver(task, file, results)
+        begun, ending = 0, False
+        while not ending and (order := os.read(pipes.orders, 8 * AHEAD)):
+            for at in range(0, len(order), 8):
+                file = files[int.from_bytes(order[at : at + 8], "little")]
+                begun += 1
+                pipes.counter[:8] = begun.to_bytes(8, sys.byteorder)
+                limit(*limits(file))
+                ending = _deliver(task, file, pipes)
+                if ending:
+                    break
             limit(0, None)
+            pipes.send()
         status = 0
     finally:
         os._exit(status)
 
 
-def _deliver(task: Task, file: SourceFile, results: int) -> bool:
-    """Send the samples of a file, and why they end if they should not. Returns whether the worker should end."""
+def _deliver(task: Task, file: SourceFile, pipes: _Pipes) -> bool:
+    """Add the samples of a file, and why they end if they should not. Returns whether the worker should end."""
     reason: str | None = NOTHING
-    described: list[dict[str, Any]] = []
+    described: list[Description] = []
     parts: list[memoryview] = []
+    size = 0
     try:
         for sample in task(file):
             reason = None
-            description = {}
+            description: Description = {}
             for name, value in sample.items():
                 array = np.ascontiguousarray(value)
                 if array.dtype.hasobject:
                     raise TypeError(f"the reader gave no array for '{name}'")
-                description[name] = [array.dtype.str, list(np.shape(value))]
+                description[name] = (array.dtype.str, np.shape(value))
                 flat = np.packbits(array) if array.dtype.kind == "b" else array.reshape(-1).view(np.uint8)
                 parts.append(flat.data.cast("B") if flat.size else memoryview(b""))
+                size += flat.size
             described.append(description)
-            if sum(part.nbytes for part in parts[-16:]) * len(parts) > 16 * CHUNK:  # about; samples are alike
-                _send(results, described, parts, last=False)
-                described, parts = [], []
+            if size > CHUNK:
+                pipes.add(described, parts, last=False)
+                described, parts, size = [], [], 0
     except Companion:
         described, parts, reason = [], [], None
     except Exception as error:  # noqa: BLE001  (a reader's failure concerns one file and is recorded in the pack)
         described, parts, reason = [], [], _failure(error)
     ending = reason == TOO_MUCH_MEMORY  # libraries may be half-imported
-    _send(results, described, parts, last=True, reason=reason, ending=ending)
+    pipes.add(described, parts, last=True, reason=reason, ending=ending)
     return ending
-
-
-def _send(results: int, described: list[dict[str, Any]], parts: list[memoryview], **about: Any) -> None:
-    head = json.dumps({"samples": described, **about}).encode()
-    size = sum(part.nbytes for part in parts)
-    sizes = len(head).to_bytes(8, "little") + size.to_bytes(8, "little")
-    for rest in (memoryview(sizes + head), *parts):
-        while rest:
-            rest = rest[os.write(results, rest) :]
 
 
 def end_with_parent(parent: int) -> None:
@@ -401,14 +486,17 @@ def end_with_parent(parent: int) -> None:
 
 def limit(seconds: float, memory: int | None) -> None:
     """Limit the computing time and the further memory of this process; 0 and None remove the limits."""
-    import resource
-
     signal.setitimer(signal.ITIMER_PROF, seconds)
-    most = resource.RLIM_INFINITY
-    if memory is not None:
-        pages = int(Path("/proc/self/statm").read_text().split()[0])
-        most = pages * resource.getpagesize() + memory
     _, hard = resource.getrlimit(resource.RLIMIT_AS)
-    if hard != resource.RLIM_INFINITY:
-        most = hard if most == resource.RLIM_INFINITY else min(most, hard)
+    most = hard
+    if memory is not None:
+        most = int(os.pread(_statm(os.getpid()), 20, 0).split()[0]) * resource.getpagesize() + memory
+        if hard != resource.RLIM_INFINITY:
+            most = min(most, hard)
     resource.setrlimit(resource.RLIMIT_AS, (most, hard))
+
+
+@lru_cache(maxsize=1)
+def _statm(process: int) -> int:
+    """A descriptor of the sizes of this process, whose number is `process`."""
+    return os.open("/proc/self/statm", os.O_RDONLY)

@@ -43,7 +43,7 @@ def check_source(source: Path, modality_class: type[Modality], config: Any, prog
     usable = [file for file in listing.files if file.name not in exceeded]
     modality = modality_class(config, facts)
     held: dict[str, tuple[int, int]] = {}
-    for done, (file, found) in enumerate(read_files(modality, usable, inventory=True), 1):
+    for done, (file, found) in enumerate(read_files(modality, usable, check=True), 1):
         if found.reason is not None:
             check.skipped[file.name] = found.reason
         else:

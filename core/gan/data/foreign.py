@@ -142,21 +142,6 @@ def read_given(modality: Modality, file: Any, given: Given) -> list[Sample]:
     return samples
 
 
-def counted(modality: Modality, file: SourceFile) -> Iterator[Sample]:
-    """The samples of a file, and after the last one a value (see `value_in`): the counts of `Modality.inventory`."""
-    counts = modality.inventory(file)
-    number = 0
-    for number, sample in enumerate(modality.read(file), 1):  # noqa: B007
-        yield sample
-    if number:
-        yield _packed({"value": counts})
-
-
-def value_in(samples: list[Sample]) -> Any:
-    """Take the value off the end of samples that were yielded by `counted`."""
-    return _unpacked(samples.pop())[0] if samples else {}
-
-
 def show(modality: Modality, shown: Sequence[tuple[SourceFile, str]], folder: Path) -> Iterator[tuple[str, str]]:
     """Yield what `Modality.show` returns for each (file, link), or ``""``, and the reason why it cannot be shown."""
     links = {id(file): link for file, link in shown}

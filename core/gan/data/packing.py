@@ -153,8 +153,9 @@ def _build(
                 if found.reason is not None:
                     skipped[file.name] = found.reason
                 elif found.groups:
-                    for name, data in found.data.items():
-                        outputs[name].write(data)
+                    for name, parts in found.data.items():
+                        for part in parts:
+                            outputs[name].write(part.data)
                     for group in found.groups:
                         file_of_row[group].append(len(used))
                     used.append(file.name)

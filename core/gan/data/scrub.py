@@ -1,4 +1,4 @@
-"""Scrub of the cache: read every pack, dataset and download again and name what is not what was written."""
+"""Scrub of the cache: read every pack, dataset and set of features again and name what is not what was written."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 from gan.data.datasets import dataset_complaints
 from gan.data.pack import Unsealed, read_about
 from gan.storage.regular import Broken
-from gan.storage.seal import broken_files
+from gan.storage.seal import broken_files, sealed_about
 
 _KEY = re.compile(r"[0-9a-f]{64}")
 
@@ -35,11 +35,11 @@ class Scrub:
 
 def is_cache(folder: Path) -> bool:
     """Whether a folder is laid out as a cache of `gan`."""
-    return (folder / "packs").is_dir() or (folder / "datasets").is_dir()
+    return any((folder / name).is_dir() for name in ("packs", "datasets", "features"))
 
 
 def scrub_cache(cache: Path) -> Scrub:
-    """Read all packs and datasets of a cache and compare them with their SHA-256. Nothing is removed."""
+    """Read all packs, datasets and features of a cache and compare them with their SHA-256. Nothing is removed."""
     found = Scrub()
     packs, datasets = cache / "packs", cache / "datasets"
     for folder in sorted(packs.iterdir()) if packs.is_dir() else ():
@@ -48,6 +48,15 @@ def scrub_cache(cache: Path) -> Scrub:
     for folder in sorted(datasets.iterdir()) if datasets.is_dir() else ():
         if (folder / "dataset.json").is_file() and not folder.name.endswith(".tmp"):
             found.add(folder, dataset_complaints(folder, anew=True), "The next use makes it anew.")
+    features = cache / "features"
+    for folder in sorted(features.iterdir()) if features.is_dir() else ():
+        if _KEY.fullmatch(folder.name):
+            try:
+                broken = broken_files(folder, sealed_about(folder / "features.json"))
+            except Broken as error:
+                broken = {"features.json": str(error).removeprefix("features.json ")}
+            complaints = [f"{name} {reason}" for name, reason in broken.items()]
+            found.add(folder, complaints, "The next evaluation makes them anew.")
     return found
 
 

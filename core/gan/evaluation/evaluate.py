@@ -36,6 +36,7 @@ from gan.evaluation.sample_sets import (
     size,
 )
 from gan.generation.loading import load_model, resolve_run
+from gan.generation.model import Model
 from gan.metrics import nearest_rows
 from gan.metrics.extractors import NamedExtractor
 from gan.plugins.discovery import PluginInfo
@@ -136,7 +137,7 @@ def _evaluate_run(
     run = RunFolder.open(folder)
     resolved = resolve_run(run, plugins)
     recipe, owner = resolved.recipe, resolved.modality.info
-    model = load_model(run, plugins, device=device, checkpoint=request.checkpoint)
+    model: Model = load_model(run, plugins, device=device, checkpoint=request.checkpoint)
     kind = Kind(resolved.modality.entry.name, model.modality, recipe.modality)
     rows: Rows
     if request.against is None:

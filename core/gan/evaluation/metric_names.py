@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any
 
 from gan.contracts import FeatureMetric, Metric, MetricValue, Modality, ModelFeatureMetric, ModelMetric
 from gan.errors import GanError, PluginError, UnknownName, UsageError
+from gan.metrics.blocks import computing_on
 from gan.metrics.extractors import NamedExtractor
 from gan.runtime.signals import check_stop
 
@@ -59,7 +60,8 @@ class MetricSpec:
 class BoundMetric:
     """A metric with the extractor and the trained networks that it needs, as an ordinary `Metric`.
 
-    `own` is the extractor that the metric is defined on, whose name is not added to the values'.
+    `own` is the extractor that the metric is defined on, whose name is not added to the values'. `device` is where
+    large products are computed.
     """
 
     def __init__(
@@ -68,7 +70,9 @@ class BoundMetric:
         extractor: NamedExtractor | None = None,
         own: str = "",
         architecture: Any = None,
+        device: str = "cpu",
     ) -> None:
+        self.device = device
         self.metric: Any = metric
         self.extractor = extractor
         self.own = own
@@ -78,7 +82,8 @@ class BoundMetric:
 
     def compute(self, generated: Samples, real: Samples, modality: Modality) -> Sequence[MetricValue]:
         """Compute the metric; the name of its values includes the extractor, as in ``FID[lenet5]``."""
-        values = self._values(generated, real, modality)
+        with computing_on(self.device):
+            values = self._values(generated, real, modality)
         if self.extractor is None or self.extractor.name == self.own:
             return values
         return [replace(value, name=f"{value.name}[{self.extractor.name}]") for value in values]
@@ -128,10 +133,10 @@ def find_metrics(
         spec = replace(spec, extractor=spec.extractor or _own_extractor(plugin_entry, modality, plugins))
         key = (str(spec.extractor), spec.weights)
         if key not in extractors:
-            extractors[key] = _extractor(*key, modality, plugins, device, prefer)
+            extractors[key] = load_extractor(*key, modality, plugins, device, prefer)
         model = _known(architecture, spec) if plugin_entry.entry.on_model else None
         metric = plugins.load(plugin_entry)()
-        metrics[str(spec)] = BoundMetric(metric, extractors[key], plugin_entry.entry.defined_on, model)
+        metrics[str(spec)] = BoundMetric(metric, extractors[key], plugin_entry.entry.defined_on, model, device)
     return metrics
 
 
@@ -164,9 +169,11 @@ def _own_extractor(plugin_entry: PluginEntry, modality: str, plugins: Plugins) -
     )
 
 
-def _extractor(
-    name: str, weights: Path | None, modality: str, plugins: Plugins, device: str, prefer: str | None
+def load_extractor(
+    name: str, weights: Path | str | None, modality: str, plugins: Plugins, device: str, prefer: str | None
 ) -> NamedExtractor:
+    """The extractor of this name, with its weights. Raises `UnknownName`, and what loading the weights raises."""
+    weights = Path(weights).expanduser() if weights else None
     plugin_entry = plugins.find("gan_extractors", name, prefer=prefer)
     if plugin_entry.entry.modality not in (None, modality):
         known = [found.entry.name for found in extractors_of(modality, plugins)]

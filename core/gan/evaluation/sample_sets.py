@@ -10,6 +10,7 @@ import hashlib
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -20,7 +21,8 @@ from gan.contracts import Metric, Modality, Sample, Samples
 from gan.data.bounded import read_files
 from gan.draws import derive
 from gan.errors import BadData
-from gan.evaluation.metric_names import measure_each
+from gan.evaluation.feature_cache import FeatureCache
+from gan.evaluation.metric_names import extractors_in, measure_each
 from gan.evaluation.receipts import Receipt, metric_identity, samples_sha256
 from gan.generation.model import Model
 from gan.reporting.manifest import versions
@@ -82,10 +84,15 @@ class SampleSet:
     samples: Samples
     origin: Mapping[str, Any]
 
+    @cached_property
+    def sha256(self) -> str:
+        """Hash of the samples."""
+        return samples_sha256(self.samples)
+
     @property
     def record(self) -> dict[str, Any]:
         """Count, hash and origin."""
-        return {"count": size(self.samples), "sha256": samples_sha256(self.samples), **self.origin}
+        return {"count": size(self.samples), "sha256": self.sha256, **self.origin}
 
 
 @dataclass(frozen=True)
@@ -201,7 +208,11 @@ def receipts_of(
     device: str,
     request: Mapping[str, Any],
 ) -> list[Receipt]:
-    """Compute the metrics and return a receipt for each."""
+    """Compute the metrics and return a receipt for each. The features of the real samples are kept in the cache."""
+    about = {"name": kind.name, "settings": dict(kind.settings), "version": getattr(kind.modality, "version", "1")}
+    kept = FeatureCache(real.sha256, about, device)
+    for extractor in extractors_in(metrics):
+        extractor.keep(real.samples, kept)
     measured = measure_each(metrics, generated.samples, real.samples, kind.modality)
     shared: dict[str, Any] = {
         "generated": generated.record,

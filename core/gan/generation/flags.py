@@ -8,13 +8,42 @@ from __future__ import annotations
 from typing import Any
 
 from gan.build import ResolvedRecipe
-from gan.contracts import Modality
+from gan.contracts import LatentParts, LatentSpace, LinearMaps, Modality, SmoothLatentSpace, StyleSpace
 from gan.generation.conditions import Conditions
 from gan.plugins.settings import settings
 
 
-def describe_flags(resolved: ResolvedRecipe, modality: Modality, conditions: Conditions) -> dict[str, Any]:
-    """Plain values: the run's ``title``, ``flags`` as [name, description], ``versions`` of the distributions used."""
+def describe_latents(architecture: Any, modality: Modality) -> str:
+    """What the latent space of an architecture, or of its class, allows, as a sentence."""
+    conditions = {name for name, spec in modality.fields.items() if spec.condition}
+    if not _has(architecture, LatentSpace):
+        return "This run has no latent space: no paths, edits or projections."
+    allowed = ["--interpolate, --path, --loop, --film, --plane and --latents", "gan edit by ganspace and scores"]
+    if _has(architecture, LinearMaps):
+        allowed[1] = "gan edit by sefa, ganspace, labels and scores"
+    if _has(architecture, SmoothLatentSpace):
+        allowed.append("gan project" + (" into w and w+" if _has(architecture, StyleSpace) else ""))
+    if _has(architecture, LatentParts):
+        names = () if isinstance(architecture, type) else tuple(architecture.latent_parts())
+        if isinstance(architecture, type) or names:
+            allowed.append("--styles and --layers" + (f" of {', '.join(names)}" if names else ""))
+    if conditions and getattr(architecture, "mixes_classes", False):
+        allowed.append("mixtures of classes (0.7*A+0.3*B)")
+    space = "styles w" if _has(architecture, StyleSpace) else "latents z"
+    return f"Its {space} allow {'; '.join(allowed)}."
+
+
+def _has(architecture: Any, protocol: Any) -> bool:
+    is_class = isinstance(architecture, type)
+    return issubclass(architecture, protocol) if is_class else isinstance(architecture, protocol)
+
+
+def describe_flags(
+    resolved: ResolvedRecipe, modality: Modality, conditions: Conditions, architecture: Any = None
+) -> dict[str, Any]:
+    """Plain values: the run's ``title``, ``flags`` as [name, description], ``latents`` (what its latent space allows),
+    ``versions`` of the distributions used. `architecture` is the built one, if there is one, which can name its parts.
+    """
     rows: list[tuple[str, str]] = []
     for name in conditions.ranges:
         values = conditions.describe(name, modality.fields[name])
@@ -23,4 +52,9 @@ def describe_flags(resolved: ResolvedRecipe, modality: Modality, conditions: Con
         rows.append((modality.whole_input, "A file to use as a whole as input."))
     for model in (getattr(resolved.architecture_class, "Options", None), modality.GivenOptions, modality.Options):
         rows += [(found.name, found.description) for found in settings(model)]
-    return {"title": resolved.title, "flags": [list(row) for row in rows], "versions": resolved.distributions}
+    return {
+        "title": resolved.title,
+        "flags": [list(row) for row in rows],
+        "latents": describe_latents(architecture or resolved.architecture_class, modality),
+        "versions": resolved.distributions,
+    }

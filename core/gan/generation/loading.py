@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 
@@ -23,6 +23,8 @@ from gan.storage.checkpoint import Checkpoint, Checkpoints, verify
 from gan.storage.run_folder import RunFolder
 from gan.weights import restored
 
+M = TypeVar("M", bound=Model)
+
 
 def load_model(
     folder: RunFolder,
@@ -31,13 +33,18 @@ def load_model(
     device: str = "auto",
     checkpoint: str | int = "newest",
     provenance: Mapping[str, Any] | None = None,
-) -> Model:
-    """See `gan.api.load`."""
-    resolved = resolve_run(folder, plugins)
+    model_class: type[M] = Model,  # type: ignore[assignment]
+    resolved: ResolvedRecipe | None = None,
+) -> M:
+    """See `gan.api.load`. `resolved` is the run's recipe, if it is known already."""
+    resolved = resolved or resolve_run(folder, plugins)
     choices = validated(Provenance, {**resolved.recipe.provenance.model_dump(), **(provenance or {})}, "provenance")
     modality = load_modality(folder, resolved)
     conditions = load_conditions(folder)
     found = find_checkpoint(folder, checkpoint, has_weights)
+    note = ""
+    if checkpoint == "newest":
+        found, note = _healthy(folder, found)
     fields = conditions.narrowed(modality.fields)
     with restored():
         architecture = build_architecture(
@@ -51,13 +58,37 @@ def load_model(
     found.load({"architecture": architecture, **averages}, surplus=True)
     chosen = choose_device(device, "fp32").device
     versions = "/".join(f"{name} {version}" for name, version in sorted(resolved.distributions.items()))
-    settle_once(architecture.to(chosen), chosen, f"{found.digest(has_weights)}/{resolved.title}/{versions}")
-    draws: Way = found.state("progress").get("draws", "generators") if "progress" in found.owners else "generators"
-    labels = labels_of(resolved, plugins, folder, found, choices)
-    return Model(
+    architecture = architecture.to(chosen)
+    if not found.about.get("settled"):
+        settle_once(architecture, chosen, f"{found.digest(has_weights)}/{resolved.title}/{versions}")
+    draws: Way = (
+        found.state("progress").get("draws", "generators")
+        if "progress" in found.owners
+        else found.about.get("draws", "generators")
+    )
+    model = model_class(
         architecture.eval(), modality, resolved.title, chosen, found.samples, conditions, frozen=True, draws=draws,
-        labels=labels,
+        labels=labels_of(resolved, plugins, folder, found, choices),
     )  # fmt: skip
+    model.note = note
+    return model
+
+
+def _healthy(folder: RunFolder, newest: Checkpoint) -> tuple[Checkpoint, str]:
+    """(checkpoint, note): the last healthy checkpoint in place of a newest one that the watch has found spoiled."""
+    health = newest.about.get("health") or {}
+    healthy = health.get("healthy")
+    if not isinstance(healthy, int):
+        return newest, ""
+    path = Checkpoints(folder.checkpoints).folder_of(healthy)
+    if not path.is_dir():
+        return newest, ""
+    verdicts = ", ".join(map(str, health.get("verdicts", ())))
+    note = (
+        f"using the last healthy checkpoint, of {healthy:,} samples, because of {verdicts} at {newest.samples:,} "
+        f"samples (gan diagnose {folder.path}); for the newest one: --checkpoint {newest.samples}"
+    )
+    return verify(path, has_weights), note
 
 
 class _AveragedWeights:

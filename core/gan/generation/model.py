@@ -1,10 +1,14 @@
-"""Generate samples with a trained model: an architecture with its weights, and its modality."""
+"""Generate samples with a trained model: an architecture with its weights, and its modality.
+
+The file is long because `Model` is one class: everything that a user can ask of a run.
+"""
 
 from __future__ import annotations
 
 import contextlib
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +17,7 @@ import torch
 from torch import Tensor
 
 from gan.contracts import (
+    Between,
     ConditionalOnInput,
     FieldSpec,
     Given,
@@ -22,12 +27,13 @@ from gan.contracts import (
     Request,
     Sample,
     Samples,
+    Streams,
 )
 from gan.data.foreign import read_given
 from gan.draws import Way, derive, sample_draws
 from gan.errors import BadData, GanError, UsageError
 from gan.generation.complete_files import complete_files
-from gan.generation.conditions import Conditions
+from gan.generation.conditions import Conditions, Shares, chosen_classes, read_shares
 from gan.generation.folding import prepared
 from gan.latents import slerp
 from gan.provenance.folder import Listing
@@ -73,6 +79,8 @@ class Model:
         self.device = device
         self.trained = trained
         """Number of real samples that the weights were trained on when they were loaded."""
+        self.note = ""
+        """What a user should know of the weights: that they are not the newest, and why."""
         self.conditions = conditions or Conditions()
         """Values of the conditions in the training data."""
         self.labels = labels or Labels({"model": name})
@@ -109,43 +117,6 @@ class Model:
 
         return self._in_batches(make, count, seed, first, given)
 
-    def interpolate(
-        self,
-        first_seed: int,
-        second_seed: int,
-        count: int = 8,
-        *,
-        options: Mapping[str, Any] | None = None,
-        conditions: Mapping[str, Any] | None = None,
-    ) -> Samples:
-        """Generate `count` samples from sample 0 of one seed to sample 0 of another, both included.
-
-        Their latents are at equal steps on the great circle between the two ends, and their conditions on a line.
-        Raises `UsageError` where there is no latent space.
-        """
-        net = self.architecture
-        request_options = self._options(options or {})
-        if not isinstance(net, LatentSpace):
-            raise UsageError(f"{self.name} has no latent space to interpolate in")
-        if self.input_fields(request_options):
-            raise UsageError(f"{self.name} makes samples from an input, not from latents alone")
-        if count < 2:
-            raise UsageError("an interpolation needs at least two samples, its two ends")
-        with torch.no_grad():
-            begin, end = (
-                net.latents(1, sample_draws(self.draws, seed, 0, 1, self.device)) for seed in (first_seed, second_seed)
-            )
-        ends = [
-            self._with_conditions(None, request_options, conditions, seed, 0, 1) or {}
-            for seed in (first_seed, second_seed)
-        ]
-        share = np.linspace(0, 1, count)
-        given = {
-            name: (one + share * (ends[1][name] - one)).astype(self.modality.fields[name].dtype)
-            for name, one in ends[0].items()
-        }
-        return self._between(begin, end, count, first_seed, request_options, given or None)
-
     def follow(
         self,
         given: Samples,
@@ -180,7 +151,8 @@ class Model:
 
         def make(start: int, size: int, rows: Mapping[str, Tensor] | None) -> Mapping[str, Tensor]:
             at = steps[start : start + size]
-            latents = slerp(begin.repeat_interleave(size, 0), end.repeat_interleave(size, 0), at)
+            path = self.architecture.between if isinstance(self.architecture, Between) else slerp
+            latents = path(begin.repeat_interleave(size, 0), end.repeat_interleave(size, 0), at)
             made: Mapping[str, Tensor] = self._sampler.decode(latents, self._request(options, rows))
             return made
 
@@ -216,7 +188,8 @@ class Model:
         if not batches:
             return {name: np.empty((0, *spec.shape), spec.dtype) for name, spec in fields.items()}
         joined = {name: torch.cat([batch[name] for batch in batches]).contiguous().cpu().numpy() for name in batches[0]}
-        return {name: v for name, v in (given or {}).items() if name in fields and fields[name].condition} | joined
+        conditions = {name: v for name, v in (given or {}).items() if name in fields and fields[name].condition}
+        return chosen_classes(conditions, fields) | joined
 
     def translate(
         self,
@@ -309,6 +282,69 @@ class Model:
                     paths.append(placed(self.modality.write(sample, stem, options)))
         return paths
 
+    def write_stream(
+        self,
+        folder: Path,
+        count: int,
+        seed: int = 0,
+        *,
+        first: int = 0,
+        options: Mapping[str, Any] | None = None,
+        conditions: Mapping[str, Any] | None = None,
+        output_options: Any = None,
+    ) -> tuple[list[Path], Samples]:
+        """Generate samples part by part (`gan.contracts.Streams`) and write each while it is made.
+
+        Return the files and the first parts of the samples. Raises `UsageError` where samples are made whole only.
+        """
+        net = self._sampler
+        if not isinstance(net, Streams):
+            raise UsageError(f"{self.name} makes samples whole, not part by part; leave out --stream")
+        request_options = self._options(options or {})
+        given = self._with_conditions(None, request_options, conditions, seed, first, count)
+        self._check_given(given, count, request_options)
+        paths: list[Path] = []
+        beginnings: list[Sample] = []
+
+        def parts(index: int, rows: Mapping[str, Tensor] | None) -> Iterator[Sample]:
+            rng = sample_draws(self.draws, seed, first + index, 1, self.device)
+            seed_torch(derive(seed, "generate", first + index), self.device)
+            for number, part in enumerate(net.stream(rng, self._request(request_options, rows))):
+                check_stop()
+                check_samples(part, self.modality.fields, 1, self.name, part=True)
+                sample = {name: values[0].cpu().numpy() for name, values in part.items()}
+                if not number:
+                    beginnings.append(sample)
+                yield sample
+
+        devices = [self.device] if self.device.type == "cuda" else []
+        with (
+            torch.no_grad(), torch.random.fork_rng(devices=devices), self.labels.listing(folder) as listing,
+            self.labels.marking(self.modality),
+        ):  # fmt: skip
+            for index in range(count):
+                rows = None if given is None else self._rows(given, index, 1)
+                facts = {"seed": seed, "index": first + index}
+                with self._files(folder / f"sample-{first + index:04d}", facts, listing) as (stem, placed):
+                    paths.append(placed(self.modality.write_stream(parts(index, rows), stem, output_options)))
+        shortest = {
+            name: min(sample[name].shape[spec.longer_axis] for sample in beginnings)
+            for name, spec in self.modality.fields.items()
+            if spec.longer and name in beginnings[0]
+        }
+        samples = {
+            name: np.stack(
+                [
+                    sample[name].take(range(shortest[name]), self.modality.fields[name].longer_axis)
+                    if name in shortest
+                    else sample[name]
+                    for sample in beginnings
+                ]
+            )
+            for name in beginnings[0]
+        }
+        return paths, samples
+
     def write_preview(self, samples: Samples, folder: Path) -> Path:
         """Write the picture ``preview.png`` of `samples` to `folder`."""
         with (
@@ -385,13 +421,13 @@ class Model:
         fields = self.modality.fields
         return {name: fields[name] for name in self._given_fields(options) if fields[name].condition}
 
-    def read_conditions(self, conditions: Mapping[str, Any], options: Any = None) -> dict[str, float]:
-        """Convert values of conditions, as a user writes them, to numbers.
+    def read_conditions(self, conditions: Mapping[str, Any], options: Any = None) -> dict[str, float | Shares]:
+        """Convert values of conditions, as a user writes them, to numbers, and mixtures of classes to their shares.
 
         Raises `UsageError` for conditions that the run does not have and for values that its data do not have.
         """
         known = self.condition_fields(options)
-        values = {}
+        values: dict[str, float | Shares] = {}
         for name, value in conditions.items():
             if name not in known:
                 setting = self.modality.conditions.get(name)
@@ -399,9 +435,12 @@ class Model:
                 others = f" (it has {', '.join(known)})" if known else ""
                 raise UsageError(f"this run was trained without the condition {name}{others}{remedy}")
             try:
-                values[name] = self.modality.read_condition(name, str(value))
+                shares = read_shares(str(value), known[name])
+                values[name] = self.modality.read_condition(name, str(value)) if shares is None else shares
             except ValueError as error:
                 raise UsageError(f"{name}: {error}") from None
+            if shares is not None and not getattr(self.architecture, "mixes_classes", False):
+                raise UsageError(f"{name} {value}: {self.name} cannot mix classes; name one")
             self.conditions.check(name, values[name], known[name])
         return values
 
@@ -446,11 +485,18 @@ def stacked(rows: Sequence[Sample], fields: Sequence[str]) -> Samples:
     return {name: np.stack([row[name] for row in rows]) for name in fields}
 
 
-def check_samples(made: Mapping[str, Tensor], fields: Mapping[str, FieldSpec], count: int, who: str) -> None:
-    """Check the shapes and types of generated samples against the fields of the modality. Raises `GanError`."""
+def check_samples(
+    made: Mapping[str, Tensor], fields: Mapping[str, FieldSpec], count: int, who: str, *, part: bool = False
+) -> None:
+    """Check the shapes and types of generated samples against the fields of the modality. Raises `GanError`.
+
+    A `part` of a sample may have any length along the `longer_axis`.
+    """
     for name, spec in fields.items():
         if spec.condition:
             continue
+        if part and spec.longer:
+            spec = replace(spec, shape=tuple(1 if a == spec.longer_axis else n for a, n in enumerate(spec.shape)))
         if name not in made:
             raise GanError(f"{who} returned no field '{name}'; the modality wants {', '.join(fields)}")
         reason = spec.mismatch(made[name], count)

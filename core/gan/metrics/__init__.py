@@ -1,4 +1,4 @@
-"""Metrics on features, for any kind of data: numpy and scipy in float64, no torch.
+"""Metrics on features, for any kind of data: numpy and scipy in float64, large products in blocks on the device.
 
 from gan.metrics import Moments, frechet_distance
 
@@ -19,7 +19,6 @@ from gan.metrics.neighbours import (
     nearest_rows,
     neighbour_distances,
     precision_recall_density_coverage,
-    squared_distances,
 )
 from gan.metrics.scores import InceptionScore, inception_score
 
@@ -41,7 +40,6 @@ __all__ = [
     "nearest_rows",
     "neighbour_distances",
     "precision_recall_density_coverage",
-    "squared_distances",
     "squared_mmd",
     "trace_of_root",
     "vendi_score",

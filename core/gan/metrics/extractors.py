@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
@@ -54,6 +55,13 @@ class Raw:
         return self._matrix
 
 
+class KeptFeatures(Protocol):
+    """Where the features of a set of samples are kept."""
+
+    def features(self, extractor: Mapping[str, str], extract: Callable[[], Features]) -> Features:
+        """The features of an extractor, given by `NamedExtractor.identity`; those of `extract` if there are none."""
+
+
 class NamedExtractor:
     """An extractor with its name that checks the features and caches those of the latest sets."""
 
@@ -64,13 +72,21 @@ class NamedExtractor:
         self.name: str = getattr(extractor, "label", name)
         self.extractor = extractor
         self._seen: list[tuple[Samples, Features]] = []
+        self._kept: tuple[Samples, KeptFeatures] | None = None
+
+    def keep(self, samples: Samples, kept: KeptFeatures) -> None:
+        """Look for the features of `samples`, the real ones, in `kept` first, and write them there."""
+        self._kept = samples, kept
 
     def __call__(self, samples: Samples, modality: Modality) -> Features:
         """Return the features of `samples`, computed once. Raises `PluginError` if their shape or type is wrong."""
         for seen, features in self._seen:
             if seen is samples:
                 return features
-        features = self.extract(samples, modality)
+        if self._kept is not None and self._kept[0] is samples:
+            features = self._kept[1].features(self.identity(), lambda: self.extract(samples, modality))
+        else:
+            features = self.extract(samples, modality)
         self._seen = [*self._seen, (samples, features)][-self.cached :]
         return features
 

@@ -13,13 +13,20 @@ import numpy as np
 
 from gan.contracts import Features, MetricValue
 from gan.errors import BadData
+from gan.metrics.blocks import product
 
 Array: TypeAlias = np.ndarray[Any, Any]
 
 
 def cubic_kernel(first: Array, second: Array) -> Array:
-    """``(xᵀy / d + 1)³`` for all pairs: ``(n, d), (m, d) -> (n, m)``, float64."""
-    products = first.astype(np.float64) @ second.astype(np.float64).T
+    """``(xᵀy / d + 1)³`` for all pairs: ``(n, d), (m, d) -> (n, m)``, float64.
+
+    Products of float32 features are computed in float32, whose rounding is far below the noise of a kernel distance.
+    """
+    if first.dtype == second.dtype == np.float32:
+        products = product(first, second).astype(np.float64)
+    else:
+        products = first.astype(np.float64) @ second.astype(np.float64).T
     products /= first.shape[1]
     products += 1
     return products * products * products

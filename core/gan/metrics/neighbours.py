@@ -1,6 +1,6 @@
 """Metrics of nearest neighbours in a feature space: precision and recall, density and coverage, memorisation.
 
-Distances are Euclidean, in float64, in chunks of rows: memory is ``CHUNK_ROWS · n`` numbers, time is quadratic.
+Distances are Euclidean. `gan.metrics.blocks` computes them in blocks, so that memory does not grow with the square.
 """
 
 from __future__ import annotations
@@ -13,12 +13,9 @@ import numpy as np
 
 from gan.contracts import Features, MetricValue
 from gan.errors import BadData
+from gan.metrics.blocks import QUERIES, ROUNDING, nearest, within
 
 Array: TypeAlias = np.ndarray[Any, Any]
-
-CHUNK_ROWS = 1024
-_ROUNDING = 1e-13
-"""A squared distance below this share of ``|x|² + |y|²`` is a rounding error and set to 0."""
 
 
 def squared_distances(queries: Array, base: Array) -> Iterator[tuple[int, Array]]:
@@ -26,14 +23,11 @@ def squared_distances(queries: Array, base: Array) -> Iterator[tuple[int, Array]
     centre = base.mean(axis=0, dtype=np.float64)  # fewer digits cancel near the origin
     base_rows = base - centre
     base_norms = np.einsum("ij,ij->i", base_rows, base_rows)
-    for start in range(0, len(queries), CHUNK_ROWS):
-        rows = queries[start : start + CHUNK_ROWS] - centre
+    for start in range(0, len(queries), QUERIES):
+        rows = queries[start : start + QUERIES] - centre
         scale = np.einsum("ij,ij->i", rows, rows)[:, None] + base_norms
-        distances = rows @ base_rows.T
-        distances *= -2
-        distances += scale
-        scale *= _ROUNDING
-        distances[distances < scale] = 0.0
+        distances = scale - 2 * (rows @ base_rows.T)
+        distances[distances < ROUNDING * scale] = 0.0
         yield start, distances
 
 
@@ -41,17 +35,13 @@ def neighbour_distances(rows: Array, k: int) -> Array:
     """Return the squared distances ``(n, k)`` of each row to its k nearest other rows, ascending."""
     if len(rows) <= k:
         raise BadData(f"{len(rows)} samples, more than {k} are needed for {k} neighbours")
-    found = np.empty((len(rows), k))
-    for start, distances in squared_distances(rows, rows):
-        here = np.arange(len(distances))
-        distances[here, start + here] = np.inf
-        found[start : start + len(distances)] = np.sort(np.partition(distances, k - 1, axis=1)[:, :k], axis=1)
-    return found
+    return nearest(rows, None, k)[0]
 
 
 def nearest_rows(queries: Array, base: Array) -> Array:
     """Return the index ``(n,)`` of the row of `base` that is nearest to each query."""
-    return np.concatenate([distances.argmin(axis=1) for _, distances in squared_distances(queries, base)])
+    found: Array = nearest(queries, base, 1)[1][:, 0]
+    return found
 
 
 def precision_recall_density_coverage(
@@ -65,22 +55,18 @@ def precision_recall_density_coverage(
     * density: real balls around a generated sample, over k; may exceed 1. coverage: share of real balls with at least
       one generated sample. Naeem et al. 2020, "Reliable Fidelity and Diversity Metrics", eq. 5 and 6.
     """
-    n, m = len(generated), len(real)
-    most = max(k_manifold, k_density)
-    real_radii = neighbour_distances(real, most)
+    real_radii = neighbour_distances(real, max(k_manifold, k_density))
     generated_radii = neighbour_distances(generated, k_manifold)[:, -1]
-    inside_manifold = np.empty(n, bool)
-    balls = np.empty(n)
-    recalled = np.zeros(m, bool)
-    nearest_generated = np.full(m, np.inf)
-    for start, distances in squared_distances(generated, real):
-        stop = start + len(distances)
-        inside_manifold[start:stop] = (distances <= real_radii[:, k_manifold - 1]).any(axis=1)
-        balls[start:stop] = (distances <= real_radii[:, k_density - 1]).sum(axis=1) / k_density
-        recalled |= (distances <= generated_radii[start:stop, None]).any(axis=0)
-        np.minimum(nearest_generated, distances.min(axis=0), out=nearest_generated)
-    covered = nearest_generated <= real_radii[:, k_density - 1]
-    per_sample = {"precision": inside_manifold, "recall": recalled, "density": balls, "coverage": covered}
+    counts = within(generated, real, query_radii=generated_radii, base_radii=real_radii[:, k_manifold - 1])
+    wide = counts
+    if k_density != k_manifold:
+        wide = within(generated, real, query_radii=None, base_radii=real_radii[:, k_density - 1])
+    per_sample = {
+        "precision": counts["balls"] > 0,
+        "recall": counts["reached"] > 0,
+        "density": wide["balls"] / k_density,
+        "coverage": wide["visitors"] > 0,
+    }
     return {name: (float(v.mean()), float(v.std() / math.sqrt(len(v)))) for name, v in per_sample.items()}
 
 
@@ -156,14 +142,8 @@ class Memorisation:
 def _copies(generated: Array, real: Array) -> tuple[Array, Array]:
     """(whether each generated sample is a copy, its squared distance to the nearest real sample)."""
     own = neighbour_distances(real, 1)[:, 0]
-    nearest = np.empty(len(generated))
-    copies = np.empty(len(generated), bool)
-    for start, distances in squared_distances(generated, real):
-        index = distances.argmin(axis=1)
-        stop = start + len(distances)
-        nearest[start:stop] = distances[np.arange(len(distances)), index]
-        copies[start:stop] = (nearest[start:stop] < own[index]) | (nearest[start:stop] == 0)
-    return copies, nearest
+    distances, index = (found[:, 0] for found in nearest(generated, real, 1))
+    return (distances < own[index]) | (distances == 0), distances
 
 
 class NearestNeighbourTest:
@@ -182,11 +162,7 @@ class NearestNeighbourTest:
             raise BadData(f"{n} samples, at least 2 are needed for a nearest neighbour")
         rows = np.concatenate([generated.vectors[:n], real.vectors[:n]])
         label = np.arange(2 * n) < n
-        correct = np.empty(2 * n, bool)
-        for start, distances in squared_distances(rows, rows):
-            here = np.arange(len(distances))
-            distances[here, start + here] = np.inf
-            correct[start : start + len(distances)] = label[distances.argmin(axis=1)] == label[start + here]
+        correct = label[nearest(rows, None, 1)[1][:, 0]] == label
         accuracy = float(correct.mean())
         error = math.sqrt(accuracy * (1 - accuracy) / (2 * n))
         parts = {"on generated": float(correct[:n].mean()), "on real": float(correct[n:].mean())}

@@ -1,10 +1,10 @@
-"""The core's own plugin: its losses, penalties, metrics and extractors."""
+"""The core's own plugin: its losses, penalties, metrics, extractors and guard."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 
-from gan.contracts import ExtractorEntry, LossEntry, MetricEntry, PenaltyEntry
+from gan.contracts import ExtractorEntry, GuardEntry, LossEntry, MetricEntry, PenaltyEntry
 from gan.hookspecs import hookimpl
 
 _INCEPTION = "inception-v3-2015"
@@ -79,6 +79,12 @@ def gan_metrics() -> Iterator[MetricEntry]:
     ):
         yield MetricEntry(name=name, target=f"gan.metrics:{target}", summary=summary, on_features=True, defined_on=own)
     yield MetricEntry(
+        name="information",
+        target="gan.metrics.code_information:CodeInformation",
+        summary="what InfoGAN's reader knows of each code, in nats; higher is better",
+        on_model=True,
+    )
+    yield MetricEntry(
         name="ppl",
         target="gan.metrics.path_length:PathLength",
         summary="how evenly samples change along paths through latent space; lower is better",
@@ -96,4 +102,14 @@ def gan_extractors() -> Iterator[ExtractorEntry]:
         target="gan.metrics.extractors:Raw",
         summary="the raw values; large samples through a fixed random projection",
         paper="Johnson and Lindenstrauss, Extensions of Lipschitz mappings into a Hilbert space, 1984",
+    )
+
+
+@hookimpl
+def gan_guards() -> Iterator[GuardEntry]:
+    """The guard of `gan.watch.rules`."""
+    yield GuardEntry(
+        name="game",
+        target="gan.watch.rules:GameGuard",
+        summary="divergence, vanishing gradient, mode collapse, overfitting, oscillation, codebook collapse",
     )

@@ -43,12 +43,14 @@ def write_page(
     modality: Modality,
     artefacts: Sequence[Path],
     summary: Mapping[str, Any] | None = None,
+    health: Mapping[str, Any] | None = None,
     show: Show | None = None,
 ) -> Path:
     """Write ``folder/page/index.html`` and the files that it needs beside it; returns its path.
 
     `artefacts` are files below `folder`, or elsewhere on the same disk; links to them are relative, so that the folder
-    can be moved. `summary` is a `gan.reporting.result.Result.summary`, whose metrics and plots are shown. Exceptions of
+    can be moved. `summary` is a `gan.reporting.result.Result.summary`, whose metrics and plots are shown. `health`
+    has the ``lines`` and the ``picture`` of a report about the training (`gan.watch.report`). Exceptions of
     `Modality.show` are passed on, except `BadData`, which becomes the caption of the file. `show` calls it in another
     way, for artefacts that somebody else may have made (`gan.data.foreign.show`).
     """
@@ -69,6 +71,8 @@ def write_page(
         summary=summary,
         header=header,
         rows=rows,
+        health=health,
+        health_picture=_link(Path(health["picture"]), page) if health is not None and health["picture"] else "",
         pictures=[_link(Path(path), page) for path in summary["pictures"]] if summary is not None else [],
     )
     write_text(page / "index.html", text)

@@ -21,32 +21,95 @@ if TYPE_CHECKING:
 
 Curves = dict[str, list[tuple[float, float]]]
 """Name of a line -> its points (x, y)."""
-NORM = "_gradient_norm"
+PANELS = {
+    "_gradient_norm": "gradient norm",
+    "_output_gradient": "gradient norm",
+    "_accuracy": "signs of scores",
+    "_sign": "signs of scores",
+    "_saturation": "signs of scores",
+}
+"""Reported term -> title of its panel; the others are shown with the losses of their player."""
+_HEALTH = {
+    "variety (1: as the real samples)": ("diversity", "coverage"),
+    "duplicates, and changes of modes": ("duplicates", "drift", "distance"),
+    "validation gap": ("validation_gap",),
+}
+_LOGARITHMIC = ("gradient norm", "spectral norm")
 
 
 def plot_training(records: Sequence[Mapping[str, Any]], png: Path) -> Path:
     """Plot the records of a run (`RunFolder.read_metrics`) over the real samples shown; returns `png`.
 
-    There is one panel for each player, one for the gradient norms and one for each metric. Terms that are only reported
-    (``_real_score``) and values of the real samples are dashed; dotted vertical lines separate the phases. Values that
-    are not finite (None) leave gaps. Without records the picture says so.
+    There is one panel for each player, those of the signals of health and one for each metric. Terms that are only
+    reported (``_real_score``) and values of the real samples are dashed; dotted vertical lines separate the phases.
+    Values that are not finite (None) leave gaps. Without records the picture says so.
     """
     players: dict[str, Curves] = {}
-    norms: dict[str, Curves] = {}
     metrics: dict[str, Curves] = {}
     for record in records:
         here = record["samples"]
         for term, value in (record.get("terms") or {}).items():
             player, _, name = term.partition("/")
-            panel, line = (norms, player) if name == NORM else (players, name or player)
-            title = "gradient norm" if name == NORM else player
-            panel.setdefault(title, {}).setdefault(line, []).append((here, _number(value)))
+            if name not in PANELS and name != "_spread":
+                players.setdefault(player, {}).setdefault(name or player, []).append((here, _number(value)))
         for name, value in (record.get("metrics") or {}).items():
             lines = metrics.setdefault(name, {})
             lines.setdefault(name, []).append((here, _number(value["value"])))
             if value.get("real") is not None:
                 lines.setdefault("_real samples", []).append((here, _number(value["real"])))
-    curves = players | norms | metrics
+    figure, _ = _lines(players | _health_curves(records) | metrics, records)
+    return _save(figure, png)
+
+
+def plot_health(
+    records: Sequence[Mapping[str, Any]],
+    verdicts: Sequence[Mapping[str, Any]],
+    actions: Sequence[Mapping[str, Any]],
+    png: Path,
+) -> Path:
+    """Plot the signals of health in the records of a run; returns `png`. Verdicts (`gan.watch`) are shaded and named,
+    and remedies are vertical lines."""
+    figure, axes = _lines(_health_curves(records), records)
+    end = records[-1]["samples"] if records else 0
+    for axis in axes:
+        for verdict in verdicts:
+            until = end if verdict["until"] is None else verdict["until"]
+            axis.axvspan(verdict["since"], until, color="tab:red", alpha=0.12, linewidth=0)
+        for action in actions:
+            axis.axvline(action["samples"], color="tab:green", linewidth=1)
+    for number, verdict in enumerate(verdicts):
+        axes[0].annotate(verdict["verdict"], (verdict["since"], 1), xycoords=("data", "axes fraction"), color="tab:red",
+                         fontsize="x-small", xytext=(3, -9 - 9 * (number % 3)), textcoords="offset points")  # fmt: skip
+    return _save(figure, png)
+
+
+def _health_curves(records: Sequence[Mapping[str, Any]]) -> dict[str, Curves]:
+    """Panels of the signals of health: those that objectives report and those that are measured at windows."""
+    panels: dict[str, Curves] = {}
+
+    def add(title: str, line: str, here: int, value: object) -> None:
+        panels.setdefault(title, {}).setdefault(line, []).append((here, _number(value)))
+
+    for record in records:
+        for term, value in (record.get("terms") or {}).items():
+            player, _, name = term.partition("/")
+            if name in PANELS:
+                line = player if name == "_gradient_norm" else f"{name} ({player})"
+                add(PANELS[name], line, record["samples"], value)
+        health = record.get("health") or {}
+        for title, names in _HEALTH.items():
+            for name in names:
+                if name in health:
+                    add(title, name, record["samples"], health[name])
+        for name, value in health.items():
+            player, _, kind = name.partition("/")
+            if kind == "spectral":
+                add("spectral norm", player, record["samples"], value)
+    return panels
+
+
+def _lines(curves: Mapping[str, Curves], records: Sequence[Mapping[str, Any]]) -> tuple[Figure, list[Axes]]:
+    """A figure with a panel of lines for each title, over the real samples shown."""
     figure, axes = _panels(max(1, len(curves)))
     if not curves:
         axes[0].text(0.5, 0.5, "no measurements", ha="center", va="center", transform=axes[0].transAxes)
@@ -57,6 +120,8 @@ def plot_training(records: Sequence[Mapping[str, Any]], png: Path) -> Path:
             label = name.lstrip("_").replace("_", " ")
             marker = "." if len(points) < 40 else None
             axis.plot(*zip(*points, strict=True), style, label=label, marker=marker, linewidth=1.2)
+        if title in _LOGARITHMIC and any(y > 0 for points in lines.values() for _, y in points):
+            axis.set_yscale("log")
         if len(lines) > 1 or next(iter(lines)) != title:
             axis.legend(fontsize="small", frameon=False, loc="best")
         for start, phase in _phase_starts(records):
@@ -64,7 +129,7 @@ def plot_training(records: Sequence[Mapping[str, Any]], png: Path) -> Path:
             axis.annotate(phase, (start, 1), xycoords=("data", "axes fraction"), fontsize="x-small", color="0.4",
                           xytext=(3, -9), textcoords="offset points")  # fmt: skip
     axes[-1].set_xlabel("real samples shown")
-    return _save(figure, png)
+    return figure, axes
 
 
 def plot_bars(runs: Sequence[str], values: Mapping[str, Sequence[MetricValue | None]], png: Path) -> Path:

@@ -83,6 +83,15 @@ def true_everywhere(value: Tensor) -> Tensor:
     return everywhere > 0
 
 
+def share_text(text: str, device: Device) -> str:
+    """The text of the first process, on all."""
+    if device.world_size == 1:
+        return text
+    shared = [text]
+    torch.distributed.broadcast_object_list(shared, device=device.device)
+    return shared[0]
+
+
 ASK_EVERY = 16
 """Iterations between two exchanges about stopping; ticks and ends of phases exchange as well."""
 

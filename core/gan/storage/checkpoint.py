@@ -154,6 +154,8 @@ class Checkpoints:
             raise ValueError("keep must be at least 1")
         self.folder = Path(folder)
         self.keep = keep
+        self.protected: frozenset[int] = frozenset()
+        """Samples shown at checkpoints that are kept beside the newest ones."""
         self._warn = warn or (lambda message: warnings.warn(message, stacklevel=3))
         self._saved = saved or (lambda path: None)
         self._thread: threading.Thread | None = None
@@ -181,7 +183,7 @@ class Checkpoints:
             structure, tensors = split(owner.state_dict())
             _refuse_not_finite(samples, name, owner, tensors)
             parts[name] = (structure, tensors)
-        final = self.folder / f"samples-{samples:09d}"
+        final = self.folder_of(samples)
         about_text = dump_json(about)
         if background:
             self._thread = threading.Thread(target=self._attempt, args=(final, samples, parts, about_text))
@@ -203,6 +205,10 @@ class Checkpoints:
         """`wait`, and delete once more what could not be deleted before."""
         self.wait()
         self._delete_again()
+
+    def folder_of(self, samples: int) -> Path:
+        """The folder of the checkpoint after `samples` real samples."""
+        return self.folder / f"samples-{samples:09d}"
 
     def all(self) -> list[Path]:
         """The folders of all checkpoints, oldest first, not verified."""
@@ -299,12 +305,14 @@ class Checkpoints:
         return replaced
 
     def _prune(self, newest: Path) -> None:
-        """Keep the `keep` newest up to the one just written, and none past it: those are damaged, or belong to a
-        continuation that the run has rolled back."""
+        """Keep the `keep` newest up to the one just written and the protected ones, and none past it: those are
+        damaged, or belong to a continuation that the run has rolled back."""
         self._delete_again()
         paths = self.all()
         index = paths.index(newest)
-        for path in paths[: max(0, index + 1 - self.keep)] + paths[index + 1 :]:
+        kept = {self.folder_of(samples) for samples in self.protected}
+        older = [path for path in paths[: max(0, index + 1 - self.keep)] if path not in kept]
+        for path in older + paths[index + 1 :]:
             doomed = path.with_name(f"{_DELETED}{path.name}-{secrets.token_hex(4)}")
             try:  # renamed first, so that a kill during deletion leaves no partial checkpoint under a valid name
                 os.rename(path, doomed)

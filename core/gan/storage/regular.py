@@ -52,6 +52,20 @@ def read_regular(path: Path, size: int | None, *, limit: int = MAX_JSON_BYTES) -
     return content
 
 
+def read_named(path: Path, limit: int) -> bytes:
+    """The content of a file that a user names: it may be a link, and what a shell makes of ``<(…)``.
+
+    Raises `Broken` for a named pipe and for more than `limit` bytes, and `OSError`.
+    """
+    if stat.S_ISFIFO(path.stat().st_mode) and not os.path.realpath(path).startswith("/proc/"):
+        raise Broken("is a pipe, which may never be written to")
+    with open(path, "rb") as file:
+        content = file.read(limit + 1)
+    if len(content) > limit:
+        raise Broken(f"larger than {limit:,} bytes")
+    return content
+
+
 def digest_regular(path: Path, size: int) -> str:
     """The SHA-256 of a regular file of exactly `size` bytes, read in blocks. Raises `Broken`."""
     with _regular(path, size, size) as (file, _):

@@ -7,7 +7,9 @@ runs/music-musegan-0001/
   conditions.json  values of the data's conditions (`gan.generation.conditions`), if it has any
   options.json     the flags of `gan generate`, for its --help (`gan.generation.flags`)
   metrics.jsonl    one line per tick
+  health.json      verdicts of the watch and what it has done (`gan diagnose`)
   checkpoints/samples-000200000/  best/samples-000150000/
+  directions/  projections/
   previews/  samples/  evaluation/  page/index.html  README.md
 """
 
@@ -66,6 +68,8 @@ class RunFolder:
         self.conditions = path / "conditions.json"
         self.flags = path / "options.json"
         self.metrics = path / "metrics.jsonl"
+        self.health = path / "health.json"
+        """What the watch has found and done (`gan.watch.watch.Watch.report`)."""
         self.checkpoints = path / "checkpoints"
         """The folder of `gan.storage.checkpoint.Checkpoints`."""
         self.best = path / "best"
@@ -79,6 +83,10 @@ class RunFolder:
         """The metrics before training."""
         self.result = self.evaluation / "result.json"
         """The summary of a `gan.reporting.result.Result`; written when training has ended."""
+        self.directions = path / "directions"
+        """Directions in the latent space (`gan.control.directions`)."""
+        self.projections = path / "projections"
+        """Latents of the user's own files (`gan.control.projection`)."""
         self.page = path / "page" / "index.html"
         """The page of `gan.reporting.page`."""
         self.card = path / "README.md"

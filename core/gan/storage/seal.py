@@ -86,6 +86,15 @@ def broken_files(
     return broken
 
 
+def sealed_about(path: Path) -> dict[str, dict[str, Any]]:
+    """What the sealed description of a folder says about its ``"arrays"``. Raises `Broken`."""
+    about, is_sealed = unsealed(read_regular(path, None), path.name)
+    if not is_sealed or not is_seal(about.get("arrays")):
+        raise Broken(f"{path.name} has no seal")
+    arrays: dict[str, dict[str, Any]] = about["arrays"]
+    return arrays
+
+
 def remember(memory: Path, verified: Mapping[str, Iterable[int]]) -> None:
     """Remember verified files by their `stamp`; in a cache that cannot be written, nothing is."""
     with contextlib.suppress(DiskError, OSError):

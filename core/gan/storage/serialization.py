@@ -28,7 +28,18 @@ def split(state: Any) -> tuple[Any, dict[str, Tensor]]:
     Raises `TypeError` with the path of anything that is not a tensor, dict, list, tuple or plain value.
     """
     tensors: dict[str, Tensor] = {}
-    return _split(state, (), tensors), tensors
+    structure = _split(state, (), tensors)
+    if _on_gpu(state):
+        torch.cuda.synchronize()  # once for all copies
+    return structure, tensors
+
+
+def _on_gpu(value: Any) -> bool:
+    if isinstance(value, Mapping):
+        return any(map(_on_gpu, value.values()))
+    if isinstance(value, (list, tuple)):
+        return any(map(_on_gpu, value))
+    return isinstance(value, Tensor) and value.is_cuda
 
 
 def _split(value: Any, path: tuple[str, ...], tensors: dict[str, Tensor]) -> Any:
@@ -69,8 +80,9 @@ def _split_tensor(value: Tensor, where: str, tensors: dict[str, Tensor]) -> dict
     if order is not None:
         tag["order"] = order
         dense = dense.permute(order)
-    copy = torch.empty(dense.shape, dtype=dense.dtype)
-    tensors[name] = copy.copy_(dense)
+    # from a GPU into pinned memory, all copies one behind the other without a wait for each
+    copy = torch.empty(dense.shape, dtype=dense.dtype, pin_memory=dense.is_cuda)
+    tensors[name] = copy.copy_(dense, non_blocking=dense.is_cuda)
     return tag
 
 

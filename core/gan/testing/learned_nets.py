@@ -109,10 +109,13 @@ class VQ(nn.Module):
             batch.observe("uses", member.sum(0))
             batch.observe("sums", member.T @ encoded)
         quantized = self.codebook[chosen]
+        shares = member.mean(0)
+        perplexity = torch.special.entr(shares).sum().exp()
         through = encoded + (quantized - encoded).detach()  # the gradient of the code is that of the encoder's output
         return {
             "reconstruction": mse_loss(self.decoder(through), points),
             "commitment": self.config.commitment * mse_loss(encoded, quantized),
+            "_code_use": perplexity / min(len(points), self.config.codes),
         }
 
     def _learn(self, observed: Mapping[str, Tensor], rng: Draws) -> None:

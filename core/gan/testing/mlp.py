@@ -42,6 +42,13 @@ class MLP(nn.Module):
         self.generator = perceptron(config.latent, config.hidden, config.layers, size)
         self.discriminator = perceptron(size, config.hidden, config.layers, 1)
 
+    @classmethod
+    def accepts(cls, fields: Mapping[str, FieldSpec]) -> str:
+        """One field of numbers along one axis."""
+        (spec,) = fields.values() if len(fields) == 1 else (None,)
+        fits = spec is not None and spec.dtype == "float32" and len(spec.shape) == 1
+        return "" if fits else "they are no vectors of float32"
+
     def players(self) -> dict[str, Player]:
         """``generator``, averaged, and ``discriminator``."""
         adam = Optimizer(lr=2e-4, betas=(0.0, 0.99))
@@ -54,7 +61,7 @@ class MLP(nn.Module):
         """One adversarial phase."""
 
         def fake(batch: Batch) -> Tensor:
-            made: Tensor = self.generator(batch.rng.randn(self.config.latent))
+            made: Tensor = self.generator(self.latents(batch.count, batch.rng))
             return made
 
         def critic(samples: Tensor) -> Tensor:
@@ -74,6 +81,24 @@ class MLP(nn.Module):
     def latents(self, count: int, rng: Draws) -> Tensor:
         """``(count, latent)`` from N(0, 1)."""
         return rng.randn(self.config.latent)
+
+    def linear_maps(self) -> list[Tensor]:
+        """The first layer, ``(hidden, latent)``."""
+        first = next(layer for layer in self.generator.modules() if isinstance(layer, nn.Linear))
+        return [first.weight.detach()]
+
+    def critic_features(self, samples: Mapping[str, Tensor]) -> list[Tensor]:
+        """The activations of the discriminator's hidden layers."""
+        x, seen = samples[self.field], []
+        for layer in list(self.discriminator)[:-1]:
+            x = layer(x)
+            if isinstance(layer, nn.ReLU):
+                seen.append(x)
+        return seen
+
+    def decode_smooth(self, latents: Tensor, request: Request) -> dict[str, Tensor]:
+        """The same as `decode`: vectors are not rounded."""
+        return self.decode(latents, request)
 
     def decode(self, latents: Tensor, request: Request) -> dict[str, Tensor]:
         """The samples of latents."""

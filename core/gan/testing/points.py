@@ -10,7 +10,7 @@ import csv
 import io
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
@@ -146,3 +146,8 @@ def _write(path: Path, centres: np.ndarray, sigma: float, count: int = 8192) -> 
     rng = np.random.default_rng(0)
     points = centres[rng.integers(len(centres), size=count)] + sigma * rng.standard_normal((count, 2))
     path.write_text("".join(f"{x:.6f},{y:.6f}\n" for x, y in points), encoding="utf-8")
+
+
+def right(samples: Samples, modality: Modality) -> np.ndarray[Any, Any]:
+    """The attribute ``right``: the first coordinate of each point."""
+    return np.asarray(samples["points"][:, 0], np.float64)

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from gan.contracts import ArchitectureEntry, DatasetEntry, MetricEntry, ModalityEntry, RecipeEntry
+from gan.contracts import ArchitectureEntry, AttributeEntry, DatasetEntry, MetricEntry, ModalityEntry, RecipeEntry
 from gan.hookspecs import hookimpl
 
 
@@ -31,7 +31,7 @@ def gan_architectures() -> Iterator[ArchitectureEntry]:
         name="mlp",
         summary="Two perceptrons with hidden layers of one width",
         target="gan.testing.mlp:MLP",
-        modality="points",
+        modality=None,
         paper="Goodfellow et al., Generative Adversarial Nets, 2014, arXiv:1406.2661",
     )
 
@@ -60,6 +60,14 @@ def gan_metrics() -> Iterator[MetricEntry]:
         summary="Gaussians of the ring with a sample within 0.25, and the share of samples this near to one",
         target="gan.testing.points:RingModes",
         modality="points",
+    )
+
+
+@hookimpl
+def gan_attributes() -> Iterator[AttributeEntry]:
+    """How far right a point lies."""
+    yield AttributeEntry(
+        name="right", summary="The first coordinate", target="gan.testing.points:right", modality="points"
     )
 
 

@@ -10,10 +10,10 @@ import torch
 
 from gan.build import ResolvedRecipe, build_game, find_source, resolve
 from gan.data.foreign import survey
-from gan.errors import BadData
+from gan.errors import BadData, UsageError
 from gan.plugins.manager import Plugins
 from gan.recipe import Recipe
-from gan.runtime.device import Device
+from gan.runtime.device import Device, out_of_memory
 from gan.source import list_source
 
 
@@ -51,5 +51,11 @@ def dry_run(values: Mapping[str, Any], plugins: Plugins, *, total: int | None = 
     game = build_game(resolved, fields, total)
     device = Device(torch.device("cpu"), torch.float32)
     counts = {n: sum(p.numel() for _, p in pl.named_parameters()) for n, pl in game.players.items()}
-    memory = estimate(game.architecture, game.players, game.phases, fields, resolved.recipe.training, device)
+    try:
+        memory = estimate(game.architecture, game.players, game.phases, fields, resolved.recipe.training, device)
+    except (RuntimeError, ValueError, TypeError, ArithmeticError, LookupError) as error:
+        if out_of_memory(error):
+            raise
+        reason = f"{type(error).__name__}: {(str(error).splitlines() or [''])[0]}"
+        raise UsageError(f"{resolved.title} makes no step with these settings: {reason}") from error
     return DryRun(resolved.recipe, counts, fields, memory)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -20,16 +21,23 @@ class Average:
     """
 
     def __init__(
-        self, parameters: Mapping[str, nn.Parameter], half_life: float | Schedule, rampup: float = 0.0
+        self,
+        parameters: Mapping[str, nn.Parameter],
+        half_life: float | Schedule,
+        rampup: float = 0.0,
+        *,
+        tensors: bool = False,
     ) -> None:
         self._live = dict(parameters)
         self._average = {name: parameter.detach().clone() for name, parameter in self._live.items()}
         self._half_life = half_life
         self._rampup = rampup
+        self._share = 0.0
+        self._share_tensor = torch.zeros((), device=next(iter(self._average.values())).device) if tensors else None
+        """Where `update` shall be given no number of the host, so that it can be captured in a graph."""
 
-    @torch.no_grad()
-    def update(self, samples: int, shown: int, position: int | None = None, factor: float = 1.0) -> None:
-        """Average after an update with `samples` real samples, with `shown` samples in all before it.
+    def set_share(self, samples: int, shown: int, position: int | None = None, factor: float = 1.0) -> None:
+        """Before an update with `samples` real samples, with `shown` samples in all before it.
 
         A half-life that changes is that at `position`, the samples shown before it in its phase, times `factor`.
         """
@@ -37,7 +45,21 @@ class Average:
         if self._rampup > 0:
             half_life = min(half_life, self._rampup * shown)
         keep = 0.5 ** (samples / half_life) if half_life > 0 else 0.0
-        torch._foreach_lerp_(list(self._average.values()), list(self._live.values()), 1.0 - keep)
+        if self._share_tensor is not None and self._share != 1.0 - keep:
+            self._share_tensor.fill_(1.0 - keep)
+        self._share = 1.0 - keep
+
+    @torch.no_grad()
+    def update(self) -> None:
+        """Move the averages towards the parameters."""
+        average: Any = list(self._average.values())
+        live: Any = list(self._live.values())
+        if self._share_tensor is None:
+            torch._foreach_lerp_(average, live, self._share)
+            return
+        steps: Any = torch._foreach_sub(live, average)
+        torch._foreach_mul_(steps, self._share_tensor)
+        torch._foreach_add_(average, steps)
 
     @contextmanager
     def applied(self) -> Iterator[None]:

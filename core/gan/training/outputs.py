@@ -31,6 +31,7 @@ from gan.storage.run_folder import PREVIEW, RunFolder
 from gan.training.model_card import model_card
 from gan.training.trainer import Trainer
 from gan.training.validation import Evaluator
+from gan.watch.report import health_of
 
 PREVIEW_SAMPLES = 16
 
@@ -94,7 +95,7 @@ class Outputs:
         sync_tree(run.samples)
         try:
             with self._plugin_errors(self.resolved.modality, "show"):
-                write_page(run.path, modality, artefacts, result.summary())
+                write_page(run.path, modality, artefacts, result.summary(), health_of(run))
         except PluginError as error:  # the page shows only what lies in the folder anyway
             self.reporter.warn(f"no page was written: {error}")
         write_json(run.result, result.summary())

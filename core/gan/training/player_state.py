@@ -35,7 +35,7 @@ class PlayerState:
         )
         self._betas_change = any(isinstance(beta, Schedule) for beta in self.settings.betas)
         self.average = (
-            Average(self.named, training.ema_half_life, training.ema_rampup)
+            Average(self.named, training.ema_half_life, training.ema_rampup, tensors=not device.synchronous)
             if player.average and training.ema_half_life
             else None
         )

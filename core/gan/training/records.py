@@ -19,6 +19,7 @@ from gan.storage.run_folder import RunFolder
 
 MAY_CHANGE = (
     "records",  # of this checkpoint alone
+    "health",
     "recipe.data.source",  # the content of the data matters, not its location
     "recipe.data.licence",
     "recipe.data.consent",
@@ -30,8 +31,10 @@ MAY_CHANGE = (
     "recipe.training.checkpoint_ticks",
     "recipe.training.keep_checkpoints",
     "recipe.training.preview_ticks",
+    "recipe.training.watch",  # a run that collapses may be continued with `act`
+    "recipe.training.watch_features",
 )
-"""Keys that may differ when a run is resumed, because they do not change what is trained."""
+"""Keys that may differ when a run is resumed, because they do not change what is trained, or from now on only."""
 
 
 def describe(resolved: ResolvedRecipe, pack: Pack) -> dict[str, Any]:
@@ -53,8 +56,9 @@ def completed(recipe: Mapping[str, Any]) -> Mapping[str, Any]:
         "provenance": Provenance().model_dump(mode="json"),
         "card": Card().model_dump(mode="json"),
     }
+    training = {"draws": "auto", "watch": "warn", "watch_features": "raw"}
     data = {"licence": "", "consent": "", **recipe.get("data", {})}
-    return {**new, **recipe, "data": data, "training": {"draws": "auto", **recipe.get("training", {})}}
+    return {**new, **recipe, "data": data, "training": {**training, **recipe.get("training", {})}}
 
 
 def _data(pack: Pack) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import nullcontext
 from dataclasses import asdict
 from pathlib import Path
@@ -39,12 +39,13 @@ from gan.storage.checkpoint import Checkpoints
 from gan.storage.durable import disk_errors, dump_json, make_dirs, write_json, write_text
 from gan.storage.regular import Broken, read_json, read_regular
 from gan.storage.run_folder import RunFolder
-from gan.training.health import HealthMonitor
 from gan.training.outputs import Outputs
 from gan.training.records import MAY_CHANGE, check_unchanged, completed, describe, write_manifest
-from gan.training.recovery import Recovery
+from gan.training.recovery import Recovery, RollBack
 from gan.training.trainer import Trainer
 from gan.training.validation import Evaluator
+from gan.training.watching import build_watch
+from gan.watch.watch import Findings
 
 
 def start(
@@ -103,6 +104,7 @@ def resume(path: Path, plugins: Plugins, reporter: Reporter, *, force: bool = Fa
     signals = StopSignals()
     signals.remedy = f"continue with: gan resume {run.path}"
     with signals.caught(), _process_group():
+        _refuse_tuned(run)
         resolved = resolve_run(run, plugins)
         damaged = _review_side_files(run, reporter)
         finished = None if damaged else _finished_result(run, resolved)
@@ -140,6 +142,12 @@ def _refuse_other(run: RunFolder, resolved: ResolvedRecipe, total: int | None) -
             f"{run.path}: holds a run of another recipe: {'; '.join(found[:5])}. Continue that one with "
             f"`gan resume {run.path}`, or choose another --out"
         )
+
+
+def _refuse_tuned(run: RunFolder) -> None:
+    origin = manifest.read_manifest(run.manifest).get("tuned_from") if run.manifest.exists() else None
+    if origin is not None:
+        raise UsageError(f"{run.path}: is a generator tuned from {origin.get('run')}, without a training to continue")
 
 
 def _review_side_files(run: RunFolder, reporter: Reporter) -> dict[str, str]:
@@ -244,7 +252,8 @@ class Session:
         self.evaluator = Evaluator(resolved, plugins, self.trainer, model, self.pack, real_rows)
         self.outputs = Outputs(resolved, reporter, self.trainer, model, self.evaluator, self.pack, real_rows, plugins)
         self.about = describe(resolved, self.pack)
-        self.health = HealthMonitor()
+        held_out = real_rows if data.holdout else None
+        self.watch = build_watch(resolved, plugins, self.trainer, model, train_rows, held_out)
         self._stop_early = False
         self._saved_at = -1
 
@@ -283,7 +292,10 @@ class Session:
             self._renew(run.facts, self.pack.facts)
             if self.conditions.rows:
                 self._renew(run.conditions, self.conditions.to_json())
-            write_json(run.flags, describe_flags(self.resolved, self.outputs.model.modality, self.conditions))
+            write_json(
+                run.flags,
+                describe_flags(self.resolved, self.outputs.model.modality, self.conditions, self.trainer.architecture),
+            )
             if self.trainer.samples:
                 self._untrained()  # before training, and not at its end
             resumed_from = None if newest is None else newest.samples
@@ -325,7 +337,7 @@ class Session:
 
     def run_worker(self) -> Result:
         """Train as a process that is not the first: it writes nothing."""
-        self._train(lambda tick: None)
+        self._train()
         return Result(Path(), self.resolved.title, self.trainer.samples, 0.0, {}, [], [])
 
     def run_main(self) -> Result:
@@ -343,7 +355,7 @@ class Session:
                 self.reporter.warn(f"{run.untrained} is missing: nothing is known of the metrics before training")
             if not self._ended:
                 run.result.unlink(missing_ok=True)  # of a finished run whose training was made longer
-                self._train(self._on_tick)
+                self._train()
             result = self.outputs.finish(run, untrained or [])
             reason = "finished"
             return result
@@ -357,17 +369,18 @@ class Session:
                 record.get("sealed", {}).pop("evaluation/result.json", None)
                 write_manifest_file(run, record)
 
-    def _train(self, on_tick: Callable[[Tick], None]) -> None:
+    def _train(self) -> None:
         """Train to the end, or until a signal: then the state is saved and `Stopped` is raised.
 
         After non-finite gradients or an out-of-memory error `Recovery` returns to the last good checkpoint.
         """
-        recovery = Recovery(self.trainer, self.checkpoints, self.run, self.reporter, self._review_records)
+        rewound, save = self._review_records, self._save
+        recovery = Recovery(self.trainer, self.checkpoints, self.run, self.reporter, rewound, save, self.watch)
         if self.device.rank == 0 and not self.checkpoints.all():
             self._save()
         with self.signals.patient():
             try:
-                recovery.run(lambda: self.trainer.run(on_tick, lambda: self.signals() or self._stop_early))
+                recovery.run(lambda: self.trainer.run(self._on_tick, lambda: self.signals() or self._stop_early))
                 if self.device.rank == 0 and self._saved_at != self.trainer.samples:
                     self._save()
                 self.checkpoints.wait()
@@ -381,21 +394,42 @@ class Session:
             raise self.signals.stopped(f" and saved at {self.trainer.samples:,} samples")
 
     def _on_tick(self, tick: Tick) -> None:
-        training = self.recipe.training
-        number = tick.samples // (training.tick or 1)
-        self._record(tick)
+        """Watch the training on all processes alike; the first one writes."""
+        findings = self.watch.tick(tick)
+        number = tick.samples // (self.recipe.training.tick or 1)
+        saves = number % self.recipe.training.checkpoint_ticks == 0 or tick.final or tick.is_baseline
+        if saves and findings.treatment is None and self.watch.healthy:
+            self.watch.healthy_at = tick.samples
+        if self.device.rank == 0:
+            self._write(tick, findings, saves and findings.treatment is None)
+        if findings.treatment is not None:
+            if findings.treatment.roll_back_to is not None:
+                raise RollBack(findings.treatment)
+            for name, value in findings.treatment.dials.items():
+                self.trainer.turn_dial(name, value)
+            if self.device.rank == 0 and saves:
+                self._save()
+
+    def _write(self, tick: Tick, findings: Findings, saves: bool) -> None:
+        preview_ticks = self.recipe.training.preview_ticks
+        number = tick.samples // (self.recipe.training.tick or 1)
+        self._record(tick, findings)
         self.reporter.tick(tick)
-        for warning in self.health.check(tick):
-            self.reporter.warn(warning)
-        if training.preview_ticks and (number % training.preview_ticks == 0 or tick.final):
+        for message in findings.messages:
+            self.reporter.warn(message)
+        if findings.signals:
+            write_json(self.run.health, self.watch.report())
+        if preview_ticks and (number % preview_ticks == 0 or tick.final):
             self.outputs.preview(self.run)
-        if number % training.checkpoint_ticks == 0 or tick.final or tick.is_baseline:
+        if saves:
             self._save()
 
-    def _record(self, tick: Tick) -> None:
+    def _record(self, tick: Tick, findings: Findings) -> None:
         """Append the tick to the records, with validation metrics if they are due; then keep the best checkpoint and
         decide about early stopping."""
         record = {"samples": tick.samples, "phase": tick.phase, "terms": tick.terms, "skipped": tick.skipped}
+        if findings.signals:
+            record["health"] = findings.signals
         if tick.is_baseline and self.evaluator.metrics:
             record["reference"] = True
         elif not self.evaluator.due(self.run, tick.samples):
@@ -424,7 +458,9 @@ class Session:
 
     def _save(self) -> None:
         """Copy the state and write it in the background; the reporter hears when it is on the disk."""
-        about = {**self.about, "records": self.run.metrics_seal()}
+        about = {**self.about, "records": self.run.metrics_seal(), "health": self.watch.about}
+        if self.watch.mode != "off" and (self.watch.healthy_at or self.watch.mode == "act"):
+            self.checkpoints.protected = frozenset([self.watch.healthy_at])
         self.checkpoints.save(self.trainer.samples, self.trainer.owners(), about, background=True)
         self._saved_at = self.trainer.samples
 

@@ -4,6 +4,8 @@ Each iteration of a phase takes its turns in order. The objective of a turn is d
 parameters of its player only (`gan.training.update`); gradients are averaged over the processes. Everything random is
 derived from (seed, phase, iteration, turn), so neither a preview nor a checkpoint changes what follows, and a resumed
 training needs no random state.
+
+The file is long because the loop and its state are one class, which reads from top to bottom as an iteration goes.
 """
 
 from __future__ import annotations
@@ -19,8 +21,9 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from gan.adversarial import NOISE
 from gan.contracts import AdaptiveAugmentation, Augmentation, Samples
-from gan.draws import Draws, Way, derive, step_draws
+from gan.draws import CounterDraws, Draws, StepDraws, Way, derive, key_words, step_key
 from gan.errors import GanError, NumericError, UsageError
 from gan.game import Batch, Learn, Phase, Player, Turn, phase_lengths
 from gan.generation.settling import settled
@@ -98,6 +101,8 @@ class Trainer:
         draws: Way = "generators" if device.synchronous else "counters"
         self._progress = LoopState(draws=draws if training.draws == "auto" else training.draws)
         self._skipped = torch.zeros((), device=device.device)
+        self._keys = {"turn": step_key(0, device.device), "learn": step_key(0, device.device)}
+        """Of the random numbers by counters, of the present update."""
         if training.micro_batch is not None:
             share = training.batch // device.world_size
             if share % training.micro_batch:
@@ -110,6 +115,10 @@ class Trainer:
                     f"training.micro_batch makes {self.micro_batches} micro-batches; "
                     "the batch of one of the phases cannot be split into so many"
                 )
+        self.companions: dict[str, Any] = {}
+        """Further owners of state for checkpoints, by name."""
+        self.probe_every = 0
+        """Iterations between two in which objectives report signals (`Batch.probe`); 0: never."""
         self._tick = training.tick or max(1, self.total // 50)
         self._prefetcher = Prefetcher(self._gather, device.device)
 
@@ -122,6 +131,16 @@ class Trainer:
     def samples(self) -> int:
         """Real samples shown so far."""
         return self._progress.samples
+
+    @property
+    def phase(self) -> Phase:
+        """The phase that training is in."""
+        return self.phases[self._progress.phase]
+
+    @property
+    def position(self) -> int:
+        """Real samples shown in this phase."""
+        return self._progress.position
 
     @property
     def rollbacks(self) -> int:
@@ -156,8 +175,9 @@ class Trainer:
         """Multiply a number by `factor`, relative to the recipe, from the next iteration on; checkpoints hold it.
 
         Names: ``optimizers.PLAYER.lr``, ``optimizers.PLAYER.betas.0`` and ``.1``, ``penalties.NAME.weight``,
-        ``augmentations.NAME.strength``, ``training.ema_half_life``. All processes must turn it alike. Raises
-        `UsageError` for a name of another form.
+        ``augmentations.NAME.strength``, ``training.ema_half_life``; ``turns.PLAYER.every`` (2: every other update of
+        the player) and ``critics.noise``, the standard deviation of noise on what critics see, in its unit. All
+        processes must turn it alike. Raises `UsageError` for a name of another form.
         """
         section, _, rest = name.partition(".")
         parts = rest.split(".")
@@ -166,6 +186,8 @@ class Trainer:
             "penalties": len(parts) == 2 and parts[1] == "weight",
             "augmentations": len(parts) == 2 and parts[0] in self.augmentations and parts[1] == "strength",
             "training": rest == "ema_half_life",
+            "turns": parts[0] in self.player_states and parts[1:] == ["every"] and factor >= 1,
+            "critics": name == NOISE,
         }
         if not known.get(section, False):
             raise UsageError(f"there is no dial '{name}'; see Trainer.turn_dial for the names")
@@ -173,9 +195,17 @@ class Trainer:
             raise UsageError(f"the dial {name} cannot be turned to {factor}")
         self._dials.factors[name] = float(factor)
 
-    def avoid(self, failed_at: int) -> None:
-        """After a rollback: continue with other random numbers, and skip the data up to `failed_at`."""
+    def reset_dials(self) -> None:
+        """Turn all dials back to the numbers of the recipe."""
+        self._dials.factors.clear()
+
+    def avoid(self, failed_at: int, seconds: float = 0.0) -> None:
+        """After a rollback: continue with other random numbers, and skip the data up to `failed_at`.
+
+        `seconds` is the time that had passed, for the limit of the recipe.
+        """
         progress = self._progress
+        progress.seconds = max(progress.seconds, seconds)
         progress.rollbacks += 1
         repeats = max(turn.repeats for phase in self.phases for turn in phase.turns)
         progress.passed_over += max(0, failed_at - progress.samples) + repeats * max(map(self._size, self.phases))
@@ -203,6 +233,7 @@ class Trainer:
             "stats": self.stats,
             "skips": Skips(self._skipped, self.player_states),
             "dials": self._dials,
+            **self.companions,
         }
         for name, augmentation in self.augmentations.items():
             if isinstance(augmentation, nn.Module):
@@ -220,15 +251,16 @@ class Trainer:
         return {name: sum(p.numel() for p in state.parameters) for name, state in self.player_states.items()}
 
     @contextmanager
-    def sampling(self) -> Iterator[nn.Module]:
+    def sampling(self, *, averaged: bool = True) -> Iterator[nn.Module]:
         """The architecture prepared for sampling: averaged weights with batch statistics of their own
-        (`gan.generation.settling`), evaluation mode, no gradients."""
+        (`gan.generation.settling`) or else the weights as they are, evaluation mode, no gradients."""
         modes = [(module, module.training) for module in self.architecture.modules()]
         with ExitStack() as stack, torch.no_grad():
             for player_state in self.player_states.values():
-                if player_state.average is not None:
+                if averaged and player_state.average is not None:
                     stack.enter_context(player_state.average.applied())
-            stack.enter_context(settled(self.architecture, self.device.device))
+            if averaged:
+                stack.enter_context(settled(self.architecture, self.device.device))
             self.architecture.eval()
             try:
                 yield self.architecture
@@ -294,7 +326,7 @@ class Trainer:
         shared: list[dict[str, Any]] = [{} for _ in range(progress.parts)]
         updated: set[str] = set()
         for number, turn in enumerate(phase.turns):
-            if progress.iteration % turn.every:
+            if progress.iteration % (turn.every * int(self.dials.get(f"turns.{turn.player}.every", 1))):
                 continue
             player_state = self.player_states[turn.player]
             player_state.set_step_size(share, progress.samples, turn.lr_scale, progress.position, self.dials)
@@ -303,6 +335,7 @@ class Trainer:
                 if progress.rollbacks:
                     purpose.append(f"rollback {progress.rollbacks}")
                 seed = derive(self._seed, *purpose)
+                self._begin_update(seed, progress.parts)
                 self._update(player_state, turn, phase, number, reals[repeat], seed, share, shared)
             updated.add(turn.player)
         shown = repeats * batch
@@ -310,7 +343,8 @@ class Trainer:
             average = self.player_states[name].average
             if average is not None:
                 factor = self.dials.get("training.ema_half_life", 1.0)
-                average.update(shown, progress.samples, progress.position, factor)
+                average.set_share(shown, progress.samples, progress.position, factor)
+                average.update()
         progress.iteration += 1
         progress.position += shown
         progress.samples += shown
@@ -330,15 +364,32 @@ class Trainer:
         count = total // self.device.world_size
         return self.data.take(self._order.indices(position + self.device.rank * count, count))
 
+    def _begin_update(self, seed: int, number: int) -> None:
+        """Everything of an update that the host does: the rest only computes on the device, and may be captured."""
+        seed_everything(seed + self.device.rank * number, self.device.device)
+        if self.draws == "counters":
+            for name, key in self._keys.items():
+                words = key_words(seed if name == "turn" else derive(seed, name))
+                for place, word in enumerate(words):
+                    key[place].fill_(word)
+
+    def _rng(self, purpose: str, seed: int, total: int, start: int, count: int) -> Draws:
+        """Rows for a turn or for what it learns."""
+        if self.draws == "counters":
+            return CounterDraws(self._keys[purpose], total, start, count)
+        return StepDraws(seed, total, start, count, self.device.device)
+
     def _batch(
         self, fields: dict[str, Tensor], seed: int, progress: float, shared: dict[str, Any], index: int, number: int
     ) -> Batch:
-        """Micro-batch `index` of `number` for a turn; the global random generators are seeded for it."""
+        """Micro-batch `index` of `number` for a turn; the global random generators are seeded for it, those of the
+        first one by `_begin_update`."""
         total = self._size(self.phases[self._progress.phase])
         count = total // self.device.world_size // number
         offset = self.device.rank * number + index
-        seed_everything(seed + offset, self.device.device)
-        rng = step_draws(self.draws, seed, total, offset * count, count, self.device.device)
+        if index:
+            seed_everything(seed + offset, self.device.device)
+        rng = self._rng("turn", seed, total, offset * count, count)
         if number > 1:
             fields = {name: values[index * count : (index + 1) * count] for name, values in fields.items()}
         position = self._progress.position
@@ -366,6 +417,7 @@ class Trainer:
             try:
                 for index in range(number):
                     batch = self._batch(real, seed, share, shared[index], index, number)
+                    batch.probe = self._probe(turn)
                     losses.append(backward(player_state, self._objective(turn, phase, batch), weight / number))
                     observed.append(batch.observed)
             except (MemoryError, RuntimeError) as error:
@@ -386,10 +438,17 @@ class Trainer:
         else:  # on the CPU, freeing and allocating again would cost page faults
             clear_gradients(player_state)
         if turn.after is not None and not self.peers.oom_reason:
+            if batch is None or number > 1:
+                self._begin_update(seed, 1)
+                batch = self._batch(real, seed, share, shared[0], 0, 1)
             with torch.no_grad():
-                turn.after(
-                    batch if batch is not None and number == 1 else self._batch(real, seed, share, shared[0], 0, 1)
-                )
+                turn.after(batch)
+
+    def _probe(self, turn: Turn) -> Callable[[str, Tensor], None] | None:
+        """Takes the signals of an update, in those iterations in which they are wanted."""
+        if not self.probe_every or self._progress.iteration % self.probe_every:
+            return None
+        return lambda name, value: self.stats.report(f"{turn.player}/_{name}", value)
 
     @torch.no_grad()
     def _allowed(self, turn: Turn, phase: Phase, batch: Batch | None) -> Tensor:
@@ -426,7 +485,7 @@ class Trainer:
         seed_everything(seed, self.device.device)
         total = self._size(phase)
         learn = partial(self._learn_all, turn.learn, total)
-        self._learner.learn(key, learn, totals, step_draws(self.draws, seed, total, 0, total, self.device.device), bad)
+        self._learner.learn(key, learn, totals, self._rng("learn", seed, total, 0, total), bad)
 
     def _learn_all(self, learn: Learn | None, total: int, observed: Mapping[str, Tensor], rng: Draws) -> None:
         """`Turn.learn`, and `AdaptiveAugmentation.learn` of the augmentations that observed something."""

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from gan.contracts import ArchitectureEntry, DatasetEntry, MetricEntry, ModalityEntry, RecipeEntry
+from gan.contracts import ArchitectureEntry, AttributeEntry, DatasetEntry, MetricEntry, ModalityEntry, RecipeEntry
 from gan.hookspecs import hookimpl
 
 __version__ = "0.1.0"
@@ -78,6 +78,18 @@ def gan_datasets() -> Iterator[DatasetEntry]:
         modality="shape",
         licence="that of this plugin, whose code draws them",
     )
+
+
+@hookimpl
+def gan_attributes() -> Iterator[AttributeEntry]:
+    """Numbers that describe a shape."""
+    for name, function, unit, summary in (
+        ("volume", "volume", "share", "Share of the voxels that are occupied"),
+        ("height", "height", "share", "Height of the highest occupied voxel over that of the grid"),
+    ):
+        yield AttributeEntry(
+            name=name, summary=summary, target=f"gan_3d.attributes:{function}", modality="shape", unit=unit
+        )
 
 
 @hookimpl

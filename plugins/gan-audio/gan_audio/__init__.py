@@ -9,6 +9,7 @@ from collections.abc import Iterator
 
 from gan.contracts import (
     ArchitectureEntry,
+    AttributeEntry,
     DatasetEntry,
     ExtractorEntry,
     MarkEntry,
@@ -103,6 +104,18 @@ def gan_datasets() -> Iterator[DatasetEntry]:
         modality="audio",
         licence="that of this plugin, whose code makes them",
     )
+
+
+@hookimpl
+def gan_attributes() -> Iterator[AttributeEntry]:
+    """Numbers that describe a sound."""
+    for name, function, unit, summary in (
+        ("loudness", "loudness", "decibels below full scale", "Root mean square of the samples"),
+        ("centroid", "centroid", "Hz", "Mean frequency of the spectrum, weighted by its magnitude"),
+    ):
+        yield AttributeEntry(
+            name=name, summary=summary, target=f"gan_audio.attributes:{function}", modality="audio", unit=unit
+        )
 
 
 @hookimpl

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 
 from gan.contracts import (
     ArchitectureEntry,
+    AttributeEntry,
     AugmentationEntry,
     DatasetEntry,
     ExtractorEntry,
@@ -64,6 +65,14 @@ def gan_architectures() -> Iterator[ArchitectureEntry]:
         "StyleGAN, 2020, arXiv:1912.04958",
         small=("modality.resolution=16", "model.capacity=64", "model.latent=8", "model.style=8"),
         parameters={"generator": 188_611, "discriminator": 218_449},
+    )
+    yield ArchitectureEntry(
+        name="fully-connected",
+        summary="Two perceptrons: the first GAN, a baseline for any data of numbers, of any plugin",
+        target="gan_image.architectures.fully_connected:FullyConnected",
+        modality=None,
+        paper="Goodfellow et al.: Generative adversarial nets, 2014, arXiv:1406.2661",
+        small=("model.hidden=8", "model.latent=4"),
     )
     yield ArchitectureEntry(
         name="cyclegan",
@@ -255,6 +264,15 @@ def gan_extractors() -> Iterator[ExtractorEntry]:
             weights=files,
         )
     yield ExtractorEntry(
+        name="squeezenet-distance",
+        summary="Feature vectors with the distance of LPIPS's formula on SqueezeNet 1.0, without learned weights",
+        target="gan_image.extractors.lpips:SqueezeNetDistanceExtractor",
+        modality="image",
+        paper="Zhang et al.: The unreasonable effectiveness of deep features as a perceptual metric, 2018, "
+        "arXiv:1801.03924, without its channel weights",
+        weights="squeezenet1_0_imagenet.npz, 1 MB",
+    )
+    yield ExtractorEntry(
         name="vision-model",
         summary="Any vision model of transformers, from a folder: fid[vision-model=FOLDER]",
         target="gan_image.extractors.vision_model:VisionModelExtractor",
@@ -336,6 +354,25 @@ def gan_datasets() -> Iterator[DatasetEntry]:
         modality="image",
         licence="that of this plugin, whose code draws them",
     )
+
+
+@hookimpl
+def gan_attributes() -> Iterator[AttributeEntry]:
+    """Numbers that describe an image."""
+    for name, function, unit, summary in (
+        ("brightness", "brightness", "0 to 255", "Mean grey value"),
+        ("contrast", "contrast", "0 to 255", "Standard deviation of the grey values of an image"),
+        (
+            "saturation",
+            "saturation",
+            "0 to 255",
+            "Mean difference of the largest and the smallest of red, green and blue",
+        ),
+        ("warmth", "warmth", "-255 to 255", "Mean of red minus blue"),
+    ):
+        yield AttributeEntry(
+            name=name, summary=summary, target=f"gan_image.attributes:{function}", modality="image", unit=unit
+        )
 
 
 @hookimpl

@@ -86,6 +86,7 @@ class ImageModality(Modality):
     suffixes = (*PICTURES, *IDX, *IDX_LABELS)
     metrics = ("swd", "kid[raw]", "precision-recall[raw]")
     conditions = {"label": "modality.labels=true"}
+    perceptual = ("lpips-vgg", "lpips-squeeze", "lpips", "squeezenet-distance")
 
     # ------------------------------------------------------------------ what the data are
 
@@ -231,8 +232,12 @@ class ImageModality(Modality):
 
     def write(self, sample: Sample, stem: Path, options: BaseModel | None = None) -> Path:
         """Write one PNG file; source and target are placed side by side."""
+        return self._save(self.picture(sample, options), stem)
+
+    def picture(self, sample: Sample, options: BaseModel | None = None) -> Image.Image:
+        """The image as `write` writes it."""
         arrays = [sample[name] for name in ("image", "source", "target") if name in sample]
-        return self._save(_enlarged(_picture(np.concatenate(arrays, axis=2)), options), stem)
+        return _enlarged(_picture(np.concatenate(arrays, axis=2)), options)
 
     def write_like(
         self, samples: Sequence[Sample], stem: Path, like: SourceFile, given: Given, options: BaseModel | None = None

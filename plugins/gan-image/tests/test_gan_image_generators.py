@@ -16,6 +16,7 @@ from gan.draws import SeededDraws, StepDraws
 from gan.errors import UsageError
 from gan.game import Batch
 from gan.generation.settling import settle
+from gan.latents import truncated_normal
 from gan.losses import Hinge, RelativisticPairing, Wasserstein
 from gan.penalties import R1, R2, GradientPenalty
 from gan.plugins.manager import Plugins
@@ -28,7 +29,6 @@ from gan_image.architectures.biggan import (
     BigGANOptions,
     Discriminator,
     orthogonal_term,
-    truncated,
 )
 from gan_image.architectures.fewshot import Excitation, FewShot, FewShotConfig, reconstruction_loss
 from gan_image.architectures.pixels import to_network
@@ -405,10 +405,10 @@ def test_weights_start_orthogonal():
 def test_truncation_keeps_order_and_limits():
     latents = torch.randn(10_000, generator=torch.Generator().manual_seed(0))
     for limit in (2.0, 0.5, 0.02):
-        found = truncated(latents, limit)
+        found = truncated_normal(latents, limit)
         assert found.abs().max() <= limit
         assert (found[latents.argsort()].diff() >= 0).all()
-    assert truncated(latents, 1.0).std().item() == pytest.approx(0.5397, abs=0.01)  # of N(0, 1) within ±1
+    assert truncated_normal(latents, 1.0).std().item() == pytest.approx(0.5397, abs=0.01)  # of N(0, 1) within ±1
     model = biggan().eval()
     rows = model.latents(8, SeededDraws.of(0, 0, 8, CPU))
     with torch.no_grad():

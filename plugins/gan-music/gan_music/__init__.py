@@ -9,6 +9,7 @@ from collections.abc import Iterator
 
 from gan.contracts import (
     ArchitectureEntry,
+    AttributeEntry,
     DatasetEntry,
     ExtractorEntry,
     MarkEntry,
@@ -133,6 +134,20 @@ def gan_datasets() -> Iterator[DatasetEntry]:
         modality="music",
         licence="Music in the public domain; the encodings come with music21 (BSD) and stay in your installation",
     )
+
+
+@hookimpl
+def gan_attributes() -> Iterator[AttributeEntry]:
+    """Numbers that describe a phrase."""
+    for name, function, unit, summary in (
+        ("density", "densities", "notes a bar", "Notes per bar of all tracks together"),
+        ("register", "registers", "mean pitch, 60 is C4", "Mean pitch of the pitched tracks, weighted by duration"),
+        ("polyphony", "polyphonies", "pitches", "Mean number of pitches that sound together"),
+        ("key-clarity", "key_clarities", "correlation", "How clearly the pitch classes belong to one of 24 keys"),
+    ):
+        yield AttributeEntry(
+            name=name, summary=summary, target=f"gan_music.attributes:{function}", modality="music", unit=unit
+        )
 
 
 @hookimpl

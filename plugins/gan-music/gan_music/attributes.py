@@ -1,4 +1,4 @@
-"""Attributes of a phrase that a model can be conditioned on: density and register.
+"""Attributes of a phrase: density and register, which a model can be conditioned on, polyphony and clarity of the key.
 
 An attribute is a condition field of its own beside the roll (`gan.contracts.FieldSpec.condition`). The networks embed
 it with `gan_music.architectures.conditioning.ConditionEmbedding`.
@@ -11,9 +11,10 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
-from gan.contracts import FieldSpec
+from gan.contracts import FieldSpec, Modality, Samples
 
-from gan_music.grid import Grid
+from gan_music.grid import Grid, grid_of
+from gan_music.key import key_correlations
 from gan_music.rolls import onsets
 
 Array = np.ndarray[Any, Any]
@@ -35,6 +36,46 @@ def register(roll: Array, grid: Grid) -> float:
     rows = np.arange(len(by_row)) + grid.lowest
     total = by_row.sum()
     return float(by_row @ rows / total) if total else float(rows.mean())
+
+
+def key_clarity(roll: Array, grid: Grid) -> float:
+    """The correlation of the pitch classes' durations with the profile of the best of 24 keys, -1 … 1; NaN for
+    silence."""
+    by_row = roll[grid.pitched].sum(axis=(0, 1, 2))
+    classes = np.bincount((np.arange(len(by_row)) + grid.lowest) % 12, by_row, 12)
+    return float(key_correlations(classes).max()) if classes.any() else float("nan")
+
+
+def polyphony(roll: Array, grid: Grid) -> float:
+    """Mean number of different pitches that sound together, over the steps of the pitched tracks at which one does; NaN
+    for silence."""
+    sounding = roll[grid.pitched].any(axis=0).sum(axis=2)
+    return float(sounding[sounding > 0].mean()) if sounding.any() else float("nan")
+
+
+def _each(measure: Callable[[Array, Grid], float], samples: Samples, modality: Modality) -> Array:
+    grid = grid_of(modality)
+    return np.array([measure(np.asarray(roll, bool), grid) for roll in samples["roll"]])
+
+
+def densities(samples: Samples, modality: Modality) -> Array:
+    """`density` of each phrase."""
+    return _each(density, samples, modality)
+
+
+def registers(samples: Samples, modality: Modality) -> Array:
+    """`register` of each phrase."""
+    return _each(register, samples, modality)
+
+
+def polyphonies(samples: Samples, modality: Modality) -> Array:
+    """`polyphony` of each phrase."""
+    return _each(polyphony, samples, modality)
+
+
+def key_clarities(samples: Samples, modality: Modality) -> Array:
+    """`key_clarity` of each phrase."""
+    return _each(key_clarity, samples, modality)
 
 
 ATTRIBUTES: Mapping[str, Callable[[Array, Grid], float]] = {"density": density, "register": register}

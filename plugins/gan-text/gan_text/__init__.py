@@ -11,6 +11,7 @@ from gan.contracts import (
     ArchitectureEntry,
     DatasetEntry,
     ExtractorEntry,
+    GuardEntry,
     MarkEntry,
     MetricEntry,
     ModalityEntry,
@@ -148,6 +149,15 @@ def gan_datasets() -> Iterable[DatasetEntry]:
     yield DatasetEntry(
         name="oracle", summary="10,000 sequences sampled from a random LSTM: SeqGAN's benchmark",
         target="gan_text.oracle:fill_oracle", modality="text", licence="CC0 1.0 (random numbers)",
+    )  # fmt: skip
+
+
+@hookimpl
+def gan_guards() -> Iterable[GuardEntry]:
+    """What watches text GANs."""
+    yield GuardEntry(
+        name="text", summary="Flat reward, and texts that repeat the same pairs of tokens",
+        target="gan_text.guard:TextGuard", modality="text",
     )  # fmt: skip
 
 

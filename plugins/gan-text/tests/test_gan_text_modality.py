@@ -301,7 +301,7 @@ def test_listing_and_reading_import_no_torch():
     code = (
         "import sys, gan_text\n"
         "hooks = [name for name in dir(gan_text) if name.startswith('gan_')]\n"
-        "assert len(hooks) == 6 and all(list(getattr(gan_text, name)()) for name in hooks)\n"
+        "assert len(hooks) >= 6 and all(list(getattr(gan_text, name)()) for name in hooks)\n"
         "assert not {'torch', 'transformers', 'numpy', 'tokenizers'} & set(sys.modules)\n"
         "import gan_text.modality, gan_text.metrics.ngrams\n"
         "assert not {'torch', 'transformers'} & set(sys.modules)"

@@ -6,6 +6,7 @@ import math
 
 import pytest
 import torch
+from gan import game
 from gan.contracts import FieldSpec
 from gan.losses import NonSaturating
 from gan_text.architectures.seqgan import SeqGAN
@@ -112,8 +113,9 @@ def test_completions_keep_their_prefix_and_their_sentence(seqgan):
         assert len({tuple(row) for row in sequences.tolist()}) > 1  # the completions differ
 
 
-def test_completions_are_drawn_from_the_policy(seqgan):
-    """The last token's distribution after a fixed prefix, by a chi-squared test."""
+def test_completions_are_drawn_from_the_policy(seqgan, monkeypatch):
+    """The last token's distribution after a fixed prefix, by a chi-squared test; equal completions are judged too."""
+    monkeypatch.setattr(game, "asynchronous", lambda device: True)
     tokens = seqgan.generator.sample(torch.rand(1, LENGTH))
     rollouts, last = 20_000, []
 
@@ -169,17 +171,48 @@ def test_the_sampler_inverts_the_distribution_function():
 
 @pytest.mark.parametrize("pooling", ["max", "sum"])
 def test_windows_of_a_prefix_are_read_once(seqgan, pooling):
-    """Features of a prefix, joined with those of later windows, are the whole sequence's: none twice, none missing."""
+    """Features of completions from those of their prefix and shared parts of windows are those of the convolutions."""
     seqgan.discriminator.pooling = pooling
-    tables = seqgan.discriminator.tables(torch.float32)
     tokens = torch.randint(WORDS, (33, LENGTH))
-    whole, prefixes = tables.features(tokens), tables.prefix_features(tokens)
-    assert len(prefixes) == LENGTH - 1
-    for t, prefix in enumerate(prefixes, 1):
-        torch.testing.assert_close(prefix, tables.features(tokens[:, :t]), atol=1e-5, rtol=1e-5)
-        before = prefix.clone()
-        torch.testing.assert_close(tables.features(tokens, t, prefix), whole, atol=1e-5, rtol=1e-5)
-        assert torch.equal(prefix, before)
+    tables = seqgan.discriminator.tables(tokens, torch.float32)
+    rows = torch.randint(33, (50,))
+    for t in [*range(1, LENGTH), 3]:
+        completed = torch.cat([tokens[rows, :t], torch.randint(WORDS, (50, LENGTH - t))], 1)
+        wanted = convolved(seqgan, completed)
+        torch.testing.assert_close(tables.features(completed, rows, t), wanted, atol=1e-5, rtol=1e-5)
+        torch.testing.assert_close(tables.features(completed[:7], rows[:7], t), wanted[:7], atol=1e-5, rtol=1e-5)
+
+
+def convolved(seqgan, tokens):
+    embedded = F.embedding(tokens, seqgan.discriminator.embedding).transpose(1, 2)
+    banks = zip(seqgan.discriminator.weights, seqgan.discriminator.biases, strict=True)
+    responses = [F.relu(F.conv1d(embedded, w, b)) for w, b in banks]
+    largest = seqgan.discriminator.pooling == "max"
+    return torch.cat([found.amax(2) if largest else found.sum(2) for found in responses], 1)
+
+
+def test_equal_completions_are_judged_once(seqgan):
+    """A text that has ended has one completion: sixteen of each prefix that holds the end are one call's row. Prefixes
+    of different texts stay apart, though they end alike."""
+    seqgan.generator.output_bias.data[0] = 6
+    seqgan.rollout.load_state_dict(seqgan.generator.state_dict())
+    tokens = seqgan.generator.sample(torch.rand(9, LENGTH), ends=True)
+    rng = torch.rand(9, ROLLOUTS * LENGTH * (LENGTH - 1) // 2)
+    judged, values = [], []
+    for once in (True, False):
+
+        def judge(sequences, rows, t):
+            judged.append(len(sequences))
+            return torch.sigmoid(seqgan.discriminator(sequences))
+
+        with pytest.MonkeyPatch.context() as patch:
+            if not once:
+                patch.setattr(game, "asynchronous", lambda device: True)
+            values.append(rollout_values(seqgan.rollout, tokens, rng, judge, rollouts=ROLLOUTS, ends=True))
+        judged.append(-1)
+    torch.testing.assert_close(values[0], values[1], atol=1e-6, rtol=0)
+    middle = judged.index(-1)
+    assert sum(judged[:middle]) < sum(judged[middle + 1 : -1]) / 2
 
 
 @pytest.mark.parametrize("pooling", ["max", "sum"])
@@ -202,14 +235,11 @@ def test_rewards_with_shared_windows_are_those_of_whole_completions(seqgan, pool
 def test_token_tables_are_the_convolutions(seqgan, pooling):
     seqgan.discriminator.pooling = pooling
     tokens = torch.randint(WORDS, (33, LENGTH))
-    embedded = F.embedding(tokens, seqgan.discriminator.embedding).transpose(1, 2)
-    banks = zip(seqgan.discriminator.weights, seqgan.discriminator.biases, strict=True)
-    responses = [F.relu(F.conv1d(embedded, w, b)) for w, b in banks]
-    wanted = torch.cat([found.amax(2) if pooling == "max" else found.sum(2) for found in responses], 1)
+    wanted = convolved(seqgan, tokens)
     torch.testing.assert_close(seqgan.discriminator(tokens), seqgan.discriminator.head(wanted))
-    found = seqgan.discriminator.tables(torch.float32).features(tokens)
-    torch.testing.assert_close(found, wanted, atol=1e-5, rtol=1e-5)
-    half = seqgan.discriminator.tables(torch.bfloat16).features(tokens)
+    fixed = seqgan.discriminator.fixed_head(torch.float32)
+    torch.testing.assert_close(fixed(wanted), seqgan.discriminator.head(wanted), atol=1e-5, rtol=1e-5)
+    half = seqgan.discriminator.tables(tokens, torch.bfloat16).features(tokens, torch.arange(33), 3)
     torch.testing.assert_close(half, wanted, atol=0.1, rtol=0.05)
 
 
@@ -241,7 +271,7 @@ def test_weighted_likelihood_equals_autograd(deviation):
 
 
 def test_weighted_likelihood_crosses_blocks(monkeypatch):
-    monkeypatch.setattr("gan_text.networks.likelihood.BLOCK_BYTES", 4 * 11 * 16)  # 16 rows a block
+    monkeypatch.setattr("gan_text.networks.sampler.BLOCK_BYTES", 4 * 11 * 16)  # 16 rows a block
     torch.manual_seed(0)
     hidden, weight, bias = torch.randn(37, 4, requires_grad=True), torch.randn(4, 11), torch.randn(11)
     targets, weights = torch.randint(11, (37,)), torch.rand(37)

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 
 from gan.contracts import (
     ArchitectureEntry,
+    AttributeEntry,
     DatasetEntry,
     ExtractorEntry,
     MarkEntry,
@@ -94,6 +95,18 @@ def gan_datasets() -> Iterator[DatasetEntry]:
         modality="video",
         licence="drawn by formula; public domain",
     )
+
+
+@hookimpl
+def gan_attributes() -> Iterator[AttributeEntry]:
+    """Numbers that describe a clip."""
+    for name, function, unit, summary in (
+        ("motion", "motion", "0 to 255", "Mean absolute change of a pixel from frame to frame"),
+        ("brightness", "brightness", "0 to 255", "Mean value of all pixels"),
+    ):
+        yield AttributeEntry(
+            name=name, summary=summary, target=f"gan_video.attributes:{function}", modality="video", unit=unit
+        )
 
 
 @hookimpl

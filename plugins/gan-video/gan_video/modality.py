@@ -171,18 +171,23 @@ class VideoModality(Modality):
 
     def write(self, sample: Sample, stem: Path, options: BaseModel | None = None) -> Path:
         """Write one clip; equal clips give equal bytes with equal versions of PyAV and Pillow."""
+        return self.write_stream(iter([sample]), stem, options)
+
+    def write_stream(self, parts: Iterator[Sample], stem: Path, options: BaseModel | None = None) -> Path:
+        """Write one clip whose parts come one behind the other. An MP4 file takes each picture when it comes; the other
+        formats hold all of them."""
         chosen = options if isinstance(options, VideoOptions) else VideoOptions()
-        pictures = [_enlarged(picture(frame), chosen.scale) for frame in sample["video"]]
+        coming = (_enlarged(picture(frame), chosen.scale) for part in parts for frame in part["video"])
         if self.mark is not None:
-            pictures = [Image.fromarray(self.marked(np.asarray(picture))) for picture in pictures]
+            coming = (Image.fromarray(self.marked(np.asarray(picture))) for picture in coming)
         fps = chosen.fps or float(self.facts.get("fps", DEFAULT_FPS))
         path = stem.with_name(f"{stem.name}.{'png' if chosen.format in ('apng', 'strip') else chosen.format}")
         if chosen.format == "mp4":
-            write_film(pictures, path, fps)
+            write_film(coming, path, fps)
         elif chosen.format == "strip":
-            row(pictures).save(path, "PNG")
+            row(list(coming)).save(path, "PNG")
         else:
-            write_animation(pictures, path, chosen.format, fps)
+            write_animation(list(coming), path, chosen.format, fps)
         return path
 
     def preview(self, samples: Samples) -> Image.Image:

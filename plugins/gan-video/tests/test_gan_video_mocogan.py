@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 import torch
 from gan.contracts import FieldSpec, Request
 from gan.draws import SeededDraws
 from gan.errors import UsageError
+from gan.generation.model import Model
 from gan_video.architectures.mocogan import MoCoGAN, MoCoGANConfig, MoCoGANOptions
+from gan_video.modality import VideoConfig, VideoModality, VideoOptions
 
 CPU = torch.device("cpu")
 
@@ -63,6 +66,36 @@ def test_longer_clips_begin_like_shorter_ones():
     assert short.shape == (2, 10, 3, 16, 16)
     assert long.shape == (2, 25, 3, 16, 16)
     assert torch.equal(long[:, :10], short)
+
+
+@pytest.mark.parametrize("options", [{}, {"frames": 70}, {"frames": 40, "content_seed": 1}, {"motion_seed": 2}])
+def test_a_stream_is_the_clip_in_parts(options):
+    """Of at most 32 frames; pixels differ by rounding at most."""
+    model = build(classes=2)
+    whole = made_by(model, 1, label=1, **options)
+    request = Request(MoCoGANOptions(**options), {"label": torch.tensor([1])})
+    with torch.no_grad():
+        parts = [part["video"] for part in model.stream(SeededDraws.of(3, 0, 1, CPU), request)]
+    assert max(part.shape[1] for part in parts) <= 32
+    joined = torch.cat(parts, 1)
+    assert joined.shape == whole.shape
+    assert (joined.int() - whole.int()).abs().max() <= 1
+
+
+@pytest.mark.parametrize("form", ["mp4", "gif"])
+def test_a_streamed_file_is_the_written_one(tmp_path, form):
+    """By the model that ``gan generate --stream`` uses; equal pixels give equal bytes."""
+    video = VideoModality(VideoConfig(resolution=16, frames=10), {})
+    model = Model(build(), video, "video/mocogan", CPU)
+    output = VideoOptions(format=form)
+    (path,), beginning = model.write_stream(tmp_path / "a", 1, 5, options={"frames": 50}, output_options=output)
+    assert beginning["video"].shape == (1, 32, 3, 16, 16)
+    whole = model.generate(1, 5, options={"frames": 50})
+    assert np.abs(whole["video"][:, :32].astype(int) - beginning["video"]).max() <= 1
+    joined = [{"video": whole["video"][0][begin : begin + 20]} for begin in (0, 20, 40)]
+    streamed = video.write_stream(iter(joined), tmp_path / "b", output)
+    assert streamed.read_bytes() == video.write({"video": whole["video"][0]}, tmp_path / "c", output).read_bytes()
+    assert path.stat().st_size > 0
 
 
 def test_content_and_motion_are_chosen_apart():

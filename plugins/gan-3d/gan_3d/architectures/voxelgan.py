@@ -28,6 +28,7 @@ from gan.contracts import FieldSpec, Loss, Penalty, Request
 from gan.draws import Draws
 from gan.errors import UsageError
 from gan.game import Batch, Optimizer, Phase, Player
+from gan.latents import embedded, slerp, straight
 from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor, nn
 
@@ -72,6 +73,7 @@ class VoxelGAN(nn.Module):
     Config = VoxelGANConfig
     Options = VoxelGANOptions
     generation_batch = 32
+    mixes_classes = True
 
     def __init__(self, config: VoxelGANConfig, fields: Mapping[str, FieldSpec]) -> None:
         super().__init__()
@@ -150,7 +152,7 @@ class VoxelGAN(nn.Module):
         if self.embedding is not None:
             if labels is None:
                 raise UsageError("the model needs the label of each shape")
-            latents = torch.cat([latents, self.embedding(labels)], 1)
+            latents = torch.cat([latents, embedded(self.embedding, labels)], 1)
         grids: Tensor = self.generator(latents[:, :, None, None, None])
         return grids[:, 0]
 
@@ -167,6 +169,23 @@ class VoxelGAN(nn.Module):
     def settle(self, rng: Draws) -> None:
         """Generate shapes of all classes, whose batch statistics the averaged weights then use."""
         self.probabilities(self.latents(rng.count, rng), rng.randint(self.classes) if self.classes else None)
+
+    def between(self, first: Tensor, second: Tensor, at: Tensor) -> Tensor:
+        """Normal latents on a great circle, uniform ones on a line."""
+        return (straight if self.config.prior == "uniform" else slerp)(first, second, at)
+
+    def linear_maps(self) -> list[Tensor]:
+        """The first layer, ``(features, latent)``, without the class."""
+        return [self.generator[0].get_parameter("weight").detach()[: self.config.latent].flatten(1).T]
+
+    def critic_features(self, samples: Mapping[str, Tensor]) -> list[Tensor]:
+        """The discriminator's activations."""
+        x, seen = samples["voxels"].float()[:, None], []
+        for layer in self.features:
+            x = layer(x)
+            if isinstance(layer, nn.LeakyReLU):
+                seen.append(x)
+        return seen
 
     def decode_smooth(self, latents: Tensor, request: Request) -> dict[str, Tensor]:
         """The probability that each voxel is occupied."""

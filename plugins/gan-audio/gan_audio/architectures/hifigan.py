@@ -23,7 +23,7 @@ from gan.contracts import FieldSpec, Loss, Penalty, Request
 from gan.draws import Draws
 from gan.errors import UsageError
 from gan.game import Batch, Optimizer, Phase, Player
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, PositiveInt
 from torch import Tensor, nn
 from torch.nn.functional import avg_pool1d, leaky_relu, pad
 from torch.nn.utils.parametrizations import weight_norm
@@ -42,10 +42,10 @@ class HiFiGANConfig(BaseModel):
 
     rate: int = Field(22_050, ge=2_000, le=192_000, description="samples per second; that of the section modality")
     width: int = Field(512, ge=8, description="channels of the first layer, halved by each upsampling")
-    upsampling: list[int] = Field([8, 8, 2, 2], description="factors, whose product is modality.mel_hop")
+    upsampling: list[PositiveInt] = Field([8, 8, 2, 2], description="factors, whose product is modality.mel_hop")
     block: Literal[1, 2] = Field(1, description="residual blocks: 1, of pairs of convolutions; 2, of single ones")
-    kernels: list[int] = Field([3, 7, 11], description="kernels of the residual blocks behind each upsampling")
-    dilations: list[list[int]] = Field(
+    kernels: list[PositiveInt] = Field([3, 7, 11], description="kernels of the residual blocks behind each upsampling")
+    dilations: list[list[PositiveInt]] = Field(
         [[1, 3, 5], [1, 3, 5], [1, 3, 5]], description="dilations of the layers of a block, for each kernel"
     )
     discriminator_width: int = Field(

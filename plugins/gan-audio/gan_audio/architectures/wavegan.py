@@ -22,6 +22,7 @@ from gan.contracts import FieldSpec, Loss, Penalty, Request
 from gan.draws import Draws
 from gan.errors import UsageError
 from gan.game import Batch, Optimizer, Phase, Player
+from gan.latents import class_shares, straight
 from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor, nn
 
@@ -50,6 +51,7 @@ class WaveGAN(nn.Module):
 
     Config = WaveGANConfig
     generation_batch = 64
+    mixes_classes = True
 
     def __init__(self, config: WaveGANConfig, fields: Mapping[str, FieldSpec]) -> None:
         super().__init__()
@@ -109,6 +111,18 @@ class WaveGAN(nn.Module):
         """``(count, latent)`` from U(-1, 1)."""
         return 2.0 * rng.rand(self.config.latent) - 1.0
 
+    def between(self, first: Tensor, second: Tensor, at: Tensor) -> Tensor:
+        """Latents on a line: those on a great circle are not uniform."""
+        return straight(first, second, at)
+
+    def linear_maps(self) -> list[Tensor]:
+        """The first layer, ``(features, latent)``, without the class."""
+        return [self.generator.first.weight.detach()[:, : self.config.latent]]
+
+    def critic_features(self, samples: Mapping[str, Tensor]) -> list[Tensor]:
+        """The critic's activations, without phase shuffle."""
+        return self.critic_network.features(samples["sound"] / 32_768)
+
     def decode(self, latents: Tensor, request: Request) -> dict[str, Tensor]:
         """Sounds of the given latent vectors."""
         return {"sound": (self._waves(latents, request).clamp(-1, 1) * 32_767).round().to(torch.int16)}
@@ -122,7 +136,7 @@ class WaveGAN(nn.Module):
         if self.classes:
             if request.given is None or "label" not in request.given:
                 raise UsageError("the model needs the label of each sound")
-            label = request.given["label"].long()
+            label = request.given["label"]
         waves: Tensor = self.generator(latents, label)
         return waves.float()
 
@@ -153,9 +167,9 @@ class Generator(nn.Module):
             _scale(layer, 2.0 if layer is not self.layers[-1] else 0.1)
 
     def forward(self, latents: Tensor, label: Tensor | None) -> Tensor:
-        """Waveforms of latent vectors, and of classes ``(N,)`` int64 if there are any."""
+        """Waveforms of latent vectors, and of classes ``(N,)`` or shares ``(N, classes)`` if there are any."""
         if label is not None:
-            latents = torch.cat([latents, nn.functional.one_hot(label, self.classes).to(latents.dtype)], 1)
+            latents = torch.cat([latents, class_shares(label, self.classes).to(latents.dtype)], 1)
         x: Tensor = self.first(latents).relu().unflatten(1, (-1, self.start))
         for layer in self.layers[:-1]:
             x = layer(x).relu()
@@ -185,6 +199,14 @@ class Critic(nn.Module):
         _scale(self.last, 1.0)
         if self.of_class is not None:
             nn.init.normal_(self.of_class.weight, std=self.last.in_features**-0.5)
+
+    def features(self, waves: Tensor) -> list[Tensor]:
+        """The activations of all layers, for waveforms that are not shifted."""
+        x, seen = waves, []
+        for layer in self.layers:
+            x = nn.functional.leaky_relu(layer(x), 0.2)
+            seen.append(x)
+        return seen
 
     def forward(self, waves: Tensor, label: Tensor, shifts: Tensor) -> Tensor:
         """Scores; `label` is ``(N,)`` int64, `shifts` ``(N, layers - 1)`` int64, or ``(N, 0)`` for none."""

@@ -22,6 +22,7 @@ from gan.contracts import FieldSpec, Loss, Penalty, Request
 from gan.draws import Draws
 from gan.errors import UsageError
 from gan.game import Batch, Optimizer, Phase, Player, Turn
+from gan.latents import embedded, truncated_normal
 from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor, nn
 from torch.nn.functional import avg_pool2d, interpolate, max_pool2d, relu
@@ -125,13 +126,21 @@ class ConditionalNorm(nn.Module):
             self.bias = layers.plain(nn.Embedding(classes, channels))
 
     def forward(self, x: Tensor, condition: Tensor | None) -> Tensor:
-        """``(N, channels, H, W)`` and ``(N, size)`` or ``(N,)`` classes -> ``(N, channels, H, W)``."""
+        """``(N, channels, H, W)`` and ``(N, size)``, ``(N,)`` classes or ``(N, classes)`` shares -> ``(N, channels, H,
+        W)``."""
         y: Tensor = self.norm(x)
         if self.gain is None or self.bias is None:
             return y
-        gain, bias = (layer(condition)[:, :, None, None] for layer in (self.gain, self.bias))
+        gain, bias = (_told(layer, condition)[:, :, None, None] for layer in (self.gain, self.bias))
         out: Tensor = y * (1 + gain) + bias
         return out
+
+
+def _told(layer: nn.Module, condition: Tensor | None) -> Tensor:
+    """What a linear layer gives for a vector, or an embedding for classes or shares of them."""
+    assert condition is not None
+    told: Tensor = embedded(layer, condition) if isinstance(layer, nn.Embedding) else layer(condition)
+    return told
 
 
 class Attention(nn.Module):
@@ -228,7 +237,7 @@ class Generator(nn.Module):
     def forward(self, latents: Tensor, labels: Tensor | None) -> Tensor:
         """``(N, latent)`` and ``(N,)`` classes -> ``(N, channels, R, R)`` in -1 … 1."""
         first, *chunks = latents.chunk(self.chunks, 1)
-        told = labels if self.shared is None else self.shared(labels)
+        told = labels if self.shared is None else _told(self.shared, labels)
         x = self.linear(first).unflatten(1, (self.first_width, 4, 4))
         for index, block in enumerate(self.blocks):
             condition = told
@@ -261,9 +270,17 @@ class Discriminator(nn.Module):
         self.linear = layers(nn.Linear(widths[-1], 1))
         self.embedding = layers(nn.Embedding(classes, widths[-1])) if classes else None
 
+    def features(self, images: Tensor) -> list[Tensor]:
+        """The activations after each block, and their sum over all places, for images ``(N, channels, R, R)``."""
+        seen = []
+        for block in self.blocks:
+            images = block(images)
+            seen.append(images)
+        return [*seen[:-1], seen[-1].sum((2, 3))]
+
     def forward(self, images: Tensor, labels: Tensor | None) -> Tensor:
         """``(N, channels, R, R)`` and ``(N,)`` classes -> ``(N,)`` raw scores."""
-        features = self.blocks(images).sum((2, 3))
+        features = self.features(images)[-1]
         scores: Tensor = self.linear(features).squeeze(1)
         if self.embedding is not None:
             scores = scores + (self.embedding(labels) * features).sum(1)
@@ -293,6 +310,7 @@ class BigGAN(nn.Module):
     Config = BigGANConfig
     Options = BigGANOptions
     generation_batch = 32
+    mixes_classes = True
 
     def __init__(self, config: BigGANConfig, fields: Mapping[str, FieldSpec]) -> None:
         super().__init__()
@@ -363,9 +381,33 @@ class BigGAN(nn.Module):
         """``(count, latent)`` from N(0, 1)."""
         return rng.randn(self.config.latent)
 
+    def latent_parts(self) -> dict[str, Tensor]:
+        """The chunks of a hierarchical latent: of the first layer, and of the blocks from coarse to fine."""
+        chunks, size = self.generator.chunks, self.config.latent
+        part = torch.arange(size) // (size // chunks)
+        names = ["first", *(f"block{number}" for number in range(1, chunks))]
+        return {name: part == number for number, name in enumerate(names)} if chunks > 1 else {}
+
+    def linear_maps(self) -> list[Tensor]:
+        """The layers that the latent enters, ``(features, latent)``: the first one and, of a hierarchical latent, the
+        gains and biases of the blocks."""
+        generator, size = self.generator, self.config.latent
+        chunk = size // generator.chunks
+        rows = [_placed(generator.linear, slice(0, chunk), size)]
+        for number, block in enumerate(generator.blocks if generator.chunks > 1 else (), 1):
+            assert isinstance(block, GeneratorBlock)
+            here = slice(number * chunk, (number + 1) * chunk)
+            for norm in (block.first_norm, block.second_norm):
+                rows += [_placed(layer, here, size) for layer in (norm.gain, norm.bias) if layer is not None]
+        return [torch.cat(rows)]
+
+    def critic_features(self, samples: Mapping[str, Tensor]) -> list[Tensor]:
+        """The discriminator's activations."""
+        return self.discriminator.features(to_network(samples["image"]))
+
     def _images(self, latents: Tensor, request: Request) -> Tensor:
         if request.options is not None and request.options.truncation is not None:
-            latents = truncated(latents, request.options.truncation)
+            latents = truncated_normal(latents, request.options.truncation)
         images: Tensor = self.generator(latents, class_indices(request.given, self.classes))
         return images
 
@@ -382,12 +424,10 @@ class BigGAN(nn.Module):
         return self.decode(self.latents(count, rng), request)
 
 
-def truncated(latents: Tensor, limit: float) -> Tensor:
-    """Samples from N(0, 1) as samples from N(0, 1) truncated to ±`limit`, by the inverse of its distribution function.
-
-    Unlike drawing again, it maps each latent to one result, so that a sample keeps its seed.
-    """
-    high = torch.special.ndtr(torch.tensor(float(limit), dtype=torch.float64))
-    share = torch.special.ndtr(latents.double()) * (2 * high - 1) + (1 - high)
-    found: Tensor = torch.special.ndtri(share)
-    return found.to(latents.dtype)
+def _placed(layer: nn.Module, here: slice, size: int) -> Tensor:
+    """``(outputs, size)``: the weights of a layer whose last inputs are the components `here` of the latent."""
+    weight = layer.weight
+    assert isinstance(weight, Tensor)
+    whole = weight.new_zeros(len(weight), size)
+    whole[:, here] = weight.detach()[:, -(here.stop - here.start) :]
+    return whole

@@ -7,8 +7,8 @@ from collections.abc import Mapping
 from gan.contracts import FieldSpec
 from gan.errors import UsageError
 from gan.game import Batch
+from gan.latents import class_shares
 from torch import Tensor
-from torch.nn import functional
 
 
 def classes_of(fields: Mapping[str, FieldSpec]) -> int:
@@ -18,7 +18,7 @@ def classes_of(fields: Mapping[str, FieldSpec]) -> int:
 
 
 def labels_of(fields: Mapping[str, Tensor] | None, classes: int) -> Tensor | None:
-    """One-hot ``(N, classes)`` float32 of a batch or of a request's given fields; None where there are no classes.
+    """One-hot ``(N, classes)`` float32 of a batch, one-hot or shares of a request's given fields; None without classes.
 
     Raises `UsageError` where a model with classes gets none.
     """
@@ -26,7 +26,7 @@ def labels_of(fields: Mapping[str, Tensor] | None, classes: int) -> Tensor | Non
         return None
     if fields is None or "label" not in fields:
         raise UsageError("the model has classes; give the class of each image (--label)")
-    return functional.one_hot(fields["label"].long(), classes).float()
+    return class_shares(fields["label"], classes)
 
 
 def training_labels(batch: Batch, classes: int, dropout: float = 0.0) -> Tensor | None:
@@ -45,7 +45,7 @@ def training_labels(batch: Batch, classes: int, dropout: float = 0.0) -> Tensor 
 
 
 def class_indices(fields: Mapping[str, Tensor] | None, classes: int) -> Tensor | None:
-    """``(N,)`` int64 of a batch or of a request's given fields, for embeddings; None where there are no classes.
+    """``(N,)`` int64 of a batch or of a request's given fields, or its shares ``(N, classes)``; None without classes.
 
     Raises `UsageError` where a model with classes gets none.
     """
@@ -53,4 +53,5 @@ def class_indices(fields: Mapping[str, Tensor] | None, classes: int) -> Tensor |
         return None
     if fields is None or "label" not in fields:
         raise UsageError("the model has classes; give the class of each image (--label)")
-    return fields["label"].long()
+    label = fields["label"]
+    return label if label.ndim == 2 else label.long()

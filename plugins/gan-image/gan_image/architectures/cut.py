@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from functools import partial
 
 import torch
+from gan.adversarial import probe_scores
 from gan.contracts import FieldSpec, Loss, Penalty, Request
 from gan.draws import Draws
 from gan.errors import UsageError
@@ -168,6 +169,7 @@ class CUT(nn.Module):
     def _update_discriminator(self, loss: Loss, batch: Batch) -> dict[str, Tensor]:
         target, fake = self._translated(batch)
         real_scores, fake_scores = self.discriminator(torch.cat([target, fake.detach()])).chunk(2)
+        probe_scores(batch, real_scores, fake_scores)
         return {"loss": loss.discriminator(real_scores, fake_scores).mean()}
 
     def _regularise(self, name: str, penalty: Penalty, batch: Batch) -> dict[str, Tensor]:

@@ -11,6 +11,7 @@ from functools import partial
 from typing import Literal
 
 import torch
+from gan.adversarial import probe_scores
 from gan.contracts import FieldSpec, Loss, Penalty, Request
 from gan.draws import Draws
 from gan.game import Batch, Optimizer, Phase, Player, Turn
@@ -157,6 +158,7 @@ class CycleGAN(nn.Module):
             ("source", self.judge_source, self.source_pool, source, batch.shared["fake_source"]),
         ):
             real_scores, fake_scores = judge(torch.cat([real, pool.show(fake, batch.rng)])).chunk(2)
+            probe_scores(batch, real_scores, fake_scores)
             terms[name] = loss.discriminator(real_scores, fake_scores).mean()
         return terms
 

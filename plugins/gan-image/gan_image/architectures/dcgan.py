@@ -16,6 +16,7 @@ from gan.adversarial import adversarial_turns
 from gan.contracts import FieldSpec, Loss, Penalty, Request
 from gan.draws import Draws
 from gan.game import Batch, Optimizer, Phase, Player
+from gan.latents import straight, truncated_normal
 from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor, nn
 
@@ -23,8 +24,8 @@ from gan_image.architectures.pixels import image_shape, initialise, stages, to_n
 
 
 class _AdversarialGame(nn.Module):
-    """What both forms share: the players, the adversarial phase and generation; a `gan.contracts.LatentSpace`
-    that `Settles`."""
+    """What both forms share: the players, the adversarial phase and generation; a
+    `gan.contracts.SmoothLatentSpace`."""
 
     generation_batch = 64
     generator: nn.Sequential
@@ -63,17 +64,26 @@ class _AdversarialGame(nn.Module):
         scores: Tensor = self.discriminator(samples)
         return scores.flatten()
 
-    def settle(self, rng: Draws) -> None:
-        """Run the generator, for the statistics of its BatchNorm layers."""
-        self.generator(self.latents(rng.count, rng))
+    def critic_features(self, samples: Mapping[str, Tensor]) -> list[Tensor]:
+        """The activations of the discriminator."""
+        x, seen = to_network(samples["image"]), []
+        for layer in list(self.discriminator)[:-1]:
+            x = layer(x)
+            if isinstance(layer, nn.LeakyReLU):
+                seen.append(x)
+        return seen
+
+    def truncated(self, latents: Tensor, request: Request) -> Tensor:
+        """The latents with the truncation of the request; without one here."""
+        return latents
 
     def decode(self, latents: Tensor, request: Request) -> dict[str, Tensor]:
         """Images of the given latent vectors."""
-        return {"image": to_pixels(self.generator(latents))}
+        return {"image": to_pixels(self.generator(self.truncated(latents, request)))}
 
     def decode_smooth(self, latents: Tensor, request: Request) -> dict[str, Tensor]:
         """Images of the given latent vectors as floats 0 … 255, without rounding."""
-        return {"image": (self.generator(latents).float() + 1) * 127.5}
+        return {"image": (self.generator(self.truncated(latents, request)).float() + 1) * 127.5}
 
     def generate(self, count: int, rng: Draws, request: Request) -> dict[str, Tensor]:
         """Generate `count` images."""
@@ -90,10 +100,23 @@ class DCGANConfig(BaseModel):
     discriminator_width: int = Field(64, ge=1, description="channels after the discriminator's first layer")
 
 
+class DCGANOptions(BaseModel):
+    """What a user may choose in one call."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    truncation: float | None = Field(
+        None,
+        gt=0,
+        description="largest absolute value of a latent's components, 0.02 … 2; smaller: better and more alike",
+    )
+
+
 class DCGAN(_AdversarialGame):
     """DCGAN in the form of PyTorch's example."""
 
     Config = DCGANConfig
+    Options = DCGANOptions
 
     def __init__(self, config: DCGANConfig, fields: Mapping[str, FieldSpec]) -> None:
         super().__init__()
@@ -107,6 +130,15 @@ class DCGAN(_AdversarialGame):
     def latents(self, count: int, rng: Draws) -> Tensor:
         """``(count, latent, 1, 1)`` from N(0, 1)."""
         return rng.randn(self.config.latent, 1, 1)
+
+    def truncated(self, latents: Tensor, request: Request) -> Tensor:
+        """The latents, truncated if the request asks for it."""
+        limit = None if request.options is None else request.options.truncation
+        return latents if limit is None else truncated_normal(latents, limit)
+
+    def linear_maps(self) -> list[Tensor]:
+        """The first layer, ``(channels · 16, latent)``."""
+        return [self.generator[0].get_parameter("weight").detach().flatten(1).T]
 
 
 def _generator(latent: int, width: int, channels: int, n: int) -> nn.Sequential:
@@ -162,6 +194,14 @@ class DCGANOriginal(_AdversarialGame):
     def latents(self, count: int, rng: Draws) -> Tensor:
         """``(count, latent)`` from U(-1, 1)."""
         return 2.0 * rng.rand(self.config.latent) - 1.0
+
+    def between(self, first: Tensor, second: Tensor, at: Tensor) -> Tensor:
+        """Latents on a line: those on a great circle are not uniform."""
+        return straight(first, second, at)
+
+    def linear_maps(self) -> list[Tensor]:
+        """The first layer, ``(features, latent)``."""
+        return [self.generator[0].get_parameter("weight").detach()]
 
 
 def _original_generator(latent: int, width: int, channels: int, n: int) -> nn.Sequential:

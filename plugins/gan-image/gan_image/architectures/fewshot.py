@@ -252,6 +252,18 @@ class FewShot(nn.Module):
         """``(count, latent)`` from N(0, 1)."""
         return rng.randn(self.config.latent)
 
+    def linear_maps(self) -> list[Tensor]:
+        """The first layer, ``(channels · 16, latent)``."""
+        return [self.generator.start.weight.detach().flatten(1).T]
+
+    def critic_features(self, samples: Mapping[str, Tensor]) -> list[Tensor]:
+        """The discriminator's activations after each block."""
+        x, seen = leaky_relu(self.discriminator.start(to_network(samples["image"])), 0.2), []
+        for block in self.discriminator.blocks:
+            x = block(x)
+            seen.append(x)
+        return seen
+
     def decode(self, latents: Tensor, request: Request) -> dict[str, Tensor]:
         """Images of the given latent vectors."""
         return {"image": to_pixels(self.generator(latents))}

@@ -11,6 +11,7 @@ from functools import partial
 from typing import Literal
 
 import torch
+from gan.adversarial import probe_scores
 from gan.contracts import FieldSpec, Loss, Penalty, Request
 from gan.draws import Draws
 from gan.game import Batch, Optimizer, Phase, Player, Turn
@@ -107,6 +108,7 @@ class Pix2Pix(nn.Module):
     def _update_discriminator(self, loss: Loss, batch: Batch) -> dict[str, Tensor]:
         source, target, fake = self._triple(batch)
         real_scores, fake_scores = self.judge(source, target), self.judge(source, fake.detach())
+        probe_scores(batch, real_scores, fake_scores)
         # halved as in the paper, to slow down the discriminator (section 3.3)
         return {"loss": 0.5 * loss.discriminator(real_scores, fake_scores).mean()}
 

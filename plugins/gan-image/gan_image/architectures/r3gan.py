@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from typing import Any, Literal
 
 import torch
-from gan.adversarial import augmented, observe_scores
+from gan.adversarial import augmented, observe_scores, probe_scores
 from gan.contracts import FieldSpec, Loss, Penalty, Request
 from gan.draws import Draws
 from gan.errors import UsageError
@@ -229,6 +229,7 @@ class R3GAN(nn.Module):
 
     Config = R3GANConfig
     generation_batch = 32
+    mixes_classes = True
 
     def __init__(self, config: R3GANConfig, fields: Mapping[str, FieldSpec]) -> None:
         super().__init__()
@@ -274,6 +275,7 @@ class R3GAN(nn.Module):
             r1, r2 = gradient.float().square().flatten(1).sum(1).chunk(2)
             real_scores, fake_scores = scores.chunk(2)
             observe_scores(batch, real_scores)
+            probe_scores(batch, real_scores, fake_scores, real)
             gamma = batch.number("model.gamma", self.gamma_at(batch.progress))
             terms = {
                 "loss": loss.discriminator(real_scores, fake_scores).mean(),
@@ -330,6 +332,12 @@ class R3GAN(nn.Module):
     def latents(self, count: int, rng: Draws) -> Tensor:
         """``(count, latent)`` from N(0, 1)."""
         return rng.randn(self.config.latent)
+
+    def linear_maps(self) -> list[Tensor]:
+        """The first layer, ``(channels, latent)``, without the class."""
+        basis = self.generator.layers[0]
+        assert isinstance(basis, Basis)
+        return [basis.linear.weight.detach()[:, : self.config.latent]]
 
     def decode(self, latents: Tensor, request: Request) -> dict[str, Tensor]:
         """Images of the given latent vectors, of the given classes."""

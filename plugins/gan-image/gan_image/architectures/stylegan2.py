@@ -20,6 +20,7 @@ from gan.contracts import FieldSpec, Loss, Penalty, Request
 from gan.draws import Draws
 from gan.errors import UsageError
 from gan.game import Batch, Optimizer, Phase, Player, Turn
+from gan.latents import slerp, straight
 from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor, nn
 from torch.nn import functional
@@ -375,6 +376,15 @@ class Discriminator(nn.Module):
         self.score = Linear(last, last if classes else 1)
         self.label_mapping = MappingNetwork(0, classes, last, 8, embedding=last) if classes else None
 
+    def features(self, images: Tensor) -> list[Tensor]:
+        """The activations at each resolution, and those before the score, for images ``(N, channels, R, R)``."""
+        x, seen = activate(self.from_image(images)), []
+        for block in self.blocks:
+            x = block(x)
+            seen.append(x)
+        x = x.float() if self.group < 2 else nn.functional.pad(x.float(), (0, 0, 0, 0, 0, 1))  # each image by itself
+        return [*seen, activate(self.hidden(activate(self.convolution(x)).flatten(1)))]
+
     def forward(self, images: Tensor, labels: Tensor | None = None) -> Tensor:
         """``(N, channels, R, R)`` and one-hot labels ``(N, classes)`` -> scores ``(N,)``."""
         x = self.blocks(activate(self.from_image(images)))
@@ -432,7 +442,7 @@ class StyleGAN2Options(BaseModel):
 
 
 class StyleGAN2(nn.Module):
-    """The game of generator and discriminator; a `gan.contracts.SmoothLatentSpace`.
+    """The game of generator and discriminator; a `gan.contracts.SmoothLatentSpace` and a `gan.contracts.StyleSpace`.
 
     A latent is z ``(N, latent)``. `decode` also takes styles w ``(N, layers, style)``, which `styles_of` returns.
     """
@@ -440,6 +450,7 @@ class StyleGAN2(nn.Module):
     Config = StyleGAN2Config
     Options = StyleGAN2Options
     generation_batch = 32
+    mixes_classes = True
     w_average: Tensor
     path_length_mean: Tensor
 
@@ -516,9 +527,7 @@ class StyleGAN2(nn.Module):
     def _path_length(self, batch: Batch) -> dict[str, Tensor]:
         """(length - mean)² for half of the batch, those images whose number in the whole batch is even."""
         rng = batch.rng
-        half = (torch.arange(rng.count, device=rng.device) + rng.start) % 2 == 0
-        if rng.count == 1:
-            half[:] = True
+        half = torch.arange(rng.start % 2 if rng.count > 1 else 0, rng.count, 2, device=rng.device)
         with torch.autocast(rng.device.type, enabled=False):
             styles = self._styles(batch)[half]
             images = self.generator(styles, [noise[half] for noise in self.generator.random_noise(rng)])
@@ -553,9 +562,36 @@ class StyleGAN2(nn.Module):
         w: Tensor = self.generator.mapping(latents, labels)
         return w[:, None].expand(-1, self.generator.styles, -1)
 
+    def between(self, first: Tensor, second: Tensor, at: Tensor) -> Tensor:
+        """Latents on a great circle, styles on a line."""
+        return slerp(first, second, at) if first.ndim == 2 else straight(first, second, at)
+
+    def latent_parts(self) -> dict[str, Tensor]:
+        """The styles of 4 and 8 pixels, of 16 and 32, and of all more (Karras et al. 2019, section 3.1), as far as
+        there are such layers."""
+        layer = torch.arange(self.generator.styles)[:, None]
+        masks = {"coarse": layer < 4, "middle": (layer >= 4) & (layer < 8), "fine": layer >= 8}
+        return {name: mask for name, mask in masks.items() if mask.any()}
+
+    def linear_maps(self) -> list[Tensor]:
+        """The weights ``(channels, style)`` from each layer's style to its modulation."""
+        maps: list[list[Tensor]] = [[] for _ in range(self.generator.styles)]
+        style = 0
+        for block in self.generator.blocks:
+            assert isinstance(block, SynthesisBlock)
+            convolutions = [layer.convolution for layer in block.layers if isinstance(layer, StyledLayer)]
+            for index, layer in enumerate([*convolutions, block.to_image]):
+                maps[style + index].append(layer.affine.weight.detach() * layer.affine.scale)
+            style += len(block.layers)
+        return [torch.cat(found) for found in maps]
+
+    def critic_features(self, samples: Mapping[str, Tensor]) -> list[Tensor]:
+        """The discriminator's activations."""
+        return self.discriminator.features(to_network(samples["image"]))
+
     def decode(self, latents: Tensor, request: Request) -> dict[str, Tensor]:
         """Images of latents ``(N, latent)`` or of styles ``(N, layers, style)``."""
-        return {"image": to_pixels(self._images(latents, request))}
+        return {"image": to_pixels(self._images(latents, request, request.rng))}
 
     def decode_smooth(self, latents: Tensor, request: Request) -> dict[str, Tensor]:
         """The same as floats 0 … 255, without rounding."""

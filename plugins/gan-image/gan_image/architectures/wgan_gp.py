@@ -23,7 +23,7 @@ from torch import Tensor, nn
 from torch.nn.functional import avg_pool2d, cross_entropy, interpolate, relu
 
 from gan_image.architectures.classes import class_indices, classes_of
-from gan_image.architectures.pixels import image_shape, picture_shape, stages, to_pixels
+from gan_image.architectures.pixels import image_shape, picture_shape, stages, to_network, to_pixels
 
 
 class WGANGPConfig(BaseModel):
@@ -50,10 +50,12 @@ class Norm(nn.Module):
         self.bias = nn.Parameter(torch.zeros(classes, channels)) if classes else None
 
     def forward(self, x: Tensor, labels: Tensor | None) -> Tensor:
-        """``(N, channels, H, W)`` and ``(N,)`` classes -> ``(N, channels, H, W)``."""
+        """``(N, channels, H, W)`` and ``(N,)`` classes or ``(N, classes)`` shares -> ``(N, channels, H, W)``."""
         y: Tensor = self.norm(x)
         if self.gain is None or self.bias is None or labels is None:
             return y
+        if labels.ndim == 2:  # shares of the classes
+            return y * (labels @ self.gain)[:, :, None, None] + (labels @ self.bias)[:, :, None, None]
         return y * self.gain[labels][:, :, None, None] + self.bias[labels][:, :, None, None]
 
 
@@ -126,7 +128,7 @@ class ResidualGenerator(nn.Module):
     def __init__(self, config: WGANGPConfig, channels: int, n: int, classes: int) -> None:
         super().__init__()
         width = self.width = config.generator_width
-        self.linear = _linear(config.latent, width * 16)
+        self.linear: nn.Linear = _linear(config.latent, width * 16)
         self.blocks = nn.ModuleList(UpBlock(width, width, classes) for _ in range(n))
         self.norm = nn.BatchNorm2d(width)
         self.out = _convolution(width, channels, 3, gain=1.0)
@@ -156,9 +158,17 @@ class ResidualCritic(nn.Module):
         self.score = _linear(width, 1)
         self.classify = _linear(width, classes) if classes else None
 
+    def features(self, images: Tensor) -> list[Tensor]:
+        """The activations after each block, and their mean over all places, for images ``(N, channels, R, R)``."""
+        seen = []
+        for block in self.blocks:
+            images = block(images)
+            seen.append(images)
+        return [*seen[:-1], seen[-1].mean((2, 3))]
+
     def forward(self, images: Tensor) -> CriticOutput:
         """``(N, channels, R, R)`` -> ``(N,)`` raw scores, with the logits ``(N, classes)`` as features."""
-        features = self.blocks(images).mean((2, 3))
+        features = self.features(images)[-1]
         scores = self.score(features).squeeze(1)
         return CriticOutput(scores, () if self.classify is None else (self.classify(features),))
 
@@ -242,6 +252,7 @@ class WGANGP(_WassersteinGame):
     """
 
     Config = WGANGPConfig
+    mixes_classes = True
     adam = Optimizer(lr=2e-4, betas=(0.0, 0.9), schedule="linear")
 
     def __init__(self, config: WGANGPConfig, fields: Mapping[str, FieldSpec]) -> None:
@@ -264,6 +275,16 @@ class WGANGP(_WassersteinGame):
         """The generator's output for latent vectors and, with classes, the given labels."""
         images: Tensor = self.generator(latents, class_indices(given, self.classes))
         return images
+
+    def linear_maps(self) -> list[Tensor]:
+        """The first layer, ``(features, latent)``."""
+        assert isinstance(self.generator, ResidualGenerator)
+        return [self.generator.linear.weight.detach()]
+
+    def critic_features(self, samples: Mapping[str, Tensor]) -> list[Tensor]:
+        """The critic's activations after each block, and their mean over all places."""
+        assert isinstance(self.discriminator, ResidualCritic)
+        return self.discriminator.features(to_network(samples["image"]))
 
     def settle(self, rng: Draws) -> None:
         """Run the generator for the statistics of its averaged weights, with all classes alike."""

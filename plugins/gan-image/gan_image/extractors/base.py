@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
@@ -71,6 +72,12 @@ class NetworkExtractor(ABC):
     @abstractmethod
     def prepare(self, batch: Tensor) -> Tensor:
         """``(n, channels, h, w)`` float32 0 … 255 -> the network's input."""
+
+    def features(self, samples: Mapping[str, Tensor]) -> tuple[Tensor, Tensor | None]:
+        """The same with gradients; see `gan.contracts.DifferentiableExtractor`."""
+        images = samples["image" if "image" in samples else "target"].to(self.device).float()
+        found: tuple[Tensor, Tensor | None] = self.network(self.prepare(images))
+        return found
 
     def __call__(self, samples: Samples, modality: Modality) -> Features:
         """Vectors ``(N, d)`` and, if the network is a classifier, probabilities ``(N, classes)``."""

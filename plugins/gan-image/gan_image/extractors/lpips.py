@@ -11,7 +11,7 @@ distance is not LPIPS and has another name.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -191,7 +191,8 @@ def network_distance(first: Sequence[Tensor], second: Sequence[Tensor], weights:
 
 
 def _unit(layer: Tensor) -> Tensor:
-    return layer / (layer.square().sum(1, keepdim=True).sqrt() + EPS)
+    squares = layer.square().sum(1, keepdim=True).clamp_min(EPS**2)  # 0 has no derivative of its root
+    return layer / (squares.sqrt() + EPS)
 
 
 class NetworkDistance:
@@ -224,13 +225,20 @@ class NetworkDistance:
         found = []
         with torch.inference_mode():
             for start in range(0, len(images), self.batch):
-                rows = []
-                for number, layer in enumerate(self._seen(images[start : start + self.batch])):
-                    weight = layer.new_ones(layer.shape[1]) if self.weights is None else self.weights[number]
-                    root = (weight / (layer.shape[2] * layer.shape[3])).sqrt()
-                    rows.append((_unit(layer) * root.view(1, -1, 1, 1)).flatten(1))
-                found.append(torch.cat(rows, 1).cpu().numpy())
+                found.append(self._joined(self._seen(images[start : start + self.batch])).cpu().numpy())
         return np.concatenate(found)
+
+    def smooth_vectors(self, images: Tensor) -> Tensor:
+        """`vectors` of images ``(N, C, H, W)`` 0 … 255 with gradients."""
+        return self._joined(self.trunk(rgb(images.to(self.device).float()) / 127.5 - 1))
+
+    def _joined(self, layers: Sequence[Tensor]) -> Tensor:
+        rows = []
+        for number, layer in enumerate(layers):
+            weight = layer.new_ones(layer.shape[1]) if self.weights is None else self.weights[number]
+            root = (weight / (layer.shape[2] * layer.shape[3])).sqrt()
+            rows.append((_unit(layer) * root.view(1, -1, 1, 1)).flatten(1))
+        return torch.cat(rows, 1)
 
     def _seen(self, images: NDArray[np.uint8]) -> list[Tensor]:
         if min(images.shape[2:]) < self.trunk.smallest:
@@ -285,6 +293,10 @@ class LPIPSExtractor:
         """``(N, d)``, where d is the total size of all compared layers."""
         return Features(self.distance.vectors(pictures(samples)))
 
+    def features(self, samples: Mapping[str, Tensor]) -> tuple[Tensor, None]:
+        """The same with gradients; see `gan.contracts.DifferentiableExtractor`."""
+        return self.distance.smooth_vectors(samples["image" if "image" in samples else "target"]), None
+
 
 class LPIPSVGGExtractor(LPIPSExtractor):
     """`LPIPSExtractor` with VGG-16."""
@@ -296,3 +308,16 @@ class LPIPSSqueezeExtractor(LPIPSExtractor):
     """`LPIPSExtractor` with SqueezeNet 1.1."""
 
     trunk = SqueezeNet11
+
+
+class SqueezeNetDistanceExtractor(LPIPSExtractor):
+    """The distance of LPIPS's formula on SqueezeNet 1.0, without learned channel weights: not LPIPS."""
+
+    preprocessing = "RGB, not resized, BGR minus the means of ImageNet"
+
+    def __init__(self, weights: Path | None = None, device: str = "cpu") -> None:
+        trunk = SqueezeNet10()
+        trunk.load_published(npz_state(find_weights(SqueezeNet10.file, SqueezeNet10.sha256, weights)))
+        self.distance = NetworkDistance(trunk, None)
+        self.distance.to(torch.device(device))
+        self.sha256 = SqueezeNet10.sha256

@@ -413,8 +413,30 @@ class FrameGAN(nn.Module):
             return in_phrases(self, self.shape.bars, count, rng, request)
         return self.decode(self.latents(count, rng), request)
 
+    def linear_maps(self) -> list[Tensor]:
+        """The first layer, ``(bars · width, latent)``, without the attributes."""
+        return [self.generator.first.weight.detach()[:, : self.config.latent]]
+
+    def critic_features(self, samples: Mapping[str, Tensor]) -> list[Tensor]:
+        """What the critic hears in the frames at every scale."""
+        return self.critic.listener(frames_of(2 * samples["roll"].float() - 1))  # type: ignore[no-any-return]
+
+    def decode_smooth(self, latents: Tensor, request: Request) -> dict[str, Tensor]:
+        """The probability of each note, ``(N, track, bar, step, pitch)``; given tracks are as they were given."""
+        roll, given, notes = self._composed(latents, request)
+        return {"roll": self._kept(roll.float(), notes, given)}
+
     def decode(self, latents: Tensor, request: Request) -> dict[str, Tensor]:
         """The phrases of latents; random notes use numbers seeded by the latent itself."""
+        options = request.options if isinstance(request.options, MuseGANOptions) else FrameGANOptions()
+        roll, given, notes = self._composed(latents, request)
+        composed = binarise(
+            torch.logit(notes, 1e-6) / 2, options.binarisation or self.config.binarisation, options.sounding, latents
+        )
+        return {"roll": self._kept(roll, composed, given)}
+
+    def _composed(self, latents: Tensor, request: Request) -> tuple[Tensor, Tensor | None, Tensor]:
+        """(the roll that is given, which of its tracks, the probabilities of the composed ones)."""
         options = request.options if isinstance(request.options, MuseGANOptions) else FrameGANOptions()
         shape, places = self.shape, self._given(options)
         roll = torch.zeros(len(latents), shape.tracks, shape.bars, shape.steps, shape.pitches, dtype=torch.bool)
@@ -431,7 +453,4 @@ class FrameGAN(nn.Module):
             given[:, places] = True
         condition = condition_values(self.conditions, request.given)
         notes = self.compose(latents * options.truncation, self._frames(roll.float() * 2 - 1, given), condition)
-        composed = binarise(
-            torch.logit(notes, 1e-6) / 2, options.binarisation or self.config.binarisation, options.sounding, latents
-        )
-        return {"roll": self._kept(roll, composed, given)}
+        return roll, given, notes

@@ -220,6 +220,7 @@ class MuseGAN(nn.Module):
         super().__init__()
         self.config = config
         self.shape = shape = PhraseShape(fields["roll"].shape, config.beats)
+        self.names = fields["roll"].names
         self.is_composer = config.composition == "composer"
         self.is_jamming = config.composition == "jamming"
         generators = 1 if self.is_composer else shape.tracks
@@ -307,10 +308,26 @@ class MuseGAN(nn.Module):
         """``roll (count, track, bar, step, pitch)`` bool."""
         return in_phrases(self, self.shape.bars, count, rng, request)
 
+    def latent_parts(self) -> dict[str, Tensor]:
+        """Except for the composer, which has one latent for all tracks: the latent of each track."""
+        if self.is_composer:
+            return {}
+        track = torch.arange(self.shape.tracks)[:, None]
+        names = self.names or tuple(f"track{number}" for number in range(self.shape.tracks))
+        return {name: track == number for number, name in enumerate(names)}
+
+    def decode_smooth(self, latents: Tensor, request: Request) -> dict[str, Tensor]:
+        """The probability of each note, ``(N, track, bar, step, pitch)``."""
+        return {"roll": torch.sigmoid(2 * self._logits(latents, request))}
+
+    def _logits(self, latents: Tensor, request: Request) -> Tensor:
+        options = request.options if isinstance(request.options, MuseGANOptions) else MuseGANOptions()
+        return self.compose(latents * options.truncation, condition_values(self.conditions, request.given))
+
     def decode(self, latents: Tensor, request: Request) -> dict[str, Tensor]:
         """The phrases of latents; random notes use numbers seeded by the latent itself."""
         options = request.options if isinstance(request.options, MuseGANOptions) else MuseGANOptions()
-        logits = self.compose(latents * options.truncation, condition_values(self.conditions, request.given))
+        logits = self._logits(latents, request)
         return {"roll": binarise(logits, options.binarisation or self.config.binarisation, options.sounding, latents)}
 
 

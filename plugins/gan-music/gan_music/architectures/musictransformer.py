@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from gan import game
 from gan.contracts import FieldSpec, Loss, Penalty, Request
 from gan.draws import Draws
 from gan.errors import UsageError
@@ -21,8 +22,12 @@ from gan.recipe import Section
 from pydantic import BaseModel, Field
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy, gelu, scaled_dot_product_attention
+from torch.nn.utils.rnn import pad_sequence
 
 from gan_music import rolls
+
+CHECKED = 32
+"""Tokens after which it is looked whether all phrases have ended: on an accelerator each look waits for it."""
 
 
 class TransformerConfig(Section):
@@ -93,6 +98,38 @@ class Events:
                 now = start
             tokens += [self.note + track * self.pitches + row, self.length + length - 1]
         return [*tokens, self.END]
+
+    def encode_batch(self, rolls: Tensor, longest: int) -> Tensor:
+        """``(N, track, bar, step, pitch)`` bool -> ``(N, longest)``: what `encode` gives, padded with -1.
+
+        Without a loop over notes, and without reading a number on the host. Every possible token has a place in a row
+        (for each step: bar, position, then note and length of each track and pitch), and those that are there are moved
+        together.
+        """
+        count, steps, device = len(rolls), self.bars * self.steps, rolls.device
+        line = rolls.transpose(1, 2).transpose(2, 3).reshape(count, steps, -1).bool()  # (N, step, track · pitch)
+        begins = line.clone()
+        begins[:, 1:] &= ~line[:, :-1]
+        times = torch.arange(steps, device=device)[:, None]
+        silent = torch.where(line, steps, times)  # the next silent step, by a minimum from the end
+        ends = silent.flip(1).cummin(1).values.flip(1)
+        notes = self.note + torch.arange(line.shape[2], device=device).expand_as(line)
+        lengths = self.length + (ends - times - 1).clamp(min=0)
+        pairs = torch.stack([notes, lengths], 3).flatten(2)  # (N, step, 2 · track · pitch)
+        there = begins.repeat_interleave(2, 2)
+        plays = begins.any(2, keepdim=True)  # (N, step, 1)
+        left = plays.flip(1).cummax(1).values.flip(1) & (times % self.steps == 0)  # a note begins in this bar or later
+        position = (self.position + times % self.steps).expand_as(plays)
+        tokens = torch.cat([torch.full_like(position, self.BAR), position, pairs], 2).flatten(1)
+        there = torch.cat([left, plays, there], 2).flatten(1)
+        place = there.long().cumsum(1)  # from 1 on, behind BEGIN
+        total = place[:, -1:]
+        place = torch.where(there, place, longest).clamp(max=longest)  # the last column is cut off
+        found = torch.full((count, longest + 1), -1, dtype=torch.long, device=device)
+        found.scatter_(1, place, tokens)
+        found.scatter_(1, (total + 1).clamp(max=longest), self.END)
+        found[:, 0] = self.BEGIN
+        return found[:, :longest]
 
     def decode(self, tokens: list[int]) -> np.ndarray[Any, Any]:
         """Tokens -> ``(track, bar, step, pitch)`` bool; tokens that make no note are skipped."""
@@ -199,12 +236,12 @@ class MusicTransformer(nn.Module):
 
     def _likelihood(self, batch: Batch) -> dict[str, Tensor]:
         """Mean of -log p(token) over the tokens of the batch, in nats."""
-        sequences = [self.events.encode(roll)[: self.config.context + 1] for roll in batch["roll"].cpu().numpy()]
-        longest = max(map(len, sequences))
-        table = np.full((len(sequences), longest), -1, np.int64)
-        for row, sequence in zip(table, sequences):
-            row[: len(sequence)] = sequence
-        tokens = torch.from_numpy(table).to(batch["roll"].device)
+        roll, longest = batch["roll"], self.config.context + 1
+        if game.asynchronous(roll.device):
+            tokens = self.events.encode_batch(roll, longest)
+        else:  # a loop over notes is the fastest, and there is nothing to wait for
+            sequences = [torch.tensor(self.events.encode(one)[:longest]) for one in roll.numpy()]
+            tokens = pad_sequence(sequences, batch_first=True, padding_value=-1)
         scores, _ = self.network(tokens[:, :-1].clamp(min=0))
         return {"loss": cross_entropy(scores.flatten(0, 1), tokens[:, 1:].flatten(), ignore_index=-1)}
 
@@ -228,7 +265,7 @@ class MusicTransformer(nn.Module):
             done |= tokens[:, 0] == self.events.END
             bars += tokens[:, 0] == self.events.BAR
             written.append(tokens)
-            if bool(done.all()):
+            if (device.type == "cpu" or step % CHECKED == CHECKED - 1) and bool(done.all()):
                 break
             tokens = tokens.masked_fill(done[:, None], self.events.BEGIN)  # further tokens of finished rows are ignored
         rolls_ = [self.events.decode(row) for row in torch.cat(written, 1).tolist()]

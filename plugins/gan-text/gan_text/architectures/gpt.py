@@ -10,6 +10,7 @@ Shapes: N sequences, T tokens, V words. Token 0 precedes the first token, and fo
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Mapping
 from typing import Any
 
@@ -26,6 +27,7 @@ from torch.nn import functional as F
 from transformers import (
     AutoConfig,
     AutoModelForCausalLM,
+    DynamicCache,
     GenerationConfig,
     GPT2Config,
     GPT2LMHeadModel,
@@ -181,10 +183,16 @@ class GPT(nn.Module):
         """One phase of maximum likelihood whose length the recipe sets; the adversarial loss is not used."""
         return [Phase("mle", [Turn("generator", self.likelihood)])]
 
+    def _new_cache(self) -> dict[str, Any]:
+        """An empty key-value cache as an argument of the model, whose name differs between versions."""
+        names = inspect.signature(self.model.forward).parameters
+        return {"cache" if "cache" in names else "past_key_values": DynamicCache(config=self.model.config)}
+
     def logits(self, tokens: Tensor) -> Tensor:
         """``(N, T)`` tokens -> ``(N, T, V)`` logits of each token given the ones before it."""
         before = F.pad(tokens[:, :-1].long(), (1, 0), value=START)
-        found: Tensor = self.model(input_ids=before, use_cache=False).logits
+        # with a cache, though an empty one, transformers does not look for packed texts, which would read the tokens
+        found: Tensor = self.model(input_ids=before, use_cache=True, **self._new_cache()).logits
         return found[..., : self.words]
 
     def nll(self, samples: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
@@ -221,6 +229,25 @@ class GPT(nn.Module):
             done += self._continue(tokens, done, length, uniforms, options, mark)
         lengths = lengths_of(tokens) if self.ends else torch.full((count,), length, device=device)
         return tokens * (torch.arange(tokens.shape[1], device=device) < lengths[:, None])
+
+    def sample(self, uniforms: Tensor, temperature: float = 1.0) -> Tensor:
+        """``(N, T)`` uniforms in [0, 1) -> ``(N, T)`` int64 tokens, without options and without reading on the host.
+
+        `write` asks after each token whether all texts have ended.
+        """
+        cache = self._new_cache()
+        tokens = torch.full((len(uniforms), 1), START, dtype=torch.int64, device=uniforms.device)
+        found = []
+        for step in uniforms.unbind(1):
+            scores = self.model(input_ids=tokens, use_cache=True, **cache).logits[:, -1].float()
+            if self.words < scores.shape[1]:
+                scores = scores[:, : self.words]
+            if not self.ends and getattr(self.field, "encode", None) is not None:  # token 0 is not a word here
+                scores[:, START] = -torch.inf
+            tokens = choose(scores / temperature, step)[:, None]
+            found.append(tokens)
+        made = torch.cat(found, 1)
+        return made * (made != 0).long().cumprod(1) if self.ends else made
 
     def _continue(
         self, tokens: Tensor, done: int, length: int, uniforms: Tensor, options: SamplingOptions, mark: Mark | None

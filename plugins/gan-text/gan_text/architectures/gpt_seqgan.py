@@ -14,6 +14,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import torch
+from gan import game
 from gan.contracts import FieldSpec, Request
 from gan.draws import Draws
 from gan.game import Player
@@ -40,7 +41,12 @@ class Writer(nn.Module):
         self.gpt.eval()
         options = SamplingOptions(temperature=temperature)
         rows = self.gpt.generation_batch
-        found = [self.gpt.write(part, uniforms.shape[1], [], options) for part in torch.split(uniforms, rows)]
+        found = [
+            self.gpt.sample(part, temperature)
+            if game.asynchronous(part.device)
+            else self.gpt.write(part, uniforms.shape[1], [], options)
+            for part in torch.split(uniforms, rows)
+        ]
         self.gpt.train(training)
         return torch.cat(found)
 

@@ -14,6 +14,7 @@ from collections.abc import Iterable, Mapping
 from typing import cast
 
 import torch
+from gan import game
 from gan.adversarial import adversarial_turns
 from gan.contracts import FieldSpec, Loss, Penalty, Request
 from gan.draws import Draws
@@ -117,6 +118,9 @@ class Generator(nn.Module):
         places = torch.arange(rng.count, device=rng.device)  # the texts that have not ended
         tokens, memory = torch.full_like(places, START), self.memory.initial(rng.count)
         found, found_at = [], []
+        # which texts go on is not read where that would wait: they all do, and what follows an end is replaced
+        masked, ended = game.asynchronous(rng.device), torch.zeros_like(places, dtype=torch.bool)[:, None]
+        padding = (torch.arange(self.words, device=rng.device) == 0).to(memory.dtype)
         for t in range(length):
             logits, memory = self.step(tokens, memory)
             uniforms = rng.rand(self.words)[places].clamp_(1e-20, 1 - 1e-7)
@@ -124,7 +128,10 @@ class Generator(nn.Module):
             tokens = noisy.detach().argmax(1)
             found.append(torch.softmax(noisy * sharpness, 1))
             found_at.append(places * length + t)
-            if ends:
+            if ends and masked:
+                found[-1] = torch.where(ended, padding, found[-1])
+                ended = ended | (tokens == 0)[:, None]
+            elif ends:
                 going = tokens.nonzero()[:, 0]
                 places, tokens, memory = places[going], tokens[going], memory[going]
         texts = found[0].new_zeros(rng.count * length, self.words)
@@ -282,11 +289,16 @@ class RelGAN(nn.Module):
         """Mean nats per token of a batch of real texts."""
         tokens = batch["tokens"].long()
         hidden = self.generator.hidden_states(tokens)
-        if self.ends:
-            counted = sequence_mask(batch["length"], self.length).bool()
-            hidden, tokens = hidden[counted], tokens[counted]
-        hidden, tokens, output = hidden.flatten(0, -2), tokens.flatten(), self.generator.output
-        weights = hidden.new_full((len(tokens),), 1 / len(tokens))
+        output = self.generator.output
+        if self.ends and game.asynchronous(tokens.device):
+            mask = sequence_mask(batch["length"], self.length)
+            weights = (mask / mask.sum()).flatten()
+        else:
+            if self.ends:  # only what counts; how much that is must be read
+                counted = sequence_mask(batch["length"], self.length).bool()
+                hidden, tokens = hidden[counted], tokens[counted]
+            weights = hidden.new_full((tokens.numel(),), 1 / tokens.numel())
+        hidden, tokens = hidden.flatten(0, -2), tokens.flatten()
         return {"nll": weighted_nll(hidden, output.weight.T, output.bias, tokens, weights)}
 
     def generate(self, count: int, rng: Draws, request: Request) -> dict[str, Tensor]:

@@ -11,7 +11,7 @@ difference of the two logits, so that cross-entropy is half the non-saturating l
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, Literal
 
 import torch
@@ -91,10 +91,27 @@ class Discriminator(nn.Module):
         """Half the squared norm of the output layer, which the paper penalizes."""
         return 0.5 * (self.output_weight.square().sum() + self.output_bias.square().sum())
 
-    def tables(self, dtype: torch.dtype) -> TokenTables:
-        """The convolutions as lookup tables, for fast evaluation of many sequences."""
+    def tables(self, tokens: Tensor, dtype: torch.dtype) -> TokenTables:
+        """The convolutions as lookup tables, for fast evaluation of many completions of the prefixes of `tokens`."""
         banks = [(weight.detach(), bias.detach()) for weight, bias in zip(self.weights, self.biases)]
-        return TokenTables(self.embedding.detach(), banks, dtype, self.pooling)
+        return TokenTables(self.embedding.detach(), banks, tokens, dtype, self.pooling)
+
+    @torch.no_grad()
+    def fixed_head(self, dtype: torch.dtype) -> Callable[[Tensor], Tensor]:
+        """`head` with the present weights and without dropout, in few passes: the gate and the transform are one
+        product, the two logits one difference."""
+        weight = torch.cat([self.gate.weight, self.transform.weight]).to(dtype).T.contiguous()
+        bias = torch.cat([self.gate.bias, self.transform.bias]).to(dtype)
+        difference = self.output_weight[:, 1] - self.output_weight[:, 0]
+        offset = self.output_bias[1] - self.output_bias[0]
+
+        def scores(features: Tensor) -> Tensor:
+            both = torch.addmm(bias, features.to(dtype), weight).float()
+            carry, moved = both[:, : self.features], both[:, self.features :]
+            hidden = torch.lerp(features, moved.relu_(), carry.sigmoid_())
+            return torch.addmv(offset, hidden, difference)
+
+        return scores
 
 
 def _truncated(*shape: int) -> nn.Parameter:
@@ -201,6 +218,7 @@ class SeqGAN(nn.Module):
         self.noise: Tensor
         self.register_buffer("negatives", torch.zeros(config.negatives, self.length, dtype=torch.int32))
         self.register_buffer("noise", torch.randint(1 << 62, ()))  # the same on every process, differs with the seed
+        self._read_noise: tuple[int, int] | None = None if self.noise.is_meta else (0, int(self.noise))
 
     def networks(self, config: Any, fields: Mapping[str, FieldSpec]) -> tuple[Any, Any]:
         """The generator and the rollout policy, which is not trained but follows the generator."""
@@ -255,13 +273,20 @@ class SeqGAN(nn.Module):
         """
         seen, share = batch.position, batch.rng.total
         if seen == 0 or seen // self.config.renew != (seen - share) // self.config.renew:
-            source = torch.Generator().manual_seed(derive(int(self.noise), "negatives", seen))
+            source = torch.Generator().manual_seed(derive(self._noise(), "negatives", seen))
             uniforms = torch.rand(len(self.negatives), self.length, generator=source).to(self.negatives.device)
             drawn = self.generator.sample(uniforms, ends=self.ends, temperature=self.config.negatives_temperature)
             self.negatives.copy_(drawn)
         first = seen + batch.rng.start
         rows = torch.arange(first, first + batch.count, device=self.negatives.device) % len(self.negatives)
         return self.negatives[rows]
+
+    def _noise(self) -> int:
+        """The number `noise`; read once for each content of the buffer, since reading waits for the device."""
+        known = self._read_noise
+        if known is None or known[0] != self.noise._version:
+            self._read_noise = known = (self.noise._version, int(self.noise))
+        return known[1]
 
     # The generator's update
 
@@ -306,14 +331,10 @@ class SeqGAN(nn.Module):
         wanted = self.config.rollout_precision
         half = wanted == "bf16" or (wanted == "auto" and has_bf16(tokens.device))
         dtype = torch.bfloat16 if half else torch.float32
-        tables = self.discriminator.tables(dtype)
-        prefixes = tables.prefix_features(tokens)
+        tables, head = self.discriminator.tables(tokens, dtype), self.discriminator.fixed_head(dtype)
 
         def judge(sequences: Tensor, rows: Tensor, t: int) -> Tensor:
-            features = tables.features(sequences, t, prefixes[t - 1][rows])
-            with torch.autocast(tokens.device.type, torch.bfloat16, enabled=dtype == torch.bfloat16):
-                scores = self.discriminator.head(features)
-            return value(scores.float(), rows)
+            return value(head(tables.features(sequences, rows, t)), rows)
 
         inner = rollout_values(self.rollout, tokens, uniforms, judge, rollouts=self.config.rollouts, ends=self.ends)
         return torch.cat([inner, last[:, None]], 1)

@@ -9,17 +9,20 @@ from __future__ import annotations
 from typing import Any
 
 import torch
+from gan import game
 from torch import Tensor
 
-from gan_text.networks.sampler import BLOCK_BYTES, LOG2_E, SAFE_LOGIT
+from gan_text.networks.sampler import LOG2_E, SAFE_LOGIT, block_rows
 
 
 class _WeightedNLL(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, hidden: Tensor, weight: Tensor, bias: Tensor, targets: Tensor, weights: Tensor) -> Tensor:
-        words, rows = weight.shape[1], max(16, BLOCK_BYTES // (4 * weight.shape[1]))
+        words, rows = weight.shape[1], block_rows(weight.shape[1], weight.device)
         buffer = hidden.new_empty(min(rows, len(hidden)), words)
-        bounded = bool(hidden.abs().max() * weight.abs().sum(0).max() + bias.abs().max() < SAFE_LOGIT)
+        bounded = not game.asynchronous(hidden.device) and bool(
+            hidden.abs().max() * weight.abs().sum(0).max() + bias.abs().max() < SAFE_LOGIT
+        )
         extended = torch.cat([hidden, hidden.new_ones(len(hidden), 1)], 1)  # a column of ones, whose weight is the bias
         full = torch.cat([weight, bias[None]], 0) * LOG2_E  # in bits: 2^x is faster than e^x
         grad_hidden, grad_full = torch.empty_like(hidden), torch.zeros_like(full)
@@ -51,7 +54,7 @@ class _WeightedNLL(torch.autograd.Function):
 @torch.no_grad()
 def token_nll(hidden: Tensor, weight: Tensor, bias: Tensor, targets: Tensor) -> Tensor:
     """``(R, H)``, ``(H, V)``, ``(V,)``, ``(R,)`` -> ``(R,)``: nats of each target, without gradients."""
-    rows = max(16, BLOCK_BYTES // (4 * weight.shape[1]))
+    rows = block_rows(weight.shape[1], weight.device)
     buffer = hidden.new_empty(min(rows, len(hidden)), weight.shape[1])
     found = torch.empty_like(hidden[:, 0])
     for start in range(0, len(hidden), rows):

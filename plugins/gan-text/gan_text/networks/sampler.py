@@ -10,10 +10,14 @@ from __future__ import annotations
 import math
 
 import torch
+from gan import game
 from torch import Tensor
+from torch.nn import functional as F
 
-BLOCK_BYTES = 2 << 20
-"""Size of the logits of one block of rows."""
+BLOCK_BYTES = 4 << 20
+"""Size of the logits of one block of rows, which lies in the cache of a processor …"""
+GPU_BLOCK_BYTES = 1 << 29
+"""… and on a GPU, where few large operations are faster than many small ones."""
 LOG2_E = math.log2(math.e)
 SAFE_LOGIT = 60.0
 """Below this bound exp() and its sum are finite in float32, so that the row maximum need not be subtracted."""
@@ -32,16 +36,17 @@ class SoftmaxSampler:
         self.group = max(8, 8 * round(math.sqrt(words) / 8))
         self.groups = -(-words // self.group)
         padded = self.group * self.groups
-        self._weight = weight.new_zeros(width, padded, dtype=torch.float32)
+        self._weight = weight.new_zeros(width + 1, padded, dtype=torch.float32)  # the last row is the bias
         scale = LOG2_E / temperature  # 2^x is several times faster on a CPU than e^x
-        self._weight[:, :words] = weight.detach() * scale
-        self._bias = weight.new_full((padded,), -math.inf, dtype=torch.float32)  # padding, never sampled
-        self._bias[:words] = bias.detach() * scale
-        self._rows = max(16, BLOCK_BYTES // (4 * padded))
-        self._buffer = weight.new_empty(self._rows, padded, dtype=torch.float32)
+        self._weight[:-1, :words] = weight.detach() * scale
+        self._weight[-1, :words] = bias.detach() * scale
+        self._weight[-1, words:] = -math.inf  # padding, never sampled
+        self._rows = block_rows(padded, weight.device)
+        self._buffer: Tensor | None = None
         bound = math.inf
-        if reach is not None:
-            bound = float((reach * self._weight[:, :words].abs().sum(0) + self._bias[:words].abs()).max())
+        if reach is not None and not game.asynchronous(weight.device):
+            sums = self._weight[:-1, :words].abs().sum(0)
+            bound = float((reach * sums + self._weight[-1, :words].abs()).max())
         self._bounded = bound < SAFE_LOGIT * LOG2_E
 
     @torch.no_grad()
@@ -55,8 +60,10 @@ class SoftmaxSampler:
 
     def _draw(self, hidden: Tensor, uniforms: Tensor) -> Tensor:
         rows = len(hidden)
+        if self._buffer is None or len(self._buffer) < rows:
+            self._buffer = hidden.new_empty(rows, self._weight.shape[1], dtype=torch.float32)
         mass = self._buffer[:rows]
-        torch.addmm(self._bias, hidden, self._weight, out=mass)
+        torch.mm(F.pad(hidden, (0, 1), value=1.0), self._weight, out=mass)
         if not self._bounded:
             mass -= mass.amax(1, keepdim=True)
         mass.exp2_()
@@ -69,6 +76,11 @@ class SoftmaxSampler:
         fine = chosen.cumsum(2)
         rest = _below((target - before)[..., None], fine[..., -1:])
         return group * self.group + torch.searchsorted(fine, rest, right=True)[..., 0]
+
+
+def block_rows(words: int, device: torch.device) -> int:
+    """Rows of a block of logits over `words` words."""
+    return max(16, (GPU_BLOCK_BYTES if game.asynchronous(device) else BLOCK_BYTES) // (4 * words))
 
 
 def _below(value: Tensor, limit: Tensor) -> Tensor:

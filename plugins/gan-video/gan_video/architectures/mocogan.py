@@ -11,7 +11,7 @@ et al. 2018), which batch statistics of generated and real clips would unbalance
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import pairwise
 from typing import Any, Literal
 
@@ -21,10 +21,14 @@ from gan.contracts import FieldSpec, Loss, Penalty, Request
 from gan.draws import Draws, SeededDraws
 from gan.errors import UsageError
 from gan.game import Batch, Optimizer, Phase, Player
+from gan.latents import class_shares
 from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor, nn
 from torch.nn import functional
 from torch.nn.utils import parametrizations
+
+PART = 32
+"""Frames of a part when a clip is streamed."""
 
 
 class MoCoGANConfig(BaseModel):
@@ -59,6 +63,7 @@ class MoCoGAN(nn.Module):
     Config = MoCoGANConfig
     Options = MoCoGANOptions
     generation_batch = 16
+    mixes_classes = True
 
     def __init__(self, config: MoCoGANConfig, fields: Mapping[str, FieldSpec]) -> None:
         super().__init__()
@@ -136,22 +141,49 @@ class MoCoGAN(nn.Module):
         """Latents -> ``(N, frames, channels, R, R)`` in -1 … 1."""
         content, motion = latents[:, : self.config.content], latents[:, self.config.content :]
         state, *noise = motion.chunk(motion.shape[1] // self.config.motion, 1)
+        return self._frames(content, label, state, noise)[0]
+
+    def _frames(
+        self, content: Tensor, label: Tensor | None, state: Tensor, noise: Sequence[Tensor]
+    ) -> tuple[Tensor, Tensor]:
+        """The frames of the noises that follow a motion state, and the state after them."""
         constant = [content]
         if self.classes:
             assert label is not None
-            constant.append(functional.one_hot(label.long(), self.classes).to(latents))
+            constant.append(class_shares(label, self.classes).to(content))
         codes = []
         for frame_noise in noise:
             state = self.motion_cell(frame_noise, state)
             codes.append(torch.cat([*constant, state], 1))
         stacked = torch.stack(codes, 1)  # (N, frames, code)
         made: Tensor = self.image_generator(stacked.flatten(0, 1)[..., None, None])
-        return made.view(*stacked.shape[:2], *made.shape[1:])
+        return made.view(*stacked.shape[:2], *made.shape[1:]), state
+
+    def latent_parts(self) -> dict[str, Tensor]:
+        """The content of a clip, and its motion."""
+        size = self.config.content + self.config.motion * (1 + self.frames)
+        content = torch.arange(size) < self.config.content
+        return {"content": content, "motion": ~content}
+
+    def linear_maps(self) -> list[Tensor]:
+        """The layer that the content enters in every frame, ``(features, latent)``; motion passes a recurrent layer."""
+        first = self.image_generator[0].get_parameter("weight").detach().flatten(1).T[:, : self.config.content]
+        motion = first.new_zeros(len(first), self.config.motion * (1 + self.frames))
+        return [torch.cat([first, motion], 1)]
+
+    def critic_features(self, samples: Mapping[str, Tensor]) -> list[Tensor]:
+        """The activations of the critic of clips."""
+        x, seen = (samples["video"].float() / 127.5 - 1).transpose(1, 2), []
+        for layer in list(self.video_critic)[:-1]:
+            x = layer(x)
+            if isinstance(layer, nn.LeakyReLU):
+                seen.append(x)
+        return seen
 
     def decode(self, latents: Tensor, request: Request) -> dict[str, Tensor]:
         """Clips of the given latents."""
         made = self.clips(latents, request.given["label"] if request.given and self.classes else None)
-        return {"video": (made.float() * 127.5 + 127.5).round().clamp(0, 255).to(torch.uint8)}
+        return {"video": _pixels(made)}
 
     def decode_smooth(self, latents: Tensor, request: Request) -> dict[str, Tensor]:
         """Clips of the given latents as floats 0 … 255, without rounding."""
@@ -170,9 +202,29 @@ class MoCoGAN(nn.Module):
             latents[:, self.config.content :] = chosen[:, self.config.content :]
         return self.decode(latents, request)
 
+    def stream(self, rng: Draws, request: Request) -> Iterator[dict[str, Tensor]]:
+        """The clip that `generate` makes, some frames at a time: the motion state goes on, the content stays."""
+        options = request.options if isinstance(request.options, MoCoGANOptions) else MoCoGANOptions()
+        label = request.given["label"] if request.given and self.classes else None
+        content, moving = rng.randn(self.config.content), rng
+        if options.content_seed is not None:
+            content = self._latents_of(options.content_seed, options.frames, content)[:, : self.config.content]
+        if options.motion_seed is not None:
+            moving = SeededDraws.of(options.motion_seed, 0, 1, rng.device)
+            moving.randn(self.config.content)
+        state, frames = moving.randn(self.config.motion), options.frames or self.frames
+        for begin in range(0, frames, PART):
+            noise = [moving.randn(self.config.motion) for _ in range(min(PART, frames - begin))]
+            made, state = self._frames(content, label, state, noise)
+            yield {"video": _pixels(made)}
+
     def _latents_of(self, seed: int, frames: int, like: Tensor) -> Tensor:
         """The latents of the first sample of a seed, ``(1, …)``."""
         return self.latents(1, SeededDraws.of(seed, 0, 1, like.device), frames)
+
+
+def _pixels(made: Tensor) -> Tensor:
+    return (made.float() * 127.5 + 127.5).round().clamp(0, 255).to(torch.uint8)
 
 
 def _real(batch: Batch) -> Tensor:

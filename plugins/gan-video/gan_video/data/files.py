@@ -7,8 +7,9 @@ PyAV (the libraries of FFmpeg) decodes films, Pillow decodes animated pictures a
 from __future__ import annotations
 
 import io
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from fractions import Fraction
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -138,19 +139,21 @@ def _mode(picture: Image.Image) -> str:
 # ------------------------------------------------------------------ frames -> files
 
 
-def write_film(pictures: Sequence[Image.Image], path: Path, fps: float) -> None:
+def write_film(pictures: Iterable[Image.Image], path: Path, fps: float) -> None:
     """Write an MP4 file (H.264 where the library has it, else VP9); equal frames give equal bytes."""
     import av
 
     codec = next((name for name in ("libx264", "libvpx-vp9") if name in av.codecs_available), None)
     if codec is None:
         raise GanError("this PyAV encodes neither H.264 nor VP9; use --format gif, webp or apng")
-    width, height = (side + side % 2 for side in pictures[0].size)  # subsampled colours need even sides
+    coming = iter(pictures)
+    first = next(coming)
+    width, height = (side + side % 2 for side in first.size)  # subsampled colours need even sides
     with av.open(str(path), "w", format="mp4") as container:
         stream: Any = container.add_stream(codec, rate=Fraction(fps).limit_denominator(1000))
         stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
         stream.options = {"crf": "18", "threads": "1"}
-        for picture in pictures:
+        for picture in chain([first], coming):
             whole = picture.convert("RGB")
             if whole.size != (width, height):
                 whole = whole.resize((width, height), Image.Resampling.NEAREST)

@@ -1,0 +1,80 @@
+"""Ring of 8 and grid of 25 Gaussians with a discriminator that learns a hundred times as fast as its generator.
+
+    python benchmarks/watch/rings.py [--seeds 0 1 …] [--out FILE]
+
+The recipe of the toy plugin without its penalty, generator 2e-3, discriminator 2e-1; with `training.watch: warn` and
+`act`. A mode counts when one of 2,500 samples of the averaged weights lies within 0.25 of it, and counts as held when
+as many samples do as a fifth of its share.
+"""
+
+from __future__ import annotations
+
+import argparse
+import shutil
+from pathlib import Path
+
+import numpy as np
+from common import HERE, WORK, plugins, record, recorded, train
+from gan.generation.loading import load_model
+from gan.reporting.manifest import surroundings
+from gan.storage.run_folder import RunFolder
+from gan.testing.points import NEAR, ring_centres
+
+SETTINGS = ["penalties=[]", "optimizers.generator.lr=0.002", "optimizers.discriminator.lr=0.2"]
+SAMPLES = {"ring": 256_000, "grid": 512_000}
+
+
+def centres(data: str) -> np.ndarray:
+    axis = np.arange(-4.0, 5.0, 2.0)
+    return ring_centres() if data == "ring" else np.stack(np.meshgrid(axis, axis), -1).reshape(-1, 2)
+
+
+def count(points: np.ndarray, data: str) -> dict[str, float]:
+    """Modes that are hit, modes that are held, and the share of samples near one."""
+    hit = np.linalg.norm(points[:, None] - centres(data), axis=2) <= NEAR
+    return {
+        "modes": int(hit.any(0).sum()),
+        "held": int((hit.mean(0) >= 0.2 / hit.shape[1]).sum()),
+        "near": float(hit.any(1).mean()),
+    }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--seeds", type=int, nargs="+", default=list(range(10)))
+    parser.add_argument("--data", nargs="+", default=list(SAMPLES))
+    parser.add_argument("--out", type=Path, default=HERE / "rings.json")
+    arguments = parser.parse_args()
+    known = plugins()
+    result = recorded(arguments.out)
+    runs = result.setdefault("runs", {})
+    for data in arguments.data:
+        for seed in arguments.seeds:
+            for watch in ("warn", "act"):
+                name = f"{data}/{watch}/{seed}"
+                if name in runs:
+                    continue
+                out = WORK / name.replace("/", "-")
+                shutil.rmtree(out, ignore_errors=True)
+                settings = [*SETTINGS, f"data.source={data}", f"training.watch={watch}"]
+                found = train(known, out, "toy", None, settings, seed, SAMPLES[data])
+                model = load_model(RunFolder(out), known, checkpoint=found["signals"][-1]["samples"])
+                runs[name] = {
+                    **count(model.generate(2500, 0)["points"], data),
+                    "verdicts": [[v["verdict"], v["since"], v["pronounced"]] for v in found["verdicts"]],
+                    "actions": [[a["samples"], a["verdict"], a["remedy"], a["dials"]] for a in found["actions"]],
+                    "cpu_seconds": found["cpu_seconds"],
+                }
+                shutil.rmtree(out)
+                print(name, {k: v for k, v in runs[name].items() if k != "verdicts"}, flush=True)
+                result["modes"] = {
+                    f"{d}/{w}": [runs[f"{d}/{w}/{s}"]["modes"] for s in arguments.seeds if f"{d}/{w}/{s}" in runs]
+                    for d in arguments.data
+                    for w in ("warn", "act")
+                }
+                result["machine"] = surroundings()
+                record(arguments.out, result)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,83 @@
+"""Guards of a training: what a plugin provides to watch it: signals of its own, alarms, and remedies for them.
+
+A guard sees the training in windows, which end at ticks and are the same on all processes (`gan.watch`). An alarm that
+a guard raises in three windows in a row becomes a verdict, which is reported; with ``training.watch: act`` its remedies
+are then tried in order.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Protocol, runtime_checkable
+
+from gan.contracts.modality import Modality, Samples
+
+
+@dataclass(frozen=True)
+class Window:
+    """A stretch of training between two measurements."""
+
+    samples: int
+    """Real samples shown at its end."""
+    phase: str
+    """Name of the phase in which it ended."""
+    signals: Mapping[str, float]
+    """Means over the window of everything that objectives report, ``"player/term"``, and what was measured at its end.
+    Values that are not finite are left out."""
+    progress: float = 1.0
+    """Share of the whole training shown at its end, 0 … 1."""
+    alarms: tuple[str, ...] = ()
+    """Alarms that were raised at its end; empty for the newest window, which is being judged."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Remedy:
+    """One change of a training, tried by ``training.watch: act``."""
+
+    summary: str
+    """What it does, in words: ``"a tenth of the critic's learning rate"``."""
+    dials: Mapping[str, float] = field(default_factory=dict)
+    """Factors on dials relative to their present values, by name (`gan.training.trainer.Trainer.turn_dial`); ``*``
+    stands for any part of a name. A remedy whose dials do not exist in a training is passed over."""
+    noise: float = 0.0
+    """Standard deviation of Gaussian noise on what critics see, as a multiple of that of the real samples there."""
+    roll_back: bool = True
+    """Whether training returns to the last healthy checkpoint first and continues with other random numbers."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Alarm:
+    """What is wrong in a window, by what evidence, and what to do about it."""
+
+    verdict: str
+    """The name of the failure: lower-case letters and hyphens (``mode-collapse``)."""
+    evidence: str
+    """The numbers that show it, with their thresholds."""
+    advice: str
+    """What a user may try, with the keys of the recipe to set."""
+    shows: Mapping[str, float] = field(default_factory=dict)
+    """The signals of the evidence, by name; those of the same names are recorded after a remedy."""
+    remedies: Sequence[Remedy] = ()
+    """Remedies in the order in which they are tried."""
+    spoils: bool = False
+    """Whether samples of such a generator are useless, so that an earlier checkpoint is used to generate."""
+
+
+class Guard(Protocol):
+    """Judges a training. It keeps no state: everything follows from the windows."""
+
+    def judge(self, windows: Sequence[Window]) -> Iterable[Alarm]:
+        """Return the alarms of the newest, that is last, of `windows`, the most serious first.
+
+        Up to 64 windows are given, oldest first. Signals may be missing in some of them.
+        """
+
+
+@runtime_checkable
+class Measures(Protocol):
+    """A guard that measures signals of its own on samples."""
+
+    def measure(self, generated: Samples, real: Samples, modality: Modality) -> Mapping[str, float]:
+        """Return signals by name. `generated` are samples of the weights as they are, `real` as many real ones; both
+        hold the modality's fields, ``(N, *shape)`` each, with N from 64 to 256. It draws no global random numbers."""

@@ -1,0 +1,1 @@
+"""Parts that a recipe adds to any architecture: InfoGAN's codes (`gan.parts.codes`)."""

@@ -1,0 +1,259 @@
+"""The core's guard: rules with thresholds for the failures of a game between networks, and their remedies.
+
+A rule compares a window with thresholds and with the median of earlier windows of its phase that raised no alarm. The
+thresholds follow Karras et al. 2020 (arXiv:2006.06676), Brock et al. 2019 (arXiv:1809.11096) and measurements of
+healthy trainings (benchmarks/watch). Where a player's name is needed, the critic is the player that reports an
+accuracy.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from statistics import median
+
+from gan.contracts import Alarm, Remedy, Window
+
+FLAT = 1e-6
+"""Gradient norm below which a critic's opponent stands still: its root mean square over 10,000 weights is then that of
+Adam's eps."""
+WON = 0.98
+"""Accuracy P(D(x) > D(G)) above which a critic has won …"""
+VANISHED = 0.01
+"""… while the gradient norm of its opponent is below this share of its median …"""
+CERTAIN = 1e-3
+"""… or while its own loss is below this: its scores leave its opponent no direction."""
+COLLAPSED = 0.2
+"""Diversity (mean distance of generated pairs over that of real pairs) below which the modes have collapsed."""
+UNCOVERED = 0.4
+"""Share of the real data's bins that are hit, below which the modes have collapsed …"""
+CLUSTERED = 0.5
+"""… where the real data have clusters: looseness below this."""
+FELL = 0.6
+"""Coverage over its median of at least `GROWN`, below which modes have been lost again."""
+REPEATED = 0.5
+"""Share of samples with a duplicate, beyond that of real samples, above which the modes have collapsed."""
+GROWN = 0.5
+"""A generator whose diversity once reached this …"""
+SPREAD = 0.8
+"""… and its coverage of clusters this, has learned the variety of the data."""
+PATIENCE = 5
+"""Windows of a phase in which a generator need not have any diversity yet …"""
+LATE = 0.5
+"""… and share of the training in which it need not cover the data's clusters yet, nor hold still."""
+MEMORISED = 0.5
+"""(E D(train) - E D(held out)) / (E D(train) - E D(G)) above which a critic memorises (Karras et al. 2020) …"""
+SURE = 0.6
+"""… while E sign D(train) is above this."""
+TURNED = 0.5
+"""Total variation between the histograms of two windows above which the modes change places."""
+SKIPPED = 0.01
+"""Skipped updates in each iteration above which numbers diverge."""
+EXPLODED = 50.0
+"""Gradient norm over its median, above which a player diverges."""
+GREW = 10.0
+"""Spectral norm, or absolute loss of a critic, over its median, above which a player diverges."""
+FEW_CODES = 0.1
+"""Share of the codes in use (perplexity) below which a codebook has collapsed."""
+
+
+class GameGuard:
+    """Divergence, vanishing gradient, mode collapse, overfitting discriminator, oscillation, codebook collapse."""
+
+    def judge(self, windows: Sequence[Window]) -> Iterator[Alarm]:
+        """The alarms of the newest window, most serious first."""
+        now = windows[-1]
+        earlier = [window for window in windows[:-1] if window.phase == now.phase]
+        for rule in (_divergence, _vanishing, _collapse, _overfitting, _oscillation, _codebook):
+            yield from rule(now, earlier)
+
+
+def players_with(window: Window, signal: str) -> list[str]:
+    """The players that report a signal."""
+    return [name.removesuffix(f"/{signal}") for name in window.signals if name.endswith(f"/{signal}")]
+
+
+def _median(earlier: Sequence[Window], signal: str) -> float | None:
+    """The median over earlier windows without an alarm; None if there are fewer than two."""
+    values = [window.signals[signal] for window in earlier if signal in window.signals and not window.alarms]
+    return median(values) if len(values) > 1 else None
+
+
+def _divergence(now: Window, earlier: Sequence[Window]) -> Iterator[Alarm]:
+    shows: dict[str, float] = {}
+    reasons = []
+    skipped = now.signals.get("skipped", 0.0)
+    if skipped > SKIPPED:
+        shows["skipped"] = skipped
+        reasons.append(f"{skipped:.1%} of the updates skipped because a number was not finite (over {SKIPPED:.0%})")
+    critics = players_with(now, "_fake_score")
+    for kind, factor, names in (
+        ("_gradient_norm", EXPLODED, players_with(now, "_gradient_norm")),
+        ("spectral", GREW, players_with(now, "spectral")),
+        ("loss", GREW, critics),
+    ):
+        for name in names:
+            signal = f"{name}/{kind}"
+            value, usual = abs(now.signals.get(signal, 0.0)), _median(earlier, signal)
+            if usual is not None and value > factor * max(abs(usual), 1e-3) and (kind != "loss" or value > GREW):
+                shows[signal] = value
+                reasons.append(f"{signal} {value:.3g}, over {factor:g} times its median {abs(usual):.3g}")
+    if reasons:
+        yield Alarm(
+            verdict="divergence",
+            evidence="; ".join(reasons),
+            advice="halve the learning rates (optimizers.PLAYER.lr), clip gradients (optimizers.PLAYER.clip_norm=1), "
+            "or use training.precision=fp32",
+            shows=shows,
+            remedies=(
+                Remedy(summary="half of all learning rates", dials={"optimizers.*.lr": 0.5}),
+                Remedy(summary="half of all learning rates", dials={"optimizers.*.lr": 0.5}),
+                Remedy(summary="penalties twice as strong", dials={"penalties.*.weight": 2.0}),
+                Remedy(summary="optimizers without momentum", dials={"optimizers.*.betas.0": 0.0}),
+                Remedy(summary="a tenth of all learning rates", dials={"optimizers.*.lr": 0.1}),
+            ),
+            spoils=True,
+        )
+
+
+def _vanishing(now: Window, earlier: Sequence[Window]) -> Iterator[Alarm]:
+    for critic in players_with(now, "_accuracy"):
+        accuracy = now.signals[f"{critic}/_accuracy"]
+        won = f"accuracy of {critic} {accuracy:.3f}, over {WON}"
+        for player in players_with(now, "_gradient_norm"):
+            signal = f"{player}/_gradient_norm"
+            norm, usual = now.signals[signal], _median(earlier, signal)
+            loss = abs(now.signals.get(f"{critic}/loss", 1.0))
+            if player == critic:
+                continue
+            if norm < FLAT:
+                compared = f"{signal} {norm:.3g}, under {FLAT:g}"
+            elif accuracy <= WON:
+                continue
+            elif usual is not None and norm < VANISHED * usual:
+                compared = f"{won}; {signal} {norm:.3g}, under {VANISHED:.0%} of its median {usual:.3g}"
+            elif loss < CERTAIN:
+                compared = (
+                    f"accuracy of {critic} {accuracy:.3f}, over {WON}; {critic}/loss {loss:.2g}, under {CERTAIN:g}"
+                )
+            else:
+                continue
+            yield Alarm(
+                verdict="vanishing-gradient",
+                evidence=compared,
+                advice=f"lower optimizers.{critic}.lr to a tenth, add a penalty (penalties=[{{name: r1, weight: 1}}]), "
+                "or use loss=non-saturating",
+                shows={f"{critic}/_accuracy": accuracy, signal: norm},
+                remedies=(*_slower(critic), *_smoother()),
+            )
+
+
+def _collapse(now: Window, earlier: Sequence[Window]) -> Iterator[Alarm]:
+    variety = {}
+    grown = _grown(now, earlier)
+    if grown or len(earlier) >= PATIENCE:
+        variety["diversity"] = COLLAPSED
+    if (grown or now.progress >= LATE) and now.signals.get("looseness", 1.0) < CLUSTERED:
+        variety["coverage"] = UNCOVERED
+    shows = {name: now.signals[name] for name, least in variety.items() if now.signals.get(name, 1.0) < least}
+    reasons = [f"{name} {value:.2f}, under {variety[name]} (1: as real samples)" for name, value in shows.items()]
+    usual = _median(earlier, "coverage")
+    if (
+        usual is not None
+        and usual >= GROWN
+        and "coverage" not in shows
+        and now.signals.get("coverage", 1.0) < FELL * usual
+    ):
+        shows["coverage"] = now.signals["coverage"]
+        reasons.append(f"coverage {shows['coverage']:.2f}, under {FELL:.0%} of its median {usual:.2f}")
+    repeated = now.signals.get("duplicates", 0.0)
+    if repeated > REPEATED and "diversity" in variety:
+        shows["duplicates"] = repeated
+        reasons.append(f"{repeated:.0%} of the samples are duplicates, over {REPEATED:.0%} more than of real ones")
+    if not reasons:
+        return
+    critics = players_with(now, "_accuracy")
+    yield Alarm(
+        verdict="mode-collapse",
+        evidence="; ".join(reasons),
+        advice="strengthen or add a penalty (penalties=[{name: r1, weight: 1}]), lower the learning rates "
+        "(optimizers.PLAYER.lr), or use loss=relativistic-pairing",
+        shows=shows,
+        remedies=(*_smoother(), *(_slower(critic)[0] for critic in critics), *_smoother(2.0)),
+        spoils=True,
+    )
+
+
+def _grown(now: Window, earlier: Sequence[Window]) -> bool:
+    """Whether a generator had the variety of the data before."""
+    least = {"diversity": GROWN}
+    if now.signals.get("looseness", 1.0) < CLUSTERED:
+        least["coverage"] = SPREAD
+    return any(all(window.signals.get(name, 0.0) >= value for name, value in least.items()) for window in earlier)
+
+
+def _overfitting(now: Window, earlier: Sequence[Window]) -> Iterator[Alarm]:
+    gap = now.signals.get("validation_gap", 0.0)
+    for critic in players_with(now, "_sign"):
+        sign = now.signals[f"{critic}/_sign"]
+        if gap > MEMORISED and sign > SURE:
+            yield Alarm(
+                verdict="overfitting-discriminator",
+                evidence=f"validation gap {gap:.2f}, over {MEMORISED}; sign of real scores {sign:.2f}, over {SURE}",
+                advice="augment what critics see (augmentations=[{name: ada, target: 0.6}] for images), use more data, "
+                f"or a smaller {critic}",
+                shows={"validation_gap": gap, f"{critic}/_sign": sign},
+                remedies=(
+                    Remedy(summary="augmentations twice as strong", dials={"augmentations.*.strength": 2.0}),
+                    Remedy(summary="noise on what critics see", noise=0.25),
+                    *_slower(critic),
+                ),
+            )
+
+
+def _oscillation(now: Window, earlier: Sequence[Window]) -> Iterator[Alarm]:
+    drift, apart = now.signals.get("drift", 0.0), now.signals.get("distance", 1.0)
+    chance = now.signals.get("real_distance", 1.0)
+    if not _grown(now, earlier) and now.progress < LATE:
+        return
+    if drift > max(TURNED, apart, 2 * chance) and now.signals.get("diversity", 0.0) >= COLLAPSED:
+        yield Alarm(
+            verdict="oscillation",
+            evidence=f"the modes changed by {drift:.2f} in a window, over {TURNED} and over their distance from the "
+            f"data {apart:.2f}",
+            advice="halve the learning rates (optimizers.PLAYER.lr), set optimizers.PLAYER.betas=[0.0, 0.99], "
+            "or add a penalty (penalties=[{name: r1, weight: 1}])",
+            shows={"drift": drift, "distance": apart},
+            remedies=(
+                *_smoother(),
+                Remedy(summary="half of all learning rates", dials={"optimizers.*.lr": 0.5}, roll_back=False),
+                Remedy(summary="optimizers without momentum", dials={"optimizers.*.betas.0": 0.0}, roll_back=False),
+            ),
+        )
+
+
+def _codebook(now: Window, earlier: Sequence[Window]) -> Iterator[Alarm]:
+    for player in players_with(now, "_code_use"):
+        use = now.signals[f"{player}/_code_use"]
+        if use < FEW_CODES:
+            yield Alarm(
+                verdict="codebook-collapse",
+                evidence=f"{use:.1%} of the codes are in use, under {FEW_CODES:.0%}",
+                advice=f"use fewer codes, draw unused codes anew, or lower the learning rate (optimizers.{player}.lr)",
+                shows={f"{player}/_code_use": use},
+                remedies=(Remedy(summary="half of the learning rate", dials={f"optimizers.{player}.lr": 0.5}),),
+                spoils=True,
+            )
+
+
+def _slower(critic: str) -> tuple[Remedy, ...]:
+    """A critic that learns less fast, then less often."""
+    lower = Remedy(summary=f"a tenth of the learning rate of {critic}", dials={f"optimizers.{critic}.lr": 0.1})
+    return lower, lower, Remedy(summary=f"every other update of {critic}", dials={f"turns.{critic}.every": 2.0})
+
+
+def _smoother(strength: float = 1.0) -> tuple[Remedy, ...]:
+    """A critic with smaller gradients: Roth et al. 2017 (arXiv:1705.09367) show that noise acts like a penalty."""
+    return (
+        Remedy(summary="noise on what critics see", noise=0.25 * strength),
+        Remedy(summary="penalties four times as strong", dials={"penalties.*.weight": 4.0}),
+    )

@@ -1,0 +1,97 @@
+"""Each rule of the core's guard raises its alarm beyond its threshold and for its reason, and is silent before it."""
+
+from __future__ import annotations
+
+import pytest
+from gan.contracts import Window
+from gan.watch.rules import GameGuard
+from gan.watch.watch import STREAK
+
+HEALTHY = {
+    "discriminator/loss": 1.2,
+    "discriminator/_real_score": 1.0,
+    "discriminator/_fake_score": -1.0,
+    "discriminator/_accuracy": 0.8,
+    "discriminator/_sign": 0.5,
+    "discriminator/_gradient_norm": 1.0,
+    "generator/loss": 0.9,
+    "generator/_gradient_norm": 0.5,
+    "generator/spectral": 2.0,
+    "diversity": 0.95,
+    "coverage": 0.9,
+    "looseness": 0.2,
+    "duplicates": 0.0,
+    "distance": 0.1,
+    "real_distance": 0.1,
+    "drift": 0.1,
+    "skipped": 0.0,
+}
+
+
+def alarms(changes, earlier=8, before=HEALTHY, progress=1.0):
+    past = [Window(1000 * number, "duel", before) for number in range(1, earlier + 1)]
+    return [
+        alarm.verdict for alarm in GameGuard().judge([*past, Window(10_000, "duel", {**HEALTHY, **changes}, progress)])
+    ]
+
+
+def test_a_healthy_window_raises_nothing():
+    assert alarms({}) == []
+    assert alarms({}, earlier=0) == []
+
+
+@pytest.mark.rule("N3")
+@pytest.mark.parametrize(
+    ("beyond", "before", "verdict"),
+    [
+        ({"skipped": 0.011}, {"skipped": 0.009}, "divergence"),
+        ({"generator/_gradient_norm": 26.0}, {"generator/_gradient_norm": 24.0}, "divergence"),
+        ({"generator/spectral": 21.0}, {"generator/spectral": 19.0}, "divergence"),
+        ({"discriminator/loss": -13.0}, {"discriminator/loss": -11.0}, "divergence"),
+        ({"generator/_gradient_norm": 0.9e-6}, {"generator/_gradient_norm": 1.1e-6}, "vanishing-gradient"),
+        (
+            {"discriminator/_accuracy": 0.99, "generator/_gradient_norm": 0.0049},
+            {"discriminator/_accuracy": 0.97, "generator/_gradient_norm": 0.0049},
+            "vanishing-gradient",
+        ),
+        (
+            {"discriminator/_accuracy": 0.99, "discriminator/loss": 0.0009},
+            {"discriminator/_accuracy": 0.99, "discriminator/loss": 0.0011},
+            "vanishing-gradient",
+        ),
+        ({"diversity": 0.19}, {"diversity": 0.21}, "mode-collapse"),
+        ({"coverage": 0.39}, {"coverage": 0.55}, "mode-collapse"),
+        ({"looseness": 0.9, "coverage": 0.53}, {"looseness": 0.9, "coverage": 0.55}, "mode-collapse"),
+        ({"duplicates": 0.51}, {"duplicates": 0.49}, "mode-collapse"),
+        (
+            {"validation_gap": 0.51, "discriminator/_sign": 0.61},
+            {"validation_gap": 0.51, "discriminator/_sign": 0.59},
+            "overfitting-discriminator",
+        ),
+        ({"drift": 0.51}, {"drift": 0.49}, "oscillation"),
+        ({"drift": 0.51}, {"drift": 0.51, "distance": 0.6}, "oscillation"),
+        ({"autoencoder/_code_use": 0.09}, {"autoencoder/_code_use": 0.11}, "codebook-collapse"),
+    ],
+)
+def test_a_rule_holds_beyond_its_threshold_only(beyond, before, verdict):
+    """The median of each signal over the earlier windows is its value in `HEALTHY`."""
+    assert alarms(beyond) == [verdict]
+    assert alarms(before) == []
+
+
+def test_a_generator_may_take_its_time_to_learn_the_variety_of_the_data():
+    """Untrained generators have little diversity, small ones find the modes late; what was lost is flagged at once."""
+    untrained = {**HEALTHY, "diversity": 0.05, "coverage": 0.1}
+    few = {**HEALTHY, "diversity": 0.9, "coverage": 0.1}
+    assert alarms({"diversity": 0.05}, earlier=4, before=untrained) == []
+    assert alarms({"diversity": 0.05}, earlier=5, before=untrained) == ["mode-collapse"]
+    assert alarms({"diversity": 0.05}, earlier=1) == ["mode-collapse"]
+    assert alarms({"coverage": 0.1}, before=few, progress=0.49) == []
+    assert alarms({"coverage": 0.1}, before=few, progress=0.5) == ["mode-collapse"]
+    assert alarms({"coverage": 0.1}, progress=0.1) == ["mode-collapse"]
+    assert alarms({"drift": 0.6}, before=few, progress=0.49) == []
+    assert alarms({"drift": 0.6}, before=few, progress=0.5) == ["oscillation"]
+
+
+def test_missing_signals_raise_nothing():
+    assert list(GameGuard().judge([Window(1, "p", {})] * STREAK)) == []
