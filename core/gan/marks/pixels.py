@@ -57,27 +57,26 @@ class PixelSpectrum:
     def embed(self, pixels: Array) -> Array:
         """``(H, W)`` or ``(H, W, channels)`` uint8 -> the same, marked. Alpha, a second or fourth channel, stays."""
         height, width = pixels.shape[:2]
-        light = luminance(pixels)
-        rows, columns = -(-height // TILE), -(-width // TILE)
-        change = np.tile(self._pattern, (rows, columns))[:height, :width] * self._gain(light)
         coloured = pixels[..., None] if pixels.ndim == 2 else pixels
         opaque = coloured.shape[2] - (coloured.shape[2] in (2, 4))
-        marked = coloured[..., :opaque] + change[..., None]
-        np.clip(marked, 0, 255, out=marked)
-        np.rint(marked, out=marked)
+        gain = self._gain(coloured[..., opaque // 2].astype(np.int16))
+        rows, columns = gain.shape
+        tiles = (-(-rows // PERIOD), -(-columns // PERIOD))
+        pattern = np.tile(self._pattern, tiles)[: rows * BLOCK, : columns * BLOCK]
+        change = pattern.reshape(rows, BLOCK, columns, BLOCK) * gain[:, None, :, None]
+        rounded = np.rint(change).astype(np.int16).reshape(rows * BLOCK, columns * BLOCK)[:height, :width, None]
         whole = coloured.copy()
-        whole[..., :opaque] = marked
+        whole[..., :opaque] = np.clip(coloured[..., :opaque] + rounded, 0, 255)
         return whole.reshape(pixels.shape)
 
-    def _gain(self, light: Array) -> Array:
-        """``(H, W)``: the strength of each block, from the differences of its neighbouring pixels."""
-        height, width = light.shape
-        busy = np.zeros((-(-height // BLOCK) * BLOCK, -(-width // BLOCK) * BLOCK), np.float32)
-        np.abs(light[:, 1:] - light[:, :-1], out=busy[:height, : width - 1])
-        busy[: height - 1, :width] += np.abs(light[1:] - light[:-1])
-        mean = busy.reshape(busy.shape[0] // BLOCK, BLOCK, -1, BLOCK).mean((1, 3))
-        gain = self.strength * np.clip(np.sqrt(mean / TYPICAL), LEAST, MOST)
-        return np.repeat(np.repeat(gain, BLOCK, 0), BLOCK, 1)[:height, :width]
+    def _gain(self, level: Array) -> Array:
+        """The strength of each block, from the differences of neighbouring pixels of the middle channel."""
+        height, width = level.shape
+        busy = np.zeros((-(-height // BLOCK) * BLOCK, -(-width // BLOCK) * BLOCK), np.int16)
+        np.abs(level[:, 1:] - level[:, :-1], out=busy[:height, : width - 1])
+        busy[: height - 1, :width] += np.abs(level[1:] - level[:-1])
+        mean = busy.reshape(busy.shape[0] // BLOCK, BLOCK, -1, BLOCK).sum((1, 3), dtype=np.int32) / np.float32(BLOCK**2)
+        return (self.strength * np.clip(np.sqrt(mean / TYPICAL), LEAST, MOST)).astype(np.float32)
 
     def detect(self, frames: Iterable[Array], rate: float) -> Detection:
         """Look for the mark in pictures ``(H, W[, channels])`` uint8 of one size, the frames of one work."""

@@ -72,8 +72,9 @@ class FolderManifest:
     def text(self, key: SigningKey | None) -> str:
         """The canonical text, signed with `key`."""
         self.key = "" if key is None else key.public
-        self.signature = "" if key is None else key.sign(canonical(self.body()).encode())
-        return canonical({**self.body(), "signature": self.signature}) + "\n"
+        body = self.body()
+        self.signature = "" if key is None else key.sign(canonical(body).encode())
+        return canonical({**body, "signature": self.signature}) + "\n"
 
 
 _OWN = ("seed", "index", "inputs")
