@@ -57,7 +57,7 @@ def written(notes: list[tuple[int, int, int, int]]) -> bytes:
 
 
 def chorales() -> list[list[tuple[int, int, int]]]:
-    """(start, end, pitch) of 200 notes each; excerpts of one chorale overlap by half."""
+    """(start, end, pitch) of 200 notes each; those of one chorale overlap."""
     steps = json.loads(real_file("music", "jsb16thseparated_train_valid.json").read_text())
     found = []
     for piece in [*steps["train"], *steps["valid"]]:
@@ -71,7 +71,7 @@ def chorales() -> list[list[tuple[int, int, int]]]:
                         notes.append((begin, at, int(line[begin])))
                     begin = at
         notes.sort()
-        found += [notes[at : at + 200] for at in range(0, len(notes) - 199, 100)]
+        found += [notes[at : at + 200] for at in range(0, len(notes) - 199, 50)]
     return found
 
 

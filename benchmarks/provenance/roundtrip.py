@@ -26,7 +26,7 @@ from PIL import Image
 
 TESTS = Path(__file__).parents[2] / "tests" / "provenance"
 sys.path.insert(0, str(TESTS))
-FILES = 2_000
+FILES = 500
 UNREAD = (".webp", ".glb", ".ply", ".obj")
 """Suffixes of formats whose library does not give the record as a text."""
 

@@ -76,7 +76,8 @@ class PixelSpectrum:
         np.abs(level[:, 1:] - level[:, :-1], out=busy[:height, : width - 1])
         busy[: height - 1, :width] += np.abs(level[1:] - level[:-1])
         mean = busy.reshape(busy.shape[0] // BLOCK, BLOCK, -1, BLOCK).sum((1, 3), dtype=np.int32) / np.float32(BLOCK**2)
-        return (self.strength * np.clip(np.sqrt(mean / TYPICAL), LEAST, MOST)).astype(np.float32)
+        gain: Array = (self.strength * np.clip(np.sqrt(mean / TYPICAL), LEAST, MOST)).astype(np.float32)
+        return gain
 
     def detect(self, frames: Iterable[Array], rate: float) -> Detection:
         """Look for the mark in pictures ``(H, W[, channels])`` uint8 of one size, the frames of one work."""
