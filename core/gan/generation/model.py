@@ -88,7 +88,7 @@ class Model:
 
     def _request(self, options: Any, rows: Mapping[str, Tensor] | None) -> Request:
         mark = self.labels.mark
-        return Request(options, rows, mark if mark is not None and mark.in_sampling else None)
+        return Request(options, rows, mark=mark if mark is not None and mark.in_sampling else None)
 
     def generate(
         self,
