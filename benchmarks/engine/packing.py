@@ -146,14 +146,14 @@ def packed(work: Path, archive: Path) -> dict[str, object]:
     return found
 
 
-def compared(work: Path, before: Path | None, count: int) -> dict[str, object]:
+def compared(work: Path, before: Path | None, count: int, turns: int) -> dict[str, object]:
     archive = work / "fewer.zip"
     pictures(archive, count)
     versions = {"after": None} | ({"before": before.resolve()} if before else {})
     found: dict[str, object] = {"pictures": count}
     for program, what in ((PACK, "packing"), (CHECK, "checking")):
         runs: dict[str, list[float]] = {version: [] for version in versions}
-        for turn in range(3):
+        for turn in range(turns):
             for version, checkout in versions.items():
                 cache = work / f"cache-{version}-{turn}"
                 shutil.rmtree(cache, ignore_errors=True)
@@ -182,6 +182,7 @@ def main() -> None:
     parser.add_argument("--part", choices=["pack", "compare", "read", "rows"], help="default: all")
     parser.add_argument("--count", type=int, default=100_000)
     parser.add_argument("--fewer", type=int, default=3_000, help="pictures of the comparison")
+    parser.add_argument("--turns", type=int, default=3, help="of the comparison")
     parser.add_argument("--work", type=Path, default=Path("runs/benchmarks/packing"))
     parser.add_argument("--out", type=Path, default=HERE / "packing.json")
     arguments = parser.parse_args()
@@ -192,7 +193,7 @@ def main() -> None:
     parts = {
         "pack": lambda: packed(work, archive),
         "read": lambda: measured(READ, None, archive, work / "cache"),
-        "compare": lambda: compared(work, arguments.before, arguments.fewer),
+        "compare": lambda: compared(work, arguments.before, arguments.fewer, arguments.turns),
         "rows": lambda: flat(work),
     }
     for part, call in parts.items():

@@ -18,6 +18,7 @@ import tempfile
 from pathlib import Path
 
 from gan.reporting.manifest import surroundings
+from gan.testing import real_file
 
 DIMENSIONS = 2048
 MEASURE = """
@@ -91,21 +92,25 @@ def main() -> None:
     versions = {"after": None} | ({"before": arguments.before.resolve()} if arguments.before else {})
     calls = [(size, "precision") for size in arguments.sizes]
     calls += [(arguments.sizes[-1], what) for what in ("1-nna", "kernel", "frechet")]
-    result: dict[str, dict[str, object]] = {}
+    result: dict[str, object] = {}
+
+    def record() -> None:
+        recorded = {"what": (__doc__ or "").split("\n")[0], **result, "machine": surroundings()}
+        Path(__file__).with_suffix(".json").write_text(json.dumps(recorded, indent=1) + "\n")
+
     for size, what in calls:
-        name = f"{what} of {size} x {DIMENSIONS}"
-        result[name] = {version: measured(MEASURE, path, size, what) for version, path in versions.items()}
-        print(name, result[name], flush=True)
-    largest = arguments.sizes[-1]
-    scale = (50_000 / largest) ** 2
-    for version in versions:
-        seconds = float(str(result[f"precision of {largest} x {DIMENSIONS}"][version]["cpu_s"]))  # type: ignore[index]
-        result.setdefault("precision of 50000 x 2048, extrapolated, CPU s", {})[version] = round(seconds * scale)
+        found = {version: measured(MEASURE, path, size, what) for version, path in versions.items()}
+        result[f"{what} of {size} x {DIMENSIONS}"] = found
+        if (size, what) == (arguments.sizes[-1], "precision"):
+            scale = (50_000 / size) ** 2
+            extrapolated = {version: round(float(str(one["cpu_s"])) * scale) for version, one in found.items()}
+            result["precision of 50000 x 2048, extrapolated, CPU s"] = extrapolated
+        print(size, what, found, flush=True)
+        record()
     with tempfile.TemporaryDirectory() as cache:
-        result["features of real samples, lenet5"] = measured(CACHED, None, GAN_CACHE=cache)
-    recorded = {"what": (__doc__ or "").split("\n")[0], **result, "machine": surroundings()}
-    Path(__file__).with_suffix(".json").write_text(json.dumps(recorded, indent=1) + "\n")
-    print(json.dumps(recorded, indent=1))
+        weights = str(real_file("weights", "mnist_lenet5.npz").parent)
+        result["features of real samples, lenet5"] = measured(CACHED, None, GAN_CACHE=cache, GAN_WEIGHTS=weights)
+    record()
 
 
 if __name__ == "__main__":

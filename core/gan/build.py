@@ -103,7 +103,7 @@ def _modality_for(plugins: Plugins, entry: Any, plugin: str) -> PluginEntry:
             f"the architecture '{entry.name}' is trained on the data of the recipe's plugin, which must offer one kind "
             f"of data; '{plugin}' offers: {kinds}"
         )
-    return offered[0]
+    return plugins.find("gan_modalities", offered[0].entry.name, plugin)
 
 
 def resolve(values: Mapping[str, Any], plugins: Plugins) -> ResolvedRecipe:
@@ -248,6 +248,15 @@ def find_dataset(
     if plugin_entry.entry.modality != modality:
         raise UsageError(f"{setting}: '{name}' is {plugin_entry.entry.modality} data, not {modality}")
     return prepare_dataset(plugin_entry, plugins) if prepare else cache_folder()
+
+
+def data_licence(resolved: ResolvedRecipe, plugins: Plugins) -> str:
+    """The licence of the training data: ``data.licence``, else that of the named dataset, else ``""``."""
+    stated, source = resolved.recipe.data.licence, resolved.recipe.data.source or ""
+    if stated or os.path.exists(os.path.expanduser(source)):
+        return stated
+    names = {found.entry.name: found.entry for found in plugins.entries("gan_datasets")}
+    return str(names[source].licence) if source in names else ""
 
 
 def open_data(resolved: ResolvedRecipe, plugins: Plugins, reporter: Reporter) -> Pack:

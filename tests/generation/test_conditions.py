@@ -127,6 +127,9 @@ class Conditional(MLP):
         return self.generator(torch.cat([latents, side.float()[:, None] * 2 - 1], 1))
     def decode(self, latents, request):
         return {"points": self.make(latents, request.given["side"])}
+    def critic_features(self, samples):
+        points = samples["points"]
+        return [self.discriminator[0](torch.cat([points, torch.zeros(len(points), 1)], 1))]
 
 class Deaf(MLP):
     def __init__(self, config, fields):

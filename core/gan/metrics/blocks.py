@@ -194,20 +194,25 @@ def within(queries: Array, base: Array, *, query_radii: Array | None, base_radii
 
     exact_radii = {"queries": query_radii, "base": base_radii}
     for rows, columns, found in pair.blocks():
-        doubt = pair.error * (pair.row_norms[rows, None] + pair.column_norms[columns])
+        doubt = pair.error * float(pair.row_norms[rows].max() + pair.column_norms[columns].max())
+        many = MANY * found.numel()
         for name, squares in radii.items():
-            beyond = found - (squares[rows, None] if name == "queries" else squares[columns])
-            unsure = beyond.abs() <= doubt
-            radius = exact_radii[name]
+            radius, border = exact_radii[name], squares[rows, None] if name == "queries" else squares[columns]
             assert radius is not None
-            if int(unsure.sum()) > MANY * unsure.numel():
-                edge = radius[rows, None] if name == "queries" else radius[columns]
-                add_block(name, rows, columns, torch.from_numpy(pair.exact_block(rows, columns) <= edge))
-                continue
-            add_block(name, rows, columns, (beyond < 0) & ~unsure)
-            at, to = (index.cpu().numpy() for index in unsure.nonzero(as_tuple=True))
-            if len(at):
-                at, to = at + rows.start, to + columns.start
-                inside = pair.exact(at, to) <= radius[at if name == "queries" else to]
-                add_pairs(name, at[inside], to[inside])
+            near = found <= border + doubt
+            dense = int(near.sum()) > many
+            if dense:
+                sure = found < border - doubt
+                near &= ~sure
+                if int(near.sum()) > many:
+                    edge = radius[rows, None] if name == "queries" else radius[columns]
+                    add_block(name, rows, columns, torch.from_numpy(pair.exact_block(rows, columns) <= edge))
+                    continue
+                add_block(name, rows, columns, sure)
+            places = near.nonzero(as_tuple=True)
+            unsure = (found[places] >= (border - doubt).expand_as(found)[places]).cpu().numpy()
+            at, to = (place.cpu().numpy() for place in places)
+            at, to, inside = at + rows.start, to + columns.start, ~unsure
+            inside[unsure] = pair.exact(at[unsure], to[unsure]) <= radius[(at if name == "queries" else to)[unsure]]
+            add_pairs(name, at[inside], to[inside])
     return counts

@@ -44,8 +44,9 @@ class MLP(nn.Module):
 
     @classmethod
     def accepts(cls, fields: Mapping[str, FieldSpec]) -> str:
-        """One field of numbers along one axis."""
-        (spec,) = fields.values() if len(fields) == 1 else (None,)
+        """One field of numbers along one axis, and any conditions."""
+        made = [spec for spec in fields.values() if not spec.condition]
+        (spec,) = made if len(made) == 1 else (None,)
         fits = spec is not None and spec.dtype == "float32" and len(spec.shape) == 1
         return "" if fits else "they are no vectors of float32"
 
@@ -83,9 +84,9 @@ class MLP(nn.Module):
         return rng.randn(self.config.latent)
 
     def linear_maps(self) -> list[Tensor]:
-        """The first layer, ``(hidden, latent)``."""
+        """The first layer without the columns of conditions, ``(hidden, latent)``."""
         first = next(layer for layer in self.generator.modules() if isinstance(layer, nn.Linear))
-        return [first.weight.detach()]
+        return [first.weight.detach()[:, : self.config.latent]]
 
     def critic_features(self, samples: Mapping[str, Tensor]) -> list[Tensor]:
         """The activations of the discriminator's hidden layers."""
