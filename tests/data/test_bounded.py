@@ -114,6 +114,23 @@ def test_a_bad_file_is_skipped_with_its_reason_and_the_others_are_read(bad, reas
             assert (len(samples), why) == (1, None)
 
 
+def test_a_worker_that_computes_on_a_busy_machine_is_waited_for(tmp_path, monkeypatch):
+    """It sleeps for most of the time, as if others had the processor: 0.6 seconds, 0.2 of which it computes."""
+    monkeypatch.setattr(bounded, "SECONDS", 1.0)
+    monkeypatch.setattr(bounded, "WAITING", 0.2)
+
+    def slowly(file):
+        for _ in range(10):
+            start = time.process_time()
+            while time.process_time() < start + 0.02:
+                pass
+            time.sleep(0.04)
+        return number(file)
+
+    ((_, samples, reason),) = read_with(slowly, files(tmp_path, 1))
+    assert (len(samples), reason) == (1, None)
+
+
 def test_nothing_is_left_when_the_reader_of_the_results_stops_early(tmp_path):
     others = children()
     reading = read_with(number, files(tmp_path, 100))

@@ -28,6 +28,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import lru_cache
+from pathlib import Path
 from typing import Any, NoReturn
 
 import numpy as np
@@ -51,6 +52,8 @@ MEMORY = 1 << 30
 MEMORY_RATIO = 16
 WAITING = 4.0
 """A worker that does not even compute (it waits for something) is ended after this many times its computing time."""
+COMPUTES = 0.01
+"""Share of that time in which a worker computes at least on a machine that is busy; it is then waited for again."""
 AHEAD = 32
 AHEAD_BYTES = 1 << 18
 """Files, and bytes of them, that are given out to a worker ahead. It is given more when half of them are done, so that
@@ -178,6 +181,16 @@ class _Worker:
     """Those of the first file that came so far."""
     ending: bool = False
     """Whether it said that it ends by itself after what it returned."""
+    computed: float = 0.0
+    """Seconds of computing time that it had taken when it was asked last."""
+
+    def has_computed(self, seconds: float) -> bool:
+        """Whether it has computed for at least so long since it was asked last: it then only has a busy machine."""
+        before = self.computed
+        with contextlib.suppress(OSError, IndexError, ValueError):
+            status = Path(f"/proc/{self.process}/stat").read_text(errors="replace").rpartition(")")[2].split()
+            self.computed = (int(status[11]) + int(status[12])) / os.sysconf("SC_CLK_TCK")
+        return self.computed - before >= seconds
 
     def working_on(self) -> int:
         """The place in `waiting` of the file that it reads."""
@@ -275,7 +288,9 @@ class _Crew:
                 worker.begun, worker.since = worker.returned + at, now
             elif worker.back not in ready:
                 allowed = WAITING * self._seconds(worker)
-                if now - worker.since > allowed:
+                if now - worker.since > allowed and worker.has_computed(COMPUTES * allowed):
+                    worker.since = now
+                elif now - worker.since > allowed:
                     self._blame(worker, f"took more than {allowed:.0f} seconds to read")
                     self._remove(worker, kill=True)
 
