@@ -31,6 +31,16 @@ def cache(tmp_path, monkeypatch):
 
 
 @pytest.fixture(scope="session", autouse=True)
+def own_keys(tmp_path_factory):
+    """Keys for signatures and marks that are not the user's; processes that tests start use them as well."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("GAN_KEYS", str(tmp_path_factory.mktemp("keys")))
+        for name in ("GAN_SIGNING_KEY", "GAN_MARK_KEY"):
+            patch.delenv(name, raising=False)
+        yield
+
+
+@pytest.fixture(scope="session", autouse=True)
 def blank_plots():
     """Trainings in this process write empty pictures for the curves of their losses and health, which cost more than a
     tiny training. `tests/reporting/test_plots.py` and the trainings of the command line draw them."""

@@ -29,7 +29,7 @@ SECTIONS = {
     "Entries": (
         "contracts/entries.py",
         "Entry ModalityEntry ArchitectureEntry LossEntry PenaltyEntry AugmentationEntry MetricEntry "
-        "ExtractorEntry AttributeEntry GuardEntry DatasetEntry RecipeEntry Download",
+        "MarkEntry ExtractorEntry AttributeEntry GuardEntry DatasetEntry RecipeEntry Download",
     ),
     "Modalities": ("contracts/modality.py", "FieldSpec Given Modality"),
     "Architectures": (
@@ -49,6 +49,10 @@ SECTIONS = {
         "MetricValue Metric Features Extractor DifferentiableExtractor FeatureMetric ModelMetric ModelFeatureMetric",
     ),
     "Guards": ("contracts/guards.py", "Guard Measures Window Alarm Remedy"),
+    "Marks": ("contracts/marks.py", "Mark Detection tail"),
+    "Marks of pixels": ("marks/pixels.py", "PixelSpectrum"),
+    "Marks of sound": ("marks/waveform.py", "WaveformSpectrum"),
+    "Keyed signs": ("marks/chips.py", "chips"),
     "The game": ("game.py", "Optimizer Player Batch Turn Phase"),
     "The two-player game": (
         "adversarial.py",

@@ -206,7 +206,8 @@ def test_a_full_disk_while_samples_are_written_names_the_path_and_leaves_nothing
     samples = {name: np.zeros((4, *spec.shape), spec.dtype) for name, spec in model.modality.fields.items()}
     with pytest.raises(DiskError, match="sample-0002"):
         model.write(samples, tmp_path / "out")
-    assert [path.stem for path in sorted((tmp_path / "out").iterdir())] == ["sample-0000", "sample-0001"]
+    written = [f"sample-{number:04d}.csv{end}" for number in range(2) for end in ("", ".provenance.json")]
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["provenance.json", *written]
 
 
 @pytest.mark.rule("L5")

@@ -23,13 +23,12 @@ import numpy as np
 import torch
 from common import HERE, STRENGTHS, record, summary, trained
 from gan.control.controlled import ControlledModel
-from gan.control.directions import find, sefa, some_latents
+from gan.control.directions import find, sefa
 from gan.control.features import extractor_of
 from gan.control.films import pictures_of, save_film, save_sheet
 from gan.control.model import Latents
 from gan.control.paths import Path as LatentPath
 from gan.control.paths import distance_of, variation
-from gan.control.projection import save_projection
 from gan.control.scores import Score, _linear_classifier
 from gan.recipe import read_values
 from gan.testing import real_file
@@ -142,32 +141,30 @@ def main() -> None:
     values["data"] = {"source": str(data / "train")}
     model = trained({} if given.no_training else values, given.work / "runs" / "sprites")
     begin = time.process_time()
-    own = [{"image": model.generate(1, seed)["image"][0]} for seed in range(1000, 1000 + given.own)]
-    files = sorted((data / "held").glob("*/*-0.png"))
-    unseen = [str(file) for file in files[:: max(1, len(files) // given.unseen)][: given.unseen]]
-    result: dict[str, Any] = {"own samples": project(model, own, given.steps, 0)}
-    tune = 2 * given.steps // 3
-    result["unseen frames"] = project(model, unseen, given.steps, tune)
-    found = model.project(unseen[0], steps=given.steps, tune=tune)
-    folder = given.work / "projected"
-    save_projection(model, found, folder / str(time.time_ns()))
-    tiles = {"image": np.concatenate([found.target["image"], *(each["image"] for each in found.way)])}
-    save_sheet(pictures_of(model.modality, tiles), len(tiles["image"]), HERE / "sprites-way.png")
-    result["direction by labels"] = by_labels(model, data, given.samples)
-    result["loop"] = loop(model)
+    result: dict[str, Any] = {}
+
+    def keep(name: str, values_of: dict[str, Any]) -> None:
+        """Record each part as it is there: the rest takes minutes."""
+        result[name] = values_of
+        record("sprites", {**result, "cpu_seconds of measuring": time.process_time() - begin}, model)
+
+    save_sheet(pictures_of(model.modality, model.generate(24, 5)), 8, HERE / "sprites-samples.png")
     maps = model.linear_maps()
     rows = torch.cat([m.double() for m in maps])
-    _, _, vectors = torch.linalg.svd(rows / rows.norm(dim=1, keepdim=True), full_matrices=False)
-    latents = some_latents(model, 500, 0)
-    result["sefa"] = {
-        "|cos| of the first direction and the first right singular vector": float(
-            (sefa(maps, 1)[0][0] @ vectors[0]).abs()
-        ),
-        "latents of the deviation along it": float((latents @ vectors[0]).std()),
-    }
-    result["cpu_seconds of measuring"] = time.process_time() - begin
-    save_sheet(pictures_of(model.modality, model.generate(24, 5)), 8, HERE / "sprites-samples.png")
-    record("sprites", result, model)
+    vectors = torch.linalg.svd(rows / rows.norm(dim=1, keepdim=True), full_matrices=False)[2]
+    cosine = float((sefa(maps, 1)[0][0] @ vectors[0]).abs())
+    keep("sefa", {"|cos| of the first direction and the first right singular vector": cosine})
+    own = [{"image": model.generate(1, seed)["image"][0]} for seed in range(1000, 1000 + given.own)]
+    keep("own samples", project(model, own, given.steps, 0))
+    keep("loop", loop(model))
+    files = sorted((data / "held").glob("*/*-0.png"))
+    unseen = [str(file) for file in files[:: max(1, len(files) // given.unseen)][: given.unseen]]
+    tune = 2 * given.steps // 3
+    found = model.project(unseen[0], steps=given.steps, tune=tune)
+    tiles = {"image": np.concatenate([found.target["image"], *(each["image"] for each in found.way)])}
+    save_sheet(pictures_of(model.modality, tiles), len(tiles["image"]), HERE / "sprites-way.png")
+    keep("direction by labels", by_labels(model, data, given.samples))
+    keep("unseen frames", project(model, unseen, given.steps, tune))
 
 
 if __name__ == "__main__":

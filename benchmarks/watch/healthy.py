@@ -17,7 +17,7 @@ from common import HERE, WORK, plugins, record, recorded, train
 from gan.reporting.manifest import surroundings
 
 SPACING = 200
-"""Real samples in a window instead of 1,200 (the toy plugin's have 5,120)."""
+"""Real samples in a window instead of 2,400 (the toy plugin's have 5,120)."""
 SAMPLES = {"toy": 256_000, "image": 4800, "music": 1600, "text": 1200, "audio": 1600, "video": 1200, "3d": 1600}
 """Real samples shown by plugin, of 256,000, 60,000, 80,000, 24,000, 48,000, 30,000 and 24,000 in the recipes."""
 

@@ -74,15 +74,23 @@ def resume_run(run: str | Path, *, reporter: Reporter | None = None, plugins: Pl
 
 
 def load(
-    run: str | Path | Result, *, device: str = "auto", plugins: Plugins | None = None, checkpoint: str | int = "newest"
+    run: str | Path | Result,
+    *,
+    device: str = "auto",
+    plugins: Plugins | None = None,
+    checkpoint: str | int = "newest",
+    provenance: Mapping[str, Any] | None = None,
 ) -> ControlledModel:
     """Load the model of a run's newest intact checkpoint, with averaged weights (EMA) if the checkpoint has them.
 
     `checkpoint` may also be ``"best"``, if the recipe's ``evaluation.best`` kept one, or a number of samples shown.
+    `provenance` changes settings of the recipe's section `provenance` for written files: ``{"mark": True}``.
     Raises `UsageError` when `run` is not a run folder, `CheckpointError` when it holds no intact checkpoint.
     """
     folder = RunFolder.open(run.run if isinstance(run, Result) else Path(run))
-    return load_controlled(folder, plugins or Plugins.installed(), device=device, checkpoint=checkpoint)
+    return load_controlled(
+        folder, plugins or Plugins.installed(), device=device, checkpoint=checkpoint, provenance=provenance
+    )
 
 
 def evaluate(

@@ -250,6 +250,15 @@ def find_dataset(
     return prepare_dataset(plugin_entry, plugins) if prepare else cache_folder()
 
 
+def data_licence(resolved: ResolvedRecipe, plugins: Plugins) -> str:
+    """The licence of the training data: ``data.licence``, else that of the named dataset, else ``""``."""
+    stated, source = resolved.recipe.data.licence, resolved.recipe.data.source or ""
+    if stated or os.path.exists(os.path.expanduser(source)):
+        return stated
+    names = {found.entry.name: found.entry for found in plugins.entries("gan_datasets")}
+    return str(names[source].licence) if source in names else ""
+
+
 def open_data(resolved: ResolvedRecipe, plugins: Plugins, reporter: Reporter) -> Pack:
     """Open the pack of the recipe's dataset."""
     source = find_source(resolved, plugins)

@@ -31,6 +31,7 @@ from gan.contracts import (
     ExtractorEntry,
     GuardEntry,
     LossEntry,
+    MarkEntry,
     MetricEntry,
     ModalityEntry,
     PenaltyEntry,
@@ -80,6 +81,12 @@ def gan_metrics() -> Iterable[MetricEntry]:
 @hookspec
 def gan_extractors() -> Iterable[ExtractorEntry]:
     """Named, versioned, hashed feature extractors for metrics: callables that return a `gan.contracts.Extractor`."""
+    return ()
+
+
+@hookspec
+def gan_marks() -> Iterable[MarkEntry]:
+    """Invisible, keyed marks in generated files: classes that implement `gan.contracts.Mark`."""
     return ()
 
 

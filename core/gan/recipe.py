@@ -128,6 +128,41 @@ class Data(Section):
         description="Show every folder or archive directly inside the source equally often, by repeating the samples "
         "of the smaller ones; for collections of different sizes.",
     )
+    licence: str = Field(
+        "", max_length=10_000, description="Licence of the data, for the model card; empty: that of the named dataset."
+    )
+    consent: str = Field(
+        "",
+        max_length=10_000,
+        description="Who agreed to what, where the data show people or carry their voices; it is recorded.",
+    )
+
+
+class Provenance(Section):
+    """What the files that a run writes say about where they come from."""
+
+    metadata: bool = Field(
+        True,
+        description="Say in every file, or beside it, that it was generated, by what, and with which seed. The signed "
+        "manifest of their folder says it in any case, and that this was switched off.",
+    )
+    mark: bool | str = Field(
+        False,
+        description="Mark the files invisibly with the user's key: false, true (the mark of the modality's plugin), or "
+        "the name of a mark.",
+    )
+    strength: float | None = Field(None, gt=0, le=1e3, description="Strength of the mark; none: the mark's own.")
+    date: bool = Field(False, description="Add the date (UTC); files then differ from those of another day.")
+    c2pa: bool = Field(
+        False, description="Add a C2PA manifest to files of a format that it knows; needs gan-core[provenance]."
+    )
+
+
+class Card(Section):
+    """What the model card says and nobody can compute."""
+
+    intended_use: str = Field("", max_length=10_000, description="What the model is meant for.")
+    limits: str = Field("", max_length=10_000, description="What it must not be used for, and what it cannot do.")
 
 
 class Training(Section):
@@ -284,6 +319,8 @@ class Recipe(Section):
         default_factory=Training, description="Length, batch size, averaging, records and device."
     )
     evaluation: Evaluation = Field(default_factory=Evaluation, description="What is measured and written.")
+    provenance: Provenance = Field(default_factory=Provenance, description="What written files say of themselves.")
+    card: Card = Field(default_factory=Card, description="Statements for the model card.")
     seed: int = Field(0, ge=0, lt=1 << 63, description="Seed of everything random.")
 
     @field_validator("loss", mode="before")

@@ -23,6 +23,9 @@ from gan.errors import BadData
 MAX_FILE_BYTES = 1 << 30
 """Largest file that is read, in bytes."""
 MAX_ARCHIVE_MEMBERS = 1_000_000
+PROVENANCE = "provenance.json"
+"""Name of the manifest of generated files (`gan.provenance.folder`), and the end of the names of records beside them.
+They lie among artefacts and are never data."""
 MAX_RATIO = 200
 """Largest ratio of unpacked to packed size, of archive members over 1 MiB."""
 
@@ -214,7 +217,7 @@ def _walk(root: Path, wanted: tuple[str, ...], listing: Listing) -> None:
             path = Path(folder, name)
             shown = path.relative_to(root).as_posix()
             lower = name.lower()
-            if not lower.endswith((*wanted, ".zip")):
+            if not lower.endswith((*wanted, ".zip")) or lower.endswith(PROVENANCE):
                 listing.other += 1
                 continue
             try:
@@ -252,7 +255,7 @@ def _unzip(path: Path, prefix: str, wanted: tuple[str, ...], listing: Listing) -
         shown = prefix + member.filename
         if member.is_dir() or PurePosixPath(member.filename).name.startswith("."):
             continue
-        if not member.filename.lower().endswith(wanted):
+        if not member.filename.lower().endswith(wanted) or member.filename.lower().endswith(PROVENANCE):
             listing.other += 1
             continue
         reason = _refusal(member, names)

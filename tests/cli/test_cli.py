@@ -166,7 +166,7 @@ def test_generate_writes_the_same_bytes_again(trained, tmp_path):
         gan(home, "generate", str(run), "--count", "4", "--seed", "7", "--out", str(tmp_path / folder))
     gan(home, "generate", str(run), "--count", "1", "--first", "2", "--seed", "7", "--out", str(tmp_path / "third"))
     files = sorted(path.name for path in (tmp_path / "one").iterdir())
-    assert len(files) == 5
+    assert len(files) == 10  # four samples with their records, a preview, the manifest
     for name in files:
         assert (tmp_path / "one" / name).read_bytes() == (tmp_path / "two" / name).read_bytes(), name
     third = tmp_path / "third" / "sample-0002.csv"

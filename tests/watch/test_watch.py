@@ -40,7 +40,7 @@ def test_three_alarms_in_a_row_are_a_verdict_and_are_told_once():
     seen = watch()
     told = [see(seen, number, number not in (3, 9)).messages for number in range(1, 12)]
     assert [len(lines) for lines in told] == [0, 0, 0, 0, 0, 1, 0, 0, 1, 0, 0]
-    assert "trouble since 4,800 samples: bad. Try: be good" in told[5][0]
+    assert f"trouble since {4 * SPACING:,} samples: bad. Try: be good" in told[5][0]
     assert "phase 'duel'" in told[5][0]
     (verdict,) = seen.verdicts
     assert (verdict["since"], verdict["pronounced"], verdict["until"]) == (4 * SPACING, 6 * SPACING, 9 * SPACING)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import gc
 import os
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from importlib import import_module
 from pathlib import Path
@@ -30,7 +30,7 @@ VERBS = {
     "diagnose": ("gan.cli.diagnose:diagnose", "Tell what happened to a training and what to change."),
     "evaluate": ("gan.cli.evaluate:evaluate", "Compute metrics of a run or a folder, with receipts."),
     "compare": ("gan.cli.evaluate:compare", "Compare runs with matching receipts."),
-    "verify": ("gan.cli.verify:verify", "Read all files of a run again and name damaged ones."),
+    "verify": ("gan.cli.verify:verify", "Verify a run's bytes, or where files come from."),
     "data": ("gan.cli.data:data", "Check, list, download and verify datasets."),
     "plugins": ("gan.cli.plugins:plugins", "List, search, install, create and check plugins."),
 }
@@ -120,13 +120,19 @@ def importing() -> Iterator[None]:
         gc.enable()
 
 
-def loaded(ctx: click.Context, run: Path, device: str, checkpoint: str = "newest") -> ControlledModel:
+def loaded(
+    ctx: click.Context,
+    run: Path,
+    device: str,
+    checkpoint: str = "newest",
+    provenance: Mapping[str, Any] | None = None,
+) -> ControlledModel:
     """The model of a run folder (`gan.load`)."""
     with importing():
         plugins = installed(ctx)
         from gan.api import load
 
-        model = load(run, device=device, plugins=plugins, checkpoint=checkpoint)
+        model = load(run, device=device, plugins=plugins, checkpoint=checkpoint, provenance=provenance)
     if model.note:
         from gan.cli.terminal import echo
 

@@ -12,7 +12,7 @@ from click.core import ParameterSource
 
 from gan.cli import loaded
 from gan.cli.controlled import Asked, controlled
-from gan.cli.options import Flags, OfRun, flags, spelt, split_flags
+from gan.cli.options import Flags, OfRun, flags, provenance_choices, provenance_flags, spelt, split_flags
 from gan.cli.terminal import echo
 from gan.errors import BadData, UsageError
 
@@ -97,6 +97,7 @@ if TYPE_CHECKING:
 @click.option(
     "--stream", is_flag=True, help="Write each sample part by part while it is made: long ones need little memory."
 )
+@provenance_flags
 @click.option("--quiet", is_flag=True, help="Do not print the names of the files.")
 @click.option("--json", "as_json", is_flag=True, help="Print the files as one JSON document.")
 @click.pass_context
@@ -121,6 +122,10 @@ def generate(
     save_latents: Path | None,
     checkpoint: str,
     device: str,
+    mark: bool,
+    no_metadata: bool,
+    date: bool,
+    c2pa: bool,
     stream: bool,
     quiet: bool,
     as_json: bool,
@@ -130,7 +135,8 @@ def generate(
     Further flags are the options of the run's architecture and modality, for example --truncation 0.7 or --tempo 90;
     `gan generate RUN --help` lists them. The same command always writes the same bytes.
     """
-    model = loaded(ctx, run_folder, device, checkpoint)
+    choices = provenance_choices(mark=mark, no_metadata=no_metadata, date=date, c2pa=c2pa)
+    model = loaded(ctx, run_folder, device, checkpoint, choices)
     further = flags(ctx.args)
     whole = model.modality.whole_input
     source = further.pop(whole, None) if whole else None
@@ -162,6 +168,7 @@ def generate(
             raise UsageError(f"--stream makes samples from seeds; leave out {asked.first_flag}")
         paths, preview, made = controlled(model, asked, run_flags, out, run_folder / "samples", seed, first, count)
     else:
+        hashes: list[str] = []
         folder = out or run_folder / "samples" / f"seed-{seed}"
         if stream:
             if input_path is not None:
@@ -176,11 +183,15 @@ def generate(
                 output_options=run_flags.output_options,
             )
         else:
-            rows = None if input_path is None else _given_samples(model, input_path, count, first, run_flags)
+            rows, hashes = (
+                (None, []) if input_path is None else _given_samples(model, input_path, count, first, run_flags)
+            )
             samples = model.generate(
                 count, seed, first=first, options=run_flags.options, given=rows, conditions=run_flags.conditions
             )
-            paths = model.write(samples, folder, first=first, options=run_flags.output_options)
+            paths = model.write(
+                samples, folder, first=first, options=run_flags.output_options, seed=seed, inputs=hashes
+            )
         preview = model.write_preview(samples, folder)
     if as_json:
         from gan.cli.progress import print_json
@@ -199,37 +210,47 @@ def _from_whole(
     given = model.given(run_flags.options, run_flags.input_options)
     paths: list[Path] = []
     samples: Samples = {}
-    for index in range(first, first + count):
-        stem = folder / f"{Path(file.name).stem}-{index:04d}"
-        with _named(file):
-            written, made = model.render(
-                file,
-                stem,
-                given,
-                seed,
-                index=index,
-                options=run_flags.options,
-                conditions=run_flags.conditions,
-                output_options=run_flags.output_options,
-            )
-        paths += written
-        samples = samples or made
+    with model.labels.listing(folder) as listing:
+        for index in range(first, first + count):
+            stem = folder / f"{Path(file.name).stem}-{index:04d}"
+            with _named(file):
+                written, made = model.render(
+                    file,
+                    stem,
+                    given,
+                    seed,
+                    index=index,
+                    options=run_flags.options,
+                    conditions=run_flags.conditions,
+                    output_options=run_flags.output_options,
+                    listing=listing,
+                )
+            paths += written
+            samples = samples or made
     return paths, samples
 
 
-def _given_samples(model: Model, source: Path, count: int, first: int, run_flags: Flags) -> Samples:
-    """Read the input fields of `count` samples of `source`, from `first` on; the samples repeat when they end."""
+def _given_samples(model: Model, source: Path, count: int, first: int, run_flags: Flags) -> tuple[Samples, list[str]]:
+    """The input fields of `count` samples of `source`, from `first` on, and the SHA-256 of the file of each.
+
+    The samples repeat when they end.
+    """
     from gan.data.foreign import read_given
     from gan.generation.model import stacked
+    from gan.provenance.labels import input_hash
 
     given = model.given(run_flags.options, run_flags.input_options)
     read: list[Sample] = []
+    hashes: list[str] = []
     for file in _files(model, source):
         with _named(file):
-            read += read_given(model.modality, file, given)
+            rows = read_given(model.modality, file, given)
+        read += rows
+        hashes += [input_hash(file)] * len(rows)
         if len(read) >= first + count:
             break
-    return stacked([read[(first + index) % len(read)] for index in range(count)], given.fields)
+    places = [(first + index) % len(read) for index in range(count)]
+    return stacked([read[place] for place in places], given.fields), [hashes[place] for place in places]
 
 
 def _files(model: Model, source: Path) -> list[SourceFile]:

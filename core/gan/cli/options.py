@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -71,6 +72,30 @@ def _computed(ctx: click.Context, folder: Path) -> dict[str, Any]:
     run = RunFolder.open(folder)
     resolved = resolve_run(run, installed(ctx))
     return describe_flags(resolved, load_modality(run, resolved), load_conditions(run))
+
+
+def provenance_flags(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Add the flags of what written files say of themselves; `provenance_choices` takes their values."""
+    for flag in (
+        click.option("--c2pa", is_flag=True, help="Add C2PA manifests to the files; needs gan-core[provenance]."),
+        click.option("--date", is_flag=True, help="Put today's date (UTC) into the files."),
+        click.option(
+            "--no-metadata",
+            is_flag=True,
+            help="Do not say in the files that they were generated; the manifest of their folder records this.",
+        ),
+        click.option(
+            "--mark", is_flag=True, help="Mark the files invisibly with your key; `gan verify` finds the mark."
+        ),
+    ):
+        command = flag(command)
+    return command
+
+
+def provenance_choices(*, mark: bool, no_metadata: bool, date: bool, c2pa: bool) -> dict[str, Any]:
+    """The settings of the recipe's section `provenance` that flags change."""
+    given = {"mark": mark, "metadata": no_metadata, "date": date, "c2pa": c2pa}
+    return {name: name != "metadata" for name, wanted in given.items() if wanted}
 
 
 def spelt(name: str) -> str:

@@ -6,7 +6,8 @@ import json
 import os
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -28,6 +29,18 @@ def choose_reporter(*, quiet: bool, as_json: bool) -> Reporter:
     if quiet:
         return QuietReporter()
     return RichReporter() if sys.stderr.isatty() else PlainReporter()
+
+
+@contextmanager
+def progress_bar(title: str, *, hidden: bool) -> Iterator[Callable[[int, int], None]]:
+    """A progress bar on a terminal, moved by ``advance(done, total)``; silent elsewhere."""
+    from rich.console import Console
+    from rich.progress import Progress
+
+    console = Console(stderr=True)
+    with Progress(console=console, disable=hidden or not console.is_terminal) as bar:
+        task = bar.add_task(title)
+        yield lambda done, total: bar.update(task, completed=done, total=total)
 
 
 def duration(seconds: float) -> str:

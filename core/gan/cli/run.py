@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from gan.cli import importing, installed
+from gan.cli.options import provenance_choices, provenance_flags
 from gan.cli.terminal import echo
 from gan.errors import UsageError
 
@@ -52,6 +53,7 @@ def complete_plugin(ctx: click.Context, param: click.Parameter, incomplete: str)
 @click.option(
     "--dry-run", is_flag=True, help="Show the complete recipe, the parameter counts and the memory, and exit."
 )
+@provenance_flags
 @click.option("--quiet", is_flag=True, help="Show warnings only.")
 @click.option("--json", "as_json", is_flag=True, help="Write one JSON object per line, for programs.")
 @click.pass_context
@@ -69,6 +71,10 @@ def run(
     or_resume: bool,
     device: str | None,
     dry_run: bool,
+    mark: bool,
+    no_metadata: bool,
+    date: bool,
+    c2pa: bool,
     quiet: bool,
     as_json: bool,
 ) -> None:
@@ -80,6 +86,8 @@ def run(
     from gan.recipe import with_settings
 
     flags = {"data.source": data, "training.minutes": minutes, "seed": seed, "training.device": device}
+    choices = provenance_choices(mark=mark, no_metadata=no_metadata, date=date, c2pa=c2pa)
+    flags |= {f"provenance.{name}": value for name, value in choices.items()}
     changes = [f"{key}={_yaml(value)}" for key, value in flags.items() if value is not None]
     values = with_settings(values, [*changes, *settings])
     if dry_run:

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
 import click
 
 from gan.cli import loaded
-from gan.cli.options import Flags, OfRun, flags, split_flags
+from gan.cli.options import Flags, OfRun, flags, provenance_choices, provenance_flags, split_flags
 from gan.cli.terminal import echo
 from gan.errors import BadData, UsageError
 
@@ -35,6 +34,7 @@ if TYPE_CHECKING:
     help="Random seed; the same seed gives the same files.",
 )
 @click.option("--device", default="auto", show_default=True, metavar="NAME", help="auto, cpu, cuda, mps …")
+@provenance_flags
 @click.option("--quiet", is_flag=True, help="Print only warnings and errors.")
 @click.option("--json", "as_json", is_flag=True, help="Print the files as one JSON document.")
 @click.pass_context
@@ -45,6 +45,10 @@ def translate(
     out: Path,
     seed: int,
     device: str,
+    mark: bool,
+    no_metadata: bool,
+    date: bool,
+    c2pa: bool,
     quiet: bool,
     as_json: bool,
 ) -> None:
@@ -55,11 +59,14 @@ def translate(
     """
     if out.resolve() == (source if source.is_dir() else source.parent).resolve():
         raise UsageError(f"--out {out} is the folder of the input; name another one")
-    model = loaded(ctx, run_folder, device)
+    choices = provenance_choices(mark=mark, no_metadata=no_metadata, date=date, c2pa=c2pa)
+    from gan.cli.progress import progress_bar
+
+    model = loaded(ctx, run_folder, device, provenance=choices)
     run_flags = split_flags(model, flags(ctx.args))
     written: list[Path] = []
     skipped: dict[str, str] = {}
-    with _progress(hidden=quiet or as_json) as advance:
+    with progress_bar("translating", hidden=quiet or as_json) as advance:
         for paths in translated(model, source, out, run_flags, seed, skipped, advance):
             written += paths
     for name, reason in skipped.items():
@@ -97,26 +104,28 @@ def translated(
         raise BadData(f"no file with a known ending ({', '.join(model.modality.suffixes)})", source)
     stems = _stems([file.name for file in listing.files])
     position = 0
-    for done, file in enumerate(listing.files, 1):
-        try:
-            paths, _ = model.render(
-                file,
-                out / stems[file.name],
-                given,
-                seed,
-                index=position,
-                options=run_flags.options,
-                conditions=run_flags.conditions,
-                output_options=run_flags.output_options,
-            )
-        except BadData as error:
-            skipped[file.name] = error.reason
-        except UsageError as error:
-            skipped[file.name] = str(error)
-        else:
-            position += 1
-            yield paths
-        advance(done, len(listing.files))
+    with model.labels.listing(out) as written:
+        for done, file in enumerate(listing.files, 1):
+            try:
+                paths, _ = model.render(
+                    file,
+                    out / stems[file.name],
+                    given,
+                    seed,
+                    index=position,
+                    options=run_flags.options,
+                    conditions=run_flags.conditions,
+                    output_options=run_flags.output_options,
+                    listing=written,
+                )
+            except BadData as error:
+                skipped[file.name] = error.reason
+            except UsageError as error:
+                skipped[file.name] = str(error)
+            else:
+                position += 1
+                yield paths
+            advance(done, len(listing.files))
 
 
 def _stems(names: list[str]) -> dict[str, str]:
@@ -127,15 +136,3 @@ def _stems(names: list[str]) -> dict[str, str]:
         name: f"{stem}-{PurePosixPath(name).suffix[1:].lower()}" if counts[stem] > 1 else stem
         for name, stem in short.items()
     }
-
-
-@contextmanager
-def _progress(*, hidden: bool) -> Iterator[Callable[[int, int], None]]:
-    """A progress bar on a terminal; silent elsewhere."""
-    from rich.console import Console
-    from rich.progress import Progress
-
-    console = Console(stderr=True)
-    with Progress(console=console, disable=hidden or not console.is_terminal) as bar:
-        task = bar.add_task("translating")
-        yield lambda done, total: bar.update(task, completed=done, total=total)

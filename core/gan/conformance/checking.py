@@ -209,6 +209,7 @@ def run_checks(kit: Kit) -> None:
 
     entries.check_entries(kit)
     modalities.check_modalities(kit)
+    modalities.check_marks(kit)
     architectures.check_architectures(kit)
     arithmetic.check_arithmetic(kit)
 

@@ -12,9 +12,11 @@ from urllib.parse import unquote
 
 import numpy as np
 
-from gan.conformance.kit import Failed, Kit, Noted
-from gan.contracts import FieldSpec, Sample, Samples
+from gan.conformance.kit import Failed, Kit, Noted, Skipped
+from gan.contracts import Detection, FieldSpec, Mark, Sample, Samples
 from gan.errors import BadData
+from gan.provenance.labels import Labels
+from gan.provenance.verification import Search, verify
 from gan.reporting.page import write_page
 from gan.source import Companion, SourceFile, list_source
 
@@ -61,6 +63,8 @@ def check_modalities(kit: Kit) -> None:
                 raise Failed("reading the same files twice gives other samples")
         with kit.check("writing and reading", about):
             _check_round_trip(kit, subject)
+        with kit.check("labels", about):
+            _check_labels(kit, subject)
         with kit.check("preview", about):
             _check_preview(subject)
         with kit.check("page", about):
@@ -210,6 +214,71 @@ def _check_round_trip(kit: Kit, subject: Subject) -> None:
         (again, *_) = modality.read(SourceFile(final.name, final, None, final.stat().st_size))
         if not _same([back], [again]):
             raise Failed("a sample has changed after it was written, read, written and read again")
+
+
+def _check_labels(kit: Kit, subject: Subject) -> None:
+    """A written file says what made it after the core has labelled it, and is read as before."""
+    folder = kit.folder / f"labelled-{subject.name}"
+    folder.mkdir(parents=True, exist_ok=True)
+    path = subject.modality.write(subject.samples[0], folder / "a")
+    before = _read_back(subject, path)
+    labels = Labels({"model": f"{kit.plugin}/{subject.name}"})
+    with labels.listing(folder) as listing:
+        labels.label(path, path, {"seed": 0, "index": 0}, listing)
+    report = verify(path, Search()).files[0]
+    if report.metadata.status != "present" or report.metadata.record.get("seed") != 0:
+        raise Failed(f"the record of a labelled {path.suffix} file is not found again: {report.metadata.text}")
+    if report.manifest.status not in ("other key", "unsigned"):  # the kit names no key as known
+        raise Failed(f"the manifest of a labelled {path.suffix} file says: {report.manifest.text}")
+    if before is not None and not _same(before, _read_back(subject, path) or []):
+        raise Failed(f"a {path.suffix} file is read differently after it was labelled")
+
+
+def _read_back(subject: Subject, path: Path) -> list[Sample] | None:
+    """The samples in a file; None where the modality does not read what it writes."""
+    if not path.name.lower().endswith(tuple(subject.modality_class.suffixes)):
+        return None
+    try:
+        found = subject.modality.read(SourceFile(path.name, path, None, path.stat().st_size))
+        return [{name: np.array(values) for name, values in sample.items()} for sample in found]
+    except BadData:
+        return None
+
+
+def check_marks(kit: Kit) -> None:
+    """Check every mark that the plugin offers."""
+    for plugin_entry in kit.offered("gan_marks"):
+        with kit.check("marking and finding", f"mark {plugin_entry.entry.name}"):
+            _check_mark(kit, plugin_entry)
+
+
+def _check_mark(kit: Kit, plugin_entry: Any) -> None:
+    entry, mark_class = plugin_entry.entry, kit.plugins.load(plugin_entry)
+    if not (isinstance(mark_class, type) and issubclass(mark_class, Mark)):
+        raise Failed(f"'{entry.target}' is no subclass of gan.contracts.Mark")
+    if tuple(mark_class.suffixes) != tuple(entry.suffixes):
+        raise Failed(f"its entry has the suffixes {entry.suffixes}, and its class {mark_class.suffixes}")
+    owner = kit.plugins.find("gan_modalities", entry.modality, prefer=kit.plugin)
+    subject = read_subject(kit, owner)
+    if subject is None:
+        raise Skipped(f"the data of the modality {entry.modality} cannot be read")
+    mark = mark_class(bytes(range(32)))
+    folder = kit.folder / f"marked-{entry.name}"
+    folder.mkdir(parents=True, exist_ok=True)
+    plain = subject.modality.write(subject.samples[0], folder / "plain")
+    found = mark.detect(SourceFile(plain.name, plain, None, plain.stat().st_size), subject.modality)
+    if not isinstance(found, Detection) or not 0 <= found.p_value <= 1 or found.found:
+        raise Failed(f"a file without the mark gives {found}")
+    if mark.in_sampling:
+        raise Noted("it acts in a sampler, which the kit does not run with it: test that its own samples are found")
+    with Labels({}, mark=mark).marking(subject.modality):
+        marked = subject.modality.write(subject.samples[0], folder / "marked")
+        again = subject.modality.write(subject.samples[0], folder / "again")
+    if marked.read_bytes() == plain.read_bytes():
+        raise Failed("`write` gives the same file with and without the mark: pass what it encodes to `self.marked`")
+    if marked.read_bytes() != again.read_bytes():
+        raise Failed("marking the same sample twice gives other bytes")
+    mark.detect(SourceFile(marked.name, marked, None, marked.stat().st_size), subject.modality)
 
 
 def _check_preview(subject: Subject) -> None:

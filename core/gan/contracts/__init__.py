@@ -15,6 +15,7 @@ cheap. Importing this package imports neither torch nor numpy nor pydantic.
 * `gan.contracts.metrics`: `Metric`, `FeatureMetric`, `ModelMetric`, `ModelFeatureMetric`, `MetricValue`, `Extractor`,
   `DifferentiableExtractor`, `Features`
 * `gan.contracts.guards`: what watches a training: `Guard`, `Measures`, `Window`, `Alarm`, `Remedy`
+* `gan.contracts.marks`: invisible marks in artefacts: `Mark`, `Detection`, `tail`
 * `gan.contracts.media`: HTML that shows an artefact by its media type
 """
 
@@ -42,6 +43,7 @@ from gan.contracts.entries import (
     ExtractorEntry,
     GuardEntry,
     LossEntry,
+    MarkEntry,
     MetricEntry,
     ModalityEntry,
     PenaltyEntry,
@@ -58,6 +60,7 @@ from gan.contracts.latent import (
     SmoothLatentSpace,
     StyleSpace,
 )
+from gan.contracts.marks import Detection, Mark, tail
 from gan.contracts.metrics import (
     DifferentiableExtractor,
     Extractor,
@@ -88,6 +91,7 @@ __all__ = [
     "Critic",
     "CriticFeatures",
     "DatasetEntry",
+    "Detection",
     "DifferentiableExtractor",
     "Download",
     "Entry",
@@ -109,6 +113,8 @@ __all__ = [
     "LossEntry",
     "Measures",
     "Metric",
+    "Mark",
+    "MarkEntry",
     "MetricEntry",
     "MetricValue",
     "Modality",
@@ -127,5 +133,6 @@ __all__ = [
     "StyleSpace",
     "Window",
     "kind",
+    "tail",
     "value_from_json",
 ]

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from pydantic import BaseModel
     from torch import Tensor
 
+    from gan.contracts.marks import Mark
     from gan.contracts.modality import FieldSpec
     from gan.draws import Draws
     from gan.game import Phase, Player
@@ -33,6 +34,8 @@ class Request:
     `ConditionalOnInput`."""
     rng: Draws | None = None
     """Random rows for what `decode` draws beside its latents (noise); None: it draws nothing."""
+    mark: Mark | None = None
+    """The mark that a sampler applies to its scores, of the kind `Mark.in_sampling`; None where none is wanted."""
 
 
 @runtime_checkable

@@ -10,6 +10,7 @@ The target of an entry depends on its type:
 * `MetricEntry`: a class or function without required arguments that returns a `Metric`; with `on_features` a
   `FeatureMetric`, with `on_model` a `ModelMetric`, with both a `ModelFeatureMetric`
 * `ExtractorEntry`: a class or function ``(weights: Path | None, device: str) -> Extractor``
+* `MarkEntry`: a subclass of `Mark`
 * `AttributeEntry`: a function ``(samples: Samples, modality: Modality) -> numbers``, ``(N,)``, one for each sample
 * `GuardEntry`: a class or function without required arguments that returns a `Guard`
 * `DatasetEntry`: a function ``(folder: Path, download: Download) -> None`` that fills an empty folder
@@ -114,6 +115,18 @@ class ExtractorEntry(Entry):
 
 
 @dataclass(frozen=True, kw_only=True)
+class MarkEntry(Entry):
+    """An invisible, keyed mark of generated files."""
+
+    modality: str
+    """Name of the `ModalityEntry` whose files it marks."""
+    suffixes: tuple[str, ...]
+    """Suffixes of the files in which it can be found, as `Mark.suffixes`."""
+    paper: str
+    """The publication that describes the method."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class AttributeEntry(Entry):
     """A number that describes each sample: brightness, density. Directions in latent spaces change it."""
 
@@ -164,6 +177,7 @@ ENTRY_TYPES: dict[str, type[Entry]] = {
     "gan_augmentations": AugmentationEntry,
     "gan_metrics": MetricEntry,
     "gan_extractors": ExtractorEntry,
+    "gan_marks": MarkEntry,
     "gan_attributes": AttributeEntry,
     "gan_guards": GuardEntry,
     "gan_datasets": DatasetEntry,

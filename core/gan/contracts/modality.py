@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from PIL import Image
     from pydantic import BaseModel
 
+    from gan.contracts.marks import Mark
     from gan.source import SourceFile
 
 
@@ -111,9 +112,19 @@ class Modality(ABC):
     """Pairs of value names that are only meaningful together, quality before variety. Sweeps and comparisons plot them
     against each other. Values on features are named without their extractor."""
 
+    mark: Mark | None = None
+    """The mark that `marked` applies; the core sets it while files are written that a user wants marked."""
+
     def __init__(self, config: BaseModel, facts: Mapping[str, Any] | None = None) -> None:
         self.config: Any = config
         self.facts: dict[str, Any] = dict(facts or {})
+
+    def marked(self, content: Any, **about: Any) -> Any:
+        """Return `content` with the user's mark (`gan.contracts.Mark`), or unchanged where none is wanted.
+
+        `write` and `write_like` pass what they are about to encode: the final pixels, the samples of a sound.
+        """
+        return content if self.mark is None else self.mark.embed(content, **about)
 
     def survey(self, files: Sequence[SourceFile]) -> dict[str, Any]:
         """Inspect the whole source once before it is read. The result (JSON values) becomes `facts`.
@@ -176,7 +187,9 @@ class Modality(ABC):
     @abstractmethod
     def write(self, sample: Sample, stem: Path, options: BaseModel | None = None) -> Path:
         """Write one sample to the path ``stem`` + a suffix, and return that path. The same sample must give the same
-        bytes. `options` is an instance of `Options`, or None for the defaults."""
+        bytes. `options` is an instance of `Options`, or None for the defaults.
+
+        The file need not say that it was generated: the core adds that (`gan.provenance`)."""
 
     def write_stream(self, parts: Iterator[Sample], stem: Path, options: BaseModel | None = None) -> Path:
         """Write one sample whose parts come one behind the other, joined along the `longer_axis` of its fields (see

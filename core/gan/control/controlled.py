@@ -65,13 +65,19 @@ class ControlledModel(LatentModel):
 
 
 def load(
-    run: RunFolder, plugins: Plugins, *, device: str = "auto", checkpoint: str | int = "newest"
+    run: RunFolder,
+    plugins: Plugins,
+    *,
+    device: str = "auto",
+    checkpoint: str | int = "newest",
+    provenance: Mapping[str, Any] | None = None,
 ) -> ControlledModel:
     """See `gan.api.load`."""
     resolved = resolve_run(run, plugins)
     model = load_model(
-        run, plugins, device=device, checkpoint=checkpoint, model_class=ControlledModel, resolved=resolved
-    )
+        run, plugins, device=device, checkpoint=checkpoint, provenance=provenance, model_class=ControlledModel,
+        resolved=resolved,
+    )  # fmt: skip
     model.folder, model.plugins = run, plugins
     model.plugin, model.kind = resolved.modality.info.name, resolved.modality.entry.name
     return model

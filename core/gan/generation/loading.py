@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import torch
 
@@ -12,9 +12,11 @@ from gan.contracts import Modality
 from gan.draws import Way
 from gan.errors import CheckpointError, GanError, UsageError
 from gan.generation.conditions import Conditions
+from gan.generation.labelling import has_weights, labels_of
 from gan.generation.model import Model
 from gan.generation.settling import settle_once
 from gan.plugins.manager import Plugins
+from gan.recipe import Provenance, validated
 from gan.reporting.side_files import damaged_files, read_recipe, read_side_file, seals_of
 from gan.runtime.device import choose_device
 from gan.storage.checkpoint import Checkpoint, Checkpoints, verify
@@ -30,14 +32,16 @@ def load_model(
     *,
     device: str = "auto",
     checkpoint: str | int = "newest",
+    provenance: Mapping[str, Any] | None = None,
     model_class: type[M] = Model,  # type: ignore[assignment]
     resolved: ResolvedRecipe | None = None,
 ) -> M:
     """See `gan.api.load`. `resolved` is the run's recipe, if it is known already."""
     resolved = resolved or resolve_run(folder, plugins)
+    choices = validated(Provenance, {**resolved.recipe.provenance.model_dump(), **(provenance or {})}, "provenance")
     modality = load_modality(folder, resolved)
     conditions = load_conditions(folder)
-    found = find_checkpoint(folder, checkpoint, _has_weights)
+    found = find_checkpoint(folder, checkpoint, has_weights)
     note = ""
     if checkpoint == "newest":
         found, note = _healthy(folder, found)
@@ -56,15 +60,16 @@ def load_model(
     versions = "/".join(f"{name} {version}" for name, version in sorted(resolved.distributions.items()))
     architecture = architecture.to(chosen)
     if not found.about.get("settled"):
-        settle_once(architecture, chosen, f"{found.digest(_has_weights)}/{resolved.title}/{versions}")
+        settle_once(architecture, chosen, f"{found.digest(has_weights)}/{resolved.title}/{versions}")
     draws: Way = (
         found.state("progress").get("draws", "generators")
         if "progress" in found.owners
         else found.about.get("draws", "generators")
     )
     model = model_class(
-        architecture.eval(), modality, resolved.title, chosen, found.samples, conditions, frozen=True, draws=draws
-    )
+        architecture.eval(), modality, resolved.title, chosen, found.samples, conditions, frozen=True, draws=draws,
+        labels=labels_of(resolved, plugins, folder, found, choices),
+    )  # fmt: skip
     model.note = note
     return model
 
@@ -83,11 +88,7 @@ def _healthy(folder: RunFolder, newest: Checkpoint) -> tuple[Checkpoint, str]:
         f"using the last healthy checkpoint, of {healthy:,} samples, because of {verdicts} at {newest.samples:,} "
         f"samples (gan diagnose {folder.path}); for the newest one: --checkpoint {newest.samples}"
     )
-    return verify(path, _has_weights), note
-
-
-def _has_weights(owner: str) -> bool:
-    return owner == "architecture" or owner.startswith("average-")
+    return verify(path, has_weights), note
 
 
 class _AveragedWeights:

@@ -6,11 +6,7 @@ The file is long because `Model` is one class: everything that a user can ask of
 from __future__ import annotations
 
 import contextlib
-import errno
 import math
-import os
-import secrets
-import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -36,19 +32,19 @@ from gan.contracts import (
 from gan.data.foreign import read_given
 from gan.draws import Way, derive, sample_draws
 from gan.errors import BadData, GanError, UsageError
+from gan.generation.complete_files import complete_files
 from gan.generation.conditions import Conditions, Shares, chosen_classes, read_shares
 from gan.generation.folding import prepared
 from gan.latents import slerp
+from gan.provenance.folder import Listing
+from gan.provenance.labels import Labels, input_hash
 from gan.runtime.device import seed_torch
 from gan.runtime.memory import available_memory, in_words
 from gan.runtime.signals import check_stop
 from gan.source import SourceFile, list_source
-from gan.storage.durable import ASIDE, disk_error, disk_errors
 
 GENERATION_BATCH = 16
 """Batch size of generation, if the architecture has no `generation_batch` of its own."""
-FULL = 1 << 16
-"""A disk with fewer free bytes counts as full."""
 
 
 class Model:
@@ -70,6 +66,7 @@ class Model:
         conditions: Conditions | None = None,
         *,
         frozen: bool = False,
+        labels: Labels | None = None,
         draws: Way = "generators",
     ) -> None:
         self.architecture = architecture
@@ -86,6 +83,12 @@ class Model:
         """What a user should know of the weights: that they are not the newest, and why."""
         self.conditions = conditions or Conditions()
         """Values of the conditions in the training data."""
+        self.labels = labels or Labels({"model": name})
+        """How written files are labelled."""
+
+    def _request(self, options: Any, rows: Mapping[str, Tensor] | None) -> Request:
+        mark = self.labels.mark
+        return Request(options, rows, mark if mark is not None and mark.in_sampling else None)
 
     def generate(
         self,
@@ -109,7 +112,7 @@ class Model:
 
         def make(start: int, size: int, rows: Mapping[str, Tensor] | None) -> Mapping[str, Tensor]:
             rng = sample_draws(self.draws, seed, first + start, size, self.device)
-            made: Mapping[str, Tensor] = self._sampler.generate(size, rng, Request(request_options, rows))
+            made: Mapping[str, Tensor] = self._sampler.generate(size, rng, self._request(request_options, rows))
             return made
 
         return self._in_batches(make, count, seed, first, given)
@@ -150,7 +153,7 @@ class Model:
             at = steps[start : start + size]
             path = self.architecture.between if isinstance(self.architecture, Between) else slerp
             latents = path(begin.repeat_interleave(size, 0), end.repeat_interleave(size, 0), at)
-            made: Mapping[str, Tensor] = self._sampler.decode(latents, Request(options, rows))
+            made: Mapping[str, Tensor] = self._sampler.decode(latents, self._request(options, rows))
             return made
 
         return self._in_batches(make, count, seed, 0, given)
@@ -225,16 +228,25 @@ class Model:
         options: Mapping[str, Any] | None = None,
         conditions: Mapping[str, Any] | None = None,
         output_options: Any = None,
+        listing: Listing | None = None,
     ) -> tuple[list[Path], Samples]:
         """Translate, accompany or continue a whole file; return the written files and the samples that they hold.
 
         `given` is the result of `given()` for these options, `output_options` an instance of the modality's `Options`.
+        `listing` collects the files of several calls for one manifest (`Labels.listing`); none: that of this one.
         """
+        if listing is None:
+            with self.labels.listing(stem.parent) as listing:
+                return self.render(
+                    file, stem, given, seed, index=index, options=options, conditions=conditions,
+                    output_options=output_options, listing=listing,
+                )  # fmt: skip
         rows = read_given(self.modality, file, given)
         samples = self.follow(stacked(rows, given.fields), seed, index=index, options=options, conditions=conditions)
         made = self._generated(samples, given)
         each = [{name: samples[name][row] for name in made} for row in range(len(rows))]
-        with _complete_files(stem) as (aside, placed):
+        facts = {"seed": seed, "index": index, "inputs": [input_hash(file)]}
+        with self.labels.marking(self.modality), self._files(stem, facts, listing) as (aside, placed):
             paths = [placed(path) for path in self.modality.write_like(each, aside, file, given, output_options)]
         return paths, samples
 
@@ -244,14 +256,30 @@ class Model:
         return [name for name in samples if name in known and (name not in given.fields or name in given.places)]
 
     def write(
-        self, samples: Samples, folder: Path, *, prefix: str = "sample", first: int = 0, options: Any = None
+        self,
+        samples: Samples,
+        folder: Path,
+        *,
+        prefix: str = "sample",
+        first: int = 0,
+        options: Any = None,
+        seed: int | Sequence[int] | None = None,
+        inputs: Sequence[str] = (),
     ) -> list[Path]:
-        """Write every sample as a file ``prefix-0000.suffix`` in `folder` and return the paths."""
+        """Write every sample as a file ``prefix-0000.suffix`` in `folder` and return the paths.
+
+        Every file says that it was generated, and the signed manifest of the folder lists it (`gan.provenance`).
+        `seed` is what the samples were generated with (two seeds: an interpolation), `inputs` the SHA-256 of the file
+        that each was made from; both are only stated.
+        """
         paths: list[Path] = []
-        for index in range(len(next(iter(samples.values())))):
-            sample = {name: values[index] for name, values in samples.items()}
-            with _complete_files(folder / f"{prefix}-{first + index:04d}") as (stem, placed):
-                paths.append(placed(self.modality.write(sample, stem, options)))
+        with self.labels.listing(folder) as listing, self.labels.marking(self.modality):
+            for number in range(len(next(iter(samples.values())))):
+                sample = {name: values[number] for name, values in samples.items()}
+                facts: dict[str, Any] = {} if seed is None else {"seed": seed if isinstance(seed, int) else list(seed)}
+                facts |= {"index": first + number} | ({"inputs": [inputs[number]]} if inputs else {})
+                with self._files(folder / f"{prefix}-{first + number:04d}", facts, listing) as (stem, placed):
+                    paths.append(placed(self.modality.write(sample, stem, options)))
         return paths
 
     def write_stream(
@@ -281,7 +309,7 @@ class Model:
         def parts(index: int, rows: Mapping[str, Tensor] | None) -> Iterator[Sample]:
             rng = sample_draws(self.draws, seed, first + index, 1, self.device)
             seed_torch(derive(seed, "generate", first + index), self.device)
-            for number, part in enumerate(net.stream(rng, Request(request_options, rows))):
+            for number, part in enumerate(net.stream(rng, self._request(request_options, rows))):
                 check_stop()
                 check_samples(part, self.modality.fields, 1, self.name, part=True)
                 sample = {name: values[0].cpu().numpy() for name, values in part.items()}
@@ -290,10 +318,14 @@ class Model:
                 yield sample
 
         devices = [self.device] if self.device.type == "cuda" else []
-        with torch.no_grad(), torch.random.fork_rng(devices=devices):
+        with (
+            torch.no_grad(), torch.random.fork_rng(devices=devices), self.labels.listing(folder) as listing,
+            self.labels.marking(self.modality),
+        ):  # fmt: skip
             for index in range(count):
                 rows = None if given is None else self._rows(given, index, 1)
-                with _complete_files(folder / f"sample-{first + index:04d}") as (stem, placed):
+                facts = {"seed": seed, "index": first + index}
+                with self._files(folder / f"sample-{first + index:04d}", facts, listing) as (stem, placed):
                     paths.append(placed(self.modality.write_stream(parts(index, rows), stem, output_options)))
         shortest = {
             name: min(sample[name].shape[spec.longer_axis] for sample in beginnings)
@@ -315,10 +347,25 @@ class Model:
 
     def write_preview(self, samples: Samples, folder: Path) -> Path:
         """Write the picture ``preview.png`` of `samples` to `folder`."""
-        with _complete_files(folder / "preview") as (stem, placed):
+        with (
+            self.labels.listing(folder) as listing,
+            self._files(folder / "preview", {}, listing, marked=False) as (stem, placed),
+        ):
             path = stem.with_suffix(".png")
             self.modality.preview(samples).save(path)
             return placed(path)
+
+    @contextlib.contextmanager
+    def _files(
+        self, stem: Path, facts: Mapping[str, Any], listing: Listing, *, marked: bool = True
+    ) -> Iterator[tuple[Path, Callable[[Path], Path]]]:
+        """`complete_files`, with every file labelled before it is moved to its place."""
+
+        def label(aside: Path, place: Path) -> None:
+            self.labels.label(aside, place, facts, listing, marked=marked)
+
+        with complete_files(stem, label) as (aside, placed):
+            yield aside, placed
 
     def given(self, options: Mapping[str, Any] | None = None, input_options: Mapping[str, Any] | None = None) -> Given:
         """Return the fields of the input for these options, with settings of the modality's `GivenOptions`.
@@ -431,34 +478,6 @@ class Model:
             name: torch.from_numpy(np.ascontiguousarray(values[start : start + size])).to(self.device)
             for name, values in given.items()
         }
-
-
-@contextlib.contextmanager
-def _complete_files(stem: Path) -> Iterator[tuple[Path, Callable[[Path], Path]]]:
-    """Write the files that begin with `stem` whole or not at all.
-
-    Yields the stem to write to, in a folder aside, and a function from a path there to its place. At the end all files
-    are moved there. Raises `DiskError` with the path, and leaves nothing behind, when the disk is full.
-    """
-    aside = stem.parent / f"{ASIDE}{secrets.token_hex(8)}"
-    try:
-        with disk_errors(stem):
-            aside.mkdir(parents=True)
-        try:
-            yield aside / stem.name, lambda path: stem.parent / path.relative_to(aside)
-        except OSError as error:
-            raise disk_error(stem, error) from error
-        except GanError:
-            raise
-        except Exception as error:  # libraries of audio and video do not say why a file could not be written
-            if shutil.disk_usage(aside).free < FULL:
-                raise disk_error(stem, OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))) from error
-            raise
-        with disk_errors(stem):
-            for path in sorted(aside.iterdir()):
-                path.replace(stem.parent / path.name)
-    finally:
-        shutil.rmtree(aside, ignore_errors=True)
 
 
 def stacked(rows: Sequence[Sample], fields: Sequence[str]) -> Samples:

@@ -7,23 +7,25 @@ import io
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
-from gan.build import ResolvedRecipe
+from gan.build import ResolvedRecipe, data_licence
 from gan.contracts import MetricValue, Samples
 from gan.data.pack import Pack
 from gan.draws import derive
 from gan.errors import CheckpointError, GanError, PluginError
 from gan.evaluation.receipts import RECEIPTS, write_receipts
 from gan.evaluation.sample_sets import generate
+from gan.generation.labelling import has_weights, labels_of
 from gan.generation.model import Model
-from gan.plugins.manager import PluginEntry
+from gan.plugins.manager import PluginEntry, Plugins
+from gan.provenance.record import record_of
 from gan.reporting.page import write_page
 from gan.reporting.plots import plot_training
 from gan.reporting.reporter import Reporter
 from gan.reporting.result import Result, read_result, references_of
 from gan.runtime.device import out_of_memory
+from gan.storage.checkpoint import Checkpoints
 from gan.storage.durable import sync_tree, write_bytes, write_json, write_text
 from gan.storage.run_folder import PREVIEW, RunFolder
 from gan.training.model_card import model_card
@@ -45,11 +47,12 @@ class Outputs:
     evaluator: Evaluator
     pack: Pack
     real_rows: Pack
+    plugins: Plugins
 
     def preview(self, run: RunFolder) -> None:
         """Write a picture of some samples, named by the number of real samples shown so far."""
         path = run.previews / f"samples-{self.trainer.samples:09d}.png"
-        self._write_preview(path, derive(self.resolved.recipe.seed, "preview"))
+        write_bytes(path, self._preview(derive(self.resolved.recipe.seed, "preview")))
         self.reporter.preview(path)
 
     def finish(self, run: RunFolder, untrained: list[MetricValue]) -> Result:
@@ -61,9 +64,14 @@ class Outputs:
         recipe, modality = self.resolved.recipe, self.model.modality
         count = recipe.evaluation.artefacts
         samples = self._generate(count, self.resolved.recipe.seed) if count else {}
+        newest = Checkpoints(run.checkpoints).newest(has_weights)
+        labels = self.model.labels = labels_of(self.resolved, self.plugins, run, newest)
         with self._plugin_errors(self.resolved.modality, "write"):
-            artefacts = self.model.write(samples, run.samples) if count else []
-        self._write_preview(run.samples / PREVIEW, self.resolved.recipe.seed)
+            artefacts = self.model.write(samples, run.samples, seed=recipe.seed) if count else []
+        with labels.listing(run.samples) as listing:
+            picture = self._preview(recipe.seed)
+            write_bytes(run.samples / PREVIEW, picture)
+            listing.add(run.samples / PREVIEW, picture, record_of(labels.origin, {}), metadata=labels.metadata)
         records = run.read_metrics()
         curves = plot_training(records, run.path / "training.png")
         receipts = self.evaluator.receipts(run)
@@ -83,7 +91,7 @@ class Outputs:
             recipe.evaluation.published,
             references_of(run),
         )
-        write_text(run.card, model_card(result, self.resolved, self.pack))
+        write_text(run.card, model_card(result, self.resolved, self.pack, data_licence(self.resolved, self.plugins)))
         sync_tree(run.samples)
         try:
             with self._plugin_errors(self.resolved.modality, "show"):
@@ -98,13 +106,14 @@ class Outputs:
         with self._plugin_errors(self.resolved.architecture, "generate"), self.trainer.sampling():
             return generate(self.model, self.real_rows, count, seed)
 
-    def _write_preview(self, path: Path, seed: int) -> None:
+    def _preview(self, seed: int) -> bytes:
+        """A PNG file of some samples, labelled."""
         samples = self._generate(PREVIEW_SAMPLES, seed)
         content = io.BytesIO()
         with self._plugin_errors(self.resolved.modality, "preview"):
             picture: Any = self.model.modality.preview(samples)
             picture.save(content, "PNG")
-        write_bytes(path, content.getvalue())
+        return self.model.labels.embedded(content.getvalue(), ".png", {})
 
     @contextlib.contextmanager
     def _plugin_errors(self, plugin_entry: PluginEntry, what: str) -> Iterator[None]:

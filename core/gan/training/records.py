@@ -8,6 +8,7 @@ from typing import Any
 from gan.build import ResolvedRecipe
 from gan.data.pack import Pack
 from gan.errors import CheckpointError
+from gan.recipe import Card, Provenance
 from gan.reporting import manifest
 from gan.reporting.reporter import Reporter
 from gan.reporting.scrub import scrub
@@ -20,6 +21,10 @@ MAY_CHANGE = (
     "records",  # of this checkpoint alone
     "health",
     "recipe.data.source",  # the content of the data matters, not its location
+    "recipe.data.licence",
+    "recipe.data.consent",
+    "recipe.provenance",
+    "recipe.card",
     "recipe.evaluation",
     "recipe.training.minutes",
     "recipe.training.device",
@@ -46,8 +51,15 @@ def completed(recipe: Mapping[str, Any]) -> Mapping[str, Any]:
     """A recorded recipe with what earlier versions did not have, at its defaults."""
     if not recipe:
         return recipe
-    new = {"draws": "auto", "watch": "warn", "watch_features": "raw"}
-    return {"augmentations": [], "codes": None, **recipe, "training": {**new, **recipe.get("training", {})}}
+    new: dict[str, Any] = {
+        "augmentations": [],
+        "codes": None,
+        "provenance": Provenance().model_dump(mode="json"),
+        "card": Card().model_dump(mode="json"),
+    }
+    training = {"draws": "auto", "watch": "warn", "watch_features": "raw"}
+    data = {"licence": "", "consent": "", **recipe.get("data", {})}
+    return {**new, **recipe, "data": data, "training": {**training, **recipe.get("training", {})}}
 
 
 def _data(pack: Pack) -> dict[str, Any]:

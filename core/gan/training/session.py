@@ -23,6 +23,7 @@ from gan.data.pack import Pack
 from gan.errors import BadData, CheckpointError, GanError, NumericError, PluginError, UsageError
 from gan.generation.conditions import Conditions
 from gan.generation.flags import describe_flags
+from gan.generation.labelling import labels_of
 from gan.generation.loading import resolve_run
 from gan.generation.model import Model
 from gan.plugins.manager import Plugins
@@ -217,6 +218,7 @@ class Session:
         warning = slow_precision(device) if device.rank == 0 else ""
         if warning:
             reporter.warn(warning)
+        labels = labels_of(resolved, plugins)  # before the training, if a mark cannot be had
         self.pack = _open_data_in_turn(resolved, plugins, reporter, device)
         modality = resolved.modality_class(resolved.modality_config, self.pack.facts)
         data = resolved.recipe.data
@@ -244,9 +246,11 @@ class Session:
             device,
             resolved.augmentations,
         )
-        model = Model(game.architecture, modality, resolved.title, device.device, conditions=self.conditions)
+        model = Model(
+            game.architecture, modality, resolved.title, device.device, conditions=self.conditions, labels=labels
+        )
         self.evaluator = Evaluator(resolved, plugins, self.trainer, model, self.pack, real_rows)
-        self.outputs = Outputs(resolved, reporter, self.trainer, model, self.evaluator, self.pack, real_rows)
+        self.outputs = Outputs(resolved, reporter, self.trainer, model, self.evaluator, self.pack, real_rows, plugins)
         self.about = describe(resolved, self.pack)
         held_out = real_rows if data.holdout else None
         self.watch = build_watch(resolved, plugins, self.trainer, model, train_rows, held_out)
@@ -374,6 +378,7 @@ class Session:
         recovery = Recovery(self.trainer, self.checkpoints, self.run, self.reporter, rewound, save, self.watch)
         if self.device.rank == 0 and not self.checkpoints.all():
             self._save()
+            self.checkpoints.wait()  # a record must not reach the disk before a checkpoint that it can follow
         with self.signals.patient():
             try:
                 recovery.run(lambda: self.trainer.run(self._on_tick, lambda: self.signals() or self._stop_early))

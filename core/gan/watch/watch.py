@@ -21,13 +21,13 @@ from gan.contracts import Alarm, Guard, Remedy, Window
 from gan.reporting.reporter import Tick
 from gan.watch.rules import GROWN
 
-SPACING = 1200
+SPACING = 2400
 """Fewest real samples in a window. 64 generated samples cost at most as much as 16 real ones in training, which pass
-through generator and critic at least four times: 1.3 %."""
+through generator and critic at least four times: 0.7 %."""
 ITERATIONS = 10
 """Fewest batches in a window."""
-SHARE = 20
-"""A window of n real samples is measured with n / 20 generated ones, from 64 to 256."""
+SHARE = 40
+"""A window of n real samples is measured with n / 40 generated ones, from 64 to 256."""
 STREAK = 3
 """Windows in a row that make a verdict of an alarm."""
 KEPT = 64

@@ -106,18 +106,6 @@ def test_options_of_writing(tmp_path):
     assert smooth.closed
 
 
-def test_a_generated_file_says_so(tmp_path):
-    path = shapes().write({"voxels": chair_like()}, tmp_path / "a")
-    length = struct.unpack("<I", path.read_bytes()[12:16])[0]
-    assert (
-        "trainedAlgorithmicMedia"
-        in json.loads(path.read_bytes()[20 : 20 + length])["asset"]["extras"]["digitalSourceType"]
-    )
-    for kind in ("obj", "ply", "stl"):
-        content = shapes().write({"voxels": chair_like()}, tmp_path / "a", ShapeOptions(file=kind)).read_bytes()
-        assert b"made by a trained model" in content[:400]
-
-
 @pytest.mark.parametrize("kind", ["glb", "obj", "ply", "stl", "vox"])
 def test_a_sample_without_voxels_gives_a_file_without_faces(tmp_path, kind):
     modality = shapes()

@@ -12,6 +12,7 @@ from gan.contracts import (
     AttributeEntry,
     DatasetEntry,
     ExtractorEntry,
+    MarkEntry,
     MetricEntry,
     ModalityEntry,
     RecipeEntry,
@@ -76,6 +77,20 @@ def gan_extractors() -> Iterator[ExtractorEntry]:
         target="gan_audio.metrics.logmel:LogMelStatistics",
         modality="audio",
         paper="this plugin; the mel scale is that of Slaney: Auditory Toolbox, 1998",
+    )
+
+
+@hookimpl
+def gan_marks() -> Iterator[MarkEntry]:
+    """The invisible mark of written files."""
+    yield MarkEntry(
+        name="spectrum",
+        summary="Spread spectrum on magnitudes from 1 to 6 kHz; survives MP3 and cuts",
+        target="gan_audio.marking:AudioMark",
+        modality="audio",
+        suffixes=(".wav", ".flac", ".ogg", ".mp3"),
+        paper="Kirovski, Malvar: Spread-spectrum watermarking of audio signals, 2003, "
+        "https://doi.org/10.1109/TSP.2003.809384",
     )
 
 

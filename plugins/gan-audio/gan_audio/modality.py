@@ -248,7 +248,7 @@ class Audio(Modality):
         suffix = options.format if isinstance(options, AudioOptions) else "wav"
         assert suffix in FORMATS
         path = stem.with_name(f"{stem.name}.{suffix}")
-        path.write_bytes(encoded(sample["sound"], self.config.rate, suffix))
+        path.write_bytes(encoded(self.marked(sample["sound"], rate=self.config.rate), self.config.rate, suffix))
         return path
 
     def preview(self, samples: Samples) -> Image.Image:

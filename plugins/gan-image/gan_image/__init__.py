@@ -14,6 +14,7 @@ from gan.contracts import (
     AugmentationEntry,
     DatasetEntry,
     ExtractorEntry,
+    MarkEntry,
     MetricEntry,
     ModalityEntry,
     RecipeEntry,
@@ -312,6 +313,20 @@ def gan_augmentations() -> Iterator[AugmentationEntry]:
         fields=("image",),
         paper="Zhao, Liu, Lin, Zhu, Han: Differentiable augmentation for data-efficient GAN training, 2020, "
         "arXiv:2006.10738",
+    )
+
+
+@hookimpl
+def gan_marks() -> Iterator[MarkEntry]:
+    """The invisible mark of written files."""
+    yield MarkEntry(
+        name="pixels",
+        summary="Spread spectrum on 8x8 DCT blocks; survives JPEG, crops, halving and doubling",
+        target="gan_image.marking:ImageMark",
+        modality="image",
+        suffixes=(".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff"),
+        paper="Cox, Kilian, Leighton, Shamoon: Secure spread spectrum watermarking for multimedia, 1997, "
+        "https://doi.org/10.1109/83.650120",
     )
 
 

@@ -12,6 +12,7 @@ from gan.contracts import (
     AttributeEntry,
     DatasetEntry,
     ExtractorEntry,
+    MarkEntry,
     MetricEntry,
     ModalityEntry,
     RecipeEntry,
@@ -107,6 +108,19 @@ def gan_extractors() -> Iterator[ExtractorEntry]:
         target="gan_music.metrics.features:PhraseFeatures",
         modality="music",
         paper=_MUSEGAN,
+    )
+
+
+@hookimpl
+def gan_marks() -> Iterator[MarkEntry]:
+    """The invisible mark of written files."""
+    yield MarkEntry(
+        name="velocities",
+        summary="Keyed signs on velocities; survives cuts and transposition, not new velocities",
+        target="gan_music.marking:VelocityMark",
+        modality="music",
+        suffixes=(".mid", ".midi"),
+        paper="Spread spectrum (Cox et al. 1997) on MIDI velocities; no publication of its own",
     )
 
 

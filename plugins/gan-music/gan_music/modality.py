@@ -134,6 +134,7 @@ class Music(contracts.Modality):
         return self._save(midi_bytes(self.grid, np.asarray(sample["roll"]), chosen, self.config.tempo), stem, chosen)
 
     def _save(self, content: bytes, stem: Path, chosen: MusicOptions) -> Path:
+        content = self.marked(content)
         path = stem.with_name(stem.name + ".mid")
         path.write_bytes(content)
         if chosen.render != "none":

@@ -236,7 +236,6 @@ def test_files_say_what_they_are(tmp_path):
     meta = {m.type: m for m in file.tracks[0]}
     assert meta["set_tempo"].tempo == round(60e6 / 90)
     assert (meta["time_signature"].numerator, meta["time_signature"].denominator) == (4, 4)
-    assert "Generated" in meta["text"].text
     programs = [m.program for track in file.tracks for m in track if m.type == "program_change"]
     assert programs == [0, 0, 25, 33, 48]
     assert {m.channel for m in file.tracks[1] if m.type == "note_on"} == {9}

@@ -12,6 +12,7 @@ from gan.contracts import (
     DatasetEntry,
     ExtractorEntry,
     GuardEntry,
+    MarkEntry,
     MetricEntry,
     ModalityEntry,
     RecipeEntry,
@@ -122,6 +123,19 @@ def gan_extractors() -> Iterable[ExtractorEntry]:
         "https://arxiv.org/abs/1806.04936",
         weights="a folder with config.json, model.safetensors and a tokenizer",
     )  # fmt: skip
+
+
+@hookimpl
+def gan_marks() -> Iterable[MarkEntry]:
+    """The invisible mark of written files."""
+    yield MarkEntry(
+        name="green-list",
+        summary="Keyed preference for a quarter of the tokens; survives cuts and some edits",
+        target="gan_text.marking:GreenList",
+        modality="text",
+        suffixes=(".txt", ".jsonl"),
+        paper="Kirchenbauer, Geiping, Wen, Katz, Miers, Goldstein: A watermark for large language models, 2023, https://arxiv.org/abs/2301.10226",
+    )
 
 
 @hookimpl

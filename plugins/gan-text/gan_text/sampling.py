@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-from gan.contracts import FieldSpec, Request
+from gan.contracts import FieldSpec, Mark, Request
 from gan.draws import Draws
 from gan.errors import UsageError
 from pydantic import BaseModel, ConfigDict, Field
@@ -101,7 +101,7 @@ def sample_lstm(
     prompt = prompt_tokens(options, field)
     length, total = text_length(options, field, prompt), field.shape[0]
     uniforms = rng.rand(total)
-    plain = not options.top_k and options.top_p == 1.0
+    plain = not options.top_k and options.top_p == 1.0 and request.mark is None
     sampler = generator.sampler(options.temperature) if plain else None
     tokens = torch.zeros(count, total, dtype=torch.int64, device=rng.device)
     table, state = generator.gate_table(), generator.initial(count)
@@ -112,7 +112,8 @@ def sample_lstm(
         if t < len(prompt):
             previous = torch.full_like(previous, prompt[t])
         else:
-            previous = _next(generator, sampler, state.hidden, uniforms[:, t], options) * (alive if ends else 1)
+            drawn = _next(generator, sampler, state.hidden, uniforms[:, t], options, request.mark, previous)
+            previous = drawn * (alive if ends else 1)
             alive = alive * (previous != 0)
         tokens[:, t] = previous
     lengths = lengths_of(tokens) if ends else torch.full((count,), length, device=rng.device)
@@ -120,9 +121,17 @@ def sample_lstm(
 
 
 def _next(
-    generator: LSTMGenerator, sampler: SoftmaxSampler | None, hidden: Tensor, uniforms: Tensor, options: SamplingOptions
+    generator: LSTMGenerator,
+    sampler: SoftmaxSampler | None,
+    hidden: Tensor,
+    uniforms: Tensor,
+    options: SamplingOptions,
+    mark: Mark | None,
+    previous: Tensor,
 ) -> Tensor:
     if sampler is not None:
         return sampler(hidden, uniforms[:, None])[:, 0]
     logits = F.linear(hidden, generator.output_weight.T, generator.output_bias)
+    if mark is not None:
+        logits = mark.embed(logits, previous=previous)
     return choose(filters(options)(None, logits), uniforms)

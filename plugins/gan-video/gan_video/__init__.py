@@ -12,6 +12,7 @@ from gan.contracts import (
     AttributeEntry,
     DatasetEntry,
     ExtractorEntry,
+    MarkEntry,
     MetricEntry,
     ModalityEntry,
     RecipeEntry,
@@ -67,6 +68,20 @@ def gan_extractors() -> Iterator[ExtractorEntry]:
         target="gan_video.metrics:ClipStatistics",
         modality="video",
         paper="defined in gan_video.metrics; no weights",
+    )
+
+
+@hookimpl
+def gan_marks() -> Iterator[MarkEntry]:
+    """The invisible mark of written files."""
+    yield MarkEntry(
+        name="frames",
+        summary="Spread spectrum on 8x8 DCT blocks of every frame, found over all frames together",
+        target="gan_video.marking:VideoMark",
+        modality="video",
+        suffixes=(".mp4", ".gif", ".webp", ".png", ".apng", ".m4v", ".webm", ".mov", ".mkv", ".avi"),
+        paper="Cox, Kilian, Leighton, Shamoon: Secure spread spectrum watermarking for multimedia, 1997, "
+        "https://doi.org/10.1109/83.650120",
     )
 
 

@@ -15,7 +15,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import torch
-from gan.contracts import FieldSpec, Loss, Penalty, Request
+from gan.contracts import FieldSpec, Loss, Mark, Penalty, Request
 from gan.draws import Draws
 from gan.errors import UsageError
 from gan.game import Batch, Optimizer, Phase, Player, Turn
@@ -56,6 +56,18 @@ class Choice(LogitsProcessor):
         """``(N, L)`` tokens and ``(N, V)`` scores -> scores that are finite for one token per row."""
         chosen = choose(scores, self.uniforms[:, input_ids.shape[1] - self.offset])
         return torch.full_like(scores, -torch.inf).scatter(1, chosen[:, None], 0.0)
+
+
+class Marking(LogitsProcessor):
+    """The first logits processor of a generation that a user wants marked: raises the scores of the mark's tokens."""
+
+    def __init__(self, mark: Mark) -> None:
+        self.mark = mark
+
+    def __call__(self, input_ids: Tensor, scores: Tensor) -> Tensor:
+        """``(N, L)`` tokens and ``(N, V)`` scores -> ``(N, V)`` scores."""
+        marked: Tensor = self.mark.embed(scores, previous=input_ids[:, -1])
+        return marked
 
 
 class GPT(nn.Module):
@@ -201,18 +213,20 @@ class GPT(nn.Module):
         options = options_of(request)
         prompt = prompt_tokens(options, self.field)
         length = text_length(options, self.field, prompt, longer=True)
-        tokens = self.write(rng.rand(length), length, prompt, options)
+        tokens = self.write(rng.rand(length), length, prompt, options, request.mark)
         lengths = lengths_of(tokens) if self.ends else torch.full((count,), length, device=rng.device)
         return {"tokens": tokens.to(getattr(torch, self.field.dtype)), "length": lengths.to(torch.int32)}
 
-    def write(self, uniforms: Tensor, length: int, prompt: list[int], options: SamplingOptions) -> Tensor:
+    def write(
+        self, uniforms: Tensor, length: int, prompt: list[int], options: SamplingOptions, mark: Mark | None = None
+    ) -> Tensor:
         """``(N, length)`` uniforms in [0, 1) -> ``(N, max(length, T))`` int64 tokens, padded with 0."""
         count, device = len(uniforms), uniforms.device
         tokens = torch.zeros(count, max(length, self.length), dtype=torch.int64, device=device)
         tokens[:, : len(prompt)] = torch.tensor(prompt, dtype=torch.int64, device=device)
         done = len(prompt)
         while done < length:
-            done += self._continue(tokens, done, length, uniforms, options)
+            done += self._continue(tokens, done, length, uniforms, options, mark)
         lengths = lengths_of(tokens) if self.ends else torch.full((count,), length, device=device)
         return tokens * (torch.arange(tokens.shape[1], device=device) < lengths[:, None])
 
@@ -235,7 +249,9 @@ class GPT(nn.Module):
         made = torch.cat(found, 1)
         return made * (made != 0).long().cumprod(1) if self.ends else made
 
-    def _continue(self, tokens: Tensor, done: int, length: int, uniforms: Tensor, options: SamplingOptions) -> int:
+    def _continue(
+        self, tokens: Tensor, done: int, length: int, uniforms: Tensor, options: SamplingOptions, mark: Mark | None
+    ) -> int:
         """Append tokens after the first `done` until the text or the context is full; returns how many."""
         start = torch.full_like(tokens[:, :1], START)
         known = torch.cat([start, tokens[:, :done]], 1)
@@ -245,6 +261,8 @@ class GPT(nn.Module):
         processors = filters(options)
         if not self.ends and getattr(self.field, "encode", None) is not None:  # token 0 is not a word here
             processors.insert(0, SuppressTokensLogitsProcessor([START], device=str(tokens.device)))
+        if mark is not None:
+            processors.insert(0, Marking(mark))
         processors.append(Choice(uniforms[:, done:], known.shape[1]))
         settings = GenerationConfig(  # type: ignore[no-untyped-call]
             do_sample=False, max_new_tokens=steps, use_cache=True,

@@ -315,6 +315,8 @@ class RelGAN(nn.Module):
             if t < len(prompt):
                 previous = torch.full_like(previous, prompt[t])
             else:
+                if request.mark is not None:
+                    logits = request.mark.embed(logits, previous=previous)
                 drawn = choose(processors(None, logits), uniforms[:, t])
                 previous = drawn * alive if self.ends else drawn
                 alive = alive * (previous != 0)

@@ -15,7 +15,7 @@ from typing import Any
 
 from gan.errors import BadData, GanError
 from gan.source import SourceFile
-from PIL import Image, PngImagePlugin
+from PIL import Image
 
 FILMS = (".mp4", ".m4v", ".webm", ".mov", ".mkv", ".avi")
 PICTURES = (".gif", ".png", ".apng", ".webp")
@@ -139,7 +139,7 @@ def _mode(picture: Image.Image) -> str:
 # ------------------------------------------------------------------ frames -> files
 
 
-def write_film(pictures: Iterable[Image.Image], path: Path, fps: float, comment: str) -> None:
+def write_film(pictures: Iterable[Image.Image], path: Path, fps: float) -> None:
     """Write an MP4 file (H.264 where the library has it, else VP9); equal frames give equal bytes."""
     import av
 
@@ -150,7 +150,6 @@ def write_film(pictures: Iterable[Image.Image], path: Path, fps: float, comment:
     first = next(coming)
     width, height = (side + side % 2 for side in first.size)  # subsampled colours need even sides
     with av.open(str(path), "w", format="mp4") as container:
-        container.metadata["comment"] = comment
         stream: Any = container.add_stream(codec, rate=Fraction(fps).limit_denominator(1000))
         stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
         stream.options = {"crf": "18", "threads": "1"}
@@ -163,18 +162,16 @@ def write_film(pictures: Iterable[Image.Image], path: Path, fps: float, comment:
         container.mux(stream.encode())
 
 
-def write_animation(pictures: Sequence[Image.Image], path: Path, kind: str, fps: float, comment: str) -> None:
+def write_animation(pictures: Sequence[Image.Image], path: Path, kind: str, fps: float) -> None:
     """Write an endless ``gif``, ``webp`` (lossless) or ``apng``; equal frames give equal bytes."""
     first, others = pictures[0], list(pictures[1:])
     duration = round(1000 / fps)
     if kind == "gif":
         first.save(
             path, "GIF", save_all=True, append_images=others, duration=max(20, duration), loop=0,
-            comment=comment.encode(), disposal=2,
+            disposal=2,
         )  # fmt: skip
     elif kind == "webp":
         first.save(path, "WEBP", save_all=True, append_images=others, duration=duration, loop=0, lossless=True)
     else:
-        note = PngImagePlugin.PngInfo()
-        note.add_itxt("provenance", comment)
-        first.save(path, "PNG", save_all=True, append_images=others, duration=duration, loop=0, pnginfo=note)
+        first.save(path, "PNG", save_all=True, append_images=others, duration=duration, loop=0)

@@ -1,0 +1,148 @@
+"""A spread-spectrum mark of pixels: keyed signs on coefficients of 8 x 8 blocks, found without the original.
+
+Cox et al., Secure Spread Spectrum Watermarking for Multimedia, IEEE TIP 1997, in the blind form with block DCT: the
+luminance gets a fixed pattern of 128 x 128 pixels, repeated over the picture, whose sign is drawn for each block of the
+pattern and each of the 22 coefficients with 3 ≤ u + v ≤ 6. Where a block has texture, which hides it and which
+compression keeps, the pattern is stronger.
+
+Because the pattern repeats, the products with the signs can be folded to one period and compared with the signs at all
+16 x 16 block shifts by FFT, for each of 64 pixel shifts: a crop loses nothing but pixels.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+from scipy.fft import dct, irfft2, rfft2
+
+from gan.contracts import Detection
+from gan.marks.chips import chips
+
+Array = NDArray[Any]
+
+BLOCK, PERIOD = 8, 16
+TILE = BLOCK * PERIOD
+"""Side of the pattern in pixels."""
+FREQUENCIES = [(u, v) for u in range(BLOCK) for v in range(BLOCK) if 3 <= u + v <= 6]
+BASIS: Array = dct(np.eye(BLOCK), axis=0, norm="ortho").astype(np.float32)
+"""``(frequency, place)``: orthonormal DCT-II."""
+LUMA = np.array([0.299, 0.587, 0.114], np.float32)
+CLIP = 3.0
+"""Largest influence of one coefficient, in robust standard deviations."""
+LARGEST = 1024
+"""Pixels of a side that detection looks at."""
+SCALES = (1.0, 2.0, 0.5)
+"""Enlargements after which detection looks again: a picture that was halved, and one that was doubled."""
+LARGEST_SCALED = 320
+"""Pixels of a side that it then looks at."""
+FEWEST = 32
+"""Pixels of the shorter side below which nothing can be said."""
+TRIES = TILE * TILE * len(SCALES)
+
+
+class PixelSpectrum:
+    """The mark of one key. `strength` is the mean size of the change of a coefficient, on luminance 0 … 255."""
+
+    def __init__(self, key: bytes, strength: float) -> None:
+        self.strength = strength
+        self._signs = chips(key, "pixels", (len(FREQUENCIES), PERIOD, PERIOD))
+        waves = np.stack([np.outer(BASIS[u], BASIS[v]) for u, v in FREQUENCIES])
+        pattern = np.einsum("fab,fyx->aybx", self._signs, waves)
+        self._pattern: Array = np.ascontiguousarray(pattern.reshape(TILE, TILE), dtype=np.float32)
+
+    def embed(self, pixels: Array) -> Array:
+        """``(H, W)`` or ``(H, W, channels)`` uint8 -> the same, marked. Alpha, a second or fourth channel, stays."""
+        height, width = pixels.shape[:2]
+        coloured = pixels[..., None] if pixels.ndim == 2 else pixels
+        opaque = coloured.shape[2] - (coloured.shape[2] in (2, 4))
+        gain = self._gain(coloured[..., opaque // 2].astype(np.int16))
+        rows, columns = gain.shape
+        tiles = (-(-rows // PERIOD), -(-columns // PERIOD))
+        pattern = np.tile(self._pattern, tiles)[: rows * BLOCK, : columns * BLOCK]
+        change = pattern.reshape(rows, BLOCK, columns, BLOCK) * gain[:, None, :, None]
+        rounded = np.rint(change).astype(np.int16).reshape(rows * BLOCK, columns * BLOCK)[:height, :width, None]
+        whole = coloured.copy()
+        whole[..., :opaque] = np.clip(coloured[..., :opaque] + rounded, 0, 255)
+        return whole.reshape(pixels.shape)
+
+    def _gain(self, level: Array) -> Array:
+        """The strength of each block, from the differences of neighbouring pixels of the middle channel."""
+        height, width = level.shape
+        busy = np.zeros((-(-height // BLOCK) * BLOCK, -(-width // BLOCK) * BLOCK), np.int16)
+        np.abs(level[:, 1:] - level[:, :-1], out=busy[:height, : width - 1])
+        busy[: height - 1, :width] += np.abs(level[1:] - level[:-1])
+        mean = busy.reshape(busy.shape[0] // BLOCK, BLOCK, -1, BLOCK).sum((1, 3), dtype=np.int32) / np.float32(BLOCK**2)
+        gain: Array = (self.strength * np.clip(np.sqrt(mean / TYPICAL), LEAST, MOST)).astype(np.float32)
+        return gain
+
+    def detect(self, frames: Iterable[Array], rate: float) -> Detection:
+        """Look for the mark in pictures ``(H, W[, channels])`` uint8 of one size, the frames of one work."""
+        lights = [luminance(frame[:LARGEST, :LARGEST]) for frame in frames]
+        height, width = lights[0].shape
+        if min(height, width) < FEWEST:
+            return Detection(0.0, 1.0, rate, None, f"too small: {width} x {height} pixels, needs {FEWEST} x {FEWEST}")
+        aligned, best = self._statistics(lights)
+        found = Detection.of(aligned, best, TRIES, rate)
+        for scale in SCALES[1:]:
+            size = tuple(min(LARGEST_SCALED, round(side * scale)) for side in (width, height))
+            if found.found or min(size) < FEWEST:
+                continue
+            box = (0, 0, size[0] / scale, size[1] / scale)
+            scaled = [np.asarray(Image.fromarray(one).resize(size, Image.Resampling.BICUBIC, box)) for one in lights]
+            best = max(best, *self._statistics(scaled))
+            found = Detection.of(aligned, best, TRIES, rate)
+        return found
+
+    def _statistics(self, lights: list[Array]) -> tuple[float, float]:
+        """(z at the corner, largest z of all shifts)."""
+        spectrum = np.zeros((PERIOD, PERIOD // 2 + 1, BLOCK, BLOCK), np.complex64)
+        squares = np.zeros((BLOCK, BLOCK), np.float32)
+        totals = [_robust(values) for values in _filtered(lights[0])]
+        for light in lights[1:]:
+            for total, values in zip(totals, _filtered(light)):
+                total += _robust(values)
+        for total, signs in zip(totals, self._signs):
+            folded = _folded(total).reshape(PERIOD, BLOCK, PERIOD, BLOCK).transpose(0, 2, 1, 3)
+            spectrum += np.conj(rfft2(folded, axes=(0, 1))) * rfft2(signs)[..., None, None]
+            squares += _folded(np.square(total)).reshape(PERIOD, BLOCK, PERIOD, BLOCK).sum((0, 2))
+        z = irfft2(spectrum, (PERIOD, PERIOD), axes=(0, 1)) / np.sqrt(squares + 1e-9)
+        return float(z[0, 0, 0, 0]), float(z.max())
+
+
+TYPICAL, LEAST, MOST = 16.0, 0.5, 2.5
+"""Mean difference of neighbouring pixels at which a block has the nominal strength, and the limits of its factor."""
+
+
+def luminance(pixels: Array) -> Array:
+    """``(H, W)`` float32 of a picture with one, two (with alpha), three or four channels."""
+    if pixels.ndim == 2 or pixels.shape[2] < 3:
+        return (pixels if pixels.ndim == 2 else pixels[..., 0]).astype(np.float32)
+    light: Array = pixels[..., :3].astype(np.float32) @ LUMA
+    return light
+
+
+def _filtered(light: Array) -> list[Array]:
+    """``(H - 7, W - 7)`` for each of `FREQUENCIES`: that DCT coefficient of the block at every pixel."""
+    height, width = (side - BLOCK + 1 for side in light.shape)
+    rows = [np.asarray(sum(BASIS[v, k] * light[:, k : k + width] for k in range(BLOCK))) for v in range(BLOCK - 1)]
+    return [np.asarray(sum(BASIS[u, k] * rows[v][k : k + height] for k in range(BLOCK))) for u, v in FREQUENCIES]
+
+
+def _robust(values: Array) -> Array:
+    """Values in robust standard deviations, clipped."""
+    spread = np.median(np.abs(values[::3, ::3])) / np.float32(0.6745) + np.float32(1e-3)
+    clipped: Array = np.clip(values / spread, -CLIP, CLIP)
+    return clipped
+
+
+def _folded(values: Array) -> Array:
+    """The sum over all periods, ``(TILE, TILE)``."""
+    height, width = (-(-side // TILE) * TILE for side in values.shape)
+    whole = np.zeros((height, width), np.float32)
+    whole[: values.shape[0], : values.shape[1]] = values
+    folded: Array = whole.reshape(height // TILE, TILE, width // TILE, TILE).sum((0, 2))
+    return folded
