@@ -218,7 +218,7 @@ class Manifests:
             name = path.relative_to(folder).as_posix()
             if name in manifest.files:
                 return self._listed(manifest, folder, name, sha256, record, Layer(status, words))
-            nearest = nearest or Layer("unlisted", f"{PROVENANCE} of {folder} does not list it")
+            nearest = nearest or Layer("unlisted", f"{PROVENANCE} does not list it")
         return nearest or Layer("none")
 
     def _listed(
