@@ -59,5 +59,6 @@ def test_a_stop_that_comes_from_the_thread_that_saves(any_runs, saved):
         assert life.code == 0, life.errors
     found = final_state(run)
     unlike = [name for name in runs.is_baseline if found.get(name) != runs.is_baseline[name]]
-    assert [name for name in unlike if name != "recipe.yaml"] == []
+    # samples say with which recipe they were made
+    assert [name for name in unlike if name != "recipe.yaml" and not name.startswith("samples/")] == []
     shutil.rmtree(run.parent)

@@ -191,7 +191,7 @@ def test_a_discriminator_that_has_won_is_named(spoilt):
     """The generator learns nothing and its samples are near 0; all data are at (5.5, 5.5), which is easy to tell."""
     players = {"generator": {"lr": 1e-30}, "discriminator": {"lr": 0.1, "betas": [0.0, 0.9]}}
     recipe = spoilt.recipe(
-        48, "gradient", optimizers=players, training={"samples": 8000, "tick": 400, "checkpoint_ticks": 20}
+        48, "gradient", optimizers=players, training={"samples": 20_000, "tick": 800, "checkpoint_ticks": 20}
     )
     values = yaml.safe_load(recipe.read_text()) | {"plugin": "toy", "architecture": "mlp"}
     del values["model"]["spoils"]

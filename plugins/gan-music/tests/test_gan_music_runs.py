@@ -151,7 +151,11 @@ def test_generate_from_the_command_line(midi_folder, tmp_path, capsys):
     whole = ["--accompany", str(song), "--track", "1", "--seed", "7"]
     code, said = run(*whole, "--out", str(tmp_path / "e"))
     assert code == 0, said
-    assert [path.name for path in sorted((tmp_path / "e").iterdir())] == ["preview.png", "song-0000.mid"]
+    assert [path.name for path in sorted((tmp_path / "e").iterdir())] == [
+        "preview.png",
+        "provenance.json",
+        "song-0000.mid",
+    ]
     accompanied = symusic.Score(tmp_path / "e/song-0000.mid")
     assert [track.name for track in accompanied.tracks][:1] == ["alto"]  # plays the soprano, under its own name
     assert accompanied.tracks[0].notes == symusic.Score(song).tracks[1].notes

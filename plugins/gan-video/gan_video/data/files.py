@@ -60,6 +60,8 @@ def _film_frames(file: SourceFile) -> Iterator[Image.Image]:
             if not container.streams.video:
                 raise BadData("holds no moving pictures", file.name)
             stream = container.streams.video[0]
+            if stream.codec_context is None:
+                raise BadData("cannot be decoded: its codec is not known", file.name)
             stream.thread_type = "NONE"
             _check_size(stream.codec_context.width, stream.codec_context.height, file.name)
             for frame in container.decode(stream):
