@@ -255,8 +255,11 @@ def data_licence(resolved: ResolvedRecipe, plugins: Plugins) -> str:
     stated, source = resolved.recipe.data.licence, resolved.recipe.data.source or ""
     if stated or os.path.exists(os.path.expanduser(source)):
         return stated
-    names = {found.entry.name: found.entry for found in plugins.entries("gan_datasets")}
-    return str(names[source].licence) if source in names else ""
+    try:
+        found = plugins.find("gan_datasets", source, prefer=resolved.modality.info.name)
+    except UnknownName:  # a folder that is gone since
+        return ""
+    return str(found.entry.licence)
 
 
 def open_data(resolved: ResolvedRecipe, plugins: Plugins, reporter: Reporter) -> Pack:
