@@ -1,7 +1,8 @@
 """Recipes: the typed configuration of a training run (data, model, loss, optimizers, evaluation), stored as YAML.
 
 A recipe is read, changed by ``--set``, validated, and completed by `gan.build` until it states every setting. The run
-folder keeps this complete form, and ``gan run --recipe RUN/recipe.yaml`` repeats the run.
+folder keeps this complete form, and ``gan run --recipe RUN/recipe.yaml`` repeats the run. All sections are in this one
+file, which is long for that: together they are the format of a recipe.
 """
 
 from __future__ import annotations
