@@ -1,8 +1,8 @@
 """Start or resume the training of a recipe in a run folder: the session around the training loop.
 
 A session opens the data, builds the trainer, loads the newest checkpoint, reacts to every tick (metrics, validation,
-previews, checkpoints) and leaves the end of the run to `gan.training.outputs`. The loop is in `gan.training.trainer`. The file is long because a
-session is one class, in the order of a run's life.
+previews, checkpoints) and leaves the end of the run to `gan.training.outputs`. The loop is in `gan.training.trainer`.
+The file is long because a session is one class, in the order of a run's life.
 """
 
 from __future__ import annotations

@@ -10,7 +10,9 @@ The layers are a different design, made for two CPU cores instead of a GPU:
     a gate per track and bar is multiplied with the probability of its notes, so that empty bars are easy to generate
     beside its convolutions, the critic sees how loud the loudest note of each track and bar is
 
-The file holds the whole design, from layers to game. The layers are not equivariant to transposition, since pitches are channels: normalise the key of the data, or transpose
+The file is long because it holds the whole design, from layers to game.
+
+The layers are not equivariant to transposition, since pitches are channels: normalise the key of the data, or transpose
 them.
 """
 
