@@ -114,7 +114,9 @@ def test_micro_batches_have_the_gradient_of_the_batch():
                 terms = turn.objective(one) if turn.player == "discriminator" else _generator(model, turn, one)
                 (sum(value for name, value in terms.items() if name[0] != "_") / parts).backward()
             found.append(torch.cat([p.grad.flatten() for p in model.parameters() if p.grad is not None]))
-        assert (found[0] - found[1]).norm() < 1e-3 * found[0].norm()
+        # the gradient of an L1 distance is a sign, which rounding turns where the distance is near 0; a part that
+        # counted wrongly would be off by half
+        assert (found[0] - found[1]).norm() < 1e-2 * found[0].norm()
 
 
 def _generator(model, turn, one):
