@@ -88,9 +88,11 @@ class Prepared(torch.optim.Optimizer):
         size: float | Tensor,
         found: Tensor | None,
     ) -> None:
+        """Abstract: change the parameters of a group; with `found` > 0, on the device, leave the step out."""
         raise NotImplementedError
 
     def _prepare(self, group: _Group, settings: dict[str, Any]) -> None:
+        """Abstract: collect the states of a group's parameters in lists, which `_change` uses."""
         raise NotImplementedError
 
     def _groups(self, settings: dict[str, Any], present: list[Tensor]) -> list[_Group]:
