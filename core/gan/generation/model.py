@@ -290,18 +290,21 @@ class Model:
         *,
         first: int = 0,
         options: Mapping[str, Any] | None = None,
+        given: Samples | None = None,
         conditions: Mapping[str, Any] | None = None,
         output_options: Any = None,
+        inputs: Sequence[str] = (),
     ) -> tuple[list[Path], Samples]:
         """Generate samples part by part (`gan.contracts.Streams`) and write each while it is made.
 
+        `given` holds an input, ``count`` rows, and `inputs` the SHA-256 of its files, as for `generate` and `write`.
         Return the files and the first parts of the samples. Raises `UsageError` where samples are made whole only.
         """
         net = self._sampler
         if not isinstance(net, Streams):
             raise UsageError(f"{self.name} makes samples whole, not part by part; leave out --stream")
         request_options = self._options(options or {})
-        given = self._with_conditions(None, request_options, conditions, seed, first, count)
+        given = self._with_conditions(given, request_options, conditions, seed, first, count)
         self._check_given(given, count, request_options)
         paths: list[Path] = []
         beginnings: list[Sample] = []
@@ -324,7 +327,7 @@ class Model:
         ):  # fmt: skip
             for index in range(count):
                 rows = None if given is None else self._rows(given, index, 1)
-                facts = {"seed": seed, "index": first + index}
+                facts = {"seed": seed, "index": first + index} | ({"inputs": [inputs[index]]} if inputs else {})
                 with self._files(folder / f"sample-{first + index:04d}", facts, listing) as (stem, placed):
                     paths.append(placed(self.modality.write_stream(parts(index, rows), stem, output_options)))
         shortest = {
@@ -375,7 +378,7 @@ class Model:
         from gan.recipe import validated
 
         request_options = self._options(options or {})
-        fields = self.input_fields(request_options)
+        fields = self.input_fields(request_options) or self.optional_input
         if not fields and "given" in getattr(type(request_options), "model_fields", ()):
             raise UsageError(
                 f"{self.name} takes no input with these options; where it can take one, choose it with --given"
@@ -415,6 +418,11 @@ class Model:
         """The fields that an input must hold, for an instance of the architecture's `Options`; without conditions."""
         fields = self.modality.fields
         return tuple(name for name in self._given_fields(options) if not fields[name].condition)
+
+    @property
+    def optional_input(self) -> tuple[str, ...]:
+        """The fields that an input may hold, where the architecture also works without one."""
+        return tuple(getattr(self.architecture, "optional_input", ()))
 
     def condition_fields(self, options: Any = None) -> dict[str, FieldSpec]:
         """The conditions that the architecture takes, by name."""
@@ -466,9 +474,10 @@ class Model:
         if lacking:
             wanted = ", ".join(lacking)
             raise UsageError(f"{self.name} makes samples from an input: {wanted} must be given (--input FILE)")
-        if given is not None and not needs:
+        optional = [name for name in self.optional_input if name in (given or {})]
+        if given is not None and not needs and not optional:
             raise UsageError(f"{self.name} takes no input")
-        for name in needs:
+        for name in (*needs, *optional):
             if given is not None and len(given[name]) != count:
                 raise UsageError(f"{self.name}: field '{name}' of the input must have {count} rows")
 
