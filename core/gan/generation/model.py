@@ -253,7 +253,8 @@ class Model:
     def _generated(self, samples: Samples, given: Given) -> list[str]:
         """The fields that are written to files: those that were generated, whole or in part, without extra fields."""
         known = {name for name, spec in self.modality.fields.items() if not spec.condition}
-        return [name for name in samples if name in known and (name not in given.fields or name in given.places)]
+        again = {*given.places, *self.optional_input}
+        return [name for name in samples if name in known and (name not in given.fields or name in again)]
 
     def write(
         self,

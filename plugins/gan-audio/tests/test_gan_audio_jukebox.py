@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -328,6 +330,38 @@ def test_streams_have_the_bytes_of_the_whole(suffix, tmp_path):
     parts = iter({"sound": part} for part in np.split(sound, [10, 70_000, 140_001], 1))
     streamed = audio.write_stream(parts, tmp_path / "b", options)
     assert streamed.read_bytes() == whole.read_bytes()
+
+
+@pytest.mark.slow
+def test_the_commands_of_the_readme(tmp_path):
+    """Trained for a few updates: seconds, class, stream, a clip that is continued, bits of codes."""
+    run = tmp_path / "run"
+    settings = [
+        "modality.labels=folder", "modality.seconds=0.512", "model.layers=1", "model.prior_width=32", "model.width=8",
+        "training.samples=32", "model.autoencoder_samples=32", "model.upsampler_samples=32", "evaluation.samples=8",
+        "evaluation.artefacts=2",
+    ]  # fmt: skip
+    flags = [part for setting in settings for part in ("--set", setting)]
+    gan(["run", "--plugin", "audio", "--recipe", "jukebox", "--out", str(run), *flags, "--quiet"])
+    receipts = (run / "evaluation" / "receipts.json").read_text(encoding="utf-8")
+    assert "bits (prior)" in receipts
+    assert "bits (upsampler0)" in receipts
+    whole, streamed, longer = (tmp_path / name for name in ("whole", "streamed", "longer"))
+    asked = ["generate", str(run), "--seconds", "1.5", "--class", "bell", "--count", "1"]
+    gan([*asked, "--out", str(whole)])
+    gan([*asked, "--stream", "--out", str(streamed)])
+    clip = whole / "sample-0000.wav"
+    one, rate = soundfile.read(clip)
+    other, _ = soundfile.read(streamed / "sample-0000.wav")
+    assert (len(one), rate) == (12_000, 8_000)
+    assert np.abs(one - other).max() < 1e-3
+    gan(["generate", str(run), "--input", str(clip), "--seconds", "2", "--count", "1", "--top-p", "0.9", "--stream",
+         "--out", str(longer)])  # fmt: skip
+    assert len(soundfile.read(longer / "sample-0000.wav")[0]) == 16_000
+
+
+def gan(arguments):
+    subprocess.run([sys.executable, "-m", "gan", *arguments], check=True, timeout=200)
 
 
 def test_settings_that_do_not_fit_are_named():
