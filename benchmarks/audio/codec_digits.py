@@ -3,8 +3,8 @@
     python benchmarks/audio/codec_digits.py [--run RUN]
 
 Trained with the recipe `codec` at 8 kHz (128 samples a frame, 62.5 frames a second, 0.5 kbit/s a stage) on four
-speakers of `fsdd_digits_8k.zip`; measured on the digits of two others (`theo`, `yweweler`), joined to one recording of a
-minute. OPUS and MP3 are written by libsndfile at the lowest bit rates that it offers; their rates are file sizes by
+speakers of `fsdd_digits_8k.zip`; measured on the digits of two others (`theo`, `yweweler`), joined to one recording of
+a minute. OPUS and MP3 are written by libsndfile at the lowest bit rates that it offers; their rates are file sizes by
 seconds. Their delay is removed by the best correlation before SI-SDR. Settings were chosen on percussion.
 """
 
