@@ -4,10 +4,10 @@
 
 The recipe `jukebox` (8 kHz, two levels) on the first three quarters of six recordings: three pieces of
 `librosa_clips.zip` and the three longest of `sonicpi_loops.zip`. Measured on their last quarters, which it has not
-seen: the spectral convergence of the finest level, the bits that the transformers need for a code beside the entropy of the
-codes alone, and whether the continuation of a clip of two seconds is nearer to the recording behind the clip (Euclidean
-distance of log-mel statistics, each divided by its deviation over the training data) than continuations of the other
-recordings' clips are.
+seen: the spectral convergence of the finest level, the bits that the transformers need for a code beside the entropy of
+the codes alone, and whether the continuation of a clip of two seconds is nearer to the recording behind the clip
+(Euclidean distance of log-mel statistics, each divided by its deviation over the training data) than continuations of
+the other recordings' clips are.
 """
 
 from __future__ import annotations
