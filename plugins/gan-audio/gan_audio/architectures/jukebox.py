@@ -89,11 +89,11 @@ class Jukebox(nn.Module):
         self.autoencoder = Autoencoder(config, sound)
         hops = self.autoencoder.hops
         self.context = config.context or self.samples // hops[-1]
-        ratio = hops[-1] // hops[-2] if len(hops) > 1 else 1
-        if self.context * hops[-1] > self.samples or self.context % max(2, ratio) or config.crop % hops[-1]:
+        ratio = math.lcm(2, *(2**down for down in config.downs[1:]))
+        if self.context * hops[-1] > self.samples or self.context % ratio or config.crop % hops[-1]:
             raise UsageError(
                 f"model.context is {self.context} codes of {hops[-1]:,} samples, and model.crop {config.crop:,} "
-                f"samples; they must fit a sample of {self.samples:,} samples, and be multiples of {max(2, ratio)} and "
+                f"samples; they must fit a sample of {self.samples:,} samples, and be multiples of {ratio} and "
                 f"{hops[-1]:,}"
             )
         if config.prior_width % config.heads:
@@ -179,12 +179,18 @@ class Jukebox(nn.Module):
         """For each transformer, its name, the mean bits that it needs for a code of `samples`, and the entropy of the
         codes alone (the bits of the best model without context)."""
         found = []
+        count = len(samples["sound"])
         for level in reversed(range(len(self.priors))):
             prior = self.priors[level]
             assert isinstance(prior, Prior)
-            codes, known = self._window(samples, level)
-            bits = float(prior.nll(codes, known).mean()) / math.log(2)
-            found.append((self._name(level), bits, entropy(codes, self.config.codes)))
+            nats, all_codes = 0.0, []
+            for start in range(0, count, self.generation_batch):
+                part = {name: values[start : start + self.generation_batch] for name, values in samples.items()}
+                codes, known = self._window(part, level)
+                nats += float(prior.nll(codes, known).sum())
+                all_codes.append(codes)
+            bits = nats / count / math.log(2)
+            found.append((self._name(level), bits, entropy(torch.cat(all_codes), self.config.codes)))
         return found
 
     # ------------------------------------------------------------------ use
