@@ -43,8 +43,20 @@ class _Group:
             state["step"] = step
 
 
+def _without_compiler(name: str) -> Any:
+    """A method of `torch.optim.Optimizer` without the wrapper that imports torch's compiler (1.6 CPU s) to say that it
+    is not to be compiled; nothing compiles optimizers here."""
+    method = getattr(torch.optim.Optimizer, name)
+    return getattr(method, "__wrapped__", method)
+
+
 class Prepared(torch.optim.Optimizer):
     """What the optimizers of this module share; a class of `torch.optim` follows it among the bases."""
+
+    add_param_group = _without_compiler("add_param_group")
+    state_dict = _without_compiler("state_dict")
+    load_state_dict = _without_compiler("load_state_dict")
+    zero_grad = _without_compiler("zero_grad")
 
     found_inf: Tensor | None = None
     """1 where the next step shall change nothing; used once."""
