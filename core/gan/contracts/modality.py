@@ -44,6 +44,9 @@ class FieldSpec:
     """Whether a generator may return a larger `longer_axis` than `shape` on request (a longer text)."""
     longer_axis: int = 0
     """The axis of `shape` to which `longer` applies (the bars of a piano roll)."""
+    finer: bool = False
+    """Whether a generator may return all axes larger, by a common factor, on request (a shape at a higher resolution);
+    all axes of `shape` are then equal."""
     names: tuple[str, ...] = ()
     """Names of the indices along the first axis, if they have names (the tracks of a piano roll); for a field without
     axes, the names of the values 0, 1 … (classes)."""
@@ -57,7 +60,7 @@ class FieldSpec:
         """Why `values`, an array or a tensor, do not fit this field: ``"is (2,) int64, …"``; empty when they do.
 
         With `count`, `values` are those of `count` generated samples: they have a leading axis, may be longer where
-        the field is `longer`, and their range is not checked.
+        the field is `longer` or larger where it is `finer`, and their range is not checked.
         """
         shape, wanted = tuple(values.shape), self.shape if count is None else (count, *self.shape)
         dtype = str(values.dtype).removeprefix("torch.")
@@ -65,6 +68,8 @@ class FieldSpec:
         fits = shape
         if self.longer and count is not None and len(shape) == len(wanted) > axis:
             fits = (*shape[:axis], min(shape[axis], wanted[axis]), *shape[axis + 1 :])
+        if self.finer and count is not None and len(shape) == len(wanted) and shape[0] == count:
+            fits = wanted if len(set(shape[1:])) == 1 and shape[1] >= wanted[1] else shape
         if fits != wanted or dtype != self.dtype:
             return f"is {shape} {dtype}, and its field is {wanted} {self.dtype}"
         return self.outside(values) if count is None else ""
