@@ -100,9 +100,10 @@ class Generator(nn.Module):
         slab = max(1, AT_ONCE // (count * side * side))  # of the first axis, which limits the memory
         parts = [
             self._decoded(x_y[:, :, :, None] + x_z[:, :, None, :] + yz[:, None, :, :] + self.hidden1.bias)
-            for x_y, x_z in zip(xy.split(slab, 1), xz.split(slab, 1))
+            for x_y, x_z in zip(torch.split(xy, slab, 1), torch.split(xz, slab, 1))
         ]
-        return torch.cat(parts, 1) + (radius - 0.5).to(planes.dtype)
+        made: Tensor = torch.cat(parts, 1) + (radius - 0.5).to(planes.dtype)
+        return made
 
     def at(self, planes: Tensor, points: Tensor) -> Tensor:
         """Planes and points ``(N, P, 3)`` in -1 … 1 -> s, ``(N, P)``."""
