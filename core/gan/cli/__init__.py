@@ -26,6 +26,7 @@ VERBS = {
     "edit": ("gan.cli.edit:edit", "Find directions in a run's latent space, and edit samples along them."),
     "project": ("gan.cli.project:project", "Put a file of your own into a run's latent space."),
     "translate": ("gan.cli.translate:translate", "Translate files with a trained run."),
+    "runs": ("gan.cli.runs:runs", "List the runs of a folder, and remove what nobody needs."),
     "page": ("gan.cli.page:page", "Write an HTML page that shows the samples of a run."),
     "diagnose": ("gan.cli.diagnose:diagnose", "Tell what happened to a training and what to change."),
     "evaluate": ("gan.cli.evaluate:evaluate", "Compute metrics of a run or a folder, with receipts."),

@@ -6,9 +6,11 @@ from pathlib import Path
 
 import click
 
+from gan.cli.completion import complete_run
+
 
 @click.command(epilog="Example: gan diagnose runs/image-dcgan-0001")
-@click.argument("run_folder", metavar="RUN", type=click.Path(path_type=Path))
+@click.argument("run_folder", metavar="RUN", type=click.Path(path_type=Path), shell_complete=complete_run)
 @click.option(
     "--tensorboard",
     "events",

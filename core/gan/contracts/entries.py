@@ -98,6 +98,9 @@ class MetricEntry(Entry):
     defined_on: str = ""
     """The extractor that the definition of a `FeatureMetric` prescribes. The name without an extractor then selects it,
     and its values are printed without the extractor's name."""
+    meanings: Mapping[str, str] = field(default_factory=dict)
+    """What its values say, in a few words for a newcomer, by their names without extractor; where a value has none,
+    the summary is shown. A blank in a name is written as a hyphen."""
     on_model: bool = False
     """Whether the target is a `ModelMetric`. It evaluates the trained networks, so it is only available for runs."""
 

@@ -108,6 +108,8 @@ class Modality(ABC):
     perceptual: ClassVar[tuple[str, ...]] = ()
     """Names of extractors whose Euclidean distances are like perceived ones, best first. Paths and projections use the
     first one whose weights are at hand."""
+    headline: ClassVar[tuple[str, ...]] = ()
+    """Names of the values, without their extractor, that the end of a training shows first; five are shown."""
     trade_offs: ClassVar[tuple[tuple[str, str], ...]] = (("precision", "recall"), ("density", "coverage"))
     """Pairs of value names that are only meaningful together, quality before variety. Sweeps and comparisons plot them
     against each other. Values on features are named without their extractor."""
@@ -231,6 +233,17 @@ class Modality(ABC):
     whole_input: ClassVar[str] = ""
     """Name of a flag of ``gan generate`` that takes a file to be processed as a whole (``accompany``). If empty there
     is only ``--input``, which takes the first samples of the file."""
+
+    def spoken(self, sample: Sample) -> str:
+        """What a sample says, if it is a text: ``gan generate`` prints it in place of its file's name. Else empty."""
+        return ""
+
+    def is_empty(self, sample: Sample) -> bool:
+        """Whether a generated sample, with its generated fields only, holds nothing: no note, no sound, one colour.
+
+        The default: no field varies within the sample. The end of a training says how many samples are empty.
+        """
+        return all(values.size < 2 or values.min() == values.max() for values in sample.values())
 
     @abstractmethod
     def preview(self, samples: Samples) -> Image.Image:

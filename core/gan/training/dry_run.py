@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from gan.build import ResolvedRecipe, build_game, find_source, resolve
+from gan.build import ResolvedRecipe, build_game, data_at_hand, find_source, resolve
 from gan.data.foreign import survey
 from gan.errors import BadData, UsageError
 from gan.plugins.manager import Plugins
@@ -17,16 +17,19 @@ from gan.runtime.device import Device, out_of_memory
 from gan.source import list_source
 
 
-def fields_without_data(resolved: ResolvedRecipe, plugins: Plugins) -> dict[str, Any]:
-    """The fields of the data; the data is surveyed only if the modality needs its facts for them."""
-    try:
-        return dict(resolved.modality_class(resolved.modality_config).fields)
-    except LookupError:
-        listing = list_source(find_source(resolved, plugins), resolved.modality_class.suffixes)
-        if not listing.files:
-            raise BadData("no file with a known ending", listing.root) from None
-        facts, _ = survey(resolved.modality_class(resolved.modality_config), listing.files)
-        return dict(resolved.modality_class(resolved.modality_config, facts).fields)
+def fields_of_data(resolved: ResolvedRecipe, plugins: Plugins) -> dict[str, Any]:
+    """The fields of the data, which are surveyed if they are here; a named dataset that is not there yet is made only
+    if its fields depend on its content. Raises `BadData` where there is nothing to train on."""
+    if not data_at_hand(resolved, plugins):
+        try:
+            return dict(resolved.modality_class(resolved.modality_config).fields)
+        except LookupError:
+            pass
+    listing = list_source(find_source(resolved, plugins), resolved.modality_class.suffixes)
+    if not listing.files:
+        raise BadData(f"no file with a known ending ({', '.join(resolved.modality_class.suffixes)})", listing.root)
+    facts, _ = survey(resolved.modality_class(resolved.modality_config), listing.files)
+    return dict(resolved.modality_class(resolved.modality_config, facts).fields)
 
 
 @dataclass
@@ -47,7 +50,7 @@ def dry_run(values: Mapping[str, Any], plugins: Plugins, *, total: int | None = 
 
     resolved = resolve(values, plugins)
     find_source(resolved, plugins, prepare=False)
-    fields = fields_without_data(resolved, plugins)
+    fields = fields_of_data(resolved, plugins)
     game = build_game(resolved, fields, total)
     device = Device(torch.device("cpu"), torch.float32)
     counts = {n: sum(p.numel() for _, p in pl.named_parameters()) for n, pl in game.players.items()}

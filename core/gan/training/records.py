@@ -74,10 +74,12 @@ def write_manifest(
     resumed_from: int | None,
     reporter: Reporter,
     asked: Mapping[str, Any] | None = None,
+    length: Mapping[str, int] | None = None,
 ) -> None:
     """Write the manifest of a new run, or add an entry when the run continues from `resumed_from` samples.
 
-    `asked` is what a new run was asked to do, before its recipe was completed. The side files are sealed as they are.
+    `asked` is what a new run was asked to do, before its recipe was completed, and `length` the real
+    samples of the whole ``recipe`` and those ``asked`` for. The side files are sealed as they are.
     """
     recipe = resolved.recipe
     if not run.manifest.exists():
@@ -92,6 +94,7 @@ def write_manifest(
         )
         if asked is not None:
             record["asked"] = dict(scrub(asked))
+        record["length"] = dict(length or {})
         write_manifest_file(run, record, anew=True)
     elif resumed_from is not None:
         record = manifest.read_manifest(run.manifest)

@@ -164,12 +164,14 @@ def gan_metrics() -> Iterator[MetricEntry]:
         summary="Sliced Wasserstein distance of patches in a Laplacian pyramid, times 1,000; lower is better",
         target="gan_image.metrics.sets:SlicedWasserstein",
         modality="image",
+        meanings={"SWD": "distance of small patches at all scales from real ones; 0: the same"},
     )
     yield MetricEntry(
         name="ms-ssim",
         summary="Similarity of image pairs within a set, from 11 pixels on; above the real value is less variety",
         target="gan_image.metrics.sets:MultiScaleSSIM",
         modality="image",
+        meanings={"MS-SSIM": "how alike two images of a set are; above the real value: less variety"},
     )
     yield MetricEntry(
         name="l1",
