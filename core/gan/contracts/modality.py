@@ -136,6 +136,14 @@ class Modality(ABC):
         """
         return {}
 
+    @classmethod
+    def comparison_config(cls, config: Any) -> Any:
+        """Settings for comparing files with files, which no run determines; the default returns `config`.
+
+        What the user has set is in ``config.model_fields_set``. The survey before the comparison sees both sides.
+        """
+        return config
+
     def inventory(self, file: SourceFile) -> dict[str, int]:
         """Return counts of what a file contains (notes by instrument) for the report of ``gan data check``.
 
