@@ -474,8 +474,8 @@ def merged(values: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, A
             _assign(changed, path, copy.deepcopy(value), f"{key}={shown(value)}")
             continue
         before = changed.get(key)
-        sections = isinstance(value, Mapping) and isinstance(before, dict)
-        if sections and value.get("name", before.get("name")) == before.get("name"):
+        named = value.get("name", 0) if isinstance(value, Mapping) else 0
+        if isinstance(value, Mapping) and isinstance(before, dict) and named in (0, before.get("name")):
             changed[key] = merged(before, value)
         else:
             changed[key] = copy.deepcopy(value)
