@@ -13,13 +13,14 @@ from typing import Any
 import torch
 
 from gan import recipe as recipes
-from gan.contracts import Augmentation, ConditionalOnInput, FieldSpec, Loss, Penalty
+from gan.contracts import Augmentation, ConditionalOnInput, FieldSpec, Loss, Penalty, kind
 from gan.data.datasets import dataset_folder, prepare_dataset
 from gan.data.pack import Pack
 from gan.data.packing import open_pack
 from gan.draws import derive
 from gan.errors import GanError, PluginError, UnknownName, UsageError, nearest
 from gan.game import Optimizer, Phase, Player, phase_lengths
+from gan.parts.freezing import freeze
 from gan.plugins.manager import PluginEntry, Plugins
 from gan.recipe import Recipe, validated
 from gan.reporting.reporter import Reporter
@@ -126,30 +127,33 @@ def resolve(values: Mapping[str, Any], plugins: Plugins) -> ResolvedRecipe:
         from gan.parts.codes import with_codes
 
         architecture_class = with_codes(architecture_class, recipe.codes, architecture.entry.name)
-    found = plugins.find("gan_losses", recipe.loss.name, prefer=recipe.plugin)
-    owners = [architecture, modality, found]
-    loss = _constructed(plugins.load(found), recipe.loss.settings, f"loss '{recipe.loss.name}'")
+    owners = [architecture, modality]
+
+    def made(hook: str, named: recipes.Named, where: str) -> Any:
+        """The loss, penalty or augmentation of a name, with those that its settings name (`NESTED`)."""
+        found = plugins.find(hook, named.name, prefer=recipe.plugin)
+        owners.append(found)
+        if hook == "gan_augmentations":
+            _check_augmentation(found.entry, modality.entry.name, modality_class, modality_config, where)
+        inner = {
+            key: made(NESTED[key], validated(recipes.Named, _by_name(value), f"{where}.{key}"), f"{where}.{key}")
+            for key, value in named.settings.items()
+            if key in NESTED and value is not None
+        }
+        settings = {key: value for key, value in named.settings.items() if key not in inner}
+        return _constructed(plugins.load(found), settings, f"{kind(hook)} '{named.name}'", where, inner)
+
+    loss = made("gan_losses", recipe.loss, "loss")
     penalties: dict[str, Penalty] = {}
-    for number, named in enumerate(recipe.penalties):
-        found = plugins.find("gan_penalties", named.name, prefer=recipe.plugin)
-        owners.append(found)
-        if named.name in penalties:
-            raise UsageError(f"penalties.{number}: '{named.name}' is named twice")
-        penalties[named.name] = _constructed(
-            plugins.load(found), named.settings, f"penalty '{named.name}'", f"penalties.{number}"
-        )
     augmentations: dict[str, Augmentation] = {}
-    for number, named in enumerate(recipe.augmentations):
-        found = plugins.find("gan_augmentations", named.name, prefer=recipe.plugin)
-        owners.append(found)
-        if named.name in augmentations:
-            raise UsageError(f"augmentations.{number}: '{named.name}' is named twice")
-        _check_augmentation(
-            found.entry, modality.entry.name, modality_class, modality_config, f"augmentations.{number}"
-        )
-        augmentations[named.name] = _constructed(
-            plugins.load(found), named.settings, f"augmentation '{named.name}'", f"augmentations.{number}"
-        )
+    for section, hook, names, into in (
+        ("penalties", "gan_penalties", recipe.penalties, penalties),
+        ("augmentations", "gan_augmentations", recipe.augmentations, augmentations),
+    ):
+        for number, named in enumerate(names):
+            if named.name in into:
+                raise UsageError(f"{section}.{number}: '{named.name}' is named twice")
+            into[named.name] = made(hook, named, f"{section}.{number}")
     recipe = recipe.model_copy(
         update={
             "modality": modality_config.model_dump(mode="json"),
@@ -199,15 +203,29 @@ def _check_augmentation(entry: Any, modality: str, modality_class: Any, config: 
         )
 
 
-def _constructed(factory: Any, settings: Mapping[str, Any], what: str, where: str = "") -> Any:
-    """A loss, a penalty or an augmentation with its settings, which must fit the annotations of its constructor."""
+NESTED = {"loss": "gan_losses", "augmentation": "gan_augmentations"}
+"""Settings of losses, penalties and augmentations that name another entry -> its hook."""
+
+
+def _by_name(value: Any) -> Mapping[str, Any]:
+    return value if isinstance(value, Mapping) else {"name": value}
+
+
+def _constructed(
+    factory: Any, settings: Mapping[str, Any], what: str, where: str = "", inner: Mapping[str, Any] | None = None
+) -> Any:
+    """A loss, a penalty or an augmentation with its settings, which must fit the annotations of its constructor;
+    `inner` are objects that are settings as well."""
     settings = {name: recipes.scheduled(value, f"{where}.{name}") for name, value in settings.items()}
     try:
         signature = inspect.signature(factory, eval_str=True)
     except (TypeError, ValueError, NameError):
         signature = inspect.signature(lambda **settings: None)
     known = {name: parameter for name, parameter in signature.parameters.items() if name != "self"}
-    values: dict[str, Any] = {}
+    values: dict[str, Any] = dict(inner or {})
+    for name in values:
+        if name not in known:
+            raise UsageError(f"{what} has no setting '{name}'; {_hint(name, known)}")
     for name, value in settings.items():
         if name in known:
             values[name] = _fitting(known[name].annotation, value, f"{what}: {name}")
@@ -365,6 +383,7 @@ def build_game(resolved: ResolvedRecipe, fields: Mapping[str, Any], total: int |
                 f"{resolved.title} takes no condition '{name}'; leave {setting} out, or use another architecture"
             )
     players = dict(architecture.players())
+    freeze(players, recipe.start)
     _check_memory(players, resolved.title)
     unknown = [name for name in recipe.optimizers if name not in players]
     if unknown:

@@ -290,6 +290,21 @@ class Codes(Section):
         return self
 
 
+class Start(Section):
+    """The weights of another run from which a training starts (``gan run --from RUN``)."""
+
+    run: str = Field(min_length=1, max_length=4096, description="The run folder.")
+    checkpoint: Literal["newest", "best"] | Annotated[int, Field(ge=0, le=MAX_SHOWN)] = Field(
+        "newest", description="Its checkpoint: newest, best, or a number of samples shown."
+    )
+    weights: str = Field(
+        "", max_length=64, description="SHA-256 of the weights; the training states it, and a repetition compares it."
+    )
+    freeze: int = Field(
+        0, ge=0, le=MAX_COUNT, description="First layers of the discriminator that keep their weights; 0: none."
+    )
+
+
 class PhaseLength(Section):
     """Length and batch size of one phase; unspecified values are those of the architecture."""
 
@@ -314,6 +329,7 @@ class Recipe(Section):
         default_factory=list, description="Changes of every sample that critics see, with their strengths."
     )
     codes: Codes | None = Field(None, description="Codes of InfoGAN, factors that nobody labelled; none: without.")
+    start: Start | None = Field(None, description="The run whose weights the training starts from; none: new weights.")
     optimizers: dict[str, dict[str, Any]] = Field(default_factory=dict, description="Settings by player.")
     phases: dict[str, PhaseLength] = Field(default_factory=dict, description="Lengths by phase.")
     training: Training = Field(

@@ -51,11 +51,9 @@ def setting_keys(ctx: click.Context) -> Iterator[str]:
     """The keys of a recipe with dots, for the plugin and the architecture that the command line names, if it does."""
     classes = _classes("gan.recipe")
     for name, annotation in classes["Recipe"].items():
-        section = annotation.split("[")[-1].rstrip("]")
+        section = annotation.removesuffix(" | None")
         if section in classes and section != "Named":
             yield from (f"{name}.{key}" for key in classes[section])
-        elif annotation == "Codes | None":
-            yield from (f"{name}.{key}" for key in classes["Codes"])
         elif not annotation.startswith("dict"):
             yield name
     wanted = ctx.params.get("architecture")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -263,7 +264,7 @@ def _given_samples(model: Model, source: Path, count: int, first: int, run_flags
     from gan.generation.model import stacked
     from gan.provenance.labels import input_hash
 
-    given = model.given(run_flags.options, run_flags.input_options)
+    given = replace(model.given(run_flags.options, run_flags.input_options), any_size=False)
     read: list[Sample] = []
     hashes: list[str] = []
     for file in _files(model, source):

@@ -66,6 +66,18 @@ MINUTES = click.FloatRange(min=0, min_open=True, max=1e7)
 )
 @click.option("--minutes", type=MINUTES, help="Stop after this many minutes at the latest.")
 @click.option("--seed", type=click.IntRange(min=0, max=(1 << 63) - 1), help="The seed of all random numbers.")
+@click.option(
+    "--from",
+    "start",
+    metavar="RUN",
+    help="Start from the weights of another run of this architecture, for other data or classes; alone: its recipe.",
+)
+@click.option(
+    "--freeze",
+    type=click.IntRange(min=0),
+    metavar="N",
+    help="With --from: freeze the first N layers of the discriminator.",
+)
 @click.option("--out", type=click.Path(path_type=Path), help="The run folder; default: a new folder in ./runs.")
 @click.option(
     "--or-resume", is_flag=True, help="Continue the run in --out if it is there: one command to repeat for a scheduler."
@@ -90,6 +102,8 @@ def run(
     samples: int | None,
     minutes: float | None,
     seed: int | None,
+    start: str | None,
+    freeze: int | None,
     out: Path | None,
     or_resume: bool,
     device: str | None,
@@ -117,11 +131,14 @@ def run(
         plugin, recipe_name = (None, what) if is_file else (what, recipe_name)
     if or_resume and out is None:
         raise UsageError("--or-resume needs --out, the folder in which the run is or will be")
+    if freeze is not None and start is None:
+        raise UsageError("--freeze needs --from, the run whose weights are kept")
     plugins = installed(ctx)
-    values = _values(plugins, plugin, architecture, recipe_name)
+    values = _values(plugins, plugin, architecture, recipe_name, start)
     from gan.recipe import with_settings
 
     flags = {"data.source": data, "training.minutes": minutes, "seed": seed, "training.device": device}
+    flags |= {"start.run": start, "start.freeze": freeze}
     choices = provenance_choices(mark=mark, no_metadata=no_metadata, date=date, c2pa=c2pa)
     flags |= {f"provenance.{name}": value for name, value in choices.items()}
     changes = [f"{key}={_yaml(value)}" for key, value in flags.items() if value is not None]
@@ -135,10 +152,10 @@ def run(
 
     def train() -> Result:
         with importing():
-            from gan.training.session import start
+            from gan.training import session
 
         _warn_of_versions(recipe_name, reporter)
-        return start(values, plugins, told, out=out, total=samples, or_resume=or_resume)
+        return session.start(values, plugins, told, out=out, total=samples, or_resume=or_resume)
 
     told = _with_page(reporter, live_page)
     _report(reporter, told, train)
@@ -169,7 +186,9 @@ def _report(reporter: Reporter, told: Reporter, train: Callable[[], Result]) -> 
             show_summary(result.summary())
 
 
-def _values(plugins: Any, plugin: str | None, architecture: str | None, recipe_name: str | None) -> dict[str, Any]:
+def _values(
+    plugins: Any, plugin: str | None, architecture: str | None, recipe_name: str | None, start: str | None
+) -> dict[str, Any]:
     if plugin is not None:
         plugins.require(plugin)  # before torch is imported, so that errors appear at once
     from gan import recipe as recipes
@@ -182,12 +201,24 @@ def _values(plugins: Any, plugin: str | None, architecture: str | None, recipe_n
         if architecture is not None:
             values["architecture"] = architecture
         return values
+    if plugin is None and start is not None:
+        return _values_of_run(Path(start))
     if plugin is None:
         names = [info.name for info in plugins.infos() if info.name != "builtin"]
         known = f" (installed: {', '.join(names)})" if names else "; none is installed: pip install gan-image"
         raise UsageError(f"name a plugin (--plugin) or a recipe file (--recipe): gan run image{known}")
     found: dict[str, Any] = recipe_values(plugins, plugin, architecture, recipe_name)
     return found
+
+
+def _values_of_run(path: Path) -> dict[str, Any]:
+    """The recipe of a run, for other data: without what it says of its own."""
+    from gan.reporting.side_files import read_recipe
+    from gan.storage.run_folder import RunFolder
+
+    values = dict(read_recipe(RunFolder.open(path)))
+    values["data"] = {name: value for name, value in values["data"].items() if name not in ("licence", "consent")}
+    return {name: value for name, value in values.items() if name not in ("start", "card")}
 
 
 def _warn_of_versions(recipe_name: str | None, reporter: Reporter) -> None:

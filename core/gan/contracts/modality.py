@@ -86,6 +86,9 @@ class Given:
     """For fields given in part, the given indices along the first axis (`GivenInPart.given_places`)."""
     options: Any = None
     """An instance of the modality's `GivenOptions`, or None for the defaults."""
+    any_size: bool = False
+    """Whether the architecture takes inputs of any size (`InTiles`): `Modality.read_given` then keeps that of the
+    file."""
 
 
 class Modality(ABC):
@@ -232,6 +235,26 @@ class Modality(ABC):
             self.write(sample, stem.with_name(f"{stem.name}-{index:04d}"), options)
             for index, sample in enumerate(samples)
         ]
+
+    def write_in_strips(
+        self,
+        strips: Iterator[Sample],
+        shape: tuple[int, int],
+        stem: Path,
+        like: SourceFile,
+        given: Given,
+        options: BaseModel | None = None,
+    ) -> list[Path]:
+        """Write the sample made from an input of any size (`InTiles`), which comes in strips along the last but one
+        axis, first things first; `shape` is that of the whole along its last two axes.
+
+        Like `write_like`. The default joins the strips, which needs the memory of the whole.
+        """
+        import numpy as np
+
+        parts = list(strips)
+        whole = {name: np.concatenate([part[name] for part in parts], -2) for name in parts[0]}
+        return self.write_like([whole], stem, like, given, options)
 
     Options: ClassVar[type[BaseModel] | None] = None
     """A pydantic model of what a user may choose when files are written (tempo, instruments, a file format). The

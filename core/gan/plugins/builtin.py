@@ -53,6 +53,12 @@ def gan_losses() -> Iterator[LossEntry]:
         ),
     ):
         yield LossEntry(name=name, target=f"gan.losses:{target}", summary=summary, paper=paper)
+    yield LossEntry(
+        name="top-k",
+        target="gan.losses:TopK",
+        summary="another loss, of whose generator only the samples that look most real learn",
+        paper="Sinha et al., Top-k Training of GANs, 2020, arXiv:2002.06224",
+    )
 
 
 @hookimpl
@@ -67,6 +73,18 @@ def gan_penalties() -> Iterator[PenaltyEntry]:
         ),
         ("r1", "R1", "squared gradient norm at real samples", _MESCHEDER),
         ("r2", "R2", "squared gradient norm at generated samples", _MESCHEDER),
+        (
+            "consistency",
+            "Consistency",
+            "scores that an augmentation, or noise, does not change (bCR)",
+            "Zhao et al., Improved Consistency Regularization for GANs, 2021, arXiv:2002.04724",
+        ),
+        (
+            "lecam",
+            "LeCam",
+            "scores near the running means of the other kind, for little data",
+            "Tseng et al., Regularizing GANs under Limited Data, 2021, arXiv:2104.03310",
+        ),
     ):
         yield PenaltyEntry(name=name, target=f"gan.penalties:{target}", summary=summary, paper=paper)
 

@@ -10,7 +10,7 @@ from typing import Any
 from gan.build import ResolvedRecipe
 from gan.data.pack import Pack
 from gan.evaluation.receipts import RECEIPTS
-from gan.recipe import Provenance
+from gan.recipe import Provenance, Start
 from gan.reporting.result import Result
 from gan.reporting.tables import markdown_table
 from gan.storage.strict_yaml import dump_yaml
@@ -44,6 +44,7 @@ def model_card(result: Result, resolved: ResolvedRecipe, pack: Pack, licence: st
         + (f"; {len(pack.skipped)} files were skipped, see manifest.json" if pack.skipped else ""),
         f"* Training: {result.samples:,} real samples shown, batch {recipe.training.batch}, seed {recipe.seed}, "
         f"{result.seconds:,.0f} s",
+        *([_started_from(recipe.start)] if recipe.start else []),
         f"* Loss: {recipe.loss.name}" + "".join(f", {penalty.name}" for penalty in recipe.penalties),
         f"* Licence of the data: {licence or 'not stated; state it with data.licence'}",
         *([f"* Consent: {one_line(recipe.data.consent)}"] if recipe.data.consent else []),
@@ -79,6 +80,12 @@ _LIMITS = (
     "them; neither was measured unless a metric below says so. Do not present its samples as recordings of people or "
     "events."
 )
+
+
+def _started_from(start: Start) -> str:
+    weights = f" (sha256 {start.weights[:16]}…)" if start.weights else ""
+    frozen = f", with {start.freeze} layers of the discriminator frozen" if start.freeze else ""
+    return f"* Weights at the start: those of {one_line(start.run)}{weights}{frozen}; see started_from in manifest.json"
 
 
 def _labels(chosen: Provenance) -> str:

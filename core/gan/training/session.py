@@ -45,6 +45,7 @@ from gan.training.outputs import Outputs
 from gan.training.records import MAY_CHANGE, check_unchanged, completed, describe, write_manifest
 from gan.training.recovery import Recovery, RollBack
 from gan.training.trainer import Trainer
+from gan.training.transfer import found_start, lineage, take_weights
 from gan.training.validation import Evaluator
 from gan.training.watching import build_watch
 from gan.watch.watch import Findings
@@ -81,6 +82,7 @@ def start(
         if out is not None:
             RunFolder(out).refuse_occupied()  # before the data are read
         asked = {"recipe": resolved.recipe.model_dump(mode="json"), "samples": total}
+        resolved.recipe, _ = found_start(resolved.recipe)
         device = init_runtime(resolved.recipe.training.device, resolved.recipe.training.precision)
         session = Session(resolved, plugins, reporter, device, signals, total, asked)
         path = out or RunFolder.next_path(Path("runs"), resolved.recipe.plugin, resolved.recipe.architecture)
@@ -251,6 +253,7 @@ class Session:
             self.recipe.seed,
             device,
             resolved.augmentations,
+            resolved.penalties,
         )
         model = Model(
             game.architecture, modality, resolved.title, device.device, conditions=self.conditions, labels=labels
@@ -289,6 +292,7 @@ class Session:
             newest.load(self.trainer.owners())
         if minutes is not None:
             self._allow(minutes)
+        started_from = self._start_from() if newest is None else None
         self.outputs.model.draws = self.trainer.draws
         if self.device.rank == 0:
             expected = {} if newest is None else newest.about.get("records")
@@ -310,8 +314,9 @@ class Session:
                 self._untrained()  # before training, and not at its end
             resumed_from = None if newest is None else newest.samples
             write_manifest(
-                run, self.resolved, self.pack, self.device, resumed_from, self.reporter, self.asked, self._length
-            )
+                run, self.resolved, self.pack, self.device, resumed_from, self.reporter, self.asked, started_from,
+                self._length,
+            )  # fmt: skip
         self.trainer.peers.barrier()
 
     def _allow(self, minutes: float) -> None:
@@ -326,6 +331,16 @@ class Session:
         self.about = describe(self.resolved, self.pack)
         if self.device.rank == 0:
             write_text(self.run.recipe, recipes.dump(self.recipe))
+
+    def _start_from(self) -> dict[str, Any] | None:
+        """Take the weights of another run, if the recipe says so, and say what was taken."""
+        recipe, found = found_start(self.recipe)
+        if found is None or recipe.start is None:
+            return None
+        taken = take_weights(self.trainer, found, recipe.model)
+        frozen = f"; {recipe.start.freeze} layers of the discriminator are frozen" if recipe.start.freeze else ""
+        self.reporter.note(f"from {recipe.start.run} at {found.samples:,} samples: {taken}{frozen}")
+        return lineage(recipe, found, taken)
 
     def _renew(self, path: Path, value: Any) -> None:
         """Write a file that follows from the data unless it is there and whole."""

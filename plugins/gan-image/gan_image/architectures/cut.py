@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from functools import partial
 
 import torch
-from gan.adversarial import probe_scores
+from gan.adversarial import loss_at, penalized, probe_scores
 from gan.contracts import FieldSpec, Loss, Penalty, Request
 from gan.draws import Draws
 from gan.errors import UsageError
@@ -174,8 +174,7 @@ class CUT(nn.Module):
 
     def _regularise(self, name: str, penalty: Penalty, batch: Batch) -> dict[str, Tensor]:
         target, fake = self._translated(batch)
-        value = penalty(self.discriminator, target, fake.detach(), batch.rng)
-        return {name: batch.number(f"penalties.{name}.weight", penalty.weight) * value.mean()}
+        return {name: penalized(batch, name, penalty, self.discriminator, target, fake.detach())}
 
     def _update_generator(self, loss: Loss, batch: Batch) -> dict[str, Tensor]:
         target, fake = self._translated(batch)
@@ -183,7 +182,7 @@ class CUT(nn.Module):
         real_scores = self.discriminator(target).detach() if loss.needs_real else fake_scores.detach()
         contrast = self._contrast(batch.shared, batch.rng)
         terms = {
-            "loss": self.config.adversarial_weight * loss.generator(real_scores, fake_scores).mean(),
+            "loss": self.config.adversarial_weight * loss_at(loss, batch).generator(real_scores, fake_scores).mean(),
             "contrast": self.config.contrast_weight * contrast[: batch.count].mean(),
         }
         if self.config.identity_weight:

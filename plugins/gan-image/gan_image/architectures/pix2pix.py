@@ -11,7 +11,7 @@ from functools import partial
 from typing import Literal
 
 import torch
-from gan.adversarial import probe_scores
+from gan.adversarial import loss_at, penalized, probe_scores
 from gan.contracts import FieldSpec, Loss, Penalty, Request
 from gan.draws import Draws
 from gan.game import Batch, Optimizer, Phase, Player, Turn
@@ -114,15 +114,14 @@ class Pix2Pix(nn.Module):
 
     def _regularise(self, name: str, penalty: Penalty, batch: Batch) -> dict[str, Tensor]:
         source, target, fake = self._triple(batch)
-        value = penalty(partial(self.judge, source), target, fake.detach(), batch.rng)
-        return {name: batch.number(f"penalties.{name}.weight", penalty.weight) * value.mean()}
+        return {name: penalized(batch, name, penalty, partial(self.judge, source), target, fake.detach())}
 
     def _update_generator(self, loss: Loss, batch: Batch) -> dict[str, Tensor]:
         source, target, fake = self._triple(batch)
         fake_scores = self.judge(source, fake)
         real_scores = self.judge(source, target).detach() if loss.needs_real else fake_scores.detach()
         return {
-            "loss": self.config.adversarial_weight * loss.generator(real_scores, fake_scores).mean(),
+            "loss": self.config.adversarial_weight * loss_at(loss, batch).generator(real_scores, fake_scores).mean(),
             "l1": self.config.l1_weight * l1_loss(fake, target),
         }
 

@@ -219,6 +219,8 @@ class ImagePool(nn.Module):
     distributed process has its own.
     """
 
+    transfers = False
+    """A run that starts from the weights of another one (``gan run --from``) begins with an empty pool."""
     pictures: Tensor
     filled: Tensor
 
