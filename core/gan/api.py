@@ -18,6 +18,7 @@ from gan.errors import UsageError
 from gan.generation.chosen import split_flags
 from gan.generation.shown import GeneratedSample, GeneratedSamples
 from gan.plugins.manager import Plugins
+from gan.plugins.models import found_run
 from gan.reporting.reporter import Reporter, Several, Tick
 from gan.reporting.result import Result
 from gan.storage.run_folder import RunFolder
@@ -172,14 +173,15 @@ def load(
 ) -> ControlledModel:
     """Load the model of a run's newest intact checkpoint, with averaged weights (EMA) if the checkpoint has them.
 
+    `run` may also be ``"zoo:NAME"``, a model that came with a plugin (`gan zoo`).
+
     `checkpoint` may also be ``"best"``, if the recipe's ``evaluation.best`` kept one, or a number of samples shown.
     `provenance` changes settings of the recipe's section `provenance` for written files: ``{"mark": True}``.
     Raises `UsageError` when `run` is not a run folder, `CheckpointError` when it holds no intact checkpoint.
     """
-    folder = RunFolder.open(_folder(run))
-    return load_controlled(
-        folder, plugins or Plugins.installed(), device=device, checkpoint=checkpoint, provenance=provenance
-    )
+    plugins = plugins or Plugins.installed()
+    folder = RunFolder.open(found_run(_folder(run), plugins))
+    return load_controlled(folder, plugins, device=device, checkpoint=checkpoint, provenance=provenance)
 
 
 def evaluate(
@@ -199,14 +201,15 @@ def evaluate(
     """
     from gan.evaluation import evaluate as evaluation
 
+    plugins = plugins or Plugins.installed()
     request = evaluation.EvaluationRequest(
-        str(_folder(target)),
+        str(found_run(_folder(target), plugins)),
         None if against is None else str(against),
         (metrics,) if isinstance(metrics, str) else tuple(metrics),
         count,
         **more,
     )
-    return evaluation.evaluate(request, plugins or Plugins.installed(), device=device).receipts
+    return evaluation.evaluate(request, plugins, device=device).receipts
 
 
 def _folder(run: str | Path | Result) -> Path:
@@ -222,7 +225,11 @@ def _changed(values: Mapping[str, Any], settings: Collection[str] | Mapping[str,
 
 class _Calls(Reporter):
     def __init__(self, on_tick: Callable[[Tick], None]) -> None:
-        self.tick = on_tick  # type: ignore[method-assign]
+        self._on_tick = on_tick
+
+    def tick(self, tick: Tick) -> None:
+        """Call the user's function."""
+        self._on_tick(tick)
 
 
 def _told(progress: bool | None, on_tick: Callable[[Tick], None] | None, reporter: Reporter | None) -> Reporter:

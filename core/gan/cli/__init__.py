@@ -32,6 +32,8 @@ VERBS = {
     "evaluate": ("gan.cli.evaluate:evaluate", "Compute metrics of a run or a folder, with receipts."),
     "compare": ("gan.cli.evaluate:compare", "Compare runs with matching receipts."),
     "verify": ("gan.cli.verify:verify", "Verify a run's bytes, or where files come from."),
+    "zoo": ("gan.cli.zoo:zoo", "List small trained models that come with plugins, and pack your own."),
+    "demo": ("gan.cli.zoo:demo", "Make samples with every model of the zoo: something to see in a minute."),
     "data": ("gan.cli.data:data", "Check, list, download and verify datasets."),
     "plugins": ("gan.cli.plugins:plugins", "List, search, install, create and check plugins."),
 }

@@ -32,14 +32,35 @@ def complete_architecture(ctx: click.Context, param: click.Parameter, incomplete
     return _beginning((found.entry.name for found in _entries("gan_architectures", ctx)), incomplete)
 
 
-def complete_run(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[Any]:
-    """Run folders: those in ``runs`` and in the folder that is being typed; then other folders."""
-    from click.shell_completion import CompletionItem
+class RunPath(click.Path):
+    """A run folder, or ``zoo:NAME`` for a trained model that comes with a plugin, as its folder."""
 
-    typed = Path(incomplete or "runs")
-    parents = {Path("runs"), typed if incomplete.endswith("/") else typed.parent}
-    runs = sorted(str(path.parent) for parent in parents for path in parent.glob("*/recipe.yaml"))
-    return _beginning(dict.fromkeys(runs), incomplete) or [CompletionItem(incomplete, type="dir")]
+    name = "run"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """The folder."""
+        if not str(value).startswith("zoo:") or ctx is None:
+            return super().convert(value, param, ctx)
+        from gan.cli import installed
+        from gan.plugins.models import found_run
+
+        return found_run(value, installed(ctx))
+
+    def shell_complete(self, ctx: click.Context, param: click.Parameter, incomplete: str) -> list[Any]:
+        """Run folders: those in ``runs`` and in the folder that is being typed, and models; else other folders."""
+        from click.shell_completion import CompletionItem
+
+        if incomplete.startswith("zoo:"):
+            models = _entries("gan_models", ctx)
+            return [CompletionItem(name) for name in _beginning((f"zoo:{m.entry.name}" for m in models), incomplete)]
+        typed = Path(incomplete or "runs")
+        parents = {Path("runs"), typed if incomplete.endswith("/") else typed.parent}
+        runs = sorted(str(path.parent) for parent in parents for path in parent.glob("*/recipe.yaml"))
+        names = _beginning(dict.fromkeys(runs), incomplete)
+        return [CompletionItem(name) for name in names] or [CompletionItem(incomplete, type="dir")]
+
+
+RUN = RunPath(path_type=Path)
 
 
 def complete_setting(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[str]:
@@ -71,12 +92,23 @@ def config_keys(target: str) -> list[str]:
     """The settings of a class ``"package.module:Class"``, from its member ``Config = Name``."""
     module, _, name = target.partition(":")
     source = _parsed(module)
-    for node in source.body if source is not None else []:
+    if source is None:
+        return []
+    imported = {
+        alias.asname or alias.name: (node.module, alias.name)
+        for node in source.body
+        if isinstance(node, ast.ImportFrom) and node.module
+        for alias in node.names
+    }
+    for node in source.body:
         if isinstance(node, ast.ClassDef) and node.name == name:
             for member in node.body:
-                names = [target.id for target in getattr(member, "targets", ()) if isinstance(target, ast.Name)]
-                if isinstance(member, ast.Assign) and "Config" in names and isinstance(member.value, ast.Name):
-                    return list(_classes(module).get(member.value.id, {}))
+                if not isinstance(member, ast.Assign | ast.AnnAssign) or not isinstance(member.value, ast.Name):
+                    continue
+                targets = member.targets if isinstance(member, ast.Assign) else [member.target]
+                if any(isinstance(target, ast.Name) and target.id == "Config" for target in targets):
+                    where, config = imported.get(member.value.id, (module, member.value.id))
+                    return list(_classes(where).get(config, {}))
     return []
 
 

@@ -6,11 +6,11 @@ from pathlib import Path
 
 import click
 
-from gan.cli.completion import complete_run
+from gan.cli.completion import RUN
 
 
 @click.command(epilog="Example: gan diagnose runs/image-dcgan-0001")
-@click.argument("run_folder", metavar="RUN", type=click.Path(path_type=Path), shell_complete=complete_run)
+@click.argument("run_folder", metavar="RUN", type=RUN)
 @click.option(
     "--tensorboard",
     "events",

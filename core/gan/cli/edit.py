@@ -10,7 +10,7 @@ import click
 import numpy as np
 
 from gan.cli import loaded
-from gan.cli.completion import complete_run
+from gan.cli.completion import RUN
 from gan.cli.options import OfRun, flag_names, flags
 from gan.cli.terminal import echo
 from gan.errors import UsageError
@@ -28,7 +28,7 @@ SEED = click.IntRange(0, (1 << 63) - 1)
     context_settings={"ignore_unknown_options": True, "allow_extra_args": True},
     epilog="Example: gan edit runs/image-stylegan2-0001 --seed 3 --direction sefa-2 --strength -3:3",
 )
-@click.argument("run_folder", metavar="RUN", type=click.Path(path_type=Path), shell_complete=complete_run)
+@click.argument("run_folder", metavar="RUN", type=RUN)
 @click.argument("what", metavar="[WHAT]", default="")
 @click.option(
     "--find",

@@ -12,12 +12,13 @@ import click
 from click.core import ParameterSource
 
 from gan.cli import loaded
-from gan.cli.completion import complete_run
+from gan.cli.completion import RUN
 from gan.cli.controlled import Asked, controlled
 from gan.cli.options import OfRun, flag_names, flags, provenance_choices, provenance_flags
 from gan.cli.terminal import echo
 from gan.errors import BadData, UsageError
 from gan.generation.chosen import Flags, spelt, split_flags
+from gan.plugins.models import place_for_samples
 
 if TYPE_CHECKING:
     from gan.contracts import Sample, Samples
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
     context_settings={"ignore_unknown_options": True, "allow_extra_args": True},
     epilog="Example: gan generate runs/music-musegan-0001 --count 4 --seed 7 --out more --tempo 90",
 )
-@click.argument("run_folder", metavar="RUN", type=click.Path(path_type=Path), shell_complete=complete_run)
+@click.argument("run_folder", metavar="RUN", type=RUN)
 @click.option("--count", type=click.IntRange(min=1, max=10**7), default=8, show_default=True, help="Number of samples.")
 @click.option(
     "--seed",
@@ -161,7 +162,7 @@ def generate(
             raise UsageError(f"--{whole} needs the name of a file")
         if not asked.counted:
             count = 1
-        folder = out or run_folder / "samples" / f"{Path(source).stem}-seed-{seed}"
+        folder = out or place_for_samples(run_folder) / f"{Path(source).stem}-seed-{seed}"
         paths, samples = _from_whole(
             model, _one_file(model, Path(source), whole), folder, run_flags, seed, first, count
         )
@@ -170,10 +171,12 @@ def generate(
         if stream:
             raise UsageError(f"--stream makes samples from seeds; leave out {asked.first_flag}")
         samples = {}
-        paths, preview, made = controlled(model, asked, run_flags, out, run_folder / "samples", seed, first, count)
+        paths, preview, made = controlled(
+            model, asked, run_flags, out, place_for_samples(run_folder), seed, first, count
+        )
     else:
         hashes: list[str] = []
-        folder = out or run_folder / "samples" / f"seed-{seed}"
+        folder = out or place_for_samples(run_folder) / f"seed-{seed}"
         if stream:
             if input_path is not None:
                 raise UsageError("--stream makes samples from seeds; leave out --input")

@@ -31,7 +31,8 @@ class OfRun(click.Command):
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Write the options of the command, then those of the run."""
         super().format_options(ctx, formatter)
-        folder = next((text for text in ctx.meta.get(ARGUMENTS, ()) if (Path(text) / "recipe.yaml").is_file()), None)
+        named = (_folder(ctx, text) for text in ctx.meta.get(ARGUMENTS, ()))
+        folder = next((folder for folder in named if (folder / "recipe.yaml").is_file()), None)
         if folder is not None:
             with contextlib.suppress(
                 GanError, OSError, ValueError, KeyError
@@ -42,6 +43,15 @@ class OfRun(click.Command):
                     if found.get("latents"):
                         formatter.write_paragraph()
                         formatter.write_text(escaped(found["latents"]))
+
+
+def _folder(ctx: click.Context, text: str) -> Path:
+    """The run folder that an argument may name."""
+    from gan.plugins.models import found_run
+
+    with contextlib.suppress(GanError):
+        return found_run(text, installed(ctx))
+    return Path(text)
 
 
 def _stored(folder: Path) -> dict[str, Any] | None:

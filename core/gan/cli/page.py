@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from gan.cli import installed
-from gan.cli.completion import complete_run
+from gan.cli.completion import RUN
 from gan.cli.terminal import echo
 from gan.errors import UsageError
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 @click.command(epilog="Example: gan generate RUN --out more && gan page RUN more")
-@click.argument("run_folder", metavar="RUN", type=click.Path(path_type=Path), shell_complete=complete_run)
+@click.argument("run_folder", metavar="RUN", type=RUN)
 @click.argument("folder", metavar="[FOLDER]", required=False, type=click.Path(path_type=Path))
 @click.option("--live", is_flag=True, help="Renew the page of a run that still trains, until it ends.")
 @click.pass_context

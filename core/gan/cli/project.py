@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from gan.cli import loaded
-from gan.cli.completion import complete_run
+from gan.cli.completion import RUN
 from gan.cli.options import OfRun, flag_names, flags
 from gan.cli.terminal import echo
 from gan.errors import UsageError
@@ -19,7 +19,7 @@ from gan.generation.chosen import split_flags
     context_settings={"ignore_unknown_options": True, "allow_extra_args": True},
     epilog="Example: gan project runs/image-stylegan2-0001 me.png --tune 350",
 )
-@click.argument("run_folder", metavar="RUN", type=click.Path(path_type=Path), shell_complete=complete_run)
+@click.argument("run_folder", metavar="RUN", type=RUN)
 @click.argument("file", metavar="FILE", type=click.Path(path_type=Path))
 @click.option(
     "--space", default="", metavar="SPACE", help="w: one style; w+: one for each layer, after w; z: without styles."

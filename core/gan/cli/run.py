@@ -10,10 +10,10 @@ import click
 
 from gan.cli import importing, installed
 from gan.cli.completion import (
+    RUN,
     complete_architecture,
     complete_plugin,
     complete_recipe,
-    complete_run,
     complete_setting,
 )
 from gan.cli.options import provenance_choices, provenance_flags
@@ -255,6 +255,8 @@ def _show_dry_run(values: dict[str, Any], plugins: Any, samples: int | None, as_
     echo()
     for name, spec in found.fields.items():
         echo(f"field {name}: {spec.shape} {spec.dtype}, {spec.low:g} … {spec.high:g}, {spec.unit}")
+    for text in found.remarks:
+        echo(text)
     for player, count in found.parameters.items():
         echo(f"player {player}: {count:,} parameters")
     purposes = ", ".join(f"{name} {size / 1e6:,.0f} MB" for name, size in found.memory.items())
@@ -262,7 +264,7 @@ def _show_dry_run(values: dict[str, Any], plugins: Any, samples: int | None, as_
 
 
 @click.command(epilog="Example: gan resume runs/music-musegan-0001")
-@click.argument("run_folder", metavar="RUN", type=click.Path(path_type=Path), shell_complete=complete_run)
+@click.argument("run_folder", metavar="RUN", type=RUN)
 @click.option("--minutes", type=MINUTES, help="Train so many minutes more, where a limit of time has ended the run.")
 @click.option("--force", is_flag=True, help="Continue although the recipe, the data or a plugin has changed.")
 @click.option("--page", "live_page", is_flag=True, help=PAGE_HELP)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import click
 
 from gan.cli import loaded
-from gan.cli.completion import complete_run
+from gan.cli.completion import RUN
 from gan.cli.options import OfRun, flag_names, flags, provenance_choices, provenance_flags
 from gan.cli.terminal import echo
 from gan.errors import BadData, UsageError
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     context_settings={"ignore_unknown_options": True, "allow_extra_args": True},
     epilog="Example: gan translate runs/image-cyclegan-0001 --input photos --out paintings --direction ab",
 )
-@click.argument("run_folder", metavar="RUN", type=click.Path(path_type=Path), shell_complete=complete_run)
+@click.argument("run_folder", metavar="RUN", type=RUN)
 @click.option("--input", "source", required=True, type=click.Path(path_type=Path), help="A folder, archive or file.")
 @click.option("--out", required=True, type=click.Path(path_type=Path), help="Folder for the translations.")
 @click.option(

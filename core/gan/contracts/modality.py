@@ -155,6 +155,10 @@ class Modality(ABC):
         """
         return {}
 
+    def remarks(self) -> Sequence[str]:
+        """Sentences about what was chosen from the data (a resolution), which a user is told before a training."""
+        return ()
+
     @property
     @abstractmethod
     def fields(self) -> dict[str, FieldSpec]:

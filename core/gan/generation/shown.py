@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, overload
 
-from gan.contracts import Sample, Samples
+from gan.contracts import Modality, Sample, Samples
 from gan.generation.chosen import Flags
 from gan.source import SourceFile
 
@@ -114,6 +114,11 @@ class GeneratedSamples(Sequence[GeneratedSample]):
 
     def __iter__(self) -> Iterator[GeneratedSample]:
         return iter(self._each)
+
+    @property
+    def modality(self) -> Modality:
+        """The kind of data."""
+        return self._model.modality
 
     @property
     def image(self) -> Image.Image:

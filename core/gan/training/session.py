@@ -152,9 +152,10 @@ def _refuse_other(run: RunFolder, resolved: ResolvedRecipe, total: int | None) -
 
 
 def _refuse_tuned(run: RunFolder) -> None:
-    origin = manifest.read_manifest(run.manifest).get("tuned_from") if run.manifest.exists() else None
-    if origin is not None:
-        raise UsageError(f"{run.path}: is a generator tuned from {origin.get('run')}, without a training to continue")
+    about = manifest.read_manifest(run.manifest) if run.manifest.exists() else {}
+    for key, what in (("tuned_from", "a generator tuned from"), ("packed_from", "the packed weights of")):
+        if key in about:
+            raise UsageError(f"{run.path}: is {what} {about[key].get('run')}, without a training to continue")
 
 
 def _review_side_files(run: RunFolder, reporter: Reporter) -> dict[str, str]:
@@ -228,6 +229,8 @@ class Session:
         labels = labels_of(resolved, plugins)  # before the training, if a mark cannot be had
         self.pack = _open_data_in_turn(resolved, plugins, reporter, device)
         modality = resolved.modality_class(resolved.modality_config, self.pack.facts)
+        for text in modality.remarks() if device.rank == 0 else ():
+            reporter.note(text)
         data = resolved.recipe.data
         train_rows, real_rows = self.pack.split(data.holdout, balance=data.balance)
         self.conditions = Conditions.of(train_rows)
