@@ -91,6 +91,9 @@ class Given:
     """For fields given in part, the given indices along the first axis (`GivenInPart.given_places`)."""
     options: Any = None
     """An instance of the modality's `GivenOptions`, or None for the defaults."""
+    any_size: bool = False
+    """Whether the architecture takes inputs of any size (`InTiles`): `Modality.read_given` then keeps that of the
+    file."""
 
 
 class Modality(ABC):
@@ -113,6 +116,8 @@ class Modality(ABC):
     perceptual: ClassVar[tuple[str, ...]] = ()
     """Names of extractors whose Euclidean distances are like perceived ones, best first. Paths and projections use the
     first one whose weights are at hand."""
+    headline: ClassVar[tuple[str, ...]] = ()
+    """Names of the values, without their extractor, that the end of a training shows first; five are shown."""
     trade_offs: ClassVar[tuple[tuple[str, str], ...]] = (("precision", "recall"), ("density", "coverage"))
     """Pairs of value names that are only meaningful together, quality before variety. Sweeps and comparisons plot them
     against each other. Values on features are named without their extractor."""
@@ -154,6 +159,10 @@ class Modality(ABC):
         before it in the same worker process.
         """
         return {}
+
+    def remarks(self) -> Sequence[str]:
+        """Sentences about what was chosen from the data (a resolution), which a user is told before a training."""
+        return ()
 
     @property
     @abstractmethod
@@ -236,6 +245,26 @@ class Modality(ABC):
             for index, sample in enumerate(samples)
         ]
 
+    def write_in_strips(
+        self,
+        strips: Iterator[Sample],
+        shape: tuple[int, int],
+        stem: Path,
+        like: SourceFile,
+        given: Given,
+        options: BaseModel | None = None,
+    ) -> list[Path]:
+        """Write the sample made from an input of any size (`InTiles`), which comes in strips along the last but one
+        axis, first things first; `shape` is that of the whole along its last two axes.
+
+        Like `write_like`. The default joins the strips, which needs the memory of the whole.
+        """
+        import numpy as np
+
+        parts = list(strips)
+        whole = {name: np.concatenate([part[name] for part in parts], -2) for name in parts[0]}
+        return self.write_like([whole], stem, like, given, options)
+
     Options: ClassVar[type[BaseModel] | None] = None
     """A pydantic model of what a user may choose when files are written (tempo, instruments, a file format). The
     command line offers each field as ``--field`` of ``gan generate`` and ``gan translate``."""
@@ -244,6 +273,17 @@ class Modality(ABC):
     whole_input: ClassVar[str] = ""
     """Name of a flag of ``gan generate`` that takes a file to be processed as a whole (``accompany``). If empty there
     is only ``--input``, which takes the first samples of the file."""
+
+    def spoken(self, sample: Sample) -> str:
+        """What a sample says, if it is a text: ``gan generate`` prints it in place of its file's name. Else empty."""
+        return ""
+
+    def is_empty(self, sample: Sample) -> bool:
+        """Whether a generated sample, with its generated fields only, holds nothing: no note, no sound, one colour.
+
+        The default: no field varies within the sample. The end of a training says how many samples are empty.
+        """
+        return all(values.size < 2 or values.min() == values.max() for values in sample.values())
 
     @abstractmethod
     def preview(self, samples: Samples) -> Image.Image:

@@ -58,6 +58,12 @@ def gan_metrics() -> Iterator[MetricEntry]:
         summary="MMD, COV and 1-NNA on the Chamfer distance of 2,048 points on each surface, and JSD of their places",
         target="gan_3d.metrics.clouds:ChamferMetrics",
         modality="shape",
+        meanings={
+            "MMD-CD": "distance of a real shape from the nearest generated one",
+            "COV-CD": "share of the real shapes that a generated one is nearest to",
+            "1-NNA-CD": "how well neighbours tell generated from real; 0.5 is best",
+            "JSD": "how differently space is filled; 0: as by real shapes",
+        },
     )
     yield MetricEntry(
         name="emd",
@@ -76,6 +82,12 @@ def gan_metrics() -> Iterator[MetricEntry]:
         summary="Occupied share of the cube, connected shapes, and watertight shapes of positive volume",
         target="gan_3d.metrics.grids:ShapeStatistics",
         modality="shape",
+        meanings={
+            "occupied": "share of the cube that a shape fills",
+            "connected": "share of shapes in one piece",
+            "watertight": "share of shapes whose surface is closed",
+            "largest-component": "share of a shape that is its largest piece",
+        },
     )
 
 

@@ -93,6 +93,7 @@ class Shape(Modality):
     suffixes = (*MESHES, *GRIDS)
     metrics = ("shape-statistics", "chamfer", "nearest-iou")
     conditions: ClassVar[dict[str, str]] = {"label": "modality.labels=true"}
+    headline = ("MMD-CD", "1-NNA-CD", "connected", "watertight")
     trade_offs = (*Modality.trade_offs, ("MMD-CD", "COV-CD"))
 
     # ------------------------------------------------------------------ what the data are

@@ -96,6 +96,19 @@ def gan_metrics() -> Iterator[MetricEntry]:
         summary="Empty bars, pitch classes, qualified notes, polyphony, scale, drum pattern, tonal distance …",
         target="gan_music.metrics.statistics:MusicStatistics",
         modality="music",
+        meanings={
+            "notes-per-bar": "notes that begin in a bar, all tracks together",
+            "scale-consistency": "share of notes in the scale that fits best",
+            "pitch-class-entropy": "how evenly the twelve pitch classes are used",
+            "groove-consistency": "how alike the rhythms of neighbouring bars are",
+            "key-clarity": "how clearly a key is heard",
+            "empty-bars": "share of bars without a note",
+            "pitches": "different pitch classes in a bar",
+            "polyphony": "share of steps with more than two pitches",
+            "qualified-notes": "share of notes that are not shorter than three steps",
+            "tonal-distance": "how far two tracks are apart in harmony",
+            "density": "share of the roll that sounds",
+        },
     )
 
 

@@ -71,6 +71,7 @@ class Text(Modality):
 
     suffixes: ClassVar[tuple[str, ...]] = (".txt", ".jsonl")
     metrics: ClassVar[tuple[str, ...]] = ("bleu", "self-bleu", "distinct")
+    headline: ClassVar[tuple[str, ...]] = ("nll-oracle", "nll-test", "bleu-3", "self-bleu-3", "distinct-2")
     trade_offs: ClassVar[tuple[tuple[str, str], ...]] = (
         *Modality.trade_offs,
         ("bleu-3", "self-bleu-3"),
@@ -196,6 +197,10 @@ class Text(Modality):
         content = text + "\n" if kind == "txt" else json.dumps({self.config.field: text}, ensure_ascii=False) + "\n"
         path.write_text(content, encoding="utf-8", newline="\n")
         return path
+
+    def spoken(self, sample: Sample) -> str:
+        """The text."""
+        return self.text(sample)
 
     def preview(self, samples: Samples) -> Image.Image:
         """An image with the beginning of each text."""

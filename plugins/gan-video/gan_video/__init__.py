@@ -66,6 +66,11 @@ def gan_metrics() -> Iterator[MetricEntry]:
         summary="how much frames change, how much of a clip's content stays, and the share of frozen clips",
         target="gan_video.metrics:Motion",
         modality="video",
+        meanings={
+            "motion": "how much a frame differs from the next",
+            "content-kept": "how much of a clip's content stays to its end",
+            "frozen": "share of clips that do not move",
+        },
     )
 
 

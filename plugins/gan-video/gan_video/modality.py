@@ -76,6 +76,7 @@ class VideoModality(Modality):
     Config = VideoConfig
     Options = VideoOptions
     suffixes = (*FILMS, *PICTURES)
+    headline = ("FID", "motion", "frozen")
     metrics = ("motion", "fid[clip-statistics]", "precision-recall[clip-statistics]")
     conditions = {"label": "modality.labels=true"}
 
