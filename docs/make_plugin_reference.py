@@ -34,8 +34,8 @@ SECTIONS = {
     "Modalities": ("contracts/modality.py", "FieldSpec Given Modality"),
     "Architectures": (
         "contracts/architecture.py",
-        "Request Architecture GenerationSettings AnyData Streams ConditionalOnInput GivenInPart InTiles Tiles Likelihood "
-        "Settles",
+        "Request Architecture GenerationSettings AnyData Streams ConditionalOnInput GivenInPart InTiles Tiles "
+        "Likelihood Settles",
     ),
     "Latent spaces": (
         "contracts/latent.py",
