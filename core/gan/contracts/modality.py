@@ -127,6 +127,9 @@ class Modality(ABC):
     suffixes: ClassVar[tuple[str, ...]]
     """Suffixes of the files that `read` accepts, with the dot, in lower case. The core opens archives (``.zip``)
     itself; they are not listed."""
+    recognised_by: ClassVar[tuple[str, ...]] = ()
+    """The suffixes by which a dataset is recognised as this kind of data where nobody names it; empty: all `suffixes`.
+    Leave out those of files that are more often of another kind."""
     metrics: ClassVar[tuple[str, ...]] = ()
     """Names of the metrics computed at the end of training, unless the recipe names others."""
     conditions: ClassVar[Mapping[str, str]] = {}
