@@ -31,7 +31,7 @@ SECTIONS = {
         "Entry ModalityEntry ArchitectureEntry LossEntry PenaltyEntry AugmentationEntry MetricEntry "
         "MarkEntry ExtractorEntry AttributeEntry GuardEntry DatasetEntry RecipeEntry ModelEntry Download",
     ),
-    "Modalities": ("contracts/modality.py", "FieldSpec Given Modality"),
+    "Modalities": ("contracts/modality.py", "FieldSpec Continued Given Modality"),
     "Architectures": (
         "contracts/architecture.py",
         "Request Architecture GenerationSettings AnyData Streams ConditionalOnInput GivenInPart InTiles Tiles "

@@ -168,7 +168,7 @@ def gan_recipes() -> Iterator[RecipeEntry]:
     """Recipes for every architecture."""
     yield RecipeEntry(
         name="frames",
-        summary="Four-voice phrases from Bach's chorales with FrameGAN, each voice one note at a time, minutes on a CPU",
+        summary="Four-voice phrases from Bach's chorales, one note at a time in each voice, minutes on a CPU",
         target="gan_music:recipes/frames.yaml",
         architecture="framegan",
         default=True,
