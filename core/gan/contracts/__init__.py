@@ -7,11 +7,11 @@ cheap. Importing this package imports neither torch nor numpy nor pydantic.
 * `gan.contracts.entries`: `ModalityEntry`, `ArchitectureEntry`, `LossEntry` and the other entries, `Download`
 * `gan.contracts.modality`: a kind of data: `Modality`, `FieldSpec`, `Given`, `Sample`, `Samples`, `Continued`
 * `gan.contracts.architecture`: networks and their game: `Architecture`, `Request`, `GenerationSettings`, and the
-  protocols of optional abilities: `AnyData`, `Streams`, `ConditionalOnInput`, `GivenInPart`, `Likelihood`, `Settles`
+  protocols of optional abilities: `AnyData`, `Streams`, `ConditionalOnInput`, `GivenInPart`, `InTiles`, `Likelihood`,
+  `Settles`
 * `gan.contracts.latent`: optional abilities of latent spaces: `LatentSpace`, `SmoothLatentSpace`, `StyleSpace`,
   `Between`, `LatentParts`, `LinearMaps`, `CriticFeatures`
-* `gan.contracts.objectives`: `Loss`, `Critic`, `Penalty`, `Augmentation`,
-  `AdaptiveAugmentation`
+* `gan.contracts.objectives`: `Loss`, `Critic`, `Penalty`, `ScorePenalty`, `Augmentation`, `AdaptiveAugmentation`
 * `gan.contracts.metrics`: `Metric`, `FeatureMetric`, `ModelMetric`, `ModelFeatureMetric`, `MetricValue`, `Extractor`,
   `DifferentiableExtractor`, `Features`
 * `gan.contracts.guards`: what watches a training: `Guard`, `Measures`, `Window`, `Alarm`, `Remedy`
@@ -27,10 +27,12 @@ from gan.contracts.architecture import (
     ConditionalOnInput,
     GenerationSettings,
     GivenInPart,
+    InTiles,
     Likelihood,
     Request,
     Settles,
     Streams,
+    Tiles,
 )
 from gan.contracts.entries import (
     ENTRY_TYPES,
@@ -46,6 +48,7 @@ from gan.contracts.entries import (
     MarkEntry,
     MetricEntry,
     ModalityEntry,
+    ModelEntry,
     PenaltyEntry,
     RecipeEntry,
     kind,
@@ -73,7 +76,7 @@ from gan.contracts.metrics import (
     value_from_json,
 )
 from gan.contracts.modality import Continued, FieldSpec, Given, Modality, Sample, Samples
-from gan.contracts.objectives import AdaptiveAugmentation, Augmentation, Critic, Loss, Penalty
+from gan.contracts.objectives import AdaptiveAugmentation, Augmentation, Critic, Loss, Penalty, ScorePenalty
 
 __all__ = [
     "AdaptiveAugmentation",
@@ -103,6 +106,7 @@ __all__ = [
     "GenerationSettings",
     "Given",
     "GivenInPart",
+    "InTiles",
     "Guard",
     "GuardEntry",
     "LatentParts",
@@ -119,6 +123,7 @@ __all__ = [
     "MetricValue",
     "Modality",
     "ModalityEntry",
+    "ModelEntry",
     "ModelFeatureMetric",
     "ModelMetric",
     "Penalty",
@@ -128,10 +133,12 @@ __all__ = [
     "Request",
     "Sample",
     "Samples",
+    "ScorePenalty",
     "Settles",
     "SmoothLatentSpace",
     "Streams",
     "StyleSpace",
+    "Tiles",
     "Window",
     "kind",
     "tail",

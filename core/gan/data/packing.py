@@ -43,13 +43,17 @@ def open_pack(
     *,
     cache: Path | None = None,
     progress: Progress | None = None,
+    facts: dict[str, Any] | None = None,
 ) -> Pack:
     """Open the pack of `source`, which is made if the cache has none. `name` is the modality's name, part of the key.
 
+    With `facts`, the files are read with them (part of the key too), and not with those of a survey of their own.
     Raises `BadData` with the reasons of the first files when the source has no usable sample.
     """
     packs = (cache or cache_folder()) / "packs"
     settings = json.dumps(config.model_dump(mode="json"), sort_keys=True)
+    if facts is not None:
+        settings += f"\0{json.dumps(facts, sort_keys=True)}"
     note = packs / "known" / f"{_quick_key(source, name, modality, settings)}.json"
     try:
         key = json.loads(read_regular(note, None))["key"]
@@ -64,7 +68,7 @@ def open_pack(
     key = _content_key(listing, name, modality, settings)
     folder, memory = packs / key, verified_note(packs, key)
     if not (folder / "pack.json").is_file():
-        _build(listing, stamps, modality, config, folder, key, progress)
+        _build(listing, stamps, modality, config, folder, key, progress, facts)
     _write_note(note, {"key": key})
     try:
         return load_pack(folder, memory)
@@ -72,7 +76,7 @@ def open_pack(
         if not isinstance(error, Unsealed):
             _log.warning("warning: the packed data in %s were damaged (%s) and are made anew", folder, error)
         discard(folder)
-        _build(listing, stamps, modality, config, folder, key, progress)
+        _build(listing, stamps, modality, config, folder, key, progress, facts)
         try:
             return load_pack(folder, memory)
         except _DAMAGED as again:
@@ -136,8 +140,11 @@ def _build(
     folder: Path,
     key: str,
     progress: Progress | None,
+    facts: dict[str, Any] | None,
 ) -> None:
-    facts, exceeded = survey(modality_class(config), listing.files)
+    exceeded: dict[str, str] = {}
+    if facts is None:
+        facts, exceeded = survey(modality_class(config), listing.files)
     skipped = listing.skipped | exceeded
     files = [file for file in listing.files if file.name not in exceeded]
     if not files:

@@ -45,7 +45,7 @@ def read_samples(source: Path, modality: Modality, count: int | None, reporter: 
     listing = list_source(source, modality.suffixes)
     rows: list[dict[str, np.ndarray[Any, Any]]] = []
     skipped = dict(listing.skipped)
-    files = [file for file in listing.files if file.name.rpartition("/")[2] != PREVIEW]
+    files = [file for file in listing.files if not is_preview(file.name)]
     for done, (file, found, reason) in enumerate(read_files(modality, files), 1):
         found = list(pieces(modality.fields, found))
         reason = reason or _mismatch(modality, found)
@@ -67,6 +67,11 @@ def read_samples(source: Path, modality: Modality, count: int | None, reporter: 
     rows = rows[:count]
     samples = {name: np.stack([row[name] for row in rows]) for name in modality.fields}
     return SampleSet(samples, {"files": str(source), "skipped": len(skipped)})
+
+
+def is_preview(name: str) -> bool:
+    """Whether a file is the picture that `gan generate` writes beside the samples."""
+    return name.rpartition("/")[2] == PREVIEW
 
 
 def _mismatch(modality: Modality, samples: Sequence[Sample]) -> str:

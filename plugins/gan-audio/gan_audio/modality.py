@@ -355,6 +355,10 @@ class Audio(Modality):
         write_parts(path, (part["sound"] for part in parts), self.config.channels, self.config.rate, suffix)
         return path
 
+    def is_empty(self, sample: Sample) -> bool:
+        """Whether the sound is silence, below `QUIET`."""
+        return "sound" in sample and float(np.abs(sample["sound"].astype(np.float32)).max()) < QUIET * 32_768
+
     def preview(self, samples: Samples) -> Image.Image:
         """The waveform and the mel spectrogram of each sample, with the names of their classes."""
         captions: list[str] = []
