@@ -1,4 +1,4 @@
-"""Audio plugin of `gan`: the modality ``audio``, WaveGAN, HiFi-GAN, a neural codec, and metrics of sounds.
+"""Audio plugin of `gan`: the modality ``audio``, WaveGAN, HiFi-GAN, Vocos, EnCodec, Jukebox, and metrics of sounds.
 
 This module declares the entries of the plugin and imports nothing heavy.
 """
