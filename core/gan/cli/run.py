@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 
 
 PAGE_HELP = "Keep RUN/page/index.html up to date while training: real beside generated samples, and the curves."
+TRACK_HELP = "Tell a tracker of the training: tensorboard, wandb, mlflow, trackio; may be repeated."
 MINUTES = click.FloatRange(min=0, min_open=True, max=1e7)
 
 
@@ -88,6 +90,7 @@ MINUTES = click.FloatRange(min=0, min_open=True, max=1e7)
 )
 @provenance_flags
 @click.option("--page", "live_page", is_flag=True, help=PAGE_HELP)
+@click.option("--track", multiple=True, metavar="NAME", help=TRACK_HELP)
 @click.option("--quiet", is_flag=True, help="Show warnings only.")
 @click.option("--json", "as_json", is_flag=True, help="Write one JSON object per line, for programs.")
 @click.pass_context
@@ -113,6 +116,7 @@ def run(
     date: bool,
     c2pa: bool,
     live_page: bool,
+    track: tuple[str, ...],
     quiet: bool,
     as_json: bool,
 ) -> None:
@@ -157,18 +161,19 @@ def run(
         _warn_of_versions(recipe_name, reporter)
         return session.start(values, plugins, told, out=out, total=samples, or_resume=or_resume)
 
-    told = _with_page(reporter, live_page)
+    told = _told(reporter, plugins, live_page, track)
     _report(reporter, told, train)
 
 
-def _with_page(reporter: Reporter, wanted: bool) -> Reporter:
-    """The reporter, and one that renews the run's page, if it is wanted."""
-    if not wanted:
+def _told(reporter: Reporter, plugins: Any, live_page: bool, track: tuple[str, ...]) -> Reporter:
+    """The reporter, with one that renews the run's page and with trackers, if they are wanted."""
+    if (not live_page and not track) or os.environ.get("RANK", "0") != "0":
         return reporter
     from gan.reporting.live_page import LivePage
     from gan.reporting.reporter import Several
 
-    return Several([reporter, LivePage()])
+    trackers = [plugins.load(plugins.find("gan_trackers", name))() for name in track]
+    return Several([reporter, *([LivePage()] if live_page else []), *trackers])
 
 
 def _report(reporter: Reporter, told: Reporter, train: Callable[[], Result]) -> None:
@@ -268,6 +273,7 @@ def _show_dry_run(values: dict[str, Any], plugins: Any, samples: int | None, as_
 @click.option("--minutes", type=MINUTES, help="Train so many minutes more, where a limit of time has ended the run.")
 @click.option("--force", is_flag=True, help="Continue although the recipe, the data or a plugin has changed.")
 @click.option("--page", "live_page", is_flag=True, help=PAGE_HELP)
+@click.option("--track", multiple=True, metavar="NAME", help=TRACK_HELP)
 @click.option("--quiet", is_flag=True, help="Show warnings only.")
 @click.option("--json", "as_json", is_flag=True, help="Write one JSON object per line, for programs.")
 @click.pass_context
@@ -277,6 +283,7 @@ def resume(
     minutes: float | None,
     force: bool,
     live_page: bool,
+    track: tuple[str, ...],
     quiet: bool,
     as_json: bool,
 ) -> None:
@@ -292,5 +299,5 @@ def resume(
 
         return session.resume(run_folder, plugins, told, force=force, minutes=minutes)
 
-    told = _with_page(reporter, live_page)
+    told = _told(reporter, plugins, live_page, track)
     _report(reporter, told, train)

@@ -51,6 +51,8 @@ from gan.contracts.entries import (
     ModelEntry,
     PenaltyEntry,
     RecipeEntry,
+    TrackerEntry,
+    WeightsFile,
     kind,
 )
 from gan.contracts.guards import Alarm, Guard, Measures, Remedy, Window
@@ -138,6 +140,8 @@ __all__ = [
     "SmoothLatentSpace",
     "StyleSpace",
     "Tiles",
+    "TrackerEntry",
+    "WeightsFile",
     "Window",
     "kind",
     "tail",
