@@ -89,7 +89,7 @@ def setting_keys(ctx: click.Context) -> Iterator[str]:
 
 
 def config_keys(target: str) -> list[str]:
-    """The settings of a class ``"package.module:Class"``, from its member ``Config = Name``."""
+    """The settings of a class ``"package.module:Class"``, from its member ``Config``."""
     module, _, name = target.partition(":")
     source = _parsed(module)
     if source is None:
@@ -103,6 +103,8 @@ def config_keys(target: str) -> list[str]:
     for node in source.body:
         if isinstance(node, ast.ClassDef) and node.name == name:
             for member in node.body:
+                if isinstance(member, ast.ClassDef) and member.name == "Config":
+                    return list(_annotations(member))
                 if not isinstance(member, ast.Assign | ast.AnnAssign) or not isinstance(member.value, ast.Name):
                     continue
                 targets = member.targets if isinstance(member, ast.Assign) else [member.target]
@@ -116,13 +118,17 @@ def _classes(module: str) -> dict[str, dict[str, str]]:
     """Class -> annotated member -> its annotation, of a module's source."""
     source = _parsed(module)
     return {
-        node.name: {
-            member.target.id: ast.unparse(member.annotation)
-            for member in node.body
-            if isinstance(member, ast.AnnAssign) and isinstance(member.target, ast.Name)
-        }
+        node.name: _annotations(node)
         for node in (source.body if source is not None else [])
         if isinstance(node, ast.ClassDef)
+    }
+
+
+def _annotations(node: ast.ClassDef) -> dict[str, str]:
+    return {
+        member.target.id: ast.unparse(member.annotation)
+        for member in node.body
+        if isinstance(member, ast.AnnAssign) and isinstance(member.target, ast.Name)
     }
 
 

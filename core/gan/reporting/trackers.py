@@ -119,7 +119,7 @@ class TensorBoard(Tracker):
         """Open the events; those of a resumed run after its checkpoint are superseded."""
         from torch.utils.tensorboard import SummaryWriter
 
-        self._writer = SummaryWriter(str(run.path / "events"), purge_step=self._samples or None)
+        self._writer = SummaryWriter(str(run.path / "events"), purge_step=self._samples + 1 if self._samples else None)
 
     def scalars(self, samples: int, values: Mapping[str, float]) -> None:
         """Write each."""
