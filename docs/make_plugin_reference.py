@@ -32,7 +32,7 @@ SECTIONS = {
         "MarkEntry ExtractorEntry AttributeEntry GuardEntry DatasetEntry RecipeEntry ModelEntry TrackerEntry "
         "WeightsFile Download",
     ),
-    "Modalities": ("contracts/modality.py", "FieldSpec Given Modality"),
+    "Modalities": ("contracts/modality.py", "FieldSpec Continued Given Modality"),
     "Architectures": (
         "contracts/architecture.py",
         "Request Architecture GenerationSettings AnyData Streams ConditionalOnInput GivenInPart InTiles Tiles "

@@ -82,6 +82,7 @@ EVALUATION = {"scipy", "gan.evaluation.evaluate", "gan.training.session"}
         (["plugins"], LIGHT | COMPILER | EVALUATION, 260),
         (["generate", "RUN", "--help"], LIGHT | COMPILER | EVALUATION, 260),
         (["generate", "RUN", "--count", "1", "--out", "OUT"], COMPILER | EVALUATION | {"matplotlib"}, 1500),
+        (["run", "--plugin", "toy", "--samples", "256", "--out", "OUT/new"], COMPILER, 2100),
         (["evaluate", "RUN", "--count", "8"], COMPILER | {"scipy.stats", "matplotlib"}, 1700),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
@@ -96,7 +97,7 @@ def test_a_verb_imports_only_what_it_uses(trained, tmp_path_factory, arguments, 
         "try: main(sys.argv[2:])\n"
         "finally: open(sys.argv[1], 'w').write('\\n'.join(sys.modules))"
     )
-    words = [{"RUN": str(run), "OUT": str(out)}.get(word, word) for word in arguments]
+    words = [word.replace("RUN", str(run)).replace("OUT", str(out)) for word in arguments]
     done = subprocess.run(
         [sys.executable, "-c", program, str(out / "modules"), *words],
         env=home, capture_output=True, text=True, timeout=60,

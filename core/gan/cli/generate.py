@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 @click.command(
     cls=OfRun,
     context_settings={"ignore_unknown_options": True, "allow_extra_args": True},
-    epilog="Example: gan generate runs/music-musegan-0001 --count 4 --seed 7 --out more --tempo 90",
+    epilog="Example: gan generate runs/music-framegan-0001 --count 4 --seed 7 --out more --tempo 90",
 )
 @click.argument("run_folder", metavar="RUN", type=RUN)
 @click.option("--count", type=click.IntRange(min=1, max=10**7), default=8, show_default=True, help="Number of samples.")

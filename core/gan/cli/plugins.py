@@ -261,16 +261,19 @@ def new(name: str, modality: str | None, author: str, out: Path | None) -> None:
 @click.option(
     "--set", "settings", multiple=True, metavar="KEY=VALUE", help="Setting that makes architectures small; repeatable."
 )
+@click.option("--architecture", "only", multiple=True, metavar="NAME", help="Check only this one; repeatable.")
 @click.option(
     "--minutes", type=click.FloatRange(min=0, min_open=True), default=15, show_default=True, help="Time limit."
 )
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
 @click.pass_context
-def check(ctx: click.Context, target: str, settings: tuple[str, ...], minutes: float, as_json: bool) -> int:
+def check(
+    ctx: click.Context, target: str, settings: tuple[str, ...], only: tuple[str, ...], minutes: float, as_json: bool
+) -> int:
     """Run the conformance tests on a plugin in a separate process. Exits with 1 when one fails."""
     from gan.conformance.checking import check_plugin, check_project
 
-    options: Any = {"settings": {"*": settings}, "timeout": 60 * minutes}
+    options: Any = {"settings": {"*": settings}, "architectures": only, "timeout": 60 * minutes}
     if "/" in target or target.startswith(".") or Path(target, "pyproject.toml").is_file():
         report = check_project(Path(target), **options)
     else:

@@ -268,7 +268,7 @@ def _show_dry_run(values: dict[str, Any], plugins: Any, samples: int | None, as_
     echo(f"memory: about {total / 1e6:,.0f} MB in addition to torch itself ({purposes})")
 
 
-@click.command(epilog="Example: gan resume runs/music-musegan-0001")
+@click.command(epilog="Example: gan resume runs/music-framegan-0001")
 @click.argument("run_folder", metavar="RUN", type=RUN)
 @click.option("--minutes", type=MINUTES, help="Train so many minutes more, where a limit of time has ended the run.")
 @click.option("--force", is_flag=True, help="Continue although the recipe, the data or a plugin has changed.")

@@ -43,7 +43,17 @@ class FieldSpec:
     longer: bool = False
     """Whether a generator may return a larger `longer_axis` than `shape` on request (a longer text)."""
     longer_axis: int = 0
-    """The axis of `shape` to which `longer` applies (the bars of a piano roll)."""
+    """The axis of `shape` to which `longer` and `window` apply (the bars of a piano roll, the samples of a sound)."""
+    finer: bool = False
+    """Whether a generator may return all axes larger, by a common factor, on request (a shape at a higher resolution);
+    all axes of `shape` are then equal."""
+    window: int = 0
+    """Places of `longer_axis` in one step, for a field whose data are recordings of any length; 0: they are not.
+
+    `Modality.read` then yields whole recordings: along `longer_axis` any number of steps, at least that of `shape`.
+    They are packed as they are, and a sample of the training is a window of `shape` that begins at a random step, a
+    function of the seed and of the position in the training. Fields of one group are cut at the same step (a sound at
+    256 places a step, its spectrogram at 1); fields without windows belong to the whole recording."""
     names: tuple[str, ...] = ()
     """Names of the indices along the first axis, if they have names (the tracks of a piano roll); for a field without
     axes, the names of the values 0, 1 … (classes)."""
@@ -57,7 +67,8 @@ class FieldSpec:
         """Why `values`, an array or a tensor, do not fit this field: ``"is (2,) int64, …"``; empty when they do.
 
         With `count`, `values` are those of `count` generated samples: they have a leading axis, may be longer where
-        the field is `longer`, and their range is not checked.
+        the field is `longer` or larger where it is `finer`, and their range is not checked. Without it, values of a
+        field with windows are a part of a recording, of any number of whole steps.
         """
         shape, wanted = tuple(values.shape), self.shape if count is None else (count, *self.shape)
         dtype = str(values.dtype).removeprefix("torch.")
@@ -65,6 +76,13 @@ class FieldSpec:
         fits = shape
         if self.longer and count is not None and len(shape) == len(wanted) > axis:
             fits = (*shape[:axis], min(shape[axis], wanted[axis]), *shape[axis + 1 :])
+        if self.finer and count is not None and len(shape) == len(wanted) and shape[0] == count:
+            fits = wanted if len(set(shape[1:])) == 1 and shape[1] >= wanted[1] else shape
+        if self.window and count is None and len(shape) == len(wanted):
+            axis = self.longer_axis
+            if not shape[axis] or shape[axis] % self.window:
+                return f"has {shape[axis]} places, no whole steps of {self.window}"
+            fits = (*shape[:axis], wanted[axis], *shape[axis + 1 :])
         if fits != wanted or dtype != self.dtype:
             return f"is {shape} {dtype}, and its field is {wanted} {self.dtype}"
         return self.outside(values) if count is None else ""
@@ -74,6 +92,11 @@ class FieldSpec:
         if self.dtype == "bool" or not values.size or (values.min() >= self.low and values.max() <= self.high):
             return ""
         return f"lies in {values.min():g} … {values.max():g}, and its field in {self.low:g} … {self.high:g}"
+
+
+class Continued(dict[str, "np.ndarray[Any, Any]"]):
+    """A further part of the recording that `Modality.read` yielded before: its fields with windows only, which are
+    appended (`FieldSpec.window`). So a recording is never whole in memory."""
 
 
 @dataclass(frozen=True)
@@ -104,6 +127,9 @@ class Modality(ABC):
     suffixes: ClassVar[tuple[str, ...]]
     """Suffixes of the files that `read` accepts, with the dot, in lower case. The core opens archives (``.zip``)
     itself; they are not listed."""
+    recognised_by: ClassVar[tuple[str, ...]] = ()
+    """The suffixes by which a dataset is recognised as this kind of data where nobody names it; empty: all `suffixes`.
+    Leave out those of files that are more often of another kind."""
     metrics: ClassVar[tuple[str, ...]] = ()
     """Names of the metrics computed at the end of training, unless the recipe names others."""
     conditions: ClassVar[Mapping[str, str]] = {}
@@ -169,7 +195,8 @@ class Modality(ABC):
 
     @abstractmethod
     def read(self, file: SourceFile) -> Iterator[Sample]:
-        """Yield the samples of one file (one MIDI file yields many phrases).
+        """Yield the samples of one file (one MIDI file yields many phrases). Recordings of fields with windows may be
+        yielded in parts, the first one a sample, the others `Continued`.
 
         Raises `BadData` with a readable reason if the file is damaged or contains nothing usable; any other exception
         is treated in the same way. So every file is either used or reported. Raises `gan.source.Companion` for a file

@@ -19,7 +19,7 @@ import numpy as np
 from gan.contracts import FieldSpec, Modality
 from gan.data.foreign import survey
 from gan.data.pack import Pack, Progress, Unsealed, load_pack
-from gan.data.rows import grouped, read_files
+from gan.data.rows import grouped, read_files, windows_of
 from gan.errors import BadData, DiskError
 from gan.source import Listing, list_source, source_state
 from gan.storage.durable import cache_folder, discard, filled_aside, write_json
@@ -151,21 +151,40 @@ def _build(
         raise BadData(_all_bad(skipped), listing.root)
     modality = modality_class(config, facts)
     fields = modality.fields
+    windows = windows_of(grouped(fields))
     used: list[str] = []
-    file_of_row: dict[str, list[int]] = {group: [] for group in grouped(fields)}
+    file_of_row: dict[str, list[int]] = {group: [] for group in windows}
+    recordings: dict[str, list[int]] = {group: [] for group in windows}
     with filled_aside(folder, "pack.json") as aside:
         outputs = {name: open(aside / f"{name}.bin", "wb") for name in fields}  # noqa: SIM115  (closed below)
         try:
-            for done, (file, found) in enumerate(read_files(modality, files), 1):
+            done, samples, is_begun = 0, list[tuple[str, int]](), False
+            ends = dict.fromkeys(outputs, 0)
+            for file, found in read_files(modality, files):
+                if is_begun and found.begins:  # parts of it were written; it is read again, or has failed
+                    for name, end in ends.items():
+                        outputs[name].seek(end)
+                        outputs[name].truncate()
+                    samples = []
+                for name, parts in found.data.items():
+                    for part in parts:
+                        outputs[name].write(part.data)
+                for group, steps, continued in zip(found.groups, found.steps, found.is_continued, strict=True):
+                    before = samples.pop()[1] if continued else 0
+                    samples.append((group, before + steps))
+                is_begun = not found.is_last
+                if is_begun:
+                    continue
                 if found.reason is not None:
                     skipped[file.name] = found.reason
-                elif found.groups:
-                    for name, parts in found.data.items():
-                        for part in parts:
-                            outputs[name].write(part.data)
-                    for group in found.groups:
-                        file_of_row[group].append(len(used))
+                elif samples:
+                    for group, steps in samples:
+                        rows = steps // windows[group] if windows[group] else 1
+                        file_of_row[group] += [len(used)] * rows
+                        recordings[group].append(steps)
                     used.append(file.name)
+                samples, ends = [], {name: output.tell() for name, output in outputs.items()}
+                done += 1
                 if progress:
                     progress(done, len(files))
         finally:
@@ -176,8 +195,11 @@ def _build(
         empty = [", ".join(grouped(fields)[group]) for group, rows in file_of_row.items() if not rows]
         if empty:
             raise BadData(f"the source has no sample of {empty[0]}, only of other fields", listing.root)
-        for number, rows in enumerate(file_of_row.values()):
-            np.save(aside / f"file_of_row-{number}.npy", np.asarray(rows, dtype=np.int32), allow_pickle=False)
+        for number, (group, rows_) in enumerate(file_of_row.items()):
+            np.save(aside / f"file_of_row-{number}.npy", np.asarray(rows_, dtype=np.int32), allow_pickle=False)
+            if windows[group]:
+                lengths = np.asarray(recordings[group], dtype=np.int64)
+                np.save(aside / f"recordings-{number}.npy", lengths, allow_pickle=False)
         _refuse_changed(stamps)
         arrays = seal(aside)
         about = {

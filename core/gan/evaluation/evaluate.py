@@ -1,6 +1,6 @@
 """Evaluate a trained run, or a folder of samples, against real samples; `gan evaluate` and `gan.evaluate` end here.
 
-    evaluation = evaluate(EvaluationRequest("runs/music-musegan-0001"), Plugins.installed())
+    evaluation = evaluate(EvaluationRequest("runs/music-framegan-0001"), Plugins.installed())
     for receipt in evaluation.receipts:
         print(receipt.values)
 

@@ -19,6 +19,7 @@ import torch
 
 from gan.contracts import Metric, Modality, Sample, Samples
 from gan.data.bounded import read_files
+from gan.data.windows import pieces
 from gan.draws import derive
 from gan.errors import BadData
 from gan.evaluation.feature_cache import FeatureCache
@@ -46,6 +47,7 @@ def read_samples(source: Path, modality: Modality, count: int | None, reporter: 
     skipped = dict(listing.skipped)
     files = [file for file in listing.files if not is_preview(file.name)]
     for done, (file, found, reason) in enumerate(read_files(modality, files), 1):
+        found = list(pieces(modality.fields, found))
         reason = reason or _mismatch(modality, found)
         if reason:
             skipped[file.name] = reason

@@ -1,6 +1,6 @@
 """The run folder: the layout of a training run on disk, its lock and its metrics log.
 
-runs/music-musegan-0001/
+runs/music-framegan-0001/
   recipe.yaml      the resolved recipe; its presence makes the folder a run folder
   manifest.json    versions, data fingerprint, seed, device, command line, exit reason
   modality.json    what the modality learned from the training data (class names, a vocabulary)

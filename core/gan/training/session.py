@@ -245,7 +245,7 @@ class Session:
                 f"{len(train_rows)} samples from {len(self.pack.files)} files are fewer than training.batch = "
                 f"{training.batch}; add data or use --set training.batch={max(1, len(train_rows))}"
             )
-        order = Order(train_rows.sizes, self.recipe.seed)
+        order = Order(train_rows.sizes, self.recipe.seed, train_rows.windowed)
         self.trainer = Trainer(
             game.architecture,
             game.players,

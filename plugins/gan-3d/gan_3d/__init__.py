@@ -1,4 +1,4 @@
-"""Shapes for `gan`: the modality ``shape``, 3D-GAN, metrics of sets of shapes, and furniture drawn by formula.
+"""Shapes for `gan`: the modality ``shape``, 3D-GAN, Triplane-SDF, metrics of sets of shapes, and drawn furniture.
 
 This module declares the entries of the plugin and imports nothing heavy.
 """
@@ -36,6 +36,17 @@ def gan_architectures() -> Iterator[ArchitectureEntry]:
         "generative-adversarial modeling, 2016, arXiv:1610.07584",
         parameters={"generator": 461_008, "discriminator": 141_312},
         small=("modality.resolution=8", "model.generator_width=4", "model.discriminator_width=4"),
+    )
+
+    yield ArchitectureEntry(
+        name="triplane-sdf",
+        summary="Signed distances from three feature planes, at any resolution, of a class or not",
+        target="gan_3d.architectures.triplanesdf:TriplaneSDF",
+        modality="shape",
+        paper="Chan et al.: Efficient geometry-aware 3D generative adversarial networks, 2022, arXiv:2112.07945 "
+        "(tri-planes; the networks are this plugin's)",
+        parameters={"generator": 153_073, "discriminator": 665_953},
+        small=("modality.resolution=16", "model.width=16", "model.features=4", "model.discriminator_width=4"),
     )
 
 
@@ -125,4 +136,10 @@ def gan_recipes() -> Iterator[RecipeEntry]:
         summary="3D-GAN as published: batch normalisation, cross-entropy, a gated discriminator; for a GPU",
         target="gan_3d:recipes/3dgan-paper.yaml",
         architecture="3dgan",
+    )
+    yield RecipeEntry(
+        name="triplane-furniture",
+        summary="Triplane-SDF of furniture by class: smooth shapes at any resolution",
+        target="gan_3d:recipes/triplane-furniture.yaml",
+        architecture="triplane-sdf",
     )

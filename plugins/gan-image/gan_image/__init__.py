@@ -264,10 +264,18 @@ def gan_extractors() -> Iterator[ExtractorEntry]:
     yield ExtractorEntry(
         name="resnet20",
         summary="ResNet-20 on CIFAR-10: 64 features and 10 classes, images at 32 pixels",
-        target="gan_image.extractors.resnet20:ResNet20Extractor",
+        target="gan_image.extractors.resnet:ResNet20Extractor",
         modality="image",
         paper="He et al.: Deep residual learning for image recognition, 2016, arXiv:1512.03385",
         weights="cifar10_resnet20.npz, 1 MB",
+    )
+    yield ExtractorEntry(
+        name="cifar-resnet",
+        summary="ResNet of 20 to 1202 layers on CIFAR-10, from a file: cifar-resnet=FILE.npz",
+        target="gan_image.extractors.resnet:CifarResNetExtractor",
+        modality="image",
+        paper="He et al.: Deep residual learning for image recognition, 2016, arXiv:1512.03385",
+        weights="a file of yours, named as cifar10_resnet20.npz is inside",
     )
     yield ExtractorEntry(
         name="lenet5",

@@ -167,11 +167,17 @@ def gan_attributes() -> Iterator[AttributeEntry]:
 def gan_recipes() -> Iterator[RecipeEntry]:
     """Recipes for every architecture."""
     yield RecipeEntry(
-        name="default",
-        summary="Four-voice phrases from Bach's chorales, small networks, minutes on a CPU",
-        target="gan_music:recipes/default.yaml",
-        architecture="musegan",
+        name="frames",
+        summary="Four-voice phrases from Bach's chorales, one note at a time in each voice, minutes on a CPU",
+        target="gan_music:recipes/frames.yaml",
+        architecture="framegan",
         default=True,
+    )
+    yield RecipeEntry(
+        name="musegan",
+        summary="The same data with MuseGAN's compact networks",
+        target="gan_music:recipes/musegan.yaml",
+        architecture="musegan",
     )
     yield RecipeEntry(
         name="compact",
@@ -202,12 +208,6 @@ def gan_recipes() -> Iterator[RecipeEntry]:
         summary="The default recipe's data, then a refiner with binary neurons",
         target="gan_music:recipes/binary.yaml",
         architecture="bmusegan",
-    )
-    yield RecipeEntry(
-        name="frames",
-        summary="The default recipe's data with FrameGAN, which trains several times as fast on a CPU",
-        target="gan_music:recipes/frames.yaml",
-        architecture="framegan",
     )
     yield RecipeEntry(
         name="accompany",
