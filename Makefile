@@ -12,7 +12,7 @@ TORCH_INDEX ?= $(shell { command -v nvidia-smi || [ "$$(uname)" != Linux ] || [ 
 	|| $(PYTHON) -m pip config get global.index-url; } >/dev/null 2>&1 || echo https://download.pytorch.org/whl/cpu)
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: help install run demo dist test test-all fuzz lint bench clean
+.PHONY: help install run demo dist docs test test-all fuzz lint bench clean
 
 help:
 	@echo "make demo      install what running needs, make samples with small trained models: something to see in a minute"
@@ -22,6 +22,7 @@ help:
 	@echo "make fuzz      search for files that a reader cannot stand, FUZZ_SECONDS long (300)"
 	@echo "make lint      ruff, mypy, import layers"
 	@echo "make bench     the benchmarks (hours; see benchmarks/README.md)"
+	@echo "make docs      the documentation site in docs/_build/html"
 	@echo "make dist      wheels of the core and of all plugins in dist, checked, with registry.yaml and release notes"
 
 install: $(STAMP)
@@ -46,6 +47,11 @@ run: $(RUNTIME)
 
 demo: $(RUNTIME)
 	$(VENV)/bin/gan demo
+
+docs: install
+	$(VENV)/bin/python -m pip install --quiet -c constraints.txt -e ".[docs]"
+	$(VENV)/bin/python -m sphinx -q -W -b html docs docs/_build/html
+	@echo "docs/_build/html/index.html"
 
 dist: install
 	$(VENV)/bin/python tools/release.py

@@ -65,11 +65,14 @@ RUN = RunPath(path_type=Path)
 
 def complete_setting(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[str]:
     """Keys of ``--set``, with the equals sign: sections of a recipe, settings of the plugin's modality and models."""
-    return _beginning((f"{key}=" for key in setting_keys(ctx)), incomplete)
+    return _beginning((f"{key}=" for key in setting_keys(ctx, incomplete)), incomplete)
 
 
-def setting_keys(ctx: click.Context) -> Iterator[str]:
-    """The keys of a recipe with dots, for the plugin and the architecture that the command line names, if it does."""
+def setting_keys(ctx: click.Context, incomplete: str = "") -> Iterator[str]:
+    """The keys of a recipe with dots, for the plugin and the architecture that the command line names, if it does.
+
+    The source of a plugin is only read where its keys may begin as `incomplete` does.
+    """
     classes = _classes("gan.recipe")
     for name, annotation in classes["Recipe"].items():
         section = annotation.removesuffix(" | None")
@@ -79,6 +82,8 @@ def setting_keys(ctx: click.Context) -> Iterator[str]:
             yield name
     wanted = ctx.params.get("architecture")
     for hook, section in (("gan_modalities", "modality"), ("gan_architectures", "model")):
+        if not f"{section}.".startswith(incomplete.partition(".")[0]):
+            continue
         keys = [
             key
             for found in _entries(hook, ctx)

@@ -15,29 +15,7 @@ from gan.hookspecs import hookimpl
 @hookimpl
 def gan_models() -> Iterator[ModelEntry]:
     """One model for each kind of data."""
-    for name, plugin, summary, licence in (
-        (
-            "chorales",
-            "music",
-            "four-part phrases in the manner of Bach's chorales",
-            "MIT; trained on chorales of J. S. Bach (public domain), as encoded in music21 (BSD)",
-        ),
-        (
-            "digits",
-            "image",
-            "handwritten digits",
-            "CC BY 4.0; trained on Optical Recognition of Handwritten Digits (Alpaydin and Kaynak, UCI, 1998)",
-        ),
-        ("furniture", "3d", "chairs, lamps, shelves and tables", "MIT; trained on shapes that gan-3d draws"),
-        ("motions", "video", "coloured shapes that move", "MIT; trained on clips that gan-video draws"),
-        ("percussion", "audio", "kick, snare, hat, tom, clap, bell", "MIT; trained on sounds that gan-audio makes"),
-        (
-            "reference",
-            "text",
-            "sentences in the manner of Python's language reference",
-            "PSF-2.0; trained on the Python language reference, Python Software Foundation",
-        ),
-    ):
+    for name, plugin, summary, licence in ():
         yield ModelEntry(
             name=name,
             summary=summary,

@@ -17,12 +17,12 @@ from pathlib import Path
 import gan_zoo
 
 RECIPES: dict[str, tuple[str, ...]] = {
-    "chorales": ("music", "--recipe", "frames", "--set", "training.samples=60000"),
-    "digits": ("image", "--set", "training.samples=40000"),
-    "furniture": ("3d", "--set", "training.samples=10000"),
-    "motions": ("video", "--set", "training.samples=8000"),
-    "percussion": ("audio", "--set", "training.samples=20000"),
-    "reference": ("text", "--set", "training.samples=12000"),
+    "chorales": ("music", "--set", "training.samples=32000"),
+    "digits": ("image", "--set", "training.samples=24000"),
+    "furniture": ("3d", "--set", "training.samples=5000"),
+    "motions": ("video", "--set", "training.samples=3000"),
+    "percussion": ("audio", "--set", "training.samples=10000"),
+    "reference": ("text", "--set", "training.samples=7000"),
 }
 """Name -> what ``gan run`` trains: a plugin, its recipe, and a length of some minutes on one core."""
 MODELS = Path(gan_zoo.__file__).parent / "models"
