@@ -152,6 +152,7 @@ def run(
         return
     from gan.cli.progress import choose_reporter
 
+    others = _others(plugins, live_page, track)
     reporter = choose_reporter(quiet=quiet, as_json=as_json)
 
     def train() -> Result:
@@ -161,19 +162,26 @@ def run(
         _warn_of_versions(recipe_name, reporter)
         return session.start(values, plugins, told, out=out, total=samples, or_resume=or_resume)
 
-    told = _told(reporter, plugins, live_page, track)
+    told = _told(reporter, others)
     _report(reporter, told, train)
 
 
-def _told(reporter: Reporter, plugins: Any, live_page: bool, track: tuple[str, ...]) -> Reporter:
-    """The reporter, with one that renews the run's page and with trackers, if they are wanted."""
-    if (not live_page and not track) or os.environ.get("RANK", "0") != "0":
-        return reporter
-    from gan.reporting.live_page import LivePage
+def _others(plugins: Any, live_page: bool, track: tuple[str, ...]) -> list[Reporter]:
+    """What renews the run's page, and the trackers, where wanted; of several processes the first has them."""
+    if os.environ.get("RANK", "0") != "0":
+        return []
+    trackers: list[Reporter] = [plugins.load(plugins.find("gan_trackers", name))() for name in track]
+    if live_page:
+        from gan.reporting.live_page import LivePage
+
+        trackers.append(LivePage())
+    return trackers
+
+
+def _told(reporter: Reporter, others: list[Reporter]) -> Reporter:
     from gan.reporting.reporter import Several
 
-    trackers = [plugins.load(plugins.find("gan_trackers", name))() for name in track]
-    return Several([reporter, *([LivePage()] if live_page else []), *trackers])
+    return Several([reporter, *others]) if others else reporter
 
 
 def _report(reporter: Reporter, told: Reporter, train: Callable[[], Result]) -> None:
@@ -291,6 +299,7 @@ def resume(
     plugins = installed(ctx)
     from gan.cli.progress import choose_reporter
 
+    others = _others(plugins, live_page, track)
     reporter = choose_reporter(quiet=quiet, as_json=as_json)
 
     def train() -> Result:
@@ -299,5 +308,5 @@ def resume(
 
         return session.resume(run_folder, plugins, told, force=force, minutes=minutes)
 
-    told = _told(reporter, plugins, live_page, track)
+    told = _told(reporter, others)
     _report(reporter, told, train)
