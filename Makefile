@@ -7,9 +7,10 @@ NUMERIC := tests/metrics tests/training tests/generation tests/evaluation tests/
 RUNTIME := $(VENV)/.runtime
 STAMP := $(VENV)/.installed
 # Without an NVIDIA GPU, torch is taken from PyTorch's index of CPU builds, which are smaller by gigabytes; not where pip
-# is told to use an index of its own. `make run TORCH_INDEX=` takes it from there in any case.
-TORCH_INDEX ?= $(shell { command -v nvidia-smi || [ "$$(uname)" != Linux ] || [ -n "$$PIP_INDEX_URL$$PIP_NO_INDEX" ] \
-	|| $(PYTHON) -m pip config get global.index-url; } >/dev/null 2>&1 || echo https://download.pytorch.org/whl/cpu)
+# is configured to look elsewhere. `make run TORCH_INDEX=` takes it from there in any case.
+TORCH_INDEX ?= $(shell { command -v nvidia-smi || [ "$$(uname)" != Linux ] \
+	|| $(PYTHON) -m pip config list | grep -E "index|find-links"; } >/dev/null 2>&1 || echo https://download.pytorch.org/whl/cpu)
+PIP := $(VENV)/bin/python -m pip install -c constraints.txt
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .PHONY: help install run demo dist docs test test-all fuzz lint bench clean
@@ -32,14 +33,14 @@ $(RUNTIME): pyproject.toml constraints.txt $(PLUGINS:%=%/pyproject.toml)
 	@echo "1/3  an environment in $(VENV)"
 	$(PYTHON) -m venv $(VENV)
 	@echo "2/3  PyTorch"
-	$(VENV)/bin/python -m pip install $(if $(TORCH_INDEX),--index-url $(TORCH_INDEX)) -c constraints.txt torch
+	$(if $(TORCH_INDEX),$(PIP) --retries 1 --index-url $(TORCH_INDEX) torch ||) $(PIP) torch
 	@echo "3/3  gan and its plugins, with what they need"
-	$(VENV)/bin/python -m pip install -c constraints.txt -e . $(PLUGINS:%=-e ./%)
+	$(PIP) -e . $(PLUGINS:%=-e ./%)
 	$(VENV)/bin/python -m compileall -q core plugins
 	@touch $(RUNTIME)
 
 $(STAMP): $(RUNTIME)
-	$(VENV)/bin/python -m pip install --quiet -c constraints.txt -e ".[dev]"
+	$(PIP) --quiet -e ".[dev]"
 	@touch $(STAMP)
 
 run: $(RUNTIME)
@@ -49,7 +50,7 @@ demo: $(RUNTIME)
 	$(VENV)/bin/gan demo
 
 docs: install
-	$(VENV)/bin/python -m pip install --quiet -c constraints.txt -e ".[docs]"
+	$(PIP) --quiet -e ".[docs]"
 	$(VENV)/bin/python -m sphinx -q -W -b html docs docs/_build/html
 	@echo "docs/_build/html/index.html"
 
