@@ -18,6 +18,7 @@ from gan.contracts import (
     MetricEntry,
     ModalityEntry,
     RecipeEntry,
+    WeightsFile,
 )
 from gan.hookspecs import hookimpl
 
@@ -241,7 +242,16 @@ def gan_extractors() -> Iterator[ExtractorEntry]:
         target="gan_image.extractors.inception:InceptionExtractor",
         modality="image",
         paper="Szegedy et al.: Rethinking the Inception architecture for computer vision, 2016, arXiv:1512.00567",
-        weights="pt_inception-2015-12-05-6726825d.pth, 96 MB",
+        weights="pt_inception-2015-12-05-6726825d.pth, 96 MB; gan data fetch weights:inception-v3-2015",
+        files=(
+            WeightsFile(
+                name="pt_inception-2015-12-05-6726825d.pth",
+                url="https://github.com/mseitzer/pytorch-fid/releases/download/fid_weights/pt_inception-2015-12-05-6726825d.pth",
+                sha256="6726825d0af5f729cebd5821db510b11b1cfad8faad88a03f1befd49fb9129b2",
+                size=95_628_359,
+                licence="Apache-2.0 (converted from TensorFlow's model of 2015)",
+            ),
+        ),
     )
     yield ExtractorEntry(
         name="squeezenet",
