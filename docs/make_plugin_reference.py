@@ -34,7 +34,8 @@ SECTIONS = {
     "Modalities": ("contracts/modality.py", "FieldSpec Given Modality"),
     "Architectures": (
         "contracts/architecture.py",
-        "Request Architecture GenerationSettings AnyData Streams ConditionalOnInput GivenInPart Likelihood Settles",
+        "Request Architecture GenerationSettings AnyData Streams ConditionalOnInput GivenInPart InTiles Tiles "
+        "Likelihood Settles",
     ),
     "Latent spaces": (
         "contracts/latent.py",
@@ -42,7 +43,7 @@ SECTIONS = {
     ),
     "Losses, penalties and augmentations": (
         "contracts/objectives.py",
-        "Loss Critic Penalty Augmentation AdaptiveAugmentation",
+        "Loss Critic Penalty ScorePenalty Augmentation AdaptiveAugmentation",
     ),
     "Metrics": (
         "contracts/metrics.py",
