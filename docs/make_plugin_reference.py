@@ -29,9 +29,9 @@ SECTIONS = {
     "Entries": (
         "contracts/entries.py",
         "Entry ModalityEntry ArchitectureEntry LossEntry PenaltyEntry AugmentationEntry MetricEntry "
-        "MarkEntry ExtractorEntry AttributeEntry GuardEntry DatasetEntry RecipeEntry Download",
+        "MarkEntry ExtractorEntry AttributeEntry GuardEntry DatasetEntry RecipeEntry ModelEntry Download",
     ),
-    "Modalities": ("contracts/modality.py", "FieldSpec Given Modality"),
+    "Modalities": ("contracts/modality.py", "FieldSpec Continued Given Modality"),
     "Architectures": (
         "contracts/architecture.py",
         "Request Architecture GenerationSettings AnyData Streams ConditionalOnInput GivenInPart InTiles Tiles "

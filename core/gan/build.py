@@ -14,7 +14,7 @@ import torch
 
 from gan import recipe as recipes
 from gan.contracts import Augmentation, ConditionalOnInput, FieldSpec, Loss, Penalty, kind
-from gan.data.datasets import prepare_dataset
+from gan.data.datasets import dataset_folder, prepare_dataset
 from gan.data.pack import Pack
 from gan.data.packing import open_pack
 from gan.draws import derive
@@ -109,6 +109,7 @@ def _modality_for(plugins: Plugins, entry: Any, plugin: str) -> PluginEntry:
 
 def resolve(values: Mapping[str, Any], plugins: Plugins) -> ResolvedRecipe:
     """Check the values of a recipe and find everything that it names. Raises `UsageError` for what is wrong in it."""
+    _refuse_misplaced(values, plugins)
     recipe = validated(Recipe, values, "")
     for player, settings in recipe.optimizers.items():
         _optimizer(Optimizer(), settings, player)  # before the data is packed; the players are known only after it
@@ -163,6 +164,30 @@ def resolve(values: Mapping[str, Any], plugins: Plugins) -> ResolvedRecipe:
     versions = {owner.info.distribution: owner.info.version for owner in owners}
     classes = (architecture, architecture_class, modality, modality_class)
     return ResolvedRecipe(recipe, *classes, modality_config, model_config, loss, penalties, augmentations, versions)
+
+
+def _refuse_misplaced(values: Mapping[str, Any], plugins: Plugins) -> None:
+    """Raise `UsageError` for a key at the top of a recipe that belongs into one of its sections: ``latent=64``."""
+    unknown = [key for key in values if key not in Recipe.model_fields]
+    if not unknown:
+        return
+    sections: dict[str, Any] = {
+        name: field.annotation
+        for name, field in Recipe.model_fields.items()
+        if hasattr(field.annotation, "model_fields")
+    }
+    plugin, name = values.get("plugin"), values.get("architecture")
+    if isinstance(plugin, str) and isinstance(name, str):
+        plugins.require(plugin)
+        architecture = find_architecture(plugins, name, plugin)
+        sections["model"] = getattr(plugins.load(architecture), "Config", None)
+        modality = _modality_for(plugins, architecture.entry, plugin)
+        sections["modality"] = getattr(plugins.load(modality), "Config", None)
+    for key in unknown:
+        found = [f"{section}.{key}" for section, model in sections.items() if key in getattr(model, "model_fields", ())]
+        if found:
+            wanted = "' or '".join(found)
+            raise UsageError(f"unknown key '{key}'; did you mean '{wanted}'?")
 
 
 def _check_augmentation(entry: Any, modality: str, modality_class: Any, config: Any, where: str) -> None:
@@ -252,6 +277,16 @@ def find_source(resolved: ResolvedRecipe, plugins: Plugins, *, prepare: bool = T
     return find_dataset(source, modality.entry.name, plugins, "data.source", prefer=modality.info.name, prepare=prepare)
 
 
+def data_at_hand(resolved: ResolvedRecipe, plugins: Plugins) -> bool:
+    """Whether ``data.source`` is a path, or a named dataset that has been made or downloaded already."""
+    source = resolved.recipe.data.source or ""
+    try:
+        found = plugins.find("gan_datasets", source, prefer=resolved.modality.info.name)
+    except UnknownName:
+        return True
+    return os.path.exists(os.path.expanduser(source)) or (dataset_folder(found) / "dataset.json").is_file()
+
+
 def find_dataset(
     name: str, modality: str, plugins: Plugins, setting: str, *, prefer: str | None = None, prepare: bool = True
 ) -> Path:
@@ -325,6 +360,8 @@ class Game:
     architecture: Any
     players: dict[str, Player]
     phases: list[Phase]
+    length: int = 0
+    """Real samples in all phases, as the recipe has it."""
 
 
 def build_game(resolved: ResolvedRecipe, fields: Mapping[str, Any], total: int | None = None) -> Game:
@@ -361,6 +398,7 @@ def build_game(resolved: ResolvedRecipe, fields: Mapping[str, Any], total: int |
             raise UnknownName("phase", name, names)
     phases = [_with_length(phase, recipe.phases.get(phase.name)) for phase in phases]
     lengths = phase_lengths(phases, recipe.training.samples)
+    length = sum(lengths)
     if total is not None:
         lengths = [max(1, round(length * total / sum(lengths))) for length in lengths]
     open_length = next((n for p, n in zip(phases, lengths, strict=True) if p.samples is None), recipe.training.samples)
@@ -380,7 +418,7 @@ def build_game(resolved: ResolvedRecipe, fields: Mapping[str, Any], total: int |
             "training": recipe.training.model_copy(update={"tick": tick, "samples": open_length}),
         }
     )
-    return Game(architecture, players, phases)
+    return Game(architecture, players, phases, length)
 
 
 def _check_memory(players: Mapping[str, Player], who: str) -> None:

@@ -477,6 +477,27 @@ def with_settings(values: Mapping[str, Any], settings: Iterable[str]) -> dict[st
     return changed
 
 
+def merged(values: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
+    """`values` changed by a mapping: sections are merged, lists and plain values replaced.
+
+    Keys may have dots (``"training.batch"``), as those of ``--set``. A section that names another entry than before
+    (``{"loss": {"name": "hinge"}}``) replaces the old one with its settings.
+    """
+    changed = copy.deepcopy(dict(values))
+    for key, value in changes.items():
+        path = str(key).split(".")
+        if len(path) > 1:
+            _assign(changed, path, copy.deepcopy(value), f"{key}={shown(value)}")
+            continue
+        before = changed.get(key)
+        named = value.get("name", 0) if isinstance(value, Mapping) else 0
+        if isinstance(value, Mapping) and isinstance(before, dict) and named in (0, before.get("name")):
+            changed[key] = merged(before, value)
+        else:
+            changed[key] = copy.deepcopy(value)
+    return changed
+
+
 def _assign(values: dict[str, Any], path: list[str], value: Any, setting: str) -> None:
     here: Any = values
     for depth, key in enumerate(path):

@@ -76,7 +76,7 @@ def test_a_run_writes_the_film_of_its_training(plugins, cache, tmp_path):
     result = api.train(with_settings(recipe_values(plugins, "toy"), settings), out=tmp_path / "run", plugins=plugins)
     film = tmp_path / "run" / "film.gif"
     assert film in result.pictures
-    assert len(list((tmp_path / "run" / "previews").glob("*.png"))) == 5
+    assert len(list((tmp_path / "run" / "previews").glob("samples-*.png"))) == 5
     size, found = frames(film.read_bytes())
     assert size == (256, 256)
     assert sum(duration for _, duration in found) == 5 * 500 + 1000  # equal frames are joined

@@ -5,7 +5,7 @@ A plugin is a light module whose hooks (`gan.hookspecs`) return *entries*. An en
 cheap. Importing this package imports neither torch nor numpy nor pydantic.
 
 * `gan.contracts.entries`: `ModalityEntry`, `ArchitectureEntry`, `LossEntry` and the other entries, `Download`
-* `gan.contracts.modality`: a kind of data: `Modality`, `FieldSpec`, `Given`, `Sample`, `Samples`
+* `gan.contracts.modality`: a kind of data: `Modality`, `FieldSpec`, `Given`, `Sample`, `Samples`, `Continued`
 * `gan.contracts.architecture`: networks and their game: `Architecture`, `Request`, `GenerationSettings`, and the
   protocols of optional abilities: `AnyData`, `Streams`, `ConditionalOnInput`, `GivenInPart`, `InTiles`, `Likelihood`,
   `Settles`
@@ -48,6 +48,7 @@ from gan.contracts.entries import (
     MarkEntry,
     MetricEntry,
     ModalityEntry,
+    ModelEntry,
     PenaltyEntry,
     RecipeEntry,
     kind,
@@ -74,28 +75,28 @@ from gan.contracts.metrics import (
     ModelMetric,
     value_from_json,
 )
-from gan.contracts.modality import FieldSpec, Given, Modality, Sample, Samples
+from gan.contracts.modality import Continued, FieldSpec, Given, Modality, Sample, Samples
 from gan.contracts.objectives import AdaptiveAugmentation, Augmentation, Critic, Loss, Penalty, ScorePenalty
 
 __all__ = [
-    "Streams",
-    "ENTRY_TYPES",
     "AdaptiveAugmentation",
     "Alarm",
+    "AnyData",
     "Architecture",
     "ArchitectureEntry",
     "AttributeEntry",
     "Augmentation",
     "AugmentationEntry",
-    "AnyData",
     "Between",
     "ConditionalOnInput",
+    "Continued",
     "Critic",
     "CriticFeatures",
     "DatasetEntry",
     "Detection",
     "DifferentiableExtractor",
     "Download",
+    "ENTRY_TYPES",
     "Entry",
     "Extractor",
     "ExtractorEntry",
@@ -114,14 +115,15 @@ __all__ = [
     "LinearMaps",
     "Loss",
     "LossEntry",
-    "Measures",
-    "Metric",
     "Mark",
     "MarkEntry",
+    "Measures",
+    "Metric",
     "MetricEntry",
     "MetricValue",
     "Modality",
     "ModalityEntry",
+    "ModelEntry",
     "ModelFeatureMetric",
     "ModelMetric",
     "Penalty",
@@ -134,6 +136,7 @@ __all__ = [
     "ScorePenalty",
     "Settles",
     "SmoothLatentSpace",
+    "Streams",
     "StyleSpace",
     "Tiles",
     "Window",

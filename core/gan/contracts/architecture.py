@@ -124,7 +124,10 @@ class GivenInPart(ConditionalOnInput, Protocol):
     """
 
     def given_places(self, options: Any = None) -> Mapping[str, Sequence[int]]:
-        """Return the given indices along the first axis, by field. `generate` returns these unchanged."""
+        """Return the given indices along the first axis, by field. `generate` returns these unchanged.
+
+        A field without any is given as a whole and made anew (the sound that a codec encodes and decodes).
+        """
 
 
 @dataclass(frozen=True)

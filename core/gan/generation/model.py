@@ -87,6 +87,8 @@ class Model:
         """Values of the conditions in the training data."""
         self.labels = labels or Labels({"model": name})
         """How written files are labelled."""
+        self.placed: list[Path] = []
+        """Every file that was written, also those beside a sample's own (the sound of a score)."""
 
     def _request(self, options: Any, rows: Mapping[str, Tensor] | None) -> Request:
         mark = self.labels.mark
@@ -427,6 +429,7 @@ class Model:
 
         def label(aside: Path, place: Path) -> None:
             self.labels.label(aside, place, facts, listing, marked=marked)
+            self.placed.append(place)
 
         with complete_files(stem, label) as (aside, placed):
             yield aside, placed

@@ -52,7 +52,7 @@ def _tile(
         part = whole[..., y0:y1, x0:x1]
         if below or beside:
             part = np.pad(part, [(0, 0)] * (part.ndim - 2) + [(0, below), (0, beside)], mode="edge")
-        window[name] = np.ascontiguousarray(part)
+        window[name] = np.array(part)  # which can be written, as torch wants it
     made = make(window)
     sizes = tuple((y1 - y0 + more) * tiles.factor for y0, y1, more in cuts)
     for name, values in made.items():

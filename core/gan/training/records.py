@@ -77,11 +77,13 @@ def write_manifest(
     reporter: Reporter,
     asked: Mapping[str, Any] | None = None,
     started_from: Mapping[str, Any] | None = None,
+    length: Mapping[str, int] | None = None,
 ) -> None:
     """Write the manifest of a new run, or add an entry when the run continues from `resumed_from` samples.
 
     `asked` is what a new run was asked to do, before its recipe was completed, `started_from` the run whose weights it
-    has taken (`gan.training.transfer.lineage`). The side files are sealed as they are.
+    has taken (`gan.training.transfer.lineage`), and `length` the real samples of the whole ``recipe`` and those
+    ``asked`` for. The side files are sealed as they are.
     """
     recipe = resolved.recipe
     if not run.manifest.exists():
@@ -98,6 +100,7 @@ def write_manifest(
             record["asked"] = dict(scrub(asked))
         if started_from is not None:
             record["started_from"] = dict(scrub(started_from))
+        record["length"] = dict(length or {})
         write_manifest_file(run, record, anew=True)
     elif resumed_from is not None:
         record = manifest.read_manifest(run.manifest)

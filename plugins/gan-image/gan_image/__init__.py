@@ -180,12 +180,14 @@ def gan_metrics() -> Iterator[MetricEntry]:
         summary="Sliced Wasserstein distance of patches in a Laplacian pyramid, times 1,000; lower is better",
         target="gan_image.metrics.sets:SlicedWasserstein",
         modality="image",
+        meanings={"SWD": "distance of small patches at all scales from real ones; 0: the same"},
     )
     yield MetricEntry(
         name="ms-ssim",
         summary="Similarity of image pairs within a set, from 11 pixels on; above the real value is less variety",
         target="gan_image.metrics.sets:MultiScaleSSIM",
         modality="image",
+        meanings={"MS-SSIM": "how alike two images of a set are; above the real value: less variety"},
     )
     yield MetricEntry(
         name="l1",
@@ -261,10 +263,18 @@ def gan_extractors() -> Iterator[ExtractorEntry]:
     yield ExtractorEntry(
         name="resnet20",
         summary="ResNet-20 on CIFAR-10: 64 features and 10 classes, images at 32 pixels",
-        target="gan_image.extractors.resnet20:ResNet20Extractor",
+        target="gan_image.extractors.resnet:ResNet20Extractor",
         modality="image",
         paper="He et al.: Deep residual learning for image recognition, 2016, arXiv:1512.03385",
         weights="cifar10_resnet20.npz, 1 MB",
+    )
+    yield ExtractorEntry(
+        name="cifar-resnet",
+        summary="ResNet of 20 to 1202 layers on CIFAR-10, from a file: cifar-resnet=FILE.npz",
+        target="gan_image.extractors.resnet:CifarResNetExtractor",
+        modality="image",
+        paper="He et al.: Deep residual learning for image recognition, 2016, arXiv:1512.03385",
+        weights="a file of yours, named as cifar10_resnet20.npz is inside",
     )
     yield ExtractorEntry(
         name="lenet5",

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, Self
+from statistics import median
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 
 import numpy as np
 from gan.contracts import FieldSpec, Modality
@@ -25,6 +27,7 @@ from gan_image.data.files import (
     is_idx,
     is_idx_labels,
     open_picture,
+    profile_of,
     read_idx,
     read_idx_labels,
     read_picture,
@@ -38,7 +41,9 @@ MODES = {1: "L", 3: "RGB", 4: "RGBA"}
 BESIDE = ("image", "source", "target", "reconstruction")
 """Fields of a sample in the order in which they are shown beside each other."""
 LOOKED_AT = 64
-"""Number of images whose header `survey` reads to detect colour."""
+"""Number of images whose header `survey` reads to detect colour and sizes."""
+SMALL, LARGE, PHOTOGRAPH = 32, 64, 48
+"""Resolutions that ``auto`` chooses from, and the median shorter side from which it chooses the larger one."""
 
 
 class ImageConfig(BaseModel):
@@ -46,7 +51,11 @@ class ImageConfig(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    resolution: int = Field(64, ge=4, le=1024, description="width and height of a sample, in pixels")
+    resolution: Annotated[int, Field(ge=4, le=1024)] | Literal["auto"] = Field(
+        64,
+        description="width and height of a sample, in pixels; auto: 64 for pictures whose shorter side has 48 or more, "
+        "as photographs, else 32",
+    )
     channels: Literal["auto", 1, 3, 4] = Field(
         "auto", description="1 grey, 3 RGB, 4 RGBA; auto: 1 if all inspected images are grey, else 3"
     )
@@ -77,7 +86,8 @@ class ImageConfig(BaseModel):
 
     @model_validator(mode="after")
     def _fitting(self) -> Self:
-        if self.factor != 1 and (self.layout not in ("enlarge", "folders") or self.resolution % self.factor):
+        indivisible = self.factor != 1 and (self.resolution == "auto" or self.resolution % self.factor)
+        if self.factor != 1 and (self.layout not in ("enlarge", "folders") or indivisible):
             raise ValueError(
                 f"factor {self.factor} needs a layout enlarge or folders, and a resolution that it divides"
             )
@@ -104,11 +114,25 @@ class ImageOptions(BaseModel):
     )
 
 
+class ImageGivenOptions(BaseModel):
+    """Options of a picture that is translated."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    side: int | None = Field(
+        None,
+        ge=0,
+        le=16_384,
+        description="shorter side of the picture as the networks see it, in pixels; 0: its own; none: that of training",
+    )
+
+
 class ImageModality(Modality):
     """Images. A sample has ``image``, or ``source`` and ``target``, each ``(channels, height, width)`` uint8."""
 
     Config = ImageConfig
     Options = ImageOptions
+    GivenOptions = ImageGivenOptions
     suffixes = (*PICTURES, *IDX, *IDX_LABELS)
     metrics = ("swd", "kid[raw]", "precision-recall[raw]")
     conditions = {"label": "modality.labels=true"}
@@ -121,6 +145,8 @@ class ImageModality(Modality):
         facts: dict[str, Any] = {"channels": self.config.channels}
         if self.config.channels == "auto":
             facts["channels"] = _channels(files)
+        if self.config.resolution == "auto":
+            facts |= _resolution(files)
         if self.config.layout in ("folders", "unpaired"):
             facts["domains"] = self._domains(files)
         if self.config.labels:
@@ -128,6 +154,14 @@ class ImageModality(Modality):
                 raise BadData(f"the layout '{self.config.layout}' has no labels; set modality.labels to false")
             facts["classes"] = _classes(files)
         return facts
+
+    def remarks(self) -> Sequence[str]:
+        """The resolution, if it was chosen from the pictures."""
+        seen = self.facts.get("shorter_side")
+        if seen is None:
+            return ()
+        chosen = f"resolution {self.resolution}, chosen from pictures with a shorter side of about {seen} pixels"
+        return (f"{chosen}; another: --set modality.resolution={2 * self.resolution}",)
 
     def _domains(self, files: Sequence[SourceFile]) -> list[str]:
         folders = sorted({file.folder for file in files})
@@ -143,9 +177,15 @@ class ImageModality(Modality):
         return 3 if known == "auto" else int(known)
 
     @property
+    def resolution(self) -> int:
+        """Width and height of a sample, in pixels."""
+        known = self.facts.get("resolution", self.config.resolution)
+        return SMALL if known == "auto" else int(known)
+
+    @property
     def fields(self) -> dict[str, FieldSpec]:
         """``image``, or ``source`` and ``target``; the condition ``label`` if the settings ask for it."""
-        side = self.config.resolution
+        side = self.resolution
         picture = FieldSpec((self.channels, side, side), "uint8", 0, 255, "intensity")
         if self.config.layout == "unpaired":
             return {"source": replace(picture, group="source"), "target": replace(picture, group="target")}
@@ -227,22 +267,37 @@ class ImageModality(Modality):
             raise BadData(f"has no counterpart of this name in '{there}'", file.name)
         if here != first:
             raise Companion
-        small = self.config.resolution // self.config.factor
+        small = self.resolution // self.config.factor
         yield {"source": self._array(read_picture(file), small), "target": self._array(read_picture(partner))}
 
     def read_given(self, file: SourceFile | Image.Image, given: Given) -> Iterator[Sample]:
-        """Read a whole image as the given field, regardless of the layout of the training data, and in its own size if
-        the architecture takes any (its transparency is then kept aside)."""
+        """Read a whole image as the given field, regardless of the layout of the training data.
+
+        An architecture that takes any size sees it in its own aspect, scaled as the pictures of training were (see
+        `ImageGivenOptions.side`), or in its own size if it learned to enlarge; its transparency is kept aside.
+        """
         (field,) = given.fields
         picture = eight_bits(file) if isinstance(file, Image.Image) else read_picture(file)
         if given.any_size:
-            yield {field: _array(picture.convert(MODES[self.channels]))}
+            yield {field: _array(self._seen(picture.convert(MODES[self.channels]), given.options))}
         else:
             yield {field: self._array(picture, self.fields[field].shape[-1])}
 
+    def _seen(self, picture: Image.Image, options: Any) -> Image.Image:
+        """A picture in the scale of the training data."""
+        side = options.side if isinstance(options, ImageGivenOptions) else None
+        shorter = min(picture.size)
+        if side is None:
+            own = self.config.factor > 1 or self.config.layout == "enlarge"
+            side = 0 if own or (self.config.fit == "pad" and shorter < self.resolution) else self.resolution
+        if side in (0, shorter):
+            return picture
+        size = (max(1, round(picture.width * side / shorter)), max(1, round(picture.height * side / shorter)))
+        return picture.resize(size, Image.Resampling.LANCZOS, reducing_gap=3.0)
+
     def _whole(self, file: SourceFile) -> Iterator[Image.Image]:
         """The image of a file, or its tiles, in the mode of the samples and square."""
-        picture, side = read_picture(file), self.config.resolution
+        picture, side = read_picture(file), self.resolution
         if self.config.fit != "tiles":
             yield self._square(picture, side)
             return
@@ -257,7 +312,7 @@ class ImageModality(Modality):
 
     def _smaller(self, picture: Image.Image) -> NDArray[np.uint8]:
         """The source of a target: bicubic, with antialiasing."""
-        side = self.config.resolution // self.config.factor
+        side = self.resolution // self.config.factor
         return _array(picture.resize((side, side), Image.Resampling.BICUBIC))
 
     def _flat(self, picture: Image.Image) -> Image.Image:
@@ -269,7 +324,7 @@ class ImageModality(Modality):
 
     def _array(self, picture: Image.Image, side: int | None = None) -> NDArray[np.uint8]:
         """``(channels, side, side)``, see `_square`; none: the resolution."""
-        return _array(self._square(picture, side or self.config.resolution))
+        return _array(self._square(picture, side or self.resolution))
 
     def _square(self, picture: Image.Image, side: int) -> Image.Image:
         """In the mode of the samples and made square as `ImageConfig.fit` says (tiles: as crop)."""
@@ -306,14 +361,24 @@ class ImageModality(Modality):
     def write_like(
         self, samples: Sequence[Sample], stem: Path, like: SourceFile, given: Given, options: BaseModel | None = None
     ) -> list[Path]:
-        """Write the image scaled (Lanczos) to the size of its input file. What `fit` cropped is lost: images that are
-        not square need ``fit: stretch``."""
+        """Write the image scaled (Lanczos) to the upright size of its input file, with its transparency and profile.
+
+        Here an architecture takes squares only; what `fit` cropped is lost.
+        """
         (sample,) = samples
         (array,) = sample.values()
-        picture, size = _picture(array), open_picture(like).size
-        if size != picture.size:
-            picture = picture.resize(size, Image.Resampling.LANCZOS)
-        return [self._save(_enlarged(picture, options), stem)]
+        return [self._save_like(_picture(array), read_picture(like), stem, options)]
+
+    def _save_like(self, made: Image.Image, before: Image.Image, stem: Path, options: BaseModel | None) -> Path:
+        """Write `made` in the size of the picture `before` that it was made from, times the factor of its data."""
+        size = (before.width * self.config.factor, before.height * self.config.factor)
+        if made.size != size:
+            made = made.resize(size, Image.Resampling.LANCZOS)
+        if before.mode == "RGBA" and self.channels != 4:
+            alpha = before.getchannel("A")
+            made = made.convert("RGB")
+            made.putalpha(alpha if alpha.size == size else alpha.resize(size, Image.Resampling.BICUBIC))
+        return self._save(_enlarged(made, options), stem, profile_of(before, made.mode))
 
     def write_in_strips(
         self,
@@ -324,11 +389,18 @@ class ImageModality(Modality):
         given: Given,
         options: BaseModel | None = None,
     ) -> list[Path]:
-        """Write the image while it is made, with the transparency of its input enlarged (bicubic)."""
+        """Write the image while it is made, with the size, the transparency and the profile of its input.
+
+        Transparency is enlarged bicubically. An image that the network saw in another size is made whole and scaled.
+        """
         height, width = shape
         picture = read_picture(like)
+        factor = self.config.factor
+        if (width, height) != (picture.width * factor, picture.height * factor) or self.mark or _enlarging(options) > 1:
+            array = np.concatenate([next(iter(strip.values())) for strip in strips], 1)
+            return [self._save_like(_picture(array), picture, stem, options)]
         alpha = picture.getchannel("A") if picture.mode == "RGBA" and self.channels != 4 else None
-        small = picture.size
+        small, profile = picture.size, profile_of(picture, "L" if self.channels == 1 and alpha is None else "RGB")
         del picture
 
         def rows() -> Iterator[NDArray[np.uint8]]:
@@ -346,20 +418,15 @@ class ImageModality(Modality):
                 yield array
 
         path = stem.with_name(f"{stem.name}.png")
-        if self.mark is None and _enlarging(options) == 1:
-            write_rows(path, width, height, rows())
-            return [path]
-        array = np.concatenate(list(rows()))
-        return [
-            self._save(_enlarged(Image.fromarray(array.squeeze(2) if array.shape[2] == 1 else array), options), stem)
-        ]
+        write_rows(path, width, height, rows(), profile)
+        return [path]
 
-    def _save(self, picture: Image.Image, stem: Path) -> Path:
-        """Write ``stem.png``, with the mark where one is wanted."""
+    def _save(self, picture: Image.Image, stem: Path, profile: bytes | None = None) -> Path:
+        """Write ``stem.png``, with the mark where one is wanted, and a colour profile."""
         path = stem.with_name(f"{stem.name}.png")
         if self.mark is not None:
             picture = Image.fromarray(self.marked(np.asarray(picture)))
-        picture.save(path, format="PNG", compress_level=6)
+        picture.save(path, format="PNG", compress_level=6, icc_profile=profile)
         return path
 
     def preview(self, samples: Samples) -> Image.Image:
@@ -471,6 +538,20 @@ def _channels(files: Sequence[SourceFile]) -> int:
         if picture.mode not in ("1", "L", "LA", "I", "F", "La") and not picture.mode.startswith("I;16"):
             return 3
     return 1
+
+
+def _resolution(files: Sequence[SourceFile]) -> dict[str, Any]:
+    """The resolution for the pictures in `files`, and their median shorter side if there are any but IDX files."""
+    sides = []
+    step = max(1, len(files) // LOOKED_AT)
+    for file in files[::step][:LOOKED_AT]:
+        if not is_idx(file) and not is_idx_labels(file):
+            with contextlib.suppress(BadData):
+                sides.append(min(open_picture(file).size))
+    if not sides:
+        return {"resolution": SMALL}
+    seen = int(median(sides))
+    return {"resolution": LARGE if seen >= PHOTOGRAPH else SMALL, "shorter_side": seen}
 
 
 def _classes(files: Sequence[SourceFile]) -> list[str]:

@@ -12,7 +12,7 @@ from functools import partial
 
 import torch
 from gan.adversarial import loss_at, penalized, probe_scores
-from gan.contracts import FieldSpec, Loss, Penalty, Request
+from gan.contracts import FieldSpec, Loss, Penalty, Request, Tiles
 from gan.draws import Draws
 from gan.errors import UsageError
 from gan.game import Batch, Optimizer, Phase, Player, Turn
@@ -27,6 +27,7 @@ from gan_image.architectures.translation import (
     jitter,
     patch_discriminator,
     translation_shape,
+    translation_tiles,
 )
 
 
@@ -215,6 +216,10 @@ class CUT(nn.Module):
     def given_fields(self, options: None = None) -> tuple[str, ...]:
         """The input field, the source."""
         return ("source",)
+
+    def tiles(self, options: None = None) -> Tiles:
+        """An image is translated whole, or in tiles where it is large; sides are multiples of 4."""
+        return translation_tiles(4, 16 + 8 * self.config.blocks, self.config.generator_width)
 
     def generate(self, count: int, rng: Draws, request: Request) -> dict[str, Tensor]:
         """Translate the given sources."""

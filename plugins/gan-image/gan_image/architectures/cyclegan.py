@@ -12,7 +12,7 @@ from typing import Literal
 
 import torch
 from gan.adversarial import loss_at, penalized, probe_scores
-from gan.contracts import FieldSpec, Loss, Penalty, Request
+from gan.contracts import FieldSpec, Loss, Penalty, Request, Tiles
 from gan.draws import Draws
 from gan.game import Batch, Optimizer, Phase, Player, Turn
 from pydantic import BaseModel, ConfigDict, Field
@@ -27,6 +27,7 @@ from gan_image.architectures.translation import (
     jitter,
     patch_discriminator,
     translation_shape,
+    translation_tiles,
 )
 
 
@@ -171,6 +172,10 @@ class CycleGAN(nn.Module):
     def given_fields(self, options: CycleGANOptions | None = None) -> tuple[str, ...]:
         """The input field: source, or target for direction ba."""
         return ("target",) if options is not None and options.direction == "ba" else ("source",)
+
+    def tiles(self, options: CycleGANOptions | None = None) -> Tiles:
+        """An image is translated whole, or in tiles where it is large; sides are multiples of 4."""
+        return translation_tiles(4, 16 + 8 * self.config.blocks, self.config.generator_width)
 
     def generate(self, count: int, rng: Draws, request: Request) -> dict[str, Tensor]:
         """Translate the given images."""

@@ -17,7 +17,9 @@ FILTER_UP = 2
 """Each row is stored as its difference from the row above."""
 
 
-def write_rows(path: Path, width: int, height: int, strips: Iterable[NDArray[np.uint8]]) -> None:
+def write_rows(
+    path: Path, width: int, height: int, strips: Iterable[NDArray[np.uint8]], profile: bytes | None = None
+) -> None:
     """Write strips ``(rows, width, channels)`` uint8, from the first row to the last, as one image of 8 bits a
     channel."""
     packer = zlib.compressobj(6)
@@ -30,6 +32,8 @@ def write_rows(path: Path, width: int, height: int, strips: Iterable[NDArray[np.
                 above = np.zeros(rows.shape[1], np.uint8)
                 header = (width, height, 8, COLOUR_TYPES[strip.shape[2]], 0, 0, 0)
                 _chunk(file, b"IHDR", struct.pack(">IIBBBBB", *header))
+                if profile is not None:
+                    _chunk(file, b"iCCP", b"ICC Profile\0\0" + zlib.compress(profile))
             filtered = np.empty((len(rows), rows.shape[1] + 1), np.uint8)
             filtered[:, 0] = FILTER_UP
             np.subtract(rows[0], above, out=filtered[0, 1:])
