@@ -262,6 +262,15 @@ def gan_extractors() -> Iterator[ExtractorEntry]:
         weights="squeezenet1_0_imagenet.npz, 1 MB",
     )
     yield ExtractorEntry(
+        name="efficientnet-lite0",
+        summary="EfficientNet-Lite0 on ImageNet: 1,280 features and 1,000 classes, images at 224 pixels",
+        target="gan_image.extractors.efficientnet:EfficientNetLite0Extractor",
+        modality="image",
+        paper="Tan, Le: EfficientNet: Rethinking model scaling for convolutional neural networks, 2019, "
+        "arXiv:1905.11946",
+        weights="efficientnet-lite0-57934424.pth, 19 MB",
+    )
+    yield ExtractorEntry(
         name="resnet20",
         summary="ResNet-20 on CIFAR-10: 64 features and 10 classes, images at 32 pixels",
         target="gan_image.extractors.resnet:ResNet20Extractor",
