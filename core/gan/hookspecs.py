@@ -34,6 +34,7 @@ from gan.contracts import (
     MarkEntry,
     MetricEntry,
     ModalityEntry,
+    ModelEntry,
     PenaltyEntry,
     RecipeEntry,
 )
@@ -111,4 +112,10 @@ def gan_datasets() -> Iterable[DatasetEntry]:
 @hookspec
 def gan_recipes() -> Iterable[RecipeEntry]:
     """Training runs as YAML files inside the plugin's package."""
+    return ()
+
+
+@hookspec
+def gan_models() -> Iterable[ModelEntry]:
+    """Trained models inside the plugin's package, as light run folders: ``gan generate zoo:NAME``."""
     return ()

@@ -7,9 +7,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from gan.cli.options import split_flags
 from gan.contracts import FieldSpec, Given, GivenInPart, Modality, Request
 from gan.errors import UsageError
+from gan.generation.chosen import split_flags
 from gan.generation.model import Model
 from gan.source import SourceFile
 from pydantic import BaseModel, Field

@@ -21,7 +21,13 @@ SETTINGS = [
 CODES = ["--set", "codes={categorical: [3], continuous: 1}", "--set", "model.latent=8"]
 
 
-@pytest.mark.parametrize(("processes", "more"), [(2, []), pytest.param(2, CODES, marks=pytest.mark.slow)])
+REGULARIZERS = ["--set", "penalties=[{name: lecam, weight: 0.1}, {name: consistency, weight: 0.5, every: 2}]"]
+
+
+@pytest.mark.parametrize(
+    ("processes", "more"),
+    [(2, []), pytest.param(2, CODES, marks=pytest.mark.slow), pytest.param(2, REGULARIZERS, marks=pytest.mark.slow)],
+)
 def test_one_process_and_two_agree(tmp_path, processes, more):
     """Global batch 64, two critic turns, a gradient penalty and lazy R1: the weights agree to 1e-5.
 

@@ -8,8 +8,8 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from gan.cli.options import Flags
 from gan.errors import UsageError
+from gan.generation.chosen import Flags
 
 if TYPE_CHECKING:
     from gan.control.controlled import ControlledModel

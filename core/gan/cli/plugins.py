@@ -11,6 +11,7 @@ import click
 
 from gan.cli import installed
 from gan.cli.columns import print_columns
+from gan.cli.completion import complete_plugin
 from gan.cli.progress import print_json
 from gan.cli.terminal import echo
 from gan.contracts import ENTRY_TYPES, Entry, kind
@@ -22,13 +23,6 @@ if TYPE_CHECKING:
 
 _SHOWN = {"unloaded": "installed", "ok": "installed"}
 _PLURALS = {"modality": "modalities", "loss": "losses", "penalty": "penalties"}
-
-
-def complete_plugin(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[str]:
-    """Shell completion: names of installed plugins, from metadata."""
-    from gan.plugins.manager import Plugins
-
-    return [info.name for info in Plugins.installed().infos() if info.name.startswith(incomplete)]
 
 
 @click.group(
@@ -111,7 +105,7 @@ def _show_entry(found: Plugins, plugin_entry: PluginEntry, hook: str) -> None:
         if value and value != "none":
             echo(f"      {label}: {value}")
     for player, count in getattr(entry, "parameters", {}).items():
-        echo(f"      {player}: {count:,} parameters with the default settings")
+        echo(f"      {player}: {count:,} parameters with its recipe")
     sections = {"gan_modalities": "modality.", "gan_architectures": "model."}
     if hook not in sections:
         return

@@ -21,7 +21,7 @@ SHOWN = 20
 """Files of a folder that are printed one by one."""
 
 
-@click.command(epilog="Example: gan verify runs/music-musegan-0001; gan verify picture.png --key alice.pub")
+@click.command(epilog="Example: gan verify runs/music-framegan-0001; gan verify picture.png --key alice.pub")
 @click.argument("target", metavar="RUN|FILE|FOLDER", type=click.Path(path_type=Path))
 @click.option(
     "--key",

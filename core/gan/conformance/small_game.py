@@ -84,6 +84,7 @@ class Played:
             recipe.seed,
             device,
             resolved.augmentations,
+            resolved.penalties,
         )
 
 

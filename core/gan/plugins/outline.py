@@ -60,7 +60,7 @@ def outline(module: str) -> Outline:
     if ":" in module:  # an object inside a module: a plugin that is built when it is imported
         return Outline()
     try:
-        spec = _find(module)
+        spec = find_module(module)
         if spec is None:
             return Outline(fault=f"ModuleNotFoundError: No module named '{module}'")
         if not spec.origin or not spec.origin.endswith(".py"):
@@ -76,7 +76,7 @@ def outline(module: str) -> Outline:
         return Outline(fault=f"its module '{module}' cannot be read: {type(error).__name__}: {error}")
 
 
-def _find(module: str) -> ModuleSpec | None:
+def find_module(module: str) -> ModuleSpec | None:
     """Where a module lies, without importing it or its parents."""
     path, *rest = module.split(".")
     spec = importlib.util.find_spec(path)

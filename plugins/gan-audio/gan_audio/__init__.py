@@ -1,4 +1,4 @@
-"""Audio plugin of `gan`: the modality ``audio``, WaveGAN, HiFi-GAN, and metrics of sounds.
+"""Audio plugin of `gan`: the modality ``audio``, WaveGAN, HiFi-GAN, a neural codec, and metrics of sounds.
 
 This module declares the entries of the plugin and imports nothing heavy.
 """
@@ -55,16 +55,44 @@ def gan_architectures() -> Iterator[ArchitectureEntry]:
         "synthesis, 2020, arXiv:2010.05646",
         small=("model.width=8", "model.discriminator_width=2", "modality.seconds=0.128"),
     )
+    yield ArchitectureEntry(
+        name="codec",
+        summary="Neural codec: sounds become codes at several bit rates, and codes sounds",
+        target="gan_audio.architectures.codec:Codec",
+        modality="audio",
+        parameters={"generator": 718_202, "discriminator": 12_692},
+        paper="Défossez, Copet, Synnaeve, Adi: High fidelity neural audio compression, 2022, arXiv:2210.13438",
+        small=(
+            "model.width=2",
+            "model.size=8",
+            "model.stages=3",
+            "model.codes=8",
+            "model.choices=[1,3]",
+            "model.discriminator_width=1",
+            "modality.seconds=0.128",
+        ),
+    )
 
 
 @hookimpl
 def gan_metrics() -> Iterator[MetricEntry]:
-    """Distances of sounds from the recordings that they were made from."""
+    """Distances of sounds from the recordings that they were made from, and how codecs use their codes."""
+    for name, target, summary in (
+        ("mel-l1", "MelL1", "Mean absolute difference of log-mel spectrograms of a sound and its recording"),
+        ("si-sdr", "SignalToDistortion", "Scale-invariant signal-to-distortion ratio of a sound and its recording"),
+        (
+            "stft",
+            "SpectralConvergence",
+            "Spectral convergence and distance of log spectra of a sound and its recording",
+        ),
+    ):
+        yield MetricEntry(name=name, summary=summary, target=f"gan_audio.metrics.pairs:{target}", modality="audio")
     yield MetricEntry(
-        name="mel-l1",
-        summary="Mean absolute difference of log-mel spectrograms of a sound and the recording it was made from",
-        target="gan_audio.metrics.pairs:MelL1",
+        name="codebook-use",
+        summary="Bit rate of a codec, and share and entropy of the codes that it uses",
+        target="gan_audio.metrics.codes:CodebookUse",
         modality="audio",
+        on_model=True,
     )
 
 
@@ -139,6 +167,18 @@ def gan_recipes() -> Iterator[RecipeEntry]:
         summary="WaveGAN with the published sizes for four seconds at 16 kHz, for a GPU",
         target="gan_audio:recipes/wavegan-long.yaml",
         architecture="wavegan",
+    )
+    yield RecipeEntry(
+        name="codec",
+        summary="EnCodec with few channels at 16 kHz, 0.5 to 8 kbit/s, for a CPU",
+        target="gan_audio:recipes/codec.yaml",
+        architecture="codec",
+    )
+    yield RecipeEntry(
+        name="encodec",
+        summary="EnCodec for 24 kHz with the published sizes and settings, 1.5 to 24 kbit/s, for GPUs",
+        target="gan_audio:recipes/encodec.yaml",
+        architecture="codec",
     )
     yield RecipeEntry(
         name="hifigan-small",

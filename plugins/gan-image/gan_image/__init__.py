@@ -105,6 +105,22 @@ def gan_architectures() -> Iterator[ArchitectureEntry]:
         parameters={"generator": 308_707, "discriminator": 42_865},
     )
     yield ArchitectureEntry(
+        name="esrgan",
+        summary="Super-resolution: photographs of any size, two or four times as large; ESRGAN and Real-ESRGAN",
+        target="gan_image.architectures.esrgan:ESRGAN",
+        modality="image",
+        paper="Wang, Xie, Dong, Shan: Real-ESRGAN: Training real-world blind super-resolution with pure synthetic "
+        "data, 2021, arXiv:2107.10833",
+        small=(
+            "model.width=4",
+            "model.blocks=1",
+            "model.growth=4",
+            "model.discriminator_width=4",
+            "modality.resolution=32",
+        ),
+        parameters={"generator": 101_603, "discriminator": 274_001},
+    )
+    yield ArchitectureEntry(
         name="r3gan",
         summary="Residual networks without normalization, a relativistic loss with R1 and R2; any 4·2^n pixels",
         target="gan_image.architectures.r3gan:R3GAN",
@@ -164,12 +180,14 @@ def gan_metrics() -> Iterator[MetricEntry]:
         summary="Sliced Wasserstein distance of patches in a Laplacian pyramid, times 1,000; lower is better",
         target="gan_image.metrics.sets:SlicedWasserstein",
         modality="image",
+        meanings={"SWD": "distance of small patches at all scales from real ones; 0: the same"},
     )
     yield MetricEntry(
         name="ms-ssim",
         summary="Similarity of image pairs within a set, from 11 pixels on; above the real value is less variety",
         target="gan_image.metrics.sets:MultiScaleSSIM",
         modality="image",
+        meanings={"MS-SSIM": "how alike two images of a set are; above the real value: less variety"},
     )
     yield MetricEntry(
         name="l1",
@@ -236,10 +254,18 @@ def gan_extractors() -> Iterator[ExtractorEntry]:
     yield ExtractorEntry(
         name="resnet20",
         summary="ResNet-20 on CIFAR-10: 64 features and 10 classes, images at 32 pixels",
-        target="gan_image.extractors.resnet20:ResNet20Extractor",
+        target="gan_image.extractors.resnet:ResNet20Extractor",
         modality="image",
         paper="He et al.: Deep residual learning for image recognition, 2016, arXiv:1512.03385",
         weights="cifar10_resnet20.npz, 1 MB",
+    )
+    yield ExtractorEntry(
+        name="cifar-resnet",
+        summary="ResNet of 20 to 1202 layers on CIFAR-10, from a file: cifar-resnet=FILE.npz",
+        target="gan_image.extractors.resnet:CifarResNetExtractor",
+        modality="image",
+        paper="He et al.: Deep residual learning for image recognition, 2016, arXiv:1512.03385",
+        weights="a file of yours, named as cifar10_resnet20.npz is inside",
     )
     yield ExtractorEntry(
         name="lenet5",
@@ -534,6 +560,30 @@ def gan_recipes() -> Iterator[RecipeEntry]:
         summary="pix2pix for pairs side by side at 64 pixels, sized for a CPU",
         target="gan_image:recipes/pix2pix-64.yaml",
         architecture="pix2pix",
+    )
+    yield RecipeEntry(
+        name="esrgan-x2",
+        summary="Photographs twice as large, sized for a CPU",
+        target="gan_image:recipes/esrgan-x2.yaml",
+        architecture="esrgan",
+    )
+    yield RecipeEntry(
+        name="esrgan-x4",
+        summary="ESRGAN with the published sizes and settings: clean images four times as large",
+        target="gan_image:recipes/esrgan-x4.yaml",
+        architecture="esrgan",
+    )
+    yield RecipeEntry(
+        name="real-esrgan-x2",
+        summary="Real-ESRGAN with the published sizes and settings: degraded photographs twice as large",
+        target="gan_image:recipes/real-esrgan-x2.yaml",
+        architecture="esrgan",
+    )
+    yield RecipeEntry(
+        name="real-esrgan-x4",
+        summary="Real-ESRGAN with the published sizes and settings: degraded photographs four times as large",
+        target="gan_image:recipes/real-esrgan-x4.yaml",
+        architecture="esrgan",
     )
     yield RecipeEntry(
         name="pix2pix-256",

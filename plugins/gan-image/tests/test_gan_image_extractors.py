@@ -18,7 +18,7 @@ from gan.testing import shared_data
 from gan_image.extractors.base import grey, resized, rgb
 from gan_image.extractors.inception import EPS, Conv, InceptionExtractor, InceptionV3, resized_as_tensorflow_1
 from gan_image.extractors.lenet5 import LeNet5Extractor
-from gan_image.extractors.resnet20 import ResNet20Extractor
+from gan_image.extractors.resnet import CifarResNetExtractor, ResNet, ResNet20Extractor
 from gan_image.extractors.squeezenet import SqueezeNetExtractor
 from gan_image.modality import pictures
 from PIL import Image
@@ -66,6 +66,34 @@ def test_resnet20_tells_cifars_classes_apart():
     assert features.vectors.shape == (100, 64)
     right = [classes[k] == name.split("/")[-2] for k, name in zip(features.probabilities.argmax(1), names, strict=True)]
     assert np.mean(right) > 0.95
+
+
+@pytest.mark.shared
+@needs_shared
+def test_a_resnet_from_a_file_is_the_known_one():
+    images = np.random.default_rng(0).integers(0, 256, (4, 3, 40, 40), np.uint8)
+    file = shared_data("weights") / "cifar10_resnet20.npz"
+    found = CifarResNetExtractor(file)
+    assert (found.label, found.sha256) == ("cifar-resnet:cifar10_resnet20", ResNet20Extractor.sha256)
+    wanted = ResNet20Extractor(file)({"image": images}, None)
+    assert np.array_equal(found({"image": images}, None).vectors, wanted.vectors)
+
+
+def test_resnets_of_any_depth_are_read_and_other_files_refused(tmp_path):
+    """The published numbers of parameters (Table 6 of the paper: 0.27 and 0.85 million)."""
+    for blocks, parameters in ((3, 269_722), (9, 853_018)):
+        network = ResNet(blocks)
+        assert sum(p.numel() for p in network.parameters()) == parameters
+        state = {n: v.numpy() for n, v in network.state_dict().items() if "num_batches" not in n}
+        np.savez(tmp_path / f"{blocks}.npz", **state)
+        extractor = CifarResNetExtractor(tmp_path / f"{blocks}.npz")
+        assert len(extractor.network.layer2) == blocks
+        assert len(extractor.sha256) == 64
+    np.savez(tmp_path / "other.npz", weight=np.zeros(3))
+    with pytest.raises(BadData, match="holds no ResNet of this family"):
+        CifarResNetExtractor(tmp_path / "other.npz")
+    with pytest.raises(UsageError, match="name the file with the weights"):
+        CifarResNetExtractor()
 
 
 @pytest.mark.shared

@@ -47,6 +47,16 @@ def gan_architectures() -> Iterator[ArchitectureEntry]:
         small=("model.width=4", "model.critic_width=4", "model.content=6"),
     )
 
+    yield ArchitectureEntry(
+        name="dvdgan",
+        summary="Clips from convolutional recurrence and residual blocks, with critics of full frames and small clips",
+        target="gan_video.architectures.dvdgan:DVDGAN",
+        modality="video",
+        parameters={"generator": 518_595, "discriminator": 217_730},
+        paper="Clark, Donahue, Simonyan: Adversarial video generation on complex datasets, 2019, arXiv:1907.06571",
+        small=("model.width=4", "model.critic_width=4", "model.latent=8", "model.embedding=4", "model.frames_seen=2"),
+    )
+
 
 @hookimpl
 def gan_metrics() -> Iterator[MetricEntry]:
@@ -56,6 +66,11 @@ def gan_metrics() -> Iterator[MetricEntry]:
         summary="how much frames change, how much of a clip's content stays, and the share of frozen clips",
         target="gan_video.metrics:Motion",
         modality="video",
+        meanings={
+            "motion": "how much a frame differs from the next",
+            "content-kept": "how much of a clip's content stays to its end",
+            "frozen": "share of clips that do not move",
+        },
     )
 
 
@@ -124,4 +139,16 @@ def gan_recipes() -> Iterator[RecipeEntry]:
         summary="MoCoGAN as published: 16 frames of 64x64 pixels, for a GPU",
         target="gan_video:recipes/mocogan-64.yaml",
         architecture="mocogan",
+    )
+    yield RecipeEntry(
+        name="dvdgan-motions",
+        summary="DVD-GAN on the drawn clips at 32x32 pixels, conditional on the class of motion, sized for a CPU",
+        target="gan_video:recipes/dvdgan-motions.yaml",
+        architecture="dvdgan",
+    )
+    yield RecipeEntry(
+        name="dvdgan-64",
+        summary="DVD-GAN with the published channels, 16 frames of 64x64 pixels, for a GPU",
+        target="gan_video:recipes/dvdgan-64.yaml",
+        architecture="dvdgan",
     )

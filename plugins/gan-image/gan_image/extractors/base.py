@@ -55,7 +55,7 @@ class NetworkExtractor(ABC):
     preprocessing: ClassVar[str]
     file: ClassVar[str]
     """Usual name of the file with the weights."""
-    sha256: ClassVar[str]
+    sha256: str
     batch: ClassVar[int] = 64
     """Batch size."""
 
