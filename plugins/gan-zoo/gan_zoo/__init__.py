@@ -15,7 +15,8 @@ from gan.hookspecs import hookimpl
 @hookimpl
 def gan_models() -> Iterator[ModelEntry]:
     """One model for each kind of data."""
-    for name, plugin, summary, licence in ():
+    models: tuple[tuple[str, str, str, str], ...] = ()
+    for name, plugin, summary, licence in models:
         yield ModelEntry(
             name=name,
             summary=summary,
