@@ -84,7 +84,8 @@ def progress_line(
     if progress.rate:
         known += [rate, f"{duration(progress.left)} left"]
     whole = [f"{name} {value:#.3g}" for name, value in losses]  # always three digits, so that nothing jumps
-    short = [f"{name} {value:#.3g}" for name, value in zip(_short([name for name, _ in losses]), dict(losses).values())]
+    shortened = zip(_short([name for name, _ in losses]), (value for _, value in losses))
+    short = [f"{name} {value:#.3g}" for name, value in shortened]
     for names, least, with_step in ((whole, 20, True), (whole, 10, False), (short, 6, False), (short, 0, False)):
         rest = [*known[1:], *names] if names else [*known[1:], step]
         used = len("  ".join([known[0], *rest]))
