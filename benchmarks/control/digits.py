@@ -20,9 +20,9 @@ import numpy as np
 import torch
 from common import HERE, record, trained
 from gan.control.features import extractor_of
-from gan.control.films import pictures_of, save_sheet
 from gan.metrics.code_information import CodeInformation
 from gan.recipe import read_values
+from gan.reporting.films import pictures_of, save_sheet
 from gan.source import list_source
 from gan.testing import real_file
 from gan_image.data.datasets import write_idx

@@ -91,8 +91,8 @@ def controlled(
 
     A film is written without single files unless `out` names a folder for them.
     """
-    from gan.control.films import check_film, pictures_of, save_film, save_sheet
     from gan.control.latent_files import read_latents, write_latents
+    from gan.reporting.films import check_film, pictures_of, save_film, save_sheet
 
     model.space(run_flags.options)
     seeds = asked.seeds()

@@ -194,8 +194,8 @@ def _edit(
     as_json: bool,
     quiet: bool,
 ) -> None:
-    from gan.control.films import check_film, pictures_of, save_film, save_sheet
     from gan.control.latent_files import write_latents
+    from gan.reporting.films import check_film, pictures_of, save_film, save_sheet
 
     if more["film"] is not None:
         check_film(more["film"])

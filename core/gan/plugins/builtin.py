@@ -94,6 +94,7 @@ def gan_metrics() -> Iterator[MetricEntry]:
     """The metrics of `gan.metrics`. All compute on features, so they are named with an extractor: ``fid[lenet5]``."""
     for name, target, own, summary in (
         ("fid", "FrechetDistance", _INCEPTION, "Fréchet distance of Gaussians fitted to features; lower is better"),
+        ("fd", "PlainFrechetDistance", "", "the same as fid, called FD, which no paper's FID is mistaken for"),
         ("kid", "KernelDistance", _INCEPTION, "unbiased squared MMD with a cubic kernel; lower is better"),
         (
             "precision-recall",
