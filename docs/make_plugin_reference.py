@@ -29,12 +29,14 @@ SECTIONS = {
     "Entries": (
         "contracts/entries.py",
         "Entry ModalityEntry ArchitectureEntry LossEntry PenaltyEntry AugmentationEntry MetricEntry "
-        "MarkEntry ExtractorEntry AttributeEntry GuardEntry DatasetEntry RecipeEntry Download",
+        "MarkEntry ExtractorEntry AttributeEntry GuardEntry DatasetEntry RecipeEntry ModelEntry TrackerEntry "
+        "WeightsFile Download",
     ),
-    "Modalities": ("contracts/modality.py", "FieldSpec Given Modality"),
+    "Modalities": ("contracts/modality.py", "FieldSpec Continued Given Modality"),
     "Architectures": (
         "contracts/architecture.py",
-        "Request Architecture GenerationSettings AnyData Streams ConditionalOnInput GivenInPart Likelihood Settles",
+        "Request Architecture GenerationSettings AnyData Streams ConditionalOnInput GivenInPart InTiles Tiles "
+        "Likelihood Settles",
     ),
     "Latent spaces": (
         "contracts/latent.py",
@@ -42,7 +44,7 @@ SECTIONS = {
     ),
     "Losses, penalties and augmentations": (
         "contracts/objectives.py",
-        "Loss Critic Penalty Augmentation AdaptiveAugmentation",
+        "Loss Critic Penalty ScorePenalty Augmentation AdaptiveAugmentation",
     ),
     "Metrics": (
         "contracts/metrics.py",

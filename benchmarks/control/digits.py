@@ -23,10 +23,10 @@ import torch
 from common import HERE, record, trained
 from gan.build import open_data, resolve
 from gan.control.features import extractor_of
-from gan.control.films import pictures_of, save_sheet
 from gan.metrics.code_information import CodeInformation
 from gan.plugins.manager import Plugins
 from gan.recipe import read_values
+from gan.reporting.films import pictures_of, save_sheet
 from gan.reporting.reporter import Reporter
 from gan.source import list_source
 from gan.testing import real_file

@@ -26,12 +26,12 @@ from common import HERE, STRENGTHS, record, summary, trained
 from gan.control.controlled import ControlledModel
 from gan.control.directions import find, sefa
 from gan.control.features import extractor_of
-from gan.control.films import pictures_of, save_film, save_sheet
 from gan.control.model import Latents
 from gan.control.paths import Path as LatentPath
 from gan.control.paths import distance_of, variation
 from gan.control.scores import Score, _linear_classifier
 from gan.recipe import read_values
+from gan.reporting.films import pictures_of, save_film, save_sheet
 from gan.testing import real_file
 from PIL import Image
 

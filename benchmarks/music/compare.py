@@ -38,9 +38,9 @@ SHOWN = (
     "notes-per-bar",
 )
 ROWS: dict[str, tuple[str, dict[str, Any]]] = {
-    "composer": ("default", {"composition": "composer"}),
-    "jamming": ("default", {"composition": "jamming"}),
-    "hybrid": ("default", {"composition": "hybrid"}),
+    "composer": ("musegan", {"composition": "composer"}),
+    "jamming": ("musegan", {"composition": "jamming"}),
+    "hybrid": ("musegan", {"composition": "hybrid"}),
     "deterministic neurons": ("binary", {"neuron": "deterministic"}),
     "stochastic neurons": ("binary", {"neuron": "stochastic"}),
     "temporal hybrid": ("temporal", {}),

@@ -2,9 +2,10 @@
 
     python benchmarks/provenance/costs.py
 
-The pictures (256 x 256 pixels, four photographs each) are written by `Model.write` in blocks of 25, in turn: bare (no
+The pictures (256 x 256 pixels, four photographs each) are written by `Model.write` in blocks of 100, in turn: bare (no
 record, no manifest), with metadata and the signed manifest, and with the mark as well. Every block goes to a folder of
-its own, and the order changes from block to block. The ratio is that of the sums; the quartiles are over blocks.
+its own with a manifest of its own, and the order changes from block to block. The ratio is that of the sums; the
+quartiles are over blocks.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ from gan_image.marking import ImageMark
 from gan_image.modality import ImageConfig, ImageModality
 from pictures import mosaic, pictures
 
-BLOCK, BLOCKS = 25, 40
+BLOCK, BLOCKS = 100, 10
 
 
 class Bare(Labels):

@@ -4,8 +4,8 @@
 
 Sounds of 10 s at 44.1 kHz: windows of five recordings of music, drum loops repeated, one-shots of percussion and spoken
 digits (8 kHz) in random order. Marked: 200; unmarked: 1,000, each searched with a key of its own. The clipping of the
-detector was chosen on 12 such sounds, the strength is that of the method's description; the threshold is nominal,
-p ≤ 1e-6 for a normal statistic over all alignments.
+detector was chosen on 12 such sounds, the strength is that of the method's description; the threshold, p ≤ 1e-6 over
+all alignments, follows from a bound and was not chosen on sounds.
 """
 
 from __future__ import annotations

@@ -34,7 +34,7 @@ from gan_image.architectures.dcgan import DCGAN
 HERE = Path(__file__).parent
 CASES = {
     "image": ("dcgan-digits", 8_000, ["swd", "kid[raw]", "precision-recall[raw]"]),
-    "music": ("default", 1_600, []),  # the modality's own
+    "music": ("musegan", 1_600, []),  # the modality's own
 }
 
 

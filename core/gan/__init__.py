@@ -2,8 +2,8 @@
 
     import gan
 
-    run = gan.train({"plugin": "music"})
-    samples = gan.load(run).generate(8, seed=0)
+    run = gan.train("music", minutes=5)
+    samples = gan.generate(run, 8, seed=0)
 
 Importing this package does not import torch.
 """
@@ -16,11 +16,12 @@ from typing import TYPE_CHECKING, Any
 from gan.version import __version__
 
 if TYPE_CHECKING:
-    from gan.api import evaluate, load, train
+    from gan.api import evaluate, generate, load, resume, train
     from gan.hookspecs import hookimpl
 
-_LAZY = {"train": "gan.api", "load": "gan.api", "evaluate": "gan.api", "hookimpl": "gan.hookspecs"}
-__all__ = ["__version__", "evaluate", "hookimpl", "load", "train"]
+_API = ("evaluate", "generate", "load", "resume", "train")
+_LAZY = {**dict.fromkeys(_API, "gan.api"), "hookimpl": "gan.hookspecs"}
+__all__ = ["__version__", "evaluate", "generate", "hookimpl", "load", "resume", "train"]
 
 
 def __getattr__(name: str) -> Any:

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from gan.contracts import AdaptiveAugmentation, Critic, Loss, Penalty
+from gan.contracts import AdaptiveAugmentation, Critic, Loss, Penalty, ScorePenalty
 from gan.draws import Draws
 from gan.errors import GanError
 from gan.game import Batch, Learn, Objective, Turn
@@ -209,6 +209,38 @@ def observe_scores(batch: Batch, real_scores: Tensor | Sequence[Tensor]) -> None
                 batch.observe(f"augmentations.{name}.{what}", value)
 
 
+def penalized(batch: Batch, name: str, penalty: Penalty, critic: Critic, real: Tensor, fake: Tensor) -> Tensor:
+    """The mean of a penalty over a batch, times its weight, as a term of the critic's loss; `name` is its name in the
+    recipe. `real` and `fake` are samples as critics receive them, detached.
+
+    `adversarial_turns` does this for every penalty. For objectives that do not use it.
+    """
+    if isinstance(penalty, ScorePenalty):
+        return penalized_scores(batch, name, penalty, (critic(real),), (critic(fake),))
+    weight = batch.number(f"penalties.{name}.weight", penalty.weight)
+    value: Tensor = weight * penalty(critic, real, fake, batch.rng).mean()
+    return value
+
+
+def penalized_scores(
+    batch: Batch, name: str, penalty: Any, real_scores: Sequence[Tensor], fake_scores: Sequence[Tensor]
+) -> Tensor:
+    """`penalized` for a `ScorePenalty` and scores that are known already, ``(N, …)`` for each head."""
+    real, fake = (
+        torch.stack([per_sample(head.float()) for head in heads]).mean(0) for heads in (real_scores, fake_scores)
+    )
+    for what, value in penalty.observe(real.detach(), fake.detach()).items():
+        batch.observe(f"penalties.{name}.{what}", value)
+    weighted: Tensor = batch.number(f"penalties.{name}.weight", penalty.weight) * penalty.of_scores(real, fake).mean()
+    return weighted
+
+
+def loss_at(loss: Loss, batch: Batch) -> Loss:
+    """`loss` at the position of `batch`, where it has numbers that change during the training."""
+    at: Callable[[int], Loss] | None = getattr(loss, "at", None)
+    return loss if at is None else at(batch.position)
+
+
 def probe_scores(
     batch: Batch,
     real_scores: Tensor | Sequence[Tensor],
@@ -308,9 +340,10 @@ class _Turns:
         observe_scores(batch, real_scores)
         terms = {"loss": _summed(self.loss.discriminator, real_scores, fake_scores)}
         for name, penalty in self.penalties.items():
-            if penalty.every == 1:
-                value = penalty(scored.critic_for(penalty), real_samples, fake_samples, batch.rng)
-                terms[name] = batch.number(f"penalties.{name}.weight", penalty.weight) * value.mean()
+            if penalty.every == 1 and isinstance(penalty, ScorePenalty):
+                terms[name] = penalized_scores(batch, name, penalty, real_scores, fake_scores)
+            elif penalty.every == 1:
+                terms[name] = penalized(batch, name, penalty, scored.critic_for(penalty), real_samples, fake_samples)
         _add(terms, self.critic_terms, scored)
         terms["_real_score"] = _mean(real_scores)
         terms["_fake_score"] = _mean(fake_scores)
@@ -324,8 +357,8 @@ class _Turns:
             real_samples = self.real(batch)
             needs_fake = self.shares or getattr(penalty, "needs_fake", True)
             fake_samples = self.fakes_for_critic(batch) if needs_fake else real_samples
-            value = penalty(_Judge(self, batch).for_penalty(penalty), real_samples, fake_samples, batch.rng)
-            return {name: batch.number(f"penalties.{name}.weight", penalty.weight) * value.mean()}
+            critic = _Judge(self, batch).for_penalty(penalty)
+            return {name: penalized(batch, name, penalty, critic, real_samples, fake_samples)}
 
         return objective
 
@@ -337,9 +370,9 @@ class _Turns:
         _probe_gradient(batch, fake_samples)
         scored = Scored(batch, self, None, fake_samples, real_has_gradients=False)
         fake_scores = scored.fake_scores
-        needed = self.loss.needs_real
-        real_scores = scored.real_scores if needed else tuple(scores.detach() for scores in fake_scores)
-        terms = {"loss": _summed(self.loss.generator, real_scores, fake_scores)}
+        loss = loss_at(self.loss, batch)
+        real_scores = scored.real_scores if loss.needs_real else tuple(scores.detach() for scores in fake_scores)
+        terms = {"loss": _summed(loss.generator, real_scores, fake_scores)}
         _add(terms, self.generator_terms, scored)
         return terms
 

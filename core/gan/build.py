@@ -13,13 +13,14 @@ from typing import Any
 import torch
 
 from gan import recipe as recipes
-from gan.contracts import Augmentation, ConditionalOnInput, FieldSpec, Loss, Penalty
-from gan.data.datasets import prepare_dataset
+from gan.contracts import Augmentation, ConditionalOnInput, FieldSpec, Loss, Penalty, kind
+from gan.data.datasets import dataset_folder, prepare_dataset
 from gan.data.pack import Pack
 from gan.data.packing import open_pack
 from gan.draws import derive
 from gan.errors import GanError, PluginError, UnknownName, UsageError, nearest
 from gan.game import Optimizer, Phase, Player, phase_lengths
+from gan.parts.freezing import freeze
 from gan.plugins.manager import PluginEntry, Plugins
 from gan.recipe import Recipe, validated
 from gan.reporting.reporter import Reporter
@@ -108,6 +109,7 @@ def _modality_for(plugins: Plugins, entry: Any, plugin: str) -> PluginEntry:
 
 def resolve(values: Mapping[str, Any], plugins: Plugins) -> ResolvedRecipe:
     """Check the values of a recipe and find everything that it names. Raises `UsageError` for what is wrong in it."""
+    _refuse_misplaced(values, plugins)
     recipe = validated(Recipe, values, "")
     for player, settings in recipe.optimizers.items():
         _optimizer(Optimizer(), settings, player)  # before the data is packed; the players are known only after it
@@ -125,30 +127,33 @@ def resolve(values: Mapping[str, Any], plugins: Plugins) -> ResolvedRecipe:
         from gan.parts.codes import with_codes
 
         architecture_class = with_codes(architecture_class, recipe.codes, architecture.entry.name)
-    found = plugins.find("gan_losses", recipe.loss.name, prefer=recipe.plugin)
-    owners = [architecture, modality, found]
-    loss = _constructed(plugins.load(found), recipe.loss.settings, f"loss '{recipe.loss.name}'")
+    owners = [architecture, modality]
+
+    def made(hook: str, named: recipes.Named, where: str) -> Any:
+        """The loss, penalty or augmentation of a name, with those that its settings name (`NESTED`)."""
+        found = plugins.find(hook, named.name, prefer=recipe.plugin)
+        owners.append(found)
+        if hook == "gan_augmentations":
+            _check_augmentation(found.entry, modality.entry.name, modality_class, modality_config, where)
+        inner = {
+            key: made(NESTED[key], validated(recipes.Named, _by_name(value), f"{where}.{key}"), f"{where}.{key}")
+            for key, value in named.settings.items()
+            if key in NESTED and value is not None
+        }
+        settings = {key: value for key, value in named.settings.items() if key not in inner}
+        return _constructed(plugins.load(found), settings, f"{kind(hook)} '{named.name}'", where, inner)
+
+    loss = made("gan_losses", recipe.loss, "loss")
     penalties: dict[str, Penalty] = {}
-    for number, named in enumerate(recipe.penalties):
-        found = plugins.find("gan_penalties", named.name, prefer=recipe.plugin)
-        owners.append(found)
-        if named.name in penalties:
-            raise UsageError(f"penalties.{number}: '{named.name}' is named twice")
-        penalties[named.name] = _constructed(
-            plugins.load(found), named.settings, f"penalty '{named.name}'", f"penalties.{number}"
-        )
     augmentations: dict[str, Augmentation] = {}
-    for number, named in enumerate(recipe.augmentations):
-        found = plugins.find("gan_augmentations", named.name, prefer=recipe.plugin)
-        owners.append(found)
-        if named.name in augmentations:
-            raise UsageError(f"augmentations.{number}: '{named.name}' is named twice")
-        _check_augmentation(
-            found.entry, modality.entry.name, modality_class, modality_config, f"augmentations.{number}"
-        )
-        augmentations[named.name] = _constructed(
-            plugins.load(found), named.settings, f"augmentation '{named.name}'", f"augmentations.{number}"
-        )
+    for section, hook, names, into in (
+        ("penalties", "gan_penalties", recipe.penalties, penalties),
+        ("augmentations", "gan_augmentations", recipe.augmentations, augmentations),
+    ):
+        for number, named in enumerate(names):
+            if named.name in into:
+                raise UsageError(f"{section}.{number}: '{named.name}' is named twice")
+            into[named.name] = made(hook, named, f"{section}.{number}")
     recipe = recipe.model_copy(
         update={
             "modality": modality_config.model_dump(mode="json"),
@@ -159,6 +164,30 @@ def resolve(values: Mapping[str, Any], plugins: Plugins) -> ResolvedRecipe:
     versions = {owner.info.distribution: owner.info.version for owner in owners}
     classes = (architecture, architecture_class, modality, modality_class)
     return ResolvedRecipe(recipe, *classes, modality_config, model_config, loss, penalties, augmentations, versions)
+
+
+def _refuse_misplaced(values: Mapping[str, Any], plugins: Plugins) -> None:
+    """Raise `UsageError` for a key at the top of a recipe that belongs into one of its sections: ``latent=64``."""
+    unknown = [key for key in values if key not in Recipe.model_fields]
+    if not unknown:
+        return
+    sections: dict[str, Any] = {
+        name: field.annotation
+        for name, field in Recipe.model_fields.items()
+        if hasattr(field.annotation, "model_fields")
+    }
+    plugin, name = values.get("plugin"), values.get("architecture")
+    if isinstance(plugin, str) and isinstance(name, str):
+        plugins.require(plugin)
+        architecture = find_architecture(plugins, name, plugin)
+        sections["model"] = getattr(plugins.load(architecture), "Config", None)
+        modality = _modality_for(plugins, architecture.entry, plugin)
+        sections["modality"] = getattr(plugins.load(modality), "Config", None)
+    for key in unknown:
+        found = [f"{section}.{key}" for section, model in sections.items() if key in getattr(model, "model_fields", ())]
+        if found:
+            wanted = "' or '".join(found)
+            raise UsageError(f"unknown key '{key}'; did you mean '{wanted}'?")
 
 
 def _check_augmentation(entry: Any, modality: str, modality_class: Any, config: Any, where: str) -> None:
@@ -174,15 +203,29 @@ def _check_augmentation(entry: Any, modality: str, modality_class: Any, config: 
         )
 
 
-def _constructed(factory: Any, settings: Mapping[str, Any], what: str, where: str = "") -> Any:
-    """A loss, a penalty or an augmentation with its settings, which must fit the annotations of its constructor."""
+NESTED = {"loss": "gan_losses", "augmentation": "gan_augmentations"}
+"""Settings of losses, penalties and augmentations that name another entry -> its hook."""
+
+
+def _by_name(value: Any) -> Mapping[str, Any]:
+    return value if isinstance(value, Mapping) else {"name": value}
+
+
+def _constructed(
+    factory: Any, settings: Mapping[str, Any], what: str, where: str = "", inner: Mapping[str, Any] | None = None
+) -> Any:
+    """A loss, a penalty or an augmentation with its settings, which must fit the annotations of its constructor;
+    `inner` are objects that are settings as well."""
     settings = {name: recipes.scheduled(value, f"{where}.{name}") for name, value in settings.items()}
     try:
         signature = inspect.signature(factory, eval_str=True)
     except (TypeError, ValueError, NameError):
         signature = inspect.signature(lambda **settings: None)
     known = {name: parameter for name, parameter in signature.parameters.items() if name != "self"}
-    values: dict[str, Any] = {}
+    values: dict[str, Any] = dict(inner or {})
+    for name in values:
+        if name not in known:
+            raise UsageError(f"{what} has no setting '{name}'; {_hint(name, known)}")
     for name, value in settings.items():
         if name in known:
             values[name] = _fitting(known[name].annotation, value, f"{what}: {name}")
@@ -232,6 +275,16 @@ def find_source(resolved: ResolvedRecipe, plugins: Plugins, *, prepare: bool = T
         return path
     modality = resolved.modality
     return find_dataset(source, modality.entry.name, plugins, "data.source", prefer=modality.info.name, prepare=prepare)
+
+
+def data_at_hand(resolved: ResolvedRecipe, plugins: Plugins) -> bool:
+    """Whether ``data.source`` is a path, or a named dataset that has been made or downloaded already."""
+    source = resolved.recipe.data.source or ""
+    try:
+        found = plugins.find("gan_datasets", source, prefer=resolved.modality.info.name)
+    except UnknownName:
+        return True
+    return os.path.exists(os.path.expanduser(source)) or (dataset_folder(found) / "dataset.json").is_file()
 
 
 def find_dataset(
@@ -307,6 +360,8 @@ class Game:
     architecture: Any
     players: dict[str, Player]
     phases: list[Phase]
+    length: int = 0
+    """Real samples in all phases, as the recipe has it."""
 
 
 def build_game(resolved: ResolvedRecipe, fields: Mapping[str, Any], total: int | None = None) -> Game:
@@ -328,6 +383,7 @@ def build_game(resolved: ResolvedRecipe, fields: Mapping[str, Any], total: int |
                 f"{resolved.title} takes no condition '{name}'; leave {setting} out, or use another architecture"
             )
     players = dict(architecture.players())
+    freeze(players, recipe.start)
     _check_memory(players, resolved.title)
     unknown = [name for name in recipe.optimizers if name not in players]
     if unknown:
@@ -342,6 +398,7 @@ def build_game(resolved: ResolvedRecipe, fields: Mapping[str, Any], total: int |
             raise UnknownName("phase", name, names)
     phases = [_with_length(phase, recipe.phases.get(phase.name)) for phase in phases]
     lengths = phase_lengths(phases, recipe.training.samples)
+    length = sum(lengths)
     if total is not None:
         lengths = [max(1, round(length * total / sum(lengths))) for length in lengths]
     open_length = next((n for p, n in zip(phases, lengths, strict=True) if p.samples is None), recipe.training.samples)
@@ -361,7 +418,7 @@ def build_game(resolved: ResolvedRecipe, fields: Mapping[str, Any], total: int |
             "training": recipe.training.model_copy(update={"tick": tick, "samples": open_length}),
         }
     )
-    return Game(architecture, players, phases)
+    return Game(architecture, players, phases, length)
 
 
 def _check_memory(players: Mapping[str, Player], who: str) -> None:

@@ -34,8 +34,10 @@ from gan.contracts import (
     MarkEntry,
     MetricEntry,
     ModalityEntry,
+    ModelEntry,
     PenaltyEntry,
     RecipeEntry,
+    TrackerEntry,
 )
 
 hookspec = pluggy.HookspecMarker("gan")
@@ -111,4 +113,16 @@ def gan_datasets() -> Iterable[DatasetEntry]:
 @hookspec
 def gan_recipes() -> Iterable[RecipeEntry]:
     """Training runs as YAML files inside the plugin's package."""
+    return ()
+
+
+@hookspec
+def gan_models() -> Iterable[ModelEntry]:
+    """Trained models inside the plugin's package, as light run folders: ``gan generate zoo:NAME``."""
+    return ()
+
+
+@hookspec
+def gan_trackers() -> Iterable[TrackerEntry]:
+    """Services that are told of trainings: ``gan run --track NAME``."""
     return ()

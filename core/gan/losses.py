@@ -7,8 +7,12 @@ score before any sigmoid.
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor
 from torch.nn.functional import relu, softplus
+
+from gan.contracts import Loss
+from gan.recipe import Schedule, ends
 
 
 def per_sample(values: Tensor) -> Tensor:
@@ -108,3 +112,31 @@ class RelativisticAverage:
     def generator(self, real_scores: Tensor, fake_scores: Tensor) -> Tensor:
         """The same with the roles exchanged."""
         return self.discriminator(fake_scores, real_scores)
+
+
+class TopK:
+    """Another loss, of which the generator minimizes the part of the samples that the critic finds most real (Sinha
+    et al. 2020, "Top-k training of GANs", arXiv:2002.06224).
+
+    ``loss: {name: top-k, loss: hinge, share: {first: 1.0, last: 0.5, until: 200000}}``. At least one sample counts.
+    They are compared with those that are scored together: a micro-batch, on one process.
+    """
+
+    def __init__(self, *, share: float | Schedule = 0.5, loss: Loss | None = None) -> None:
+        if not all(0 < end <= 1 for end in ends(share)):
+            raise ValueError(f"share must be more than 0 and at most 1, not {share}")
+        self.inner: Loss = NonSaturating() if loss is None else loss
+        self.share = share
+        self.discriminator, self.needs_real = self.inner.discriminator, self.inner.needs_real
+
+    def at(self, position: int) -> Loss:
+        """With the share after `position` real samples of the phase."""
+        return TopK(share=self.share.at(position), loss=self.inner) if isinstance(self.share, Schedule) else self
+
+    def generator(self, real_scores: Tensor, fake_scores: Tensor) -> Tensor:
+        """The other loss for the best samples, times N / k, so that the mean is that over them; 0 for the others."""
+        share = self.share.first if isinstance(self.share, Schedule) else self.share
+        values, ranks = self.inner.generator(real_scores, fake_scores), per_sample(fake_scores.detach())
+        count = max(1, round(share * len(values)))
+        best = torch.zeros_like(values).index_fill_(0, ranks.topk(count).indices, len(values) / count)
+        return values * best

@@ -1,11 +1,15 @@
-"""Gradient penalties, regularizers of the critic: arithmetic only, one value per sample, always in float32."""
+"""Regularizers of the critic: gradient penalties, consistency, LeCam. One value per sample, always in float32."""
 
 from __future__ import annotations
 
-import torch
-from torch import Tensor
+from collections.abc import Mapping
+from typing import Any
 
-from gan.contracts import Critic
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import relu
+
+from gan.contracts import Augmentation, Critic
 from gan.draws import Draws
 from gan.game import Schedule
 from gan.losses import per_sample
@@ -69,3 +73,84 @@ class R2(R1):
     def __call__(self, critic: Critic, real: Tensor, fake: Tensor, rng: Draws) -> Tensor:
         """The penalty per sample, ``(N,)``."""
         return 0.5 * gradient_square_norm(critic, fake)
+
+
+class Consistency(_Weighted):
+    """(D(T(x)) - D(x))² + `fake` · (D(T(G(z))) - D(G(z)))²: scores that do not depend on T (Zhao et al. 2021, "Improved
+    consistency regularization for GANs", arXiv:2002.04724, balanced: bCR).
+
+    T is an augmentation named in the recipe (``augmentation: {name: diffaugment, policy: translation}``), whose
+    strength is a number; without one, Gaussian noise of the deviation `noise`, for samples of any kind. A critic
+    that mixes samples (batch statistics) cannot tell single ones apart; it is better not used there.
+    """
+
+    def __init__(
+        self,
+        *,
+        weight: float | Schedule = 10.0,
+        every: int = 1,
+        fake: float = 1.0,
+        noise: float = 0.1,
+        augmentation: Augmentation | None = None,
+    ) -> None:
+        super().__init__(weight=weight, every=every)
+        self.fake, self.noise, self.augmentation = fake, noise, augmentation
+        self._strength: Any = getattr(augmentation, "strength", 1.0)
+        self.needs_fake = fake > 0
+        if isinstance(self._strength, (Schedule, Tensor)):
+            raise ValueError("the strength of its augmentation must be a number")
+
+    def __call__(self, critic: Critic, real: Tensor, fake: Tensor, rng: Draws) -> Tensor:
+        """The penalty per sample, ``(N,)``."""
+        value = self._difference(critic, real.detach(), rng)
+        return value + self.fake * self._difference(critic, fake.detach(), rng) if self.fake else value
+
+    def _difference(self, critic: Critic, samples: Tensor, rng: Draws) -> Tensor:
+        if self.augmentation is None:
+            other = samples + self.noise * rng.randn(*samples.shape[1:]).to(samples.dtype)
+        else:
+            strength = torch.full((), self._strength, device=samples.device)
+            other = self.augmentation(samples, rng, strength)
+        after, before = (per_sample(critic(seen).float()) for seen in (other, samples))
+        return (after - before).square()
+
+
+class LeCam(nn.Module):
+    """relu(D(x) - F)² + relu(R - D(G(z)))² with running means R and F of the scores of real and generated samples: the
+    scores of the two kinds are kept together, which helps with little data (Tseng et al. 2021, "Regularizing generative
+    adversarial networks under limited data", arXiv:2104.03310, equation 5).
+
+    The means are buffers, with a weight of ``1 - decay`` for each update. A `gan.contracts.ScorePenalty`.
+    """
+
+    real_mean: Tensor
+    fake_mean: Tensor
+    begun: Tensor
+
+    def __init__(self, *, weight: float | Schedule = 0.01, every: int = 1, decay: float = 0.99) -> None:
+        super().__init__()
+        if not 0 <= decay < 1:
+            raise ValueError(f"decay must be at least 0 and less than 1, not {decay}")
+        self.weight, self.every, self.decay = weight, every, decay
+        for name in ("real_mean", "fake_mean", "begun"):
+            self.register_buffer(name, torch.zeros(()))
+
+    def forward(self, critic: Critic, real: Tensor, fake: Tensor, rng: Draws) -> Tensor:
+        """The penalty per sample, ``(N,)``."""
+        return self.of_scores(per_sample(critic(real).float()), per_sample(critic(fake).float()))
+
+    def of_scores(self, real_scores: Tensor, fake_scores: Tensor) -> Tensor:
+        """The penalty per sample, ``(N,)``; 0 before anything was observed."""
+        apart = relu(real_scores - self.fake_mean).square() + relu(self.real_mean - fake_scores).square()
+        return self.begun * apart
+
+    def observe(self, real_scores: Tensor, fake_scores: Tensor) -> Mapping[str, Tensor]:
+        """The sums of the scores, and their number."""
+        return {"real": real_scores.sum(), "fake": fake_scores.sum(), "count": torch.full_like(real_scores, 1.0).sum()}
+
+    def learn(self, observed: Mapping[str, Tensor], samples: int) -> None:
+        """Move the means; the first update sets them."""
+        share = torch.where(self.begun > 0, 1 - self.decay, 1.0)
+        self.real_mean.lerp_(observed["real"] / observed["count"], share)
+        self.fake_mean.lerp_(observed["fake"] / observed["count"], share)
+        self.begun.fill_(1.0)

@@ -290,6 +290,21 @@ class Codes(Section):
         return self
 
 
+class Start(Section):
+    """The weights of another run from which a training starts (``gan run --from RUN``)."""
+
+    run: str = Field(min_length=1, max_length=4096, description="The run folder.")
+    checkpoint: Literal["newest", "best"] | Annotated[int, Field(ge=0, le=MAX_SHOWN)] = Field(
+        "newest", description="Its checkpoint: newest, best, or a number of samples shown."
+    )
+    weights: str = Field(
+        "", max_length=64, description="SHA-256 of the weights; the training states it, and a repetition compares it."
+    )
+    freeze: int = Field(
+        0, ge=0, le=MAX_COUNT, description="First layers of the discriminator that keep their weights; 0: none."
+    )
+
+
 class PhaseLength(Section):
     """Length and batch size of one phase; unspecified values are those of the architecture."""
 
@@ -314,6 +329,7 @@ class Recipe(Section):
         default_factory=list, description="Changes of every sample that critics see, with their strengths."
     )
     codes: Codes | None = Field(None, description="Codes of InfoGAN, factors that nobody labelled; none: without.")
+    start: Start | None = Field(None, description="The run whose weights the training starts from; none: new weights.")
     optimizers: dict[str, dict[str, Any]] = Field(default_factory=dict, description="Settings by player.")
     phases: dict[str, PhaseLength] = Field(default_factory=dict, description="Lengths by phase.")
     training: Training = Field(
@@ -458,6 +474,27 @@ def with_settings(values: Mapping[str, Any], settings: Iterable[str]) -> dict[st
         if not equals or not key.strip():
             raise UsageError(f"--set {setting}: write KEY=VALUE, for example --set training.batch=32")
         _assign(changed, key.strip().split("."), parse_yaml(text, f"--set {setting}"), setting)
+    return changed
+
+
+def merged(values: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
+    """`values` changed by a mapping: sections are merged, lists and plain values replaced.
+
+    Keys may have dots (``"training.batch"``), as those of ``--set``. A section that names another entry than before
+    (``{"loss": {"name": "hinge"}}``) replaces the old one with its settings.
+    """
+    changed = copy.deepcopy(dict(values))
+    for key, value in changes.items():
+        path = str(key).split(".")
+        if len(path) > 1:
+            _assign(changed, path, copy.deepcopy(value), f"{key}={shown(value)}")
+            continue
+        before = changed.get(key)
+        named = value.get("name", 0) if isinstance(value, Mapping) else 0
+        if isinstance(value, Mapping) and isinstance(before, dict) and named in (0, before.get("name")):
+            changed[key] = merged(before, value)
+        else:
+            changed[key] = copy.deepcopy(value)
     return changed
 
 

@@ -7,6 +7,7 @@ that unpack to a large multiple of their size are skipped with a reason.
 from __future__ import annotations
 
 import hashlib
+import io
 import lzma
 import os
 import posixpath
@@ -17,6 +18,7 @@ import zlib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
+from typing import BinaryIO
 
 from gan.errors import BadData
 
@@ -82,6 +84,22 @@ class SourceFile:
             raise BadData(f"changed during use: {len(content):,} bytes, not {self.size:,}", self.name)
         return content
 
+    def open(self) -> BinaryIO:
+        """The content as a file that is read as needed, for readers that need not have it whole; of any size.
+
+        A member of an archive is unpacked into memory, within the limits of `data`. Raises `BadData` as `data` does.
+        """
+        if self.member is not None:
+            return io.BytesIO(self.data())
+        try:
+            file, size = _regular(self.path, self.name)
+        except OSError as error:
+            raise BadData(f"cannot be read: {error.strerror or error}", self.name) from error
+        if self.size and size != self.size:
+            file.close()
+            raise BadData(f"changed during use: {size:,} bytes, not {self.size:,}", self.name)
+        return file
+
     def sibling(self, name: str) -> SourceFile | None:
         """The file `name` relative to this one's folder (labels next to images, ``../masks/1.png``), or None.
 
@@ -117,13 +135,21 @@ def _archive(path: Path) -> zipfile.ZipFile:
 
 
 def _read_regular(path: Path, name: str) -> bytes:
-    """The content of a regular file; a pipe that has replaced it does not block."""
+    """The content of a regular file."""
+    file, size = _regular(path, name)
+    with file:
+        return file.read(min(size, MAX_FILE_BYTES) + 1)  # `read` allocates all that it is asked for
+
+
+def _regular(path: Path, name: str) -> tuple[BinaryIO, int]:
+    """A regular file that is open for reading, and its size; a pipe that has replaced it does not block."""
     descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
-    with open(descriptor, "rb") as file:
-        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-            raise BadData("not a regular file", name)
-        size = os.fstat(descriptor).st_size  # `read` allocates all that it is asked for
-        return file.read(min(size, MAX_FILE_BYTES) + 1)
+    file = open(descriptor, "rb")  # noqa: SIM115  (the caller closes it)
+    status = os.fstat(descriptor)
+    if not stat.S_ISREG(status.st_mode):
+        file.close()
+        raise BadData("not a regular file", name)
+    return file, status.st_size
 
 
 @dataclass

@@ -6,6 +6,7 @@ import itertools
 import json
 import math
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -81,6 +82,7 @@ EVALUATION = {"scipy", "gan.evaluation.evaluate", "gan.training.session"}
         (["plugins"], LIGHT | COMPILER | EVALUATION, 260),
         (["generate", "RUN", "--help"], LIGHT | COMPILER | EVALUATION, 260),
         (["generate", "RUN", "--count", "1", "--out", "OUT"], COMPILER | EVALUATION | {"matplotlib"}, 1500),
+        (["run", "--plugin", "toy", "--samples", "256", "--out", "OUT/new"], COMPILER, 2100),
         (["evaluate", "RUN", "--count", "8"], COMPILER | {"scipy.stats", "matplotlib"}, 1700),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
@@ -95,7 +97,7 @@ def test_a_verb_imports_only_what_it_uses(trained, tmp_path_factory, arguments, 
         "try: main(sys.argv[2:])\n"
         "finally: open(sys.argv[1], 'w').write('\\n'.join(sys.modules))"
     )
-    words = [{"RUN": str(run), "OUT": str(out)}.get(word, word) for word in arguments]
+    words = [word.replace("RUN", str(run)).replace("OUT", str(out)) for word in arguments]
     done = subprocess.run(
         [sys.executable, "-c", program, str(out / "modules"), *words],
         env=home, capture_output=True, text=True, timeout=60,
@@ -224,6 +226,64 @@ def test_resuming_a_finished_run_changes_nothing(trained):
     assert {path: (path.stat().st_mtime_ns, path.read_bytes()) for path in run.rglob("*") if path.is_file()} == before
 
 
+def test_a_mistyped_flag_of_generate_is_answered_with_the_commands_own(trained):
+    run, home, _ = trained
+    assert "did you mean --count?" in gan(home, "generate", str(run), "--coutn", "5", code=2).stderr
+    assert "did you mean --truncation?" in gan(home, "generate", str(run), "--truncaton", "1", code=2).stderr
+
+
+def test_the_end_says_what_became_of_the_training(trained):
+    """A verdict with its remedy first, then five numbers at most, each with its aim, then where everything is."""
+    run, _, done = trained
+    lines = done.stdout.splitlines()
+    assert lines[0].startswith(("too short: ", "nearly equal artefacts: "))
+    assert lines[1].startswith("what to do: train the whole recipe")
+    header = next(n for n, line in enumerate(lines) if line.startswith("number"))
+    assert lines[header].split() == ["number", "now", "aim", "before", "what", "it", "says"]
+    assert lines[header + 1].split()[0] == "modes"
+    assert " ↑ " in lines[header + 1]
+    assert any(line.startswith("more") and f"gan generate {run}" in line for line in lines)
+
+
+@pytest.mark.parametrize("columns", [60, 120])
+def test_on_a_terminal_a_line_moves_and_stays_readable(home, tmp_path, columns):
+    """In a pseudoterminal: percent, rate, time left and two losses in one line; paths are not cut."""
+    pty, termios = pytest.importorskip("pty"), pytest.importorskip("termios")
+    import fcntl
+    import struct
+
+    primary, secondary = pty.openpty()
+    fcntl.ioctl(secondary, termios.TIOCSWINSZ, struct.pack("HHHH", 30, columns, 0, 0))
+    words = ["run", *SHORT, "--samples", "8192", "--set", "evaluation.artefacts=2"]
+    process = subprocess.Popen(
+        [sys.executable, "-m", "gan", *words],
+        stderr=secondary, stdout=subprocess.DEVNULL, env={**home, "TERM": "xterm"}, cwd=tmp_path,
+    )  # fmt: skip
+    os.close(secondary)
+    seen = b""
+    try:
+        while part := _read(primary):
+            seen += part
+    finally:
+        process.wait(timeout=60)
+        os.close(primary)
+    assert process.returncode == 0
+    text = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", seen.decode())
+    assert "starting" in text, "before torch is imported"
+    lines = [line.strip() for line in re.split(r"[\r\n]+", text)]
+    moving = [line for line in lines if re.search(r"\d+ %  .*/s  [\d:…]+ left  .*dis\w* \S+  gen\w* \S+", line)]
+    assert moving
+    assert max(map(len, moving)) <= columns
+    assert "preview  runs/toy-mlp-0001/previews/samples-000008192.png" in lines
+
+
+def _read(descriptor: int) -> bytes:
+    try:
+        return os.read(descriptor, 65536)
+    except OSError:  # the other end was closed
+        return b""
+
+
 def test_json_lines_for_programs(home, tmp_path):
     done = gan(home, "run", *SHORT, "--samples", "512", "--json")
     events = [json.loads(line) for line in done.stdout.splitlines()]
@@ -246,6 +306,14 @@ MISTAKES = [
     (["run", "--plugin", "tyo"], 2, ["no plugin named 'tyo'", "did you mean 'toy'"]),
     (["run", "--plugin", "sketch"], 2, ["'sketch'", "install"]),
     (["run"], 2, ["--plugin", "toy"]),
+    (["run", "tyo"], 2, ["no plugin named 'tyo'", "did you mean 'toy'"]),
+    (["run", "toy", "--plugin", "toy"], 2, ["toy and --plugin both say what is trained"]),
+    (["run", "toy", "--coutn", "5"], 2, ["--coutn"]),
+    (["run", "--plugin", "toy", "--set", "hidden=64"], 2, ["unknown key 'hidden'", "did you mean 'model.hidden'"]),
+    (["run", "--plugin", "toy", "--set", "batch=8"], 2, ["unknown key 'batch'", "did you mean 'training.batch'"]),
+    (["run", "--plugin", "toy", "--set", "extent=3"], 2, ["unknown key 'extent'", "did you mean 'modality.extent'"]),
+    (["run", "toy", "--data", "./nowhere", "--dry-run"], 3, ["nowhere", "does not exist"]),
+    (["run", "toy", "--minutes", "0"], 2, ["--minutes"]),
     (["run", "--plugin", "toy", "--architecture", "mpl"], 2, ["no architecture named 'mpl'", "did you mean 'mlp'"]),
     (["run", "--plugin", "toy", "--set", "training.bacth=3"], 2, ["training.bacth", "did you mean 'batch'"]),
     (["run", "--plugin", "toy", "--set", "model.hiden=3"], 2, ["model.hiden", "did you mean 'hidden'"]),

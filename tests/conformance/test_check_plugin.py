@@ -313,6 +313,15 @@ def test_the_report_of_the_toy_is_whole(tmp_path, monkeypatch):
     assert {o["check"] for o in said["outcomes"]} >= {"import", "resumes exactly", "saves and loads", "preview"}
 
 
+def test_only_the_named_architectures_are_checked(tmp_path, monkeypatch):
+    from gan.testing import toy
+
+    monkeypatch.setenv("GAN_CACHE", str(tmp_path))
+    report = check_plugin(toy, architectures=["absent"])
+    assert [(o.subject, o.check) for o in report.failures] == [("architecture absent", "is offered")]
+    assert not {o.subject for o in report.outcomes} & {"architecture mlp"}
+
+
 def test_a_project_folder_without_a_plugin_is_refused(tmp_path):
     from gan.errors import UsageError
 

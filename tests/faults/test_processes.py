@@ -133,13 +133,15 @@ def test_a_process_that_is_killed_is_started_again_and_the_end_is_the_same(toy, 
 
 
 @pytest.mark.slow
-@pytest.mark.rule("L5")
+@pytest.mark.rule("L10")
 def test_the_last_words_of_torchrun_are_the_users_one_line(toy, tmp_path):
-    """Said by one process; the other is not counted as failed. After it torchrun only closes its frame."""
+    """Said first, by one process, and last: after it torchrun only closes its frame. The other process is not counted
+    as failed."""
     code, said = together(toy, tmp_path / "run", "--set", "training.batch=-4")
     assert code != 0
     mistake = "error: 'training.batch' cannot be -4: input should be greater than 0"
-    *_, line, end = said.splitlines()
+    first, *_, line, end = said.splitlines()
+    assert first == mistake
     assert line.strip() == f"traceback : {mistake}"
     assert set(end) == {"="}
     assert said.count(mistake) == 2  # when it happened, and last

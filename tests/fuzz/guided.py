@@ -114,11 +114,11 @@ def _reader(name: str, work: Path) -> tuple[Callable[[bytes], None], bytes]:
     from gan.errors import GanError
     from gan.source import SourceFile
     from gan.storage.regular import Broken
-    from readers import FILES, MODALITIES, OWN, modality_for
+    from readers import FILES, IN_FOLDER, MODALITIES, OWN, modality_for
 
     if name in OWN:
         reader, seed = OWN[name]
-        folder = [work] if name in ("manifest", "receipts", "archive") else []
+        folder = [work] if name in IN_FOLDER else []
 
         def own(content: bytes) -> None:
             try:

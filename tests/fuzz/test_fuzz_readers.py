@@ -24,7 +24,7 @@ from gan.storage.regular import Broken
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from mutate import damaged
-from readers import CORPUS, FILES, MODALITIES, OWN, corpus, modality_for
+from readers import CORPUS, FILES, IN_FOLDER, MODALITIES, OWN, corpus, modality_for
 
 pytestmark = pytest.mark.rule("L6")
 SECONDS = float(os.environ.get("GAN_FUZZ_SECONDS", "0"))
@@ -55,7 +55,7 @@ def keep(name: str, content: bytes) -> str:
 @pytest.mark.parametrize("name", OWN)
 def test_a_reader_of_the_core(name, tmp_path):
     reader, seed = OWN[name]
-    folder = [tmp_path] if name in ("manifest", "receipts", "archive") else []
+    folder = [tmp_path] if name in IN_FOLDER else []
     for content in cases(name, seed):
         try:
             reader(content, *folder)

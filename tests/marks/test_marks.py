@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import itertools
+import math
+
 import numpy as np
 import pytest
 from gan.contracts import Detection, tail
+from gan.contracts.marks import SIGNS
 from gan.marks import PixelSpectrum, WaveformSpectrum, chips
 from gan.marks.pixels import BASIS, luminance
 from PIL import Image
@@ -41,11 +45,23 @@ def test_chips_depend_on_key_and_purpose_alone():
 
 
 def test_a_detection_bounds_its_p_value_over_all_tries():
-    """With 100 tries, z = 5 at the best has p = 2 · 100 · Q(5); without a search z = 5 has p = 2 · Q(5)."""
-    assert Detection.of(0.0, 5.0, 100, RATE).p_value == pytest.approx(200 * tail(5.0))
-    assert Detection.of(5.0, 5.0, 100, RATE).p_value == pytest.approx(2 * tail(5.0))
+    """With 100 tries, z = 5 at the best has p = 2 · 100 · c Q(5); without a search z = 5 has p = 2 · c Q(5)."""
+    assert Detection.of(0.0, 5.0, 100, RATE).p_value == pytest.approx(200 * SIGNS * tail(5.0))
+    assert Detection.of(5.0, 5.0, 100, RATE).p_value == pytest.approx(2 * SIGNS * tail(5.0))
     assert tail(1.959964) == pytest.approx(0.025, abs=1e-7)
     assert not Detection(9.0, 1e-30, RATE, None, "too short").found
+
+
+@pytest.mark.rule("V6")
+def test_the_bound_holds_for_any_numbers_and_is_reached_by_two():
+    """All 2^n signs: the sum of two equal numbers exceeds every z below √2 with a quarter, the constant's own case."""
+    assert pytest.approx(3.178, abs=1e-3) == SIGNS
+    assert SIGNS * tail(math.sqrt(2)) == pytest.approx(0.25)
+    for numbers in ([1.0], [1, 1], [3, 1, 1], [1] * 12, [2.0**-n for n in range(12)]):
+        signs = np.array(list(itertools.product((-1, 1), repeat=len(numbers))))
+        sums = signs @ np.array(numbers) / np.linalg.norm(numbers)
+        for z in np.linspace(0, 4, 41):
+            assert np.mean(sums >= z + 1e-9) <= SIGNS * tail(z) + 1e-12
 
 
 def test_the_basis_is_orthonormal_and_luminance_ignores_alpha():
@@ -85,6 +101,40 @@ def test_frames_give_evidence_together():
     alone, together = mark.detect(marked[:1], RATE), mark.detect(marked, RATE)
     assert together.z > 1.5 * alone.z
     assert together.found
+
+
+def drawing(side=256, height=48):
+    """A flat ground with the same few hard shapes every 64 pixels, ``(height, side)``."""
+    tile = np.full((64, 64), 230, np.uint8)
+    tile[10:30, 8:40] = 20
+    tile[24:60, 30:33] = 120
+    return np.tile(tile, (1, side // 64))[:height]
+
+
+@pytest.mark.rule("V6")
+def test_p_values_of_unmarked_drawings_are_honest():
+    """Over 30 keys the aligned z of a drawing that repeats itself has deviation 1, and few p-values are small."""
+    found = [PixelSpectrum(n.to_bytes(32, "big"), 1.0).detect([drawing()], RATE) for n in range(30)]
+    assert 0.7 < np.sqrt(np.mean([one.aligned**2 for one in found])) < 1.3
+    assert np.mean([one.p_value <= 0.05 for one in found]) <= 0.05
+
+
+@pytest.mark.rule("V6")
+def test_files_that_are_alike_give_no_evidence_together():
+    """The evidence of copies is that of one file; that of different marked files adds up."""
+    pixels = scene(side=64)
+    for number in range(8):
+        mark = PixelSpectrum(number.to_bytes(32, "big"), 1.0)
+        one = mark.detect([pixels], RATE)
+        z, p_value = Detection.together([one] * 50)
+        assert abs(z) < 4.5
+        assert p_value > RATE
+    marked = [mark.detect([PixelSpectrum(mark._key, 2.5).embed(scene(seed, 64))], RATE) for seed in range(8)]
+    z, p_value = Detection.together(marked)
+    assert z > 1.5 * np.median([one.aligned for one in marked])
+    assert p_value < RATE
+    nothing = [Detection(0.0, 1.0, RATE, None, "too small")]
+    assert Detection.together(nothing) == (0.0, 0.5)
 
 
 def test_a_mark_of_sound_is_found_from_any_start_and_with_no_other_key():

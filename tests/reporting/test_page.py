@@ -14,6 +14,7 @@ import pytest
 from gan import api
 from gan.cli import main
 from gan.contracts.media import shown_by_type
+from gan.reporting.live_page import LivePage
 from gan.reporting.page import MAX_ARTEFACTS, artefacts_in, content_policy, write_page
 from gan.reporting.reporter import Reporter
 from gan.source import SourceFile
@@ -93,11 +94,47 @@ def test_the_page_of_a_folder(run, tmp_path, gan):
     assert "no files of a known kind (.csv)" in gan("page", run, tmp_path / "empty", code=3)
 
 
-def test_a_run_that_has_not_ended_has_no_page_yet(run, tmp_path, gan):
+def test_the_page_of_a_run_that_has_not_ended(run, tmp_path, gan):
+    """It shows how far it is and how to go on; with a training going on it loads itself again."""
     copy = tmp_path / "copy"
     shutil.copytree(run, copy)
     (copy / "evaluation" / "result.json").unlink()
-    assert "gan resume" in gan("page", copy, code=2)
+    page = copy / "page" / "index.html"
+    assert gan("page", copy) == f"{page}\n"
+    text = page.read_text(encoding="utf-8")
+    assert "stopped" in text
+    assert f"gan resume {copy}" in text
+    assert "256 of 256 real samples shown" in text
+    assert "<polyline" in text
+    assert 'http-equiv="refresh"' not in text
+    pictures = [path for path in references(page) if ".png" in path.name]
+    assert [path.name.partition("?")[0] for path in pictures] == ["real.png", "samples-000000000.png"]
+    assert all(path.with_name(path.name.partition("?")[0]).is_file() for path in pictures)
+    assert "leave out FOLDER" in gan("page", copy, copy / "samples", "--live", code=2)
+
+
+def test_the_live_page_of_a_training(tmp_path, plugins, monkeypatch):
+    """Renewed at ticks, with policy and viewport; the last page is that of the ended run."""
+    monkeypatch.setenv("GAN_CACHE", str(tmp_path / "cache"))
+    pages = []
+
+    class Kept(LivePage):
+        def _write(self):
+            super()._write()
+            pages.append((tmp_path / "run" / "page" / "index.html").read_text(encoding="utf-8"))
+
+    train(plugins, tmp_path / "run", Kept(pause=-1))
+    during = html.unescape(pages[-1])
+    assert '<meta http-equiv="refresh" content="5">' in during
+    assert "training: " in during
+    assert "real.png" in during
+    assert "default-src 'none'" in during
+    assert 'name="viewport"' in during
+    assert "prefers-color-scheme:dark" in during
+    assert "script-src 'none'" in during
+    final = (tmp_path / "run" / "page" / "index.html").read_text(encoding="utf-8")
+    assert 'http-equiv="refresh"' not in final
+    assert 'class="verdict"' in final
 
 
 def test_a_kind_of_data_that_cannot_show_itself_loses_nothing(tmp_path, plugins, monkeypatch):

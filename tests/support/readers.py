@@ -16,6 +16,10 @@ import torch
 from gan.evaluation.receipts import read_receipts
 from gan.plugins import registry
 from gan.plugins.manager import Plugins
+from gan.provenance import containers
+from gan.provenance.folder import FolderManifest
+from gan.provenance.folder import read_manifest as read_folder_manifest
+from gan.provenance.record import canonical, parse_record, record_of
 from gan.recipe import Recipe, parse_yaml, validated
 from gan.reporting.manifest import read_manifest
 from gan.source import SourceFile, list_source
@@ -148,6 +152,16 @@ def unzipped(content: bytes, folder: Path) -> None:
         file.data()
 
 
+def provenance_manifest() -> bytes:
+    record = {"digitalSourceType": "a", "generator": "b", "seed": 1}
+    return FolderManifest({"a.png": {"sha256": "0" * 64, "size": 3, "record": record}}).text(None).encode()
+
+
+def provenance(content: bytes, folder: Path) -> None:
+    (folder / "provenance.json").write_bytes(content)
+    assert read_folder_manifest(folder / "provenance.json").signed in (True, False)
+
+
 def recipe(content: bytes) -> None:
     values = parse_yaml(content.decode("utf-8", "surrogateescape"), "x")
     if isinstance(values, dict):
@@ -161,9 +175,33 @@ OWN: dict[str, tuple[Callable[..., None], bytes]] = {
     "receipts": (receipts, b'[{"metric": "fid", "values": {"FID": 1.5}, "count": 3}]'),
     "archive": (unzipped, archive()),
     "recipe": (recipe, b"format: 1\nplugin: image\narchitecture: dcgan\ntraining: {batch: 0x10, samples: 1_000}\n"),
+    "provenance": (provenance, provenance_manifest()),
     "index": (lambda content: registry.parse(content, "x"), registry.bundled_text().encode()[:3000]),
 }
 """Readers of the core: name -> (reader, an undamaged file)."""
+IN_FOLDER = ("manifest", "receipts", "archive", "provenance")
+"""Those that read a file in a folder, which is passed to them as well."""
+
+
+RECORDED = (".png", ".jpg", ".gif", ".webp", ".wav", ".flac", ".ogg", ".mp3", ".mid", ".mp4", ".ply", ".obj")
+
+
+def recorded(suffix: str) -> tuple[Callable[[bytes], None], bytes]:
+    """A reader of the record of where a file comes from, and a file with one."""
+
+    def read(content: bytes) -> None:
+        text = containers.extract(content, suffix)
+        if text is not None:
+            parse_record(text)
+        containers.embed(content, suffix, RECORD, "gan-core 1")
+
+    labelled = containers.embed(FILES[suffix][0], suffix, RECORD, "gan-core 1")
+    assert labelled is not None, suffix
+    return read, labelled
+
+
+RECORD = canonical(record_of({"model": "image/dcgan", "weights": "0" * 64}, {"seed": 1, "index": 2}))
+OWN |= {f"record{suffix}": recorded(suffix) for suffix in RECORDED}
 
 
 def modality_for(name: str, suffix: str, folder: Path) -> Any:

@@ -21,7 +21,13 @@ SETTINGS = [
 CODES = ["--set", "codes={categorical: [3], continuous: 1}", "--set", "model.latent=8"]
 
 
-@pytest.mark.parametrize(("processes", "more"), [(2, []), pytest.param(2, CODES, marks=pytest.mark.slow)])
+REGULARIZERS = ["--set", "penalties=[{name: lecam, weight: 0.1}, {name: consistency, weight: 0.5, every: 2}]"]
+
+
+@pytest.mark.parametrize(
+    ("processes", "more"),
+    [(2, []), pytest.param(2, CODES, marks=pytest.mark.slow), pytest.param(2, REGULARIZERS, marks=pytest.mark.slow)],
+)
 def test_one_process_and_two_agree(tmp_path, processes, more):
     """Global batch 64, two critic turns, a gradient penalty and lazy R1: the weights agree to 1e-5.
 
@@ -57,6 +63,7 @@ def test_one_process_and_two_agree(tmp_path, processes, more):
 
 
 @pytest.mark.slow
+@pytest.mark.rule("L10")
 def test_a_long_evaluation_by_the_first_process_is_waited_for(tmp_path):
     """PyTorch's own limit, here 2 s, would end the second process, which waits 6 s for the first one's metrics; a limit
     of ours that is as short does end it, so that the wait is really longer."""

@@ -8,8 +8,8 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from gan.cli.options import Flags
 from gan.errors import UsageError
+from gan.generation.chosen import Flags
 
 if TYPE_CHECKING:
     from gan.control.controlled import ControlledModel
@@ -91,8 +91,8 @@ def controlled(
 
     A film is written without single files unless `out` names a folder for them.
     """
-    from gan.control.films import check_film, pictures_of, save_film, save_sheet
     from gan.control.latent_files import read_latents, write_latents
+    from gan.reporting.films import check_film, pictures_of, save_film, save_sheet
 
     model.space(run_flags.options)
     seeds = asked.seeds()

@@ -127,15 +127,32 @@ def list_data(ctx: click.Context, as_json: bool) -> None:
     print_columns([[key.upper() for key in keys], *([row[key] for key in keys] for row in shown)])
 
 
-@data.command(epilog="Example: gan data fetch digits")
-@click.argument("name", metavar="NAME")
+def _complete_data(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[str]:
+    """Named datasets, and extractors whose weights can be fetched."""
+    from gan.plugins.manager import Plugins
+
+    plugins = Plugins.installed()
+    names = [found.entry.name for found in plugins.entries("gan_datasets")]
+    names += [f"weights:{found.entry.name}" for found in plugins.entries("gan_extractors") if found.entry.files]
+    return [name for name in names if name.startswith(incomplete)]
+
+
+@data.command(epilog="Example: gan data fetch digits; gan data fetch weights:inception-v3-2015")
+@click.argument("name", metavar="NAME|weights:EXTRACTOR", shell_complete=_complete_data)
 @json_flag
 @click.pass_context
 def fetch(ctx: click.Context, name: str, as_json: bool) -> None:
-    """Make or download a named dataset into the cache, verify it, and print the folder of its files."""
+    """Make or download a named dataset into the cache, verify it, and print the folder of its files.
+
+    `weights:EXTRACTOR` downloads the weights of an extractor, which metrics such as fid need; they are never downloaded
+    unasked.
+    """
     from gan.data.datasets import prepare_dataset
 
     plugins = installed(ctx)
+    if name.startswith("weights:"):
+        _fetch_weights(plugins.find("gan_extractors", name.removeprefix("weights:")), as_json)
+        return
     plugin_entry = plugins.find("gan_datasets", name)
     folder = prepare_dataset(plugin_entry, plugins)
     if as_json:
@@ -144,3 +161,22 @@ def fetch(ctx: click.Context, name: str, as_json: bool) -> None:
         print_json({"name": name, "folder": str(folder), "licence": plugin_entry.entry.licence})
     else:
         echo(str(folder))
+
+
+def _fetch_weights(plugin_entry: Any, as_json: bool) -> None:
+    """Say what is downloaded from where and under which licence, and do it."""
+    from gan.data.datasets import fetch_weights
+    from gan.storage.download import Downloader
+    from gan.storage.durable import cache_folder
+
+    files = plugin_entry.entry.files
+    for file in files:
+        echo(f"{file.url}  {file.size / 1e6:,.0f} MB  licence: {file.licence}", err=True)
+    paths = fetch_weights(plugin_entry, Downloader(cache_folder() / "downloads"))
+    if as_json:
+        from gan.cli.progress import print_json
+
+        print_json([{**vars(file), "path": str(path)} for file, path in zip(files, paths, strict=True)])
+    else:
+        for path in paths:
+            echo(path)

@@ -6,11 +6,12 @@ from pathlib import Path
 
 import click
 
+from gan.cli.completion import RUN
 from gan.cli.options import json_flag
 
 
 @click.command(epilog="Example: gan diagnose runs/image-dcgan-0001")
-@click.argument("run_folder", metavar="RUN", type=click.Path(path_type=Path))
+@click.argument("run_folder", metavar="RUN", type=RUN)
 @click.option(
     "--tensorboard",
     "events",

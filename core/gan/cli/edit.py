@@ -10,9 +10,11 @@ import click
 import numpy as np
 
 from gan.cli import loaded
-from gan.cli.options import Flags, OfRun, checkpoint_flag, device_flag, flags, json_flag, quiet_flag, split_flags
+from gan.cli.completion import RUN
+from gan.cli.options import OfRun, checkpoint_flag, device_flag, flag_names, flags, json_flag, quiet_flag
 from gan.cli.terminal import echo
 from gan.errors import UsageError
+from gan.generation.chosen import Flags, split_flags
 
 if TYPE_CHECKING:
     from gan.control.controlled import ControlledModel
@@ -26,7 +28,7 @@ SEED = click.IntRange(0, (1 << 63) - 1)
     context_settings={"ignore_unknown_options": True, "allow_extra_args": True},
     epilog="Example: gan edit runs/image-stylegan2-0001 --seed 3 --direction sefa-2 --strength -3:3",
 )
-@click.argument("run_folder", metavar="RUN", type=click.Path(path_type=Path))
+@click.argument("run_folder", metavar="RUN", type=RUN)
 @click.argument("what", metavar="[WHAT]", default="")
 @click.option(
     "--find",
@@ -95,7 +97,7 @@ def edit(
     if what.startswith("--"):
         what, further = "", [what, *further]
     model = loaded(ctx, run_folder, device, checkpoint)
-    run_flags = split_flags(model, flags(further))
+    run_flags = split_flags(model, flags(further), flag_names(ctx))
     model.space(run_flags.options)
     chosen = [flag for flag, value in (("find", method), ("direction", direction), ("toward", toward)) if value]
     if len(chosen) > 1:
@@ -186,8 +188,8 @@ def _edit(
     as_json: bool,
     quiet: bool,
 ) -> None:
-    from gan.control.films import check_film, pictures_of, save_film, save_sheet
     from gan.control.latent_files import write_latents
+    from gan.reporting.films import check_film, pictures_of, save_film, save_sheet
 
     if more["film"] is not None:
         check_film(more["film"])

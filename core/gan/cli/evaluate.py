@@ -92,7 +92,7 @@ def evaluate(
     fid[lenet5=FILE].
     """
     plugins = installed(ctx)
-    from gan.cli.progress import PlainReporter, QuietReporter
+    from gan.reporting.terminal import PlainReporter, QuietReporter
 
     with importing():
         from gan.evaluation import evaluate as evaluation
@@ -103,6 +103,9 @@ def evaluate(
         return _again(receipt, target, plugins, device, reporter, as_json)
     if target is None:
         raise UsageError("name a run folder or a folder of samples, or a file of receipts with --receipt")
+    from gan.plugins.models import found_run
+
+    target = str(found_run(target, plugins))
     request = evaluation.EvaluationRequest(
         target, against, _split(metrics), count, real_count, seed, checkpoint, _pairs(options), modality, settings
     )

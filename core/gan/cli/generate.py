@@ -4,27 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 from click.core import ParameterSource
 
 from gan.cli import loaded
+from gan.cli.completion import RUN
 from gan.cli.controlled import Asked, controlled
-from gan.cli.options import (
-    Flags,
-    OfRun,
-    checkpoint_flag,
-    device_flag,
-    flags,
-    provenance_choices,
-    provenance_flags,
-    spelt,
-    split_flags,
-)
+from gan.cli.options import OfRun, checkpoint_flag, device_flag, flag_names, flags, provenance_choices, provenance_flags
 from gan.cli.terminal import echo
 from gan.errors import BadData, UsageError
+from gan.generation.chosen import Flags, spelt, split_flags
+from gan.plugins.models import place_for_samples
 
 if TYPE_CHECKING:
     from gan.contracts import Sample, Samples
@@ -35,9 +29,9 @@ if TYPE_CHECKING:
 @click.command(
     cls=OfRun,
     context_settings={"ignore_unknown_options": True, "allow_extra_args": True},
-    epilog="Example: gan generate runs/music-musegan-0001 --count 4 --seed 7 --out more --tempo 90",
+    epilog="Example: gan generate runs/music-framegan-0001 --count 4 --seed 7 --out more --tempo 90",
 )
-@click.argument("run_folder", metavar="RUN", type=click.Path(path_type=Path))
+@click.argument("run_folder", metavar="RUN", type=RUN)
 @click.option("--count", type=click.IntRange(min=1, max=10**7), default=8, show_default=True, help="Number of samples.")
 @click.option(
     "--seed",
@@ -87,7 +81,11 @@ if TYPE_CHECKING:
     "--film", type=click.Path(path_type=Path), help="Write the path as a film: .gif, .webp, or .mp4 (with PyAV)."
 )
 @click.option("--rate", type=click.FloatRange(min=0.1, max=240), default=24, show_default=True, help="Frames a second.")
-@click.option("--seconds", type=click.FloatRange(min=0.05, max=3600), help="Length of the film, in place of --count.")
+@click.option(
+    "--seconds",
+    type=click.FloatRange(min=0.05, max=86_400),
+    help="Length of the film, in place of --count; or of the samples, where the run makes them of any length.",
+)
 @click.option(
     "--styles",
     "styles_text",
@@ -142,9 +140,11 @@ def generate(
     choices = provenance_choices(mark=mark, no_metadata=no_metadata, date=date, c2pa=c2pa)
     model = loaded(ctx, run_folder, device, checkpoint, choices)
     further = flags(ctx.args)
+    if seconds is not None and "seconds" in getattr(getattr(model.architecture, "Options", None), "model_fields", ()):
+        further["seconds"], seconds = str(seconds), None
     whole = model.modality.whole_input
     source = further.pop(whole, None) if whole else None
-    run_flags = split_flags(model, further)
+    run_flags = split_flags(model, further, flag_names(ctx))
     if run_flags.input_options and source is None and input_path is None:
         inputs = "--input FILE" + (f" or --{whole} FILE" if whole else "")
         raise UsageError(f"{spelt(next(iter(run_flags.input_options)))} needs an input; name it with {inputs}")
@@ -162,7 +162,7 @@ def generate(
             raise UsageError(f"--{whole} needs the name of a file")
         if not asked.counted:
             count = 1
-        folder = out or run_folder / "samples" / f"{Path(source).stem}-seed-{seed}"
+        folder = out or place_for_samples(run_folder) / f"{Path(source).stem}-seed-{seed}"
         paths, samples = _from_whole(
             model, _one_file(model, Path(source), whole), folder, run_flags, seed, first, count
         )
@@ -170,38 +170,62 @@ def generate(
     elif asked:
         if stream:
             raise UsageError(f"--stream makes samples from seeds; leave out {asked.first_flag}")
-        paths, preview, made = controlled(model, asked, run_flags, out, run_folder / "samples", seed, first, count)
+        samples = {}
+        paths, preview, made = controlled(
+            model, asked, run_flags, out, place_for_samples(run_folder), seed, first, count
+        )
     else:
-        hashes: list[str] = []
-        folder = out or run_folder / "samples" / f"seed-{seed}"
+        hashes: list[str]
+        folder = out or place_for_samples(run_folder) / f"seed-{seed}"
+        if stream and input_path is not None and not model.optional_input:
+            raise UsageError("--stream makes samples from seeds; leave out --input")
+        rows, hashes = (None, []) if input_path is None else _given_samples(model, input_path, count, first, run_flags)
         if stream:
-            if input_path is not None:
-                raise UsageError("--stream makes samples from seeds; leave out --input")
             paths, samples = model.write_stream(
                 folder,
                 count,
                 seed,
                 first=first,
+                given=rows,
                 output_options=run_flags.output_options,
+                inputs=hashes,
                 **run_flags.sampling,
             )
         else:
-            rows, hashes = (
-                (None, []) if input_path is None else _given_samples(model, input_path, count, first, run_flags)
-            )
             samples = model.generate(count, seed, first=first, given=rows, **run_flags.sampling)
             paths = model.write(
                 samples, folder, first=first, options=run_flags.output_options, seed=seed, inputs=hashes
             )
         preview = model.write_preview(samples, folder)
+    known = {*paths, *([] if preview is None else [preview])}
+    beside = [path for path in model.placed if path not in known]
+    texts = _texts(model, samples, len(paths))
     if as_json:
         from gan.cli.progress import print_json
 
-        found = {"artefacts": [str(path) for path in paths], "preview": None if preview is None else str(preview)}
+        found: dict[str, Any] = {"artefacts": [str(path) for path in paths]}
+        found |= {"preview": None if preview is None else str(preview), "beside": [str(path) for path in beside]}
+        if any(texts):
+            found["texts"] = texts
         print_json({**found, "files": [str(path) for path in made]} if asked else found)
     elif not quiet:
-        for path in [*paths, *([] if preview is None else [preview]), *made]:
-            echo(path)
+        for number, path in enumerate(paths):
+            if number < len(texts) and texts[number]:
+                echo(f"{texts[number]}\n")
+            else:
+                echo(path)
+        if any(texts):
+            echo(f"{len(paths)} {paths[0].suffix} files in {paths[0].parent}", err=True)
+        for path in [*beside, *([] if preview is None else [preview]), *made]:
+            echo(path, err=any(texts))
+
+
+def _texts(model: Model, samples: Samples, count: int) -> list[str]:
+    """What each of the samples says, where they are texts; empty strings where not."""
+    if not samples or len(next(iter(samples.values()))) != count:
+        return []
+    rows = [{name: values[row] for name, values in samples.items()} for row in range(count)]
+    return [model.modality.spoken(row) for row in rows]
 
 
 def _from_whole(
@@ -239,7 +263,7 @@ def _given_samples(model: Model, source: Path, count: int, first: int, run_flags
     from gan.generation.model import stacked
     from gan.provenance.labels import input_hash
 
-    given = model.given(run_flags.options, run_flags.input_options)
+    given = replace(model.given(run_flags.options, run_flags.input_options), any_size=False)
     read: list[Sample] = []
     hashes: list[str] = []
     for file in _files(model, source):

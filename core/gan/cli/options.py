@@ -4,18 +4,15 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
 from gan.cli import installed
 from gan.cli.terminal import escaped
-from gan.errors import GanError, UsageError, nearest
-
-if TYPE_CHECKING:
-    from gan.generation.model import Model
+from gan.errors import GanError, UsageError
+from gan.generation.chosen import spelt
 
 MAX_FLAGS_BYTES = 1 << 20
 """Largest description of a run's flags that is read, in bytes."""
@@ -45,7 +42,8 @@ class OfRun(click.Command):
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Write the options of the command, then those of the run."""
         super().format_options(ctx, formatter)
-        folder = next((text for text in ctx.meta.get(ARGUMENTS, ()) if (Path(text) / "recipe.yaml").is_file()), None)
+        named = (_folder(ctx, text) for text in ctx.meta.get(ARGUMENTS, ()))
+        folder = next((folder for folder in named if (folder / "recipe.yaml").is_file()), None)
         if folder is not None:
             with contextlib.suppress(
                 GanError, OSError, ValueError, KeyError
@@ -56,6 +54,15 @@ class OfRun(click.Command):
                     if found.get("latents"):
                         formatter.write_paragraph()
                         formatter.write_text(escaped(found["latents"]))
+
+
+def _folder(ctx: click.Context, text: str) -> Path:
+    """The run folder that an argument may name."""
+    from gan.plugins.models import found_run
+
+    with contextlib.suppress(GanError):
+        return found_run(text, installed(ctx))
+    return Path(text)
 
 
 def _stored(folder: Path) -> dict[str, Any] | None:
@@ -109,30 +116,6 @@ def provenance_choices(*, mark: bool, no_metadata: bool, date: bool, c2pa: bool)
     return {name: name != "metadata" for name, wanted in given.items() if wanted}
 
 
-def spelt(name: str) -> str:
-    """The flag of a field: ``--cut-off`` for ``cut_off``."""
-    return "--" + name.replace("_", "-")
-
-
-@dataclass
-class Flags:
-    """The values of a run's flags, by what they belong to."""
-
-    options: dict[str, Any] = field(default_factory=dict)
-    """Settings of the architecture's `Options`."""
-    conditions: dict[str, Any] = field(default_factory=dict)
-    """Values of conditions."""
-    input_options: dict[str, Any] = field(default_factory=dict)
-    """Settings of the modality's `GivenOptions`."""
-    output_options: Any = None
-    """An instance of the modality's `Options`."""
-
-    @property
-    def sampling(self) -> dict[str, Any]:
-        """What sampling takes: the options of the architecture and the conditions, by name."""
-        return {"options": self.options, "conditions": self.conditions}
-
-
 def flags(arguments: list[str]) -> dict[str, Any]:
     """Parse flags such as ``["--tempo", "90", "--key=C"]``; a flag without a value is True."""
     found: dict[str, Any] = {}
@@ -155,36 +138,8 @@ def flags(arguments: list[str]) -> dict[str, Any]:
     return found
 
 
-def split_flags(model: Model, given: dict[str, Any]) -> Flags:
-    """Assign each flag to what it belongs to; ``--class`` is the one condition with classes. Raises `UsageError` for an
-    unknown flag."""
-    from gan.recipe import validated
-
-    output_model = model.modality.Options
-    option_models = (getattr(model.architecture, "Options", None), model.modality.GivenOptions, output_model)
-    of_architecture, of_input, of_output = (() if one is None else one.model_fields for one in option_models)
-    conditions = model.condition_fields()
-    found, rest = Flags(), {}
-    classes = [name for name, spec in conditions.items() if spec.names]
-    if "class" in given and len(classes) == 1 and classes[0] not in given:
-        given = {classes[0] if name == "class" else name: value for name, value in given.items()}
-    for name, value in given.items():
-        if name in conditions:
-            found.conditions[name] = value
-        elif name in of_architecture:
-            found.options[name] = value
-        elif name in of_input:
-            found.input_options[name] = value
-        elif name in of_output:
-            rest[name] = value
-        elif name in model.modality.conditions:
-            model.read_conditions({name: value})  # raises: the run was trained without it
-        else:
-            whole = [model.modality.whole_input] if model.modality.whole_input else []
-            names = [*whole, *conditions, *of_architecture, *of_input, *of_output]
-            close = nearest(name, names)
-            known = ", ".join(map(spelt, names)) or "none"
-            hint = f"did you mean {spelt(close)}?" if close else f"its options: {known}"
-            raise UsageError(f"{model.name} has no option {spelt(name)}; {hint}")
-    found.output_options = validated(output_model, rest, "") if output_model is not None else None
-    return found
+def flag_names(ctx: click.Context) -> list[str]:
+    """The flags of the command itself, as names: ``out`` for ``--out``."""
+    return [
+        flag[2:].replace("-", "_") for parameter in ctx.command.params for flag in parameter.opts if flag[:2] == "--"
+    ]

@@ -11,6 +11,7 @@ import click
 
 from gan.cli import installed
 from gan.cli.columns import print_columns
+from gan.cli.completion import complete_plugin
 from gan.cli.options import json_flag
 from gan.cli.progress import print_json
 from gan.cli.terminal import echo
@@ -23,13 +24,6 @@ if TYPE_CHECKING:
 
 _SHOWN = {"unloaded": "installed", "ok": "installed"}
 _PLURALS = {"modality": "modalities", "loss": "losses", "penalty": "penalties"}
-
-
-def complete_plugin(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[str]:
-    """Shell completion: names of installed plugins, from metadata."""
-    from gan.plugins.manager import Plugins
-
-    return [info.name for info in Plugins.installed().infos() if info.name.startswith(incomplete)]
 
 
 @click.group(
@@ -112,7 +106,7 @@ def _show_entry(found: Plugins, plugin_entry: PluginEntry, hook: str) -> None:
         if value and value != "none":
             echo(f"      {label}: {value}")
     for player, count in getattr(entry, "parameters", {}).items():
-        echo(f"      {player}: {count:,} parameters with the default settings")
+        echo(f"      {player}: {count:,} parameters with its recipe")
     sections = {"gan_modalities": "modality.", "gan_architectures": "model."}
     if hook not in sections:
         return
@@ -268,16 +262,19 @@ def new(name: str, modality: str | None, author: str, out: Path | None) -> None:
 @click.option(
     "--set", "settings", multiple=True, metavar="KEY=VALUE", help="Setting that makes architectures small; repeatable."
 )
+@click.option("--architecture", "only", multiple=True, metavar="NAME", help="Check only this one; repeatable.")
 @click.option(
     "--minutes", type=click.FloatRange(min=0, min_open=True), default=15, show_default=True, help="Time limit."
 )
 @json_flag
 @click.pass_context
-def check(ctx: click.Context, target: str, settings: tuple[str, ...], minutes: float, as_json: bool) -> int:
+def check(
+    ctx: click.Context, target: str, settings: tuple[str, ...], only: tuple[str, ...], minutes: float, as_json: bool
+) -> int:
     """Run the conformance tests on a plugin in a separate process. Exits with 1 when one fails."""
     from gan.conformance.checking import check_plugin, check_project
 
-    options: Any = {"settings": {"*": settings}, "timeout": 60 * minutes}
+    options: Any = {"settings": {"*": settings}, "architectures": only, "timeout": 60 * minutes}
     if "/" in target or target.startswith(".") or Path(target, "pyproject.toml").is_file():
         report = check_project(Path(target), **options)
     else:

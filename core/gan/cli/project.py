@@ -7,9 +7,11 @@ from pathlib import Path
 import click
 
 from gan.cli import loaded
-from gan.cli.options import OfRun, checkpoint_flag, device_flag, flags, json_flag, quiet_flag, split_flags
+from gan.cli.completion import RUN
+from gan.cli.options import OfRun, checkpoint_flag, device_flag, flag_names, flags, json_flag, quiet_flag
 from gan.cli.terminal import echo
 from gan.errors import UsageError
+from gan.generation.chosen import split_flags
 
 
 @click.command(
@@ -17,7 +19,7 @@ from gan.errors import UsageError
     context_settings={"ignore_unknown_options": True, "allow_extra_args": True},
     epilog="Example: gan project runs/image-stylegan2-0001 me.png --tune 350",
 )
-@click.argument("run_folder", metavar="RUN", type=click.Path(path_type=Path))
+@click.argument("run_folder", metavar="RUN", type=RUN)
 @click.argument("file", metavar="FILE", type=click.Path(path_type=Path))
 @click.option(
     "--space", default="", metavar="SPACE", help="w: one style; w+: one for each layer, after w; z: without styles."
@@ -69,7 +71,7 @@ def project(
     generator is tuned to the file as well, in a light run OUT/tuned that refers to RUN and can do everything but train.
     """
     model = loaded(ctx, run_folder, device, checkpoint)
-    run_flags = split_flags(model, flags(ctx.args))
+    run_flags = split_flags(model, flags(ctx.args), flag_names(ctx))
     if run_flags.input_options:
         raise UsageError(f"--{next(iter(run_flags.input_options))} is for inputs of gan generate; leave it out")
     from gan.control.projection import project as find

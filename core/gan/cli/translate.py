@@ -10,9 +10,11 @@ from typing import TYPE_CHECKING
 import click
 
 from gan.cli import loaded
-from gan.cli.options import Flags, OfRun, device_flag, flags, provenance_choices, provenance_flags, split_flags
+from gan.cli.completion import RUN
+from gan.cli.options import OfRun, device_flag, flag_names, flags, provenance_choices, provenance_flags
 from gan.cli.terminal import echo
 from gan.errors import BadData, UsageError
+from gan.generation.chosen import Flags, split_flags
 
 if TYPE_CHECKING:
     from gan.generation.model import Model
@@ -23,7 +25,7 @@ if TYPE_CHECKING:
     context_settings={"ignore_unknown_options": True, "allow_extra_args": True},
     epilog="Example: gan translate runs/image-cyclegan-0001 --input photos --out paintings --direction ab",
 )
-@click.argument("run_folder", metavar="RUN", type=click.Path(path_type=Path))
+@click.argument("run_folder", metavar="RUN", type=RUN)
 @click.option("--input", "source", required=True, type=click.Path(path_type=Path), help="A folder, archive or file.")
 @click.option("--out", required=True, type=click.Path(path_type=Path), help="Folder for the translations.")
 @click.option(
@@ -63,7 +65,7 @@ def translate(
     from gan.cli.progress import progress_bar
 
     model = loaded(ctx, run_folder, device, provenance=choices)
-    run_flags = split_flags(model, flags(ctx.args))
+    run_flags = split_flags(model, flags(ctx.args), flag_names(ctx))
     written: list[Path] = []
     skipped: dict[str, str] = {}
     with progress_bar("translating", hidden=quiet or as_json) as advance:

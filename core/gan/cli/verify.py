@@ -22,7 +22,7 @@ SHOWN = 20
 """Files of a folder that are printed one by one."""
 
 
-@click.command(epilog="Example: gan verify runs/music-musegan-0001; gan verify picture.png --key alice.pub")
+@click.command(epilog="Example: gan verify runs/music-framegan-0001; gan verify picture.png --key alice.pub")
 @click.argument("target", metavar="RUN|FILE|FOLDER", type=click.Path(path_type=Path))
 @click.option(
     "--key",
@@ -206,7 +206,7 @@ def _evidence(mark: MarkLayer) -> str:
     found = "found" if mark.found else "not found"
     return (
         f"{found}, z = {mark.z:.1f}, p = {mark.p_value:.2g} "
-        f"(threshold {mark.false_positive_rate:.0e}: the share of unmarked files in which it would be found)"
+        f"(threshold {mark.false_positive_rate:.0e}: it would be found in at most that share of unmarked files)"
     )
 
 

@@ -12,7 +12,7 @@ from gan.conformance.kit import Failed, Kit, Noted, Scene, Skipped
 from gan.conformance.latents import check_abilities
 from gan.conformance.small_game import Played, equal, generated, given_input, listed, play
 from gan.conformance.trainings import check_learned_state, check_losses, check_resume, check_save_and_load
-from gan.contracts import FieldSpec, GivenInPart, LatentSpace, Request, Settles
+from gan.contracts import FieldSpec, GivenInPart, LatentSpace, Mark, Request, Settles
 from gan.draws import SeededDraws
 from gan.generation.model import check_samples
 from gan.generation.settling import settle
@@ -22,7 +22,10 @@ TOLERANCE = 1e-3
 
 
 def check_architectures(kit: Kit) -> None:
-    """Check every architecture that the plugin offers."""
+    """Check every architecture that the plugin offers, or those that were asked for."""
+    for name in set(kit.only) - {plugin_entry.entry.name for plugin_entry in kit.offered("gan_architectures")}:
+        with kit.check("is offered", f"architecture {name}"):
+            raise Failed("the plugin has none of this name")
     for plugin_entry in kit.offered("gan_architectures"):
         about = f"architecture {plugin_entry.entry.name}"
         played: Played | None = None
@@ -36,6 +39,11 @@ def check_architectures(kit: Kit) -> None:
         with kit.check("generates", about):
             _check_generation(played)
             kit.scenes.append(_scene(played, plugin_entry))
+        for mark_entry in kit.plugins.entries("gan_marks"):
+            mark_class = kit.plugins.load(mark_entry)
+            if mark_entry.entry.modality == plugin_entry.entry.modality and mark_class.in_sampling:
+                with kit.check(f"carries the mark {mark_entry.entry.name}", about):
+                    _check_sampling_mark(played, mark_class(bytes(range(32))))
         with kit.check("latent space", about):
             _check_latents(played)
         with kit.check("settles", about):
@@ -74,13 +82,16 @@ def _check_game(played: Played) -> None:
 
 
 def _check_parameters(kit: Kit, plugin_entry: Any) -> None:
-    """The entry's numbers of parameters are those of the recipe with its default settings."""
+    """The entry's numbers of parameters are those of its recipe on the recipe's own data."""
+    from gan.build import find_source, resolve
     from gan.training.dry_run import dry_run
 
     declared = dict(plugin_entry.entry.parameters)
     if not declared:
         raise Skipped("its entry gives no numbers of parameters")
-    found = dry_run(recipe_values(kit.plugins, kit.plugin, plugin_entry.entry.name), kit.plugins).parameters
+    values = recipe_values(kit.plugins, kit.plugin, plugin_entry.entry.name)
+    find_source(resolve(values, kit.plugins), kit.plugins)  # networks may depend on what the data hold
+    found = dry_run(values, kit.plugins).parameters
     if found != declared:
         raise Failed(f"its entry says {declared}, its recipe builds {found}")
 
@@ -117,6 +128,17 @@ def _check_generation(played: Played) -> None:
         check_samples(generated(architecture, rows, 0, 2, options()), fields, 2, "generate with default options")
     architecture.train()
     generated(architecture.eval(), rows, 0, 2)
+
+
+def _check_sampling_mark(played: Played, mark: Mark) -> None:
+    """A mark that acts in the sampler changes samples, and the same way twice."""
+    architecture, fields = played.game().architecture.eval(), played.rows.fields
+    plain, marked, again = (generated(architecture, played.rows, 0, 4, None, which) for which in (None, mark, mark))
+    check_samples(marked, fields, 4, "generate")
+    if not equal(marked, again):
+        raise Failed("the same seed and mark give other samples")
+    if equal(plain, marked):
+        raise Noted("samples are the same with a mark: pass what is sampled from to `request.mark.embed`")
 
 
 def _scene(played: Played, plugin_entry: Any) -> Scene:

@@ -70,6 +70,7 @@ def check_plugin(
     plugin: str | ModuleType,
     *,
     settings: Mapping[str, Iterable[str]] | None = None,
+    architectures: Iterable[str] = (),
     timeout: float = TIMEOUT,
 ) -> Report:
     """Check a plugin against everything that `gan.contracts` requires. A plugin's test calls it::
@@ -79,10 +80,11 @@ def check_plugin(
             assert report.passed, report.text()
 
     `plugin` is the name of an installed plugin or its module. `settings` make architectures small: ``{"gru":
-    ["model.hidden=8"]}``; ``"*"`` stands for every architecture. Takes seconds to minutes, in a child process.
+    ["model.hidden=8"]}``; ``"*"`` stands for every architecture. Of the architectures only those named in
+    `architectures` are checked, or all. Takes seconds to minutes, in a child process.
     """
     name, module = (plugin, "") if isinstance(plugin, str) else (_name(plugin), plugin.__name__)
-    return _run(name, module, settings=settings, timeout=timeout)
+    return _run(name, module, settings=settings, architectures=architectures, timeout=timeout)
 
 
 def _run(
@@ -90,6 +92,7 @@ def _run(
     module: str,
     *,
     settings: Mapping[str, Iterable[str]] | None = None,
+    architectures: Iterable[str] = (),
     timeout: float = TIMEOUT,
     path: Path | None = None,
 ) -> Report:
@@ -103,6 +106,7 @@ def _run(
             "name": name,
             "module": module,
             "settings": {key: list(values) for key, values in (settings or {}).items()},
+            "architectures": list(architectures),
             "events": str(events),
             "folder": folder,
         }
@@ -195,7 +199,8 @@ def _child(request: dict[str, Any]) -> None:
         name, module = request["name"], request["module"]
         if module and not any(info.name == name and info.module == module for info in plugins.infos()):
             plugins.register(name, module)
-        run_checks(Kit(plugins, name, request["settings"], report, Path(request["folder"])))
+        only = tuple(request["architectures"])
+        run_checks(Kit(plugins, name, request["settings"], report, Path(request["folder"]), only=only))
         report("end", None, "")
 
 

@@ -75,6 +75,8 @@ class Kit:
     """Name -> `gan.conformance.modalities.Subject`, or None for a modality that could not be read."""
     scenes: list[Scene] = field(default_factory=list)
     """One for each architecture that could generate."""
+    only: tuple[str, ...] = ()
+    """The architectures that are checked; none: all."""
 
     @property
     def info(self) -> PluginInfo:
@@ -82,8 +84,10 @@ class Kit:
         return self.plugins.info(self.plugin)
 
     def offered(self, hook: str) -> list[PluginEntry]:
-        """The plugin's own entries."""
-        return self.plugins.entries(hook, self.plugin)
+        """The plugin's own entries; of its architectures those that are checked."""
+        found = self.plugins.entries(hook, self.plugin)
+        chosen = self.only if hook == "gan_architectures" else ()
+        return [one for one in found if not chosen or one.entry.name in chosen]
 
     @contextmanager
     def check(self, name: str, subject: str) -> Iterator[None]:

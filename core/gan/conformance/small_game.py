@@ -15,7 +15,7 @@ from torch import Tensor
 from gan.build import Game, ResolvedRecipe, build_game, recipe_values, resolve
 from gan.conformance.kit import Failed, Kit, Skipped
 from gan.conformance.modalities import check_sample, read_samples, read_subject, some_files, stacked
-from gan.contracts import ConditionalOnInput, FieldSpec, Request, Samples
+from gan.contracts import ConditionalOnInput, FieldSpec, Mark, Request, Samples
 from gan.data.datasets import prepare_dataset
 from gan.data.order import Order
 from gan.draws import SeededDraws
@@ -84,6 +84,7 @@ class Played:
             recipe.seed,
             device,
             resolved.augmentations,
+            resolved.penalties,
         )
 
 
@@ -149,13 +150,14 @@ def given_input(architecture: Any, rows: Rows, first: int, count: int) -> dict[s
     return {name: torch.from_numpy(np.ascontiguousarray(taken[name])) for name in architecture.given_fields()}
 
 
-def generated(architecture: Any, rows: Rows, first: int, count: int, options: Any = None) -> dict[str, Tensor]:
+def generated(
+    architecture: Any, rows: Rows, first: int, count: int, options: Any = None, mark: Mark | None = None
+) -> dict[str, Tensor]:
     """Samples `first` … of seed 7, generated as the core does it."""
     rng = SeededDraws.of(7, first, count, torch.device("cpu"))
+    request = Request(options, given_input(architecture, rows, first, count), mark=mark)
     with torch.no_grad():
-        made: dict[str, Tensor] = architecture.generate(
-            count, rng, Request(options, given_input(architecture, rows, first, count))
-        )
+        made: dict[str, Tensor] = architecture.generate(count, rng, request)
     return made
 
 

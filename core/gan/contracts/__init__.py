@@ -5,13 +5,13 @@ A plugin is a light module whose hooks (`gan.hookspecs`) return *entries*. An en
 cheap. Importing this package imports neither torch nor numpy nor pydantic.
 
 * `gan.contracts.entries`: `ModalityEntry`, `ArchitectureEntry`, `LossEntry` and the other entries, `Download`
-* `gan.contracts.modality`: a kind of data: `Modality`, `FieldSpec`, `Given`, `Sample`, `Samples`
+* `gan.contracts.modality`: a kind of data: `Modality`, `FieldSpec`, `Given`, `Sample`, `Samples`, `Continued`
 * `gan.contracts.architecture`: networks and their game: `Architecture`, `Request`, `GenerationSettings`, and the
-  protocols of optional abilities: `AnyData`, `Streams`, `ConditionalOnInput`, `GivenInPart`, `Likelihood`, `Settles`
+  protocols of optional abilities: `AnyData`, `Streams`, `ConditionalOnInput`, `GivenInPart`, `InTiles`, `Likelihood`,
+  `Settles`
 * `gan.contracts.latent`: optional abilities of latent spaces: `LatentSpace`, `SmoothLatentSpace`, `StyleSpace`,
   `Between`, `LatentParts`, `LinearMaps`, `CriticFeatures`
-* `gan.contracts.objectives`: `Loss`, `Critic`, `Penalty`, `Augmentation`,
-  `AdaptiveAugmentation`
+* `gan.contracts.objectives`: `Loss`, `Critic`, `Penalty`, `ScorePenalty`, `Augmentation`, `AdaptiveAugmentation`
 * `gan.contracts.metrics`: `Metric`, `FeatureMetric`, `ModelMetric`, `ModelFeatureMetric`, `MetricValue`, `Extractor`,
   `DifferentiableExtractor`, `Features`
 * `gan.contracts.guards`: what watches a training: `Guard`, `Measures`, `Window`, `Alarm`, `Remedy`
@@ -27,10 +27,12 @@ from gan.contracts.architecture import (
     ConditionalOnInput,
     GenerationSettings,
     GivenInPart,
+    InTiles,
     Likelihood,
     Request,
     Settles,
     Streams,
+    Tiles,
 )
 from gan.contracts.entries import (
     ENTRY_TYPES,
@@ -46,8 +48,11 @@ from gan.contracts.entries import (
     MarkEntry,
     MetricEntry,
     ModalityEntry,
+    ModelEntry,
     PenaltyEntry,
     RecipeEntry,
+    TrackerEntry,
+    WeightsFile,
     kind,
 )
 from gan.contracts.guards import Alarm, Guard, Measures, Remedy, Window
@@ -72,28 +77,28 @@ from gan.contracts.metrics import (
     ModelMetric,
     value_from_json,
 )
-from gan.contracts.modality import FieldSpec, Given, Modality, Sample, Samples
-from gan.contracts.objectives import AdaptiveAugmentation, Augmentation, Critic, Loss, Penalty
+from gan.contracts.modality import Continued, FieldSpec, Given, Modality, Sample, Samples
+from gan.contracts.objectives import AdaptiveAugmentation, Augmentation, Critic, Loss, Penalty, ScorePenalty
 
 __all__ = [
-    "Streams",
-    "ENTRY_TYPES",
     "AdaptiveAugmentation",
     "Alarm",
+    "AnyData",
     "Architecture",
     "ArchitectureEntry",
     "AttributeEntry",
     "Augmentation",
     "AugmentationEntry",
-    "AnyData",
     "Between",
     "ConditionalOnInput",
+    "Continued",
     "Critic",
     "CriticFeatures",
     "DatasetEntry",
     "Detection",
     "DifferentiableExtractor",
     "Download",
+    "ENTRY_TYPES",
     "Entry",
     "Extractor",
     "ExtractorEntry",
@@ -103,6 +108,7 @@ __all__ = [
     "GenerationSettings",
     "Given",
     "GivenInPart",
+    "InTiles",
     "Guard",
     "GuardEntry",
     "LatentParts",
@@ -111,14 +117,15 @@ __all__ = [
     "LinearMaps",
     "Loss",
     "LossEntry",
-    "Measures",
-    "Metric",
     "Mark",
     "MarkEntry",
+    "Measures",
+    "Metric",
     "MetricEntry",
     "MetricValue",
     "Modality",
     "ModalityEntry",
+    "ModelEntry",
     "ModelFeatureMetric",
     "ModelMetric",
     "Penalty",
@@ -128,9 +135,14 @@ __all__ = [
     "Request",
     "Sample",
     "Samples",
+    "ScorePenalty",
     "Settles",
     "SmoothLatentSpace",
+    "Streams",
     "StyleSpace",
+    "Tiles",
+    "TrackerEntry",
+    "WeightsFile",
     "Window",
     "kind",
     "tail",

@@ -76,6 +76,9 @@ class GenerationSettings(Protocol):
     preview_options: ClassVar[Mapping[str, Any]] = {}
     """Values of `Options` used for previews and metrics. With them `generate` may return additional fields that the
     modality's preview and metrics know (a picture translated to the other domain and back)."""
+    optional_input: ClassVar[tuple[str, ...]] = ()
+    """Fields that a user may give as an input, and need not: the beginning of a sample that is continued (a clip of
+    music). `Request.given` then holds them, along `FieldSpec.longer_axis` of any length."""
     mixes_classes: ClassVar[bool] = False
     """Whether a condition with names may also be given as shares of the classes, ``(N, classes)`` float32 instead of
     ``(N,)`` integers; `gan.latents.class_shares` and `gan.latents.embedded` take both."""
@@ -124,7 +127,39 @@ class GivenInPart(ConditionalOnInput, Protocol):
     """
 
     def given_places(self, options: Any = None) -> Mapping[str, Sequence[int]]:
-        """Return the given indices along the first axis, by field. `generate` returns these unchanged."""
+        """Return the given indices along the first axis, by field. `generate` returns these unchanged.
+
+        A field without any is given as a whole and made anew (the sound that a codec encodes and decodes).
+        """
+
+
+@dataclass(frozen=True)
+class Tiles:
+    """How a translator is applied to the parts of a large input (see `InTiles`). Lengths are in elements of the
+    input."""
+
+    side: int
+    """Length of a tile along both axes, a multiple of `multiple`. It is halved when memory runs out."""
+    reach: int
+    """Elements beyond a tile, on each side, that its result depends on; a multiple of `multiple`."""
+    factor: int = 1
+    """Elements of the result for one of the input, along both axes."""
+    multiple: int = 1
+    """What the lengths of an input must be multiples of; the core repeats the last elements where they are not."""
+
+
+@runtime_checkable
+class InTiles(ConditionalOnInput, Protocol):
+    """Translates inputs of any size along their last two axes, tile by tile, in the memory of a tile.
+
+    It is for networks whose result at a place depends on the input around it alone: convolutions with fixed or no
+    statistics, without noise. ``gan translate`` then reads an input in its own size (`Given.any_size`), and passes the
+    result to `Modality.write_like` or, in strips, to `Modality.write_in_strips`.
+    """
+
+    def tiles(self, options: Any = None) -> Tiles:
+        """Return the tiles for `options` (None: the defaults). `generate` is called for one tile and its surroundings
+        at a time, with `Request.given` of that size, and returns fields that are `factor` times as large."""
 
 
 @runtime_checkable

@@ -15,6 +15,10 @@ The target of an entry depends on its type:
 * `GuardEntry`: a class or function without required arguments that returns a `Guard`
 * `DatasetEntry`: a function ``(folder: Path, download: Download) -> None`` that fills an empty folder
 * `RecipeEntry`: a YAML file inside a package, ``"package:recipes/name.yaml"``
+* `TrackerEntry`: a class without required arguments whose instances have the methods of a reporter that they need:
+  ``started(run, title, samples, total)``, ``tick(tick)``, ``measured(samples, values, best)``, ``preview(path)``,
+  ``finished(summary)``, ``close()``
+* `ModelEntry`: a folder inside a package, ``"package:models/name"``, that `gan zoo pack` has written
 """
 
 from __future__ import annotations
@@ -98,8 +102,24 @@ class MetricEntry(Entry):
     defined_on: str = ""
     """The extractor that the definition of a `FeatureMetric` prescribes. The name without an extractor then selects it,
     and its values are printed without the extractor's name."""
+    meanings: Mapping[str, str] = field(default_factory=dict)
+    """What its values say, in a few words for a newcomer, by their names without extractor; where a value has none,
+    the summary is shown. A blank in a name is written as a hyphen."""
     on_model: bool = False
     """Whether the target is a `ModelMetric`. It evaluates the trained networks, so it is only available for runs."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class WeightsFile:
+    """A file of pretrained weights that a user may ask for: ``gan data fetch weights:NAME``."""
+
+    name: str
+    """Name of the file, as `gan.weights.find_weights` looks for it."""
+    url: str
+    sha256: str
+    size: int
+    """Bytes."""
+    licence: str
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -112,6 +132,8 @@ class ExtractorEntry(Entry):
     """The publication that defines the network or the statistics."""
     weights: str = "none"
     """Description of the file of weights that it needs ("none", "mnist_lenet5.npz, 0.2 MB")."""
+    files: tuple[WeightsFile, ...] = ()
+    """Where its files of weights are published, if they may be downloaded."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -169,6 +191,23 @@ class RecipeEntry(Entry):
     """Whether ``gan run --plugin NAME`` uses this recipe. Exactly one recipe of a plugin sets it."""
 
 
+@dataclass(frozen=True, kw_only=True)
+class TrackerEntry(Entry):
+    """A service that is told of trainings, such as TensorBoard: ``gan run --track NAME``."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelEntry(Entry):
+    """A trained model that comes with a plugin: a light run folder, used as ``zoo:NAME`` in place of a run."""
+
+    plugin: str
+    """The plugin that trained it and makes its samples."""
+    licence: str
+    """Licence of the weights, with the attribution of the data."""
+    command: str
+    """The command that makes it again."""
+
+
 ENTRY_TYPES: dict[str, type[Entry]] = {
     "gan_modalities": ModalityEntry,
     "gan_architectures": ArchitectureEntry,
@@ -182,6 +221,8 @@ ENTRY_TYPES: dict[str, type[Entry]] = {
     "gan_guards": GuardEntry,
     "gan_datasets": DatasetEntry,
     "gan_recipes": RecipeEntry,
+    "gan_models": ModelEntry,
+    "gan_trackers": TrackerEntry,
 }
 """Hook -> the type of the entries that it returns."""
 

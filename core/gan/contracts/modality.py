@@ -43,7 +43,17 @@ class FieldSpec:
     longer: bool = False
     """Whether a generator may return a larger `longer_axis` than `shape` on request (a longer text)."""
     longer_axis: int = 0
-    """The axis of `shape` to which `longer` applies (the bars of a piano roll)."""
+    """The axis of `shape` to which `longer` and `window` apply (the bars of a piano roll, the samples of a sound)."""
+    finer: bool = False
+    """Whether a generator may return all axes larger, by a common factor, on request (a shape at a higher resolution);
+    all axes of `shape` are then equal."""
+    window: int = 0
+    """Places of `longer_axis` in one step, for a field whose data are recordings of any length; 0: they are not.
+
+    `Modality.read` then yields whole recordings: along `longer_axis` any number of steps, at least that of `shape`.
+    They are packed as they are, and a sample of the training is a window of `shape` that begins at a random step, a
+    function of the seed and of the position in the training. Fields of one group are cut at the same step (a sound at
+    256 places a step, its spectrogram at 1); fields without windows belong to the whole recording."""
     names: tuple[str, ...] = ()
     """Names of the indices along the first axis, if they have names (the tracks of a piano roll); for a field without
     axes, the names of the values 0, 1 … (classes)."""
@@ -57,7 +67,8 @@ class FieldSpec:
         """Why `values`, an array or a tensor, do not fit this field: ``"is (2,) int64, …"``; empty when they do.
 
         With `count`, `values` are those of `count` generated samples: they have a leading axis, may be longer where
-        the field is `longer`, and their range is not checked.
+        the field is `longer` or larger where it is `finer`, and their range is not checked. Without it, values of a
+        field with windows are a part of a recording, of any number of whole steps.
         """
         shape, wanted = tuple(values.shape), self.shape if count is None else (count, *self.shape)
         dtype = str(values.dtype).removeprefix("torch.")
@@ -65,6 +76,13 @@ class FieldSpec:
         fits = shape
         if self.longer and count is not None and len(shape) == len(wanted) > axis:
             fits = (*shape[:axis], min(shape[axis], wanted[axis]), *shape[axis + 1 :])
+        if self.finer and count is not None and len(shape) == len(wanted) and shape[0] == count:
+            fits = wanted if len(set(shape[1:])) == 1 and shape[1] >= wanted[1] else shape
+        if self.window and count is None and len(shape) == len(wanted):
+            axis = self.longer_axis
+            if not shape[axis] or shape[axis] % self.window:
+                return f"has {shape[axis]} places, no whole steps of {self.window}"
+            fits = (*shape[:axis], wanted[axis], *shape[axis + 1 :])
         if fits != wanted or dtype != self.dtype:
             return f"is {shape} {dtype}, and its field is {wanted} {self.dtype}"
         return self.outside(values) if count is None else ""
@@ -74,6 +92,11 @@ class FieldSpec:
         if self.dtype == "bool" or not values.size or (values.min() >= self.low and values.max() <= self.high):
             return ""
         return f"lies in {values.min():g} … {values.max():g}, and its field in {self.low:g} … {self.high:g}"
+
+
+class Continued(dict[str, "np.ndarray[Any, Any]"]):
+    """A further part of the recording that `Modality.read` yielded before: its fields with windows only, which are
+    appended (`FieldSpec.window`). So a recording is never whole in memory."""
 
 
 @dataclass(frozen=True)
@@ -86,6 +109,9 @@ class Given:
     """For fields given in part, the given indices along the first axis (`GivenInPart.given_places`)."""
     options: Any = None
     """An instance of the modality's `GivenOptions`, or None for the defaults."""
+    any_size: bool = False
+    """Whether the architecture takes inputs of any size (`InTiles`): `Modality.read_given` then keeps that of the
+    file."""
 
 
 class Modality(ABC):
@@ -101,6 +127,9 @@ class Modality(ABC):
     suffixes: ClassVar[tuple[str, ...]]
     """Suffixes of the files that `read` accepts, with the dot, in lower case. The core opens archives (``.zip``)
     itself; they are not listed."""
+    recognised_by: ClassVar[tuple[str, ...]] = ()
+    """The suffixes by which a dataset is recognised as this kind of data where nobody names it; empty: all `suffixes`.
+    Leave out those of files that are more often of another kind."""
     metrics: ClassVar[tuple[str, ...]] = ()
     """Names of the metrics computed at the end of training, unless the recipe names others."""
     conditions: ClassVar[Mapping[str, str]] = {}
@@ -108,6 +137,8 @@ class Modality(ABC):
     perceptual: ClassVar[tuple[str, ...]] = ()
     """Names of extractors whose Euclidean distances are like perceived ones, best first. Paths and projections use the
     first one whose weights are at hand."""
+    headline: ClassVar[tuple[str, ...]] = ()
+    """Names of the values, without their extractor, that the end of a training shows first; five are shown."""
     trade_offs: ClassVar[tuple[tuple[str, str], ...]] = (("precision", "recall"), ("density", "coverage"))
     """Pairs of value names that are only meaningful together, quality before variety. Sweeps and comparisons plot them
     against each other. Values on features are named without their extractor."""
@@ -134,6 +165,14 @@ class Modality(ABC):
         """
         return {}
 
+    @classmethod
+    def comparison_config(cls, config: Any) -> Any:
+        """Settings for comparing files with files, which no run determines; the default returns `config`.
+
+        What the user has set is in ``config.model_fields_set``. The survey before the comparison sees both sides.
+        """
+        return config
+
     def inventory(self, file: SourceFile) -> dict[str, int]:
         """Return counts of what a file contains (notes by instrument) for the report of ``gan data check``.
 
@@ -141,6 +180,10 @@ class Modality(ABC):
         before it in the same worker process.
         """
         return {}
+
+    def remarks(self) -> Sequence[str]:
+        """Sentences about what was chosen from the data (a resolution), which a user is told before a training."""
+        return ()
 
     @property
     @abstractmethod
@@ -152,7 +195,8 @@ class Modality(ABC):
 
     @abstractmethod
     def read(self, file: SourceFile) -> Iterator[Sample]:
-        """Yield the samples of one file (one MIDI file yields many phrases).
+        """Yield the samples of one file (one MIDI file yields many phrases). Recordings of fields with windows may be
+        yielded in parts, the first one a sample, the others `Continued`.
 
         Raises `BadData` with a readable reason if the file is damaged or contains nothing usable; any other exception
         is treated in the same way. So every file is either used or reported. Raises `gan.source.Companion` for a file
@@ -223,6 +267,26 @@ class Modality(ABC):
             for index, sample in enumerate(samples)
         ]
 
+    def write_in_strips(
+        self,
+        strips: Iterator[Sample],
+        shape: tuple[int, int],
+        stem: Path,
+        like: SourceFile,
+        given: Given,
+        options: BaseModel | None = None,
+    ) -> list[Path]:
+        """Write the sample made from an input of any size (`InTiles`), which comes in strips along the last but one
+        axis, first things first; `shape` is that of the whole along its last two axes.
+
+        Like `write_like`. The default joins the strips, which needs the memory of the whole.
+        """
+        import numpy as np
+
+        parts = list(strips)
+        whole = {name: np.concatenate([part[name] for part in parts], -2) for name in parts[0]}
+        return self.write_like([whole], stem, like, given, options)
+
     Options: ClassVar[type[BaseModel] | None] = None
     """A pydantic model of what a user may choose when files are written (tempo, instruments, a file format). The
     command line offers each field as ``--field`` of ``gan generate`` and ``gan translate``."""
@@ -231,6 +295,17 @@ class Modality(ABC):
     whole_input: ClassVar[str] = ""
     """Name of a flag of ``gan generate`` that takes a file to be processed as a whole (``accompany``). If empty there
     is only ``--input``, which takes the first samples of the file."""
+
+    def spoken(self, sample: Sample) -> str:
+        """What a sample says, if it is a text: ``gan generate`` prints it in place of its file's name. Else empty."""
+        return ""
+
+    def is_empty(self, sample: Sample) -> bool:
+        """Whether a generated sample, with its generated fields only, holds nothing: no note, no sound, one colour.
+
+        The default: no field varies within the sample. The end of a training says how many samples are empty.
+        """
+        return all(values.size < 2 or values.min() == values.max() for values in sample.values())
 
     @abstractmethod
     def preview(self, samples: Samples) -> Image.Image:

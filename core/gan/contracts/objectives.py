@@ -27,6 +27,9 @@ class Loss(Protocol):
     needs_real: bool
     """Whether `generator` uses `real_scores`."""
 
+    # A loss with numbers that change during a training also has ``at(position) -> Loss``: the loss after so many real
+    # samples of the phase. `gan.adversarial.loss_at` asks for it.
+
 
 class Critic(Protocol):
     """A discriminator: maps a batch of samples to raw scores ``(N, …)``."""
@@ -52,6 +55,23 @@ class Penalty(Protocol):
     def __call__(self, critic: Critic, real: Tensor, fake: Tensor, rng: Draws) -> Tensor:
         """Return the penalty per sample before `weight`, ``(N,)``. `real` and `fake` are detached, ``(N, *shape)``;
         random numbers come from `rng`."""
+
+
+@runtime_checkable
+class ScorePenalty(Protocol):
+    """A `Penalty` on the scores that the critic's update computes anyway, which may learn from them (LeCam).
+
+    State is in buffers of an `nn.Module`, and is changed by `learn` alone.
+    """
+
+    def of_scores(self, real_scores: Tensor, fake_scores: Tensor) -> Tensor:
+        """Return the penalty per sample before `Penalty.weight`, ``(N,), (N,) -> (N,)``."""
+
+    def observe(self, real_scores: Tensor, fake_scores: Tensor) -> Mapping[str, Tensor]:
+        """Return sums over detached scores, ``(N,)`` each, in every update of the critic."""
+
+    def learn(self, observed: Mapping[str, Tensor], samples: int) -> None:
+        """Change buffers by the totals of an update over micro-batches and processes; see `AdaptiveAugmentation`."""
 
 
 class Augmentation(Protocol):

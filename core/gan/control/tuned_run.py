@@ -1,21 +1,26 @@
-"""A light run: a run folder with tuned weights that refers to the run which they were tuned from.
+"""Light runs: run folders with weights and neither optimizers nor records.
 
-It has the parent's recipe and what generation needs, and neither optimizers nor records: it can make samples and be
-edited, and cannot be trained further.
+They can make samples and be edited, and cannot be trained further. One is written with tuned weights and refers to the
+run that these were tuned from; another is packed to be published with a plugin.
 """
 
 from __future__ import annotations
 
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from gan.errors import UsageError
+from gan.evaluation.receipts import RECEIPTS, Receipt, read_receipts, write_receipts
+from gan.plugins.models import ABOUT
 from gan.reporting.manifest import manifest_start, read_manifest
+from gan.reporting.result import read_result
 from gan.reporting.scrub import scrub
 from gan.reporting.side_files import write_manifest_file
 from gan.storage.checkpoint import Checkpoints
-from gan.storage.run_folder import RunFolder
+from gan.storage.durable import write_json
+from gan.storage.run_folder import PREVIEW, RunFolder
 
 if TYPE_CHECKING:
     from gan.control.model import LatentModel
@@ -48,3 +53,63 @@ def save_tuned(parent: LatentModel, tuned: LatentModel, path: Path) -> Path:
     origin_of = scrub({"tuned_from": {"run": str(origin.path), "samples": tuned.trained}})
     write_manifest_file(run, {**record, **end, **origin_of}, anew=True)
     return run.path
+
+
+def pack_run(model: LatentModel, path: Path, *, name: str, command: str, licence: str) -> Path:
+    """Write a light run of a trained model for a zoo, ``path/name``, with its numbers and card; returns the folder.
+
+    `command` makes it again. Paths of this machine are left out. Raises `UsageError` for a run that has not ended.
+    """
+    origin = model.folder
+    if origin is None:
+        raise UsageError("only a model that was loaded from a run can be packed; load it with gan.load")
+    result = read_result(origin)
+    before = read_manifest(origin.manifest)
+    run = RunFolder.create(path / name)
+    for folder in (run.evaluation, run.samples):
+        folder.mkdir()
+    for file in (origin.recipe, origin.facts, origin.conditions, origin.flags, origin.card, origin.samples / PREVIEW):
+        if file.is_file():
+            shutil.copyfile(file, run.path / file.relative_to(origin.path))
+    here = replace(result, run=Path(), artefacts=[], pictures=[Path("samples", PREVIEW)], more="")
+    write_json(run.result, here.summary())
+    write_receipts(
+        [
+            replace(receipt, command="", question={**receipt.question, "target": "."}, generated=_unplaced(receipt))
+            for receipt in read_receipts(origin.evaluation / RECEIPTS)
+        ],
+        run.evaluation / RECEIPTS,
+    )
+    about: dict[str, Any] = {"recipe": before.get("recipe", {}), "settled": True, "draws": model.draws}
+    Checkpoints(run.checkpoints).save(model.trained, {"architecture": model.architecture}, about)
+    record = manifest_start(
+        recipe=before.get("recipe", {}),
+        distributions={k: v for k, v in before.get("versions", {}).items() if k.startswith("gan-")},
+        data={**before.get("data", {}), "skipped": {}},
+        seed=before.get("seed", 0),
+        device=str(model.device),
+        precision=before.get("precision", "fp32"),
+        argv=command.split(),
+    )
+    end = {"ended": record["started"], "exit": "finished", "samples": model.trained, "packed_from": {"run": name}}
+    write_manifest_file(run, {**record, **end}, anew=True)
+    write_json(
+        run.path / ABOUT,
+        {
+            "name": name,
+            "title": result.title,
+            "data": result.data,
+            "licence": licence,
+            "command": command,
+            "samples": result.samples,
+            "seconds": round(result.seconds, 1),
+            "verdict": result.verdict.get("sentence", ""),
+            "numbers": [dict(number) for number in result.headline],
+        },
+    )
+    return run.path
+
+
+def _unplaced(receipt: Receipt) -> dict[str, Any]:
+    """What a receipt says of the generated samples, without the folder that they came from."""
+    return {key: "." if key == "run" else value for key, value in receipt.generated.items()}

@@ -107,12 +107,39 @@ def read_with(
 
     Workers read ahead.
     """
+    for file, samples, reason, _ in _results(task, files, limits, in_parts=False):
+        yield file, samples, reason
+
+
+@dataclass(frozen=True)
+class Part:
+    """Which part of the samples of a file it is."""
+
+    begins: bool = True
+    """Whether it is the first. What came before of the file is then void: it was read again."""
+    is_last: bool = True
+
+
+def read_in_parts(
+    task: Task, files: Sequence[SourceFile], limits: Limits = reading_limits
+) -> Iterator[tuple[SourceFile, list[Sample], str | None, Part]]:
+    """As `read_with`, but samples of a file that holds more than `CHUNK` bytes of them come as they are read.
+
+    If it fails later, the last part has the reason, and what came before is void.
+    """
+    yield from _results(task, files, limits, in_parts=True)
+
+
+def _results(
+    task: Task, files: Sequence[SourceFile], limits: Limits, *, in_parts: bool
+) -> Iterator[tuple[SourceFile, list[Sample], str | None, Part]]:
     if sys.platform != "linux" or not files:
-        yield from _with_threads(task, files)
+        for result in _with_threads(task, files):
+            yield *result, Part()
         return
     crew = _Crew(task, files, limits)
     try:
-        yield from crew.results()
+        yield from crew.results(in_parts=in_parts)
     finally:
         crew.dismiss()
 
@@ -208,19 +235,26 @@ class _Crew:
         self._workers: list[_Worker] = []
         self._unsent: deque[int] = deque()
         self._next = 0
-        self._done: dict[int, tuple[list[Sample], str | None]] = {}
+        self._done: dict[int, tuple[list[Sample], str | None, int]] = {}
+        """File -> samples, reason, and the process that read it."""
         self._held = 0
         self._buffer = bytearray(PIPE)
 
-    def results(self) -> Iterator[tuple[SourceFile, list[Sample], str | None]]:
+    def results(self, *, in_parts: bool) -> Iterator[tuple[SourceFile, list[Sample], str | None, Part]]:
         """The results in the order of the files."""
         for number, file in enumerate(self._files):
+            source: int | None = None  # the process whose parts were given out
             while number not in self._done:
                 self._send(number)
                 self._receive()
-            samples, reason = self._done.pop(number)
+                reader = next((w for w in self._workers if w.waiting and w.waiting[0] == number and w.samples), None)
+                if in_parts and reader is not None:
+                    samples, reader.samples = reader.samples, []
+                    yield file, samples, None, Part(begins=reader.process != source, is_last=False)
+                    source = reader.process
+            samples, reason, process = self._done.pop(number)
             self._held -= _bytes(samples)
-            yield file, samples, reason
+            yield file, samples, reason, Part(begins=reason is not None or process != source)
 
     def dismiss(self) -> None:
         """End all workers."""
@@ -322,7 +356,7 @@ class _Crew:
         number = worker.waiting.popleft()
         worker.bytes_waiting -= self._files[number].size
         worker.returned += 1
-        self._done[number] = samples, reason
+        self._done[number] = samples, reason, worker.process
         self._held += _bytes(samples)
 
     def _seconds(self, worker: _Worker) -> float:
@@ -331,7 +365,7 @@ class _Crew:
     def _blame(self, worker: _Worker, reason: str) -> None:
         """Skip the file that a worker was reading. What it has read and not returned is read again."""
         at = worker.working_on()
-        self._done[worker.waiting[at]] = ([], Exceeded(reason))
+        self._done[worker.waiting[at]] = ([], Exceeded(reason), worker.process)
         del worker.waiting[at]
 
     def _remove(self, worker: _Worker, *, kill: bool = False) -> int:

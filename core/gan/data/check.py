@@ -9,7 +9,7 @@ from typing import Any
 from gan.contracts import Modality
 from gan.data.foreign import survey
 from gan.data.pack import Progress
-from gan.data.rows import read_files
+from gan.data.rows import grouped, read_files, windows_of
 from gan.source import list_source
 
 
@@ -43,6 +43,7 @@ def check_source(source: Path, modality_class: type[Modality], config: Any, prog
     usable = [file for file in listing.files if file.name not in exceeded]
     modality = modality_class(config, facts)
     held: dict[str, tuple[int, int]] = {}
+    windows = windows_of(grouped(modality.fields))
     for done, (file, found) in enumerate(read_files(modality, usable, check=True), 1):
         if found.reason is not None:
             check.skipped[file.name] = found.reason
@@ -50,7 +51,7 @@ def check_source(source: Path, modality_class: type[Modality], config: Any, prog
             for name, count in found.inventory.items():
                 files, total = held.get(name, (0, 0))
                 held[name] = (files + 1, total + count)
-            check.used[file.name] = len(found.groups)
+            check.used[file.name] = found.count(windows)
         if progress:
             progress(done, len(usable))
     check.inventory.update(sorted(held.items(), key=lambda item: (-item[1][0], -item[1][1], item[0])))

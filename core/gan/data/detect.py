@@ -23,8 +23,9 @@ def find_modality(source: Path, name: str | None, plugins: Plugins) -> PluginEnt
     counts: list[tuple[int, PluginEntry]] = []
     offered = plugins.entries("gan_modalities")
     for plugin_entry in offered:
+        modality = plugins.load(plugin_entry)
         try:
-            listing = list_source(source, plugins.load(plugin_entry).suffixes)
+            listing = list_source(source, modality.recognised_by or modality.suffixes)
         except NoKnownFiles:
             continue
         counts.append((len(listing.files) + len(listing.skipped), plugin_entry))

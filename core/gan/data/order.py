@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from gan.data.windows import DRAWS
 from gan.draws import derive
 
 
@@ -17,11 +18,12 @@ class Order:
     """The samples that the training reads at a position: a new permutation of all samples for every epoch.
 
     `sizes` are the numbers of samples of each group of fields (`Pack.sizes`), or one number; each group has its own
-    epochs.
+    epochs. In `windowed` groups (`Pack.windowed`) each sample is a window that begins at random (`gan.data.windows`).
     """
 
-    def __init__(self, sizes: int | Sequence[int], seed: int) -> None:
+    def __init__(self, sizes: int | Sequence[int], seed: int, windowed: Sequence[bool] = ()) -> None:
         self._sizes = [sizes] if isinstance(sizes, int) else list(sizes)
+        self._windowed = list(windowed) or [False] * len(self._sizes)
         self._seed = seed
         self._passes: list[dict[int, np.ndarray[Any, Any]]] = [{} for _ in self._sizes]
 
@@ -50,5 +52,8 @@ class Order:
             generator = np.random.Generator(np.random.Philox(derive(self._seed, *purpose)))
             if len(passes) > 1:
                 passes.pop(min(passes))
-            passes[number] = generator.permutation(self._sizes[group])
+            size = self._sizes[group]
+            passes[number] = generator.permutation(size)
+            if self._windowed[group]:
+                passes[number] += size * generator.integers(1, DRAWS, size, endpoint=True)
         return passes[number]

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from gan.contracts import FieldSpec, Samples
+from gan.data.windows import Recordings, steps_of_window
 from gan.draws import derive
 from gan.errors import BadData
 from gan.storage.regular import Broken, read_regular
@@ -47,6 +48,8 @@ class Pack:
     arrays: dict[str, np.ndarray[Any, Any]]
     rows: dict[str, np.ndarray[Any, Any]] | None = None
     """Group -> the rows of this view; None: all."""
+    recordings: dict[str, Recordings] = field(default_factory=dict)
+    """Group -> its recordings, of groups of fields with windows."""
     stamps: dict[Path, Stamp] = field(default_factory=dict)
     """Of each array's file, to detect changes during a training."""
 
@@ -63,10 +66,16 @@ class Pack:
         """Numbers of samples of each group in this view."""
         return list(self.counts.values()) if self.rows is None else [len(rows) for rows in self.rows.values()]
 
+    @property
+    def windowed(self) -> list[bool]:
+        """Whether the samples of each group are windows of recordings."""
+        return [group in self.recordings for group in self.counts]
+
     def take(self, indices: np.ndarray[Any, Any]) -> Samples:
         """Return the samples at `indices` as field name -> array ``(n, *shape)``.
 
-        `indices` are int64 ``(n,)``, or ``(n, groups)`` with an index for each group.
+        `indices` are int64 ``(n,)``, or ``(n, groups)`` with an index for each group. An index of windows may hold a
+        random start (`gan.data.windows`).
 
         Raises `BadData` when the pack on the disk changed during the training.
         """
@@ -75,13 +84,22 @@ class Pack:
                 raise BadData(
                     "the packed data changed or vanished while it was in use; resume the run to pack it again", path
                 )
-        columns = {}
+        columns, steps = {}, {}
         for number, (group, size) in enumerate(zip(self.counts, self.sizes)):
             column = indices[:, number] if indices.ndim == 2 else indices
-            column = column % size if indices.ndim == 1 and len(self.counts) > 1 else column
-            columns[group] = column if self.rows is None else self.rows[group][column]
+            is_one_of_many = indices.ndim == 1 and len(self.counts) > 1
+            draws = column * 0 if is_one_of_many else column // size
+            column = column % size if is_one_of_many or group in self.recordings else column
+            column = column if self.rows is None else self.rows[group][column]
+            if group in self.recordings:
+                steps[group] = self.recordings[group].steps(column, draws)
+                column = self.recordings[group].of_rows(column)
+            columns[group] = column
         taken = {}
         for name, spec in self.fields.items():
+            if spec.window:
+                taken[name] = self._windows(name, steps[spec.group])
+                continue
             rows = self.arrays[name][columns[spec.group]]
             if spec.dtype == "bool":
                 size = int(np.prod(spec.shape, dtype=np.int64))
@@ -90,10 +108,24 @@ class Pack:
         return taken
 
     def column(self, name: str) -> np.ndarray[Any, Any]:
-        """Return one field of all samples of this view, ``(n, *shape)``; for small fields."""
+        """Return one field of all samples of this view, ``(n, *shape)``; for small fields, without windows."""
         spec = self.fields[name]
-        rows = slice(None) if self.rows is None else self.rows[spec.group]
-        return self.arrays[name][rows].reshape(-1, *spec.shape)
+        rows: Any = slice(None) if self.rows is None else self.rows[spec.group]
+        if spec.group in self.recordings:
+            rows = self.recordings[spec.group].of_rows(np.arange(self.counts[spec.group])[rows])
+        column: np.ndarray[Any, Any] = self.arrays[name][rows]
+        return column.reshape(-1, *spec.shape)
+
+    def _windows(self, name: str, steps: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+        """The windows of a field that begin at `steps` of its array, ``(n, *shape)``."""
+        spec, array = self.fields[name], self.arrays[name]
+        axis = spec.longer_axis
+        others = spec.shape[:axis] + spec.shape[axis + 1 :]
+        found = np.empty((len(steps), *spec.shape), array.dtype)
+        for row, step in zip(found, steps.tolist()):
+            part = array[step * spec.window : step * spec.window + spec.shape[axis]]
+            row[...] = np.moveaxis(part.reshape(spec.shape[axis], *others), 0, axis)
+        return found
 
     def file_of_row(self, group: str | None = None) -> np.ndarray[Any, Any]:
         """Return the index into `files` of every sample of a group (None: the first group), int32."""
@@ -105,7 +137,8 @@ class Pack:
         """Split into (training, validation): about a share `holdout` of the files, chosen by a hash of their names.
 
         Files are not divided, so that phrases of one song are not in both. Of a group of a single file, the last rows
-        are held out. With `balance`, every folder has equally many samples in each of the two; see `balanced`.
+        are held out; of windows of recordings also the row before them is not trained on, into which random windows
+        would reach. With `balance`, every folder has equally many samples in each of the two; see `balanced`.
         """
         if balance:
             return self._balanced_parts(holdout)
@@ -115,6 +148,8 @@ class Pack:
         for group, count in self.counts.items():
             of_held = self._held(group, holdout)
             kept[group], out[group] = np.flatnonzero(~of_held), np.flatnonzero(of_held)
+            if group in self.recordings and len(np.unique(self.file_of_row(group))) == 1:
+                kept[group] = kept[group][:-1]
             if not len(kept[group]) or not len(out[group]):
                 raise BadData(f"{count} samples are too few to hold out a share of {holdout:g}")
         return replace(self, rows=kept), replace(self, rows=out)
@@ -200,16 +235,27 @@ def load_pack(folder: Path, memory: Path | None = None) -> Pack:
     counts = about["counts"]
     arrays: dict[str, np.ndarray[Any, Any]] = {}
     stamps = {}
+    recordings = {}
+    for number, group in enumerate(counts):
+        window = steps_of_window({name: spec for name, spec in fields.items() if spec.group == group})
+        if window:
+            lengths = np.load(folder / f"recordings-{number}.npy", allow_pickle=False)
+            recordings[group] = Recordings(lengths, window)
+            if len(recordings[group]) != counts[group] or lengths.min(initial=window) < window:
+                raise ValueError(f"the recordings of {folder} are not those of its samples")
     for name, spec in fields.items():
         width, dtype = _stored(spec)
         count = counts[spec.group]
+        if spec.group in recordings:
+            places = int(recordings[spec.group].begins[-1]) * spec.window
+            count = places if spec.window else len(recordings[spec.group].lengths)
         path = folder / f"{name}.bin"
         if path.stat().st_size != count * width * dtype.itemsize:
             raise ValueError(f"the size of {path} is not that of its pack")
         stamps[path] = stamp_of(path)
         arrays[name] = np.memmap(path, dtype=dtype, mode="r", shape=(count, width))
     about = {key: about[key] for key in ("facts", "fingerprint", "files", "skipped")}
-    return Pack(folder, fields, counts, **about, arrays=arrays, stamps=stamps)
+    return Pack(folder, fields, counts, **about, arrays=arrays, recordings=recordings, stamps=stamps)
 
 
 def read_about(folder: Path) -> dict[str, Any]:
@@ -220,6 +266,9 @@ def read_about(folder: Path) -> dict[str, Any]:
         raise Unsealed("pack.json has no seal")
     groups = len(about["counts"])
     names = {f"{name}.bin" for name in about["fields"]} | {f"file_of_row-{number}.npy" for number in range(groups)}
+    for number, group in enumerate(about["counts"]):
+        if any(spec.get("window") for spec in about["fields"].values() if spec.get("group", "") == group):
+            names.add(f"recordings-{number}.npy")
     if not is_seal(about["arrays"]) or set(about["arrays"]) != names:
         raise ValueError("pack.json seals other arrays than it describes")
     return about
@@ -230,6 +279,8 @@ def _tupled(value: Any) -> Any:
 
 
 def _stored(spec: FieldSpec) -> tuple[int, np.dtype[Any]]:
-    """(values per row, their type) on the disk; booleans are packed as bits."""
+    """(values per row, their type) on the disk; booleans are packed as bits. With windows, a row is a place."""
     size = int(np.prod(spec.shape, dtype=np.int64))
+    if spec.window:
+        size //= spec.shape[spec.longer_axis]
     return ((size + 7) // 8, np.dtype("uint8")) if spec.dtype == "bool" else (size, np.dtype(spec.dtype))

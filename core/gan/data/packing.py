@@ -19,7 +19,7 @@ import numpy as np
 from gan.contracts import FieldSpec, Modality
 from gan.data.foreign import survey
 from gan.data.pack import Pack, Progress, Unsealed, load_pack
-from gan.data.rows import grouped, read_files
+from gan.data.rows import grouped, read_files, windows_of
 from gan.errors import BadData, DiskError
 from gan.source import Listing, list_source, source_state
 from gan.storage.durable import cache_folder, discard, filled_aside, write_json
@@ -43,13 +43,17 @@ def open_pack(
     *,
     cache: Path | None = None,
     progress: Progress | None = None,
+    facts: dict[str, Any] | None = None,
 ) -> Pack:
     """Open the pack of `source`, which is made if the cache has none. `name` is the modality's name, part of the key.
 
+    With `facts`, the files are read with them (part of the key too), and not with those of a survey of their own.
     Raises `BadData` with the reasons of the first files when the source has no usable sample.
     """
     packs = (cache or cache_folder()) / "packs"
     settings = json.dumps(config.model_dump(mode="json"), sort_keys=True)
+    if facts is not None:
+        settings += f"\0{json.dumps(facts, sort_keys=True)}"
     note = packs / "known" / f"{_quick_key(source, name, modality, settings)}.json"
     try:
         key = json.loads(read_regular(note, None))["key"]
@@ -64,7 +68,7 @@ def open_pack(
     key = _content_key(listing, name, modality, settings)
     folder, memory = packs / key, verified_note(packs, key)
     if not (folder / "pack.json").is_file():
-        _build(listing, stamps, modality, config, folder, key, progress)
+        _build(listing, stamps, modality, config, folder, key, progress, facts)
     _write_note(note, {"key": key})
     try:
         return load_pack(folder, memory)
@@ -72,7 +76,7 @@ def open_pack(
         if not isinstance(error, Unsealed):
             _log.warning("warning: the packed data in %s were damaged (%s) and are made anew", folder, error)
         discard(folder)
-        _build(listing, stamps, modality, config, folder, key, progress)
+        _build(listing, stamps, modality, config, folder, key, progress, facts)
         try:
             return load_pack(folder, memory)
         except _DAMAGED as again:
@@ -136,29 +140,51 @@ def _build(
     folder: Path,
     key: str,
     progress: Progress | None,
+    facts: dict[str, Any] | None,
 ) -> None:
-    facts, exceeded = survey(modality_class(config), listing.files)
+    exceeded: dict[str, str] = {}
+    if facts is None:
+        facts, exceeded = survey(modality_class(config), listing.files)
     skipped = listing.skipped | exceeded
     files = [file for file in listing.files if file.name not in exceeded]
     if not files:
         raise BadData(_all_bad(skipped), listing.root)
     modality = modality_class(config, facts)
     fields = modality.fields
+    windows = windows_of(grouped(fields))
     used: list[str] = []
-    file_of_row: dict[str, list[int]] = {group: [] for group in grouped(fields)}
+    file_of_row: dict[str, list[int]] = {group: [] for group in windows}
+    recordings: dict[str, list[int]] = {group: [] for group in windows}
     with filled_aside(folder, "pack.json") as aside:
         outputs = {name: open(aside / f"{name}.bin", "wb") for name in fields}  # noqa: SIM115  (closed below)
         try:
-            for done, (file, found) in enumerate(read_files(modality, files), 1):
+            done, samples, is_begun = 0, list[tuple[str, int]](), False
+            ends = dict.fromkeys(outputs, 0)
+            for file, found in read_files(modality, files):
+                if is_begun and found.begins:  # parts of it were written; it is read again, or has failed
+                    for name, end in ends.items():
+                        outputs[name].seek(end)
+                        outputs[name].truncate()
+                    samples = []
+                for name, parts in found.data.items():
+                    for part in parts:
+                        outputs[name].write(part.data)
+                for group, steps, continued in zip(found.groups, found.steps, found.is_continued, strict=True):
+                    before = samples.pop()[1] if continued else 0
+                    samples.append((group, before + steps))
+                is_begun = not found.is_last
+                if is_begun:
+                    continue
                 if found.reason is not None:
                     skipped[file.name] = found.reason
-                elif found.groups:
-                    for name, parts in found.data.items():
-                        for part in parts:
-                            outputs[name].write(part.data)
-                    for group in found.groups:
-                        file_of_row[group].append(len(used))
+                elif samples:
+                    for group, steps in samples:
+                        rows = steps // windows[group] if windows[group] else 1
+                        file_of_row[group] += [len(used)] * rows
+                        recordings[group].append(steps)
                     used.append(file.name)
+                samples, ends = [], {name: output.tell() for name, output in outputs.items()}
+                done += 1
                 if progress:
                     progress(done, len(files))
         finally:
@@ -169,8 +195,11 @@ def _build(
         empty = [", ".join(grouped(fields)[group]) for group, rows in file_of_row.items() if not rows]
         if empty:
             raise BadData(f"the source has no sample of {empty[0]}, only of other fields", listing.root)
-        for number, rows in enumerate(file_of_row.values()):
-            np.save(aside / f"file_of_row-{number}.npy", np.asarray(rows, dtype=np.int32), allow_pickle=False)
+        for number, (group, rows_) in enumerate(file_of_row.items()):
+            np.save(aside / f"file_of_row-{number}.npy", np.asarray(rows_, dtype=np.int32), allow_pickle=False)
+            if windows[group]:
+                lengths = np.asarray(recordings[group], dtype=np.int64)
+                np.save(aside / f"recordings-{number}.npy", lengths, allow_pickle=False)
         _refuse_changed(stamps)
         arrays = seal(aside)
         about = {

@@ -1,6 +1,6 @@
 """Evaluate a trained run, or a folder of samples, against real samples; `gan evaluate` and `gan.evaluate` end here.
 
-    evaluation = evaluate(EvaluationRequest("runs/music-musegan-0001"), Plugins.installed())
+    evaluation = evaluate(EvaluationRequest("runs/music-framegan-0001"), Plugins.installed())
     for receipt in evaluation.receipts:
         print(receipt.values)
 
@@ -15,10 +15,13 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from pydantic import BaseModel
+
 from gan import recipe as recipes
 from gan.build import find_dataset, open_data
 from gan.contracts import Metric, Modality, Samples
 from gan.data.detect import find_modality
+from gan.data.foreign import survey
 from gan.data.packing import open_pack
 from gan.draws import derive
 from gan.errors import UsageError
@@ -30,6 +33,7 @@ from gan.evaluation.sample_sets import (
     SampleSet,
     SamplesInMemory,
     generated_set,
+    is_preview,
     read_samples,
     real_set,
     receipts_of,
@@ -44,6 +48,7 @@ from gan.plugins.manager import Plugins
 from gan.reporting.reporter import Reporter
 from gan.reporting.side_files import read_recipe
 from gan.runtime.device import choose_device
+from gan.source import list_source
 from gan.storage.run_folder import RunFolder
 
 SHOWN = 36
@@ -180,7 +185,8 @@ def _evaluate_files(
         config = recipes.validated(modality_class.Config, recipes.with_settings({}, request.settings), "modality")
         name = modality.entry.name
         source = _data_of(request.against, name, plugins)
-        pack = rows = open_pack(source, modality_class, config, name, progress=reporter.packing)
+        config, facts = _compared(modality_class, config, (target, source))
+        pack = rows = open_pack(source, modality_class, config, name, progress=reporter.packing, facts=facts)
     owner = modality.info
     kind = Kind(modality.entry.name, modality_class(config, pack.facts), config.model_dump(mode="json"))
     metrics = _find_metrics(request.metrics or modality_class.metrics, kind, plugins, device, owner)
@@ -189,6 +195,15 @@ def _evaluate_files(
     real = real_set(rows, size(generated.samples), request.real_count, origin)
     distributions = {owner.distribution: owner.version}
     return _measure(request, metrics, generated, real, kind, distributions, device, reporter)
+
+
+def _compared(modality: type[Modality], config: BaseModel, sources: Sequence[Path]) -> tuple[BaseModel, dict[str, Any]]:
+    """The settings for comparing files, and facts of both sides: a vocabulary of one side would make all other words of
+    the other side the same one."""
+    config = modality.comparison_config(config)
+    files = [file for source in sources for file in list_source(source, modality.suffixes).files]
+    files = [file for file in files if not is_preview(file.name)]
+    return config, survey(modality(config), files)[0] if files else {}
 
 
 def _find_metrics(

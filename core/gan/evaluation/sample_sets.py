@@ -19,6 +19,7 @@ import torch
 
 from gan.contracts import Metric, Modality, Sample, Samples
 from gan.data.bounded import read_files
+from gan.data.windows import pieces
 from gan.draws import derive
 from gan.errors import BadData
 from gan.evaluation.feature_cache import FeatureCache
@@ -44,8 +45,9 @@ def read_samples(source: Path, modality: Modality, count: int | None, reporter: 
     listing = list_source(source, modality.suffixes)
     rows: list[dict[str, np.ndarray[Any, Any]]] = []
     skipped = dict(listing.skipped)
-    files = [file for file in listing.files if file.name.rpartition("/")[2] != PREVIEW]
+    files = [file for file in listing.files if not is_preview(file.name)]
     for done, (file, found, reason) in enumerate(read_files(modality, files), 1):
+        found = list(pieces(modality.fields, found))
         reason = reason or _mismatch(modality, found)
         if reason:
             skipped[file.name] = reason
@@ -65,6 +67,11 @@ def read_samples(source: Path, modality: Modality, count: int | None, reporter: 
     rows = rows[:count]
     samples = {name: np.stack([row[name] for row in rows]) for name in modality.fields}
     return SampleSet(samples, {"files": str(source), "skipped": len(skipped)})
+
+
+def is_preview(name: str) -> bool:
+    """Whether a file is the picture that `gan generate` writes beside the samples."""
+    return name.rpartition("/")[2] == PREVIEW
 
 
 def _mismatch(modality: Modality, samples: Sequence[Sample]) -> str:

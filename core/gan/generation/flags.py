@@ -8,7 +8,15 @@ from __future__ import annotations
 from typing import Any
 
 from gan.build import ResolvedRecipe
-from gan.contracts import LatentParts, LatentSpace, LinearMaps, Modality, SmoothLatentSpace, StyleSpace
+from gan.contracts import (
+    ConditionalOnInput,
+    LatentParts,
+    LatentSpace,
+    LinearMaps,
+    Modality,
+    SmoothLatentSpace,
+    StyleSpace,
+)
 from gan.generation.conditions import Conditions
 from gan.plugins.settings import settings
 
@@ -40,6 +48,15 @@ def _has(architecture: Any, protocol: Any) -> bool:
     return issubclass(architecture, protocol) if is_class else isinstance(architecture, protocol)
 
 
+def _takes_input(kind: Any, modality: Modality, architecture: Any) -> bool:
+    """Whether samples can be made from an input; of the class alone it is only known whether some of its can."""
+    if not _has(kind, ConditionalOnInput):
+        return False
+    if architecture is None or "given" in getattr(getattr(kind, "Options", None), "model_fields", ()):
+        return True
+    return any(not modality.fields[name].condition for name in architecture.given_fields())
+
+
 def describe_flags(
     resolved: ResolvedRecipe, modality: Modality, conditions: Conditions, architecture: Any = None
 ) -> dict[str, Any]:
@@ -50,9 +67,11 @@ def describe_flags(
     for name in conditions.ranges:
         values = conditions.describe(name, modality.fields[name])
         rows.append((name, f"Condition of the samples; the training data have {values}."))
-    if modality.whole_input:
+    takes_input = _takes_input(resolved.architecture_class, modality, architecture)
+    if modality.whole_input and takes_input:
         rows.append((modality.whole_input, "A file to use as a whole as input."))
-    for model in (getattr(resolved.architecture_class, "Options", None), modality.GivenOptions, modality.Options):
+    of_input = modality.GivenOptions if takes_input else None
+    for model in (getattr(resolved.architecture_class, "Options", None), of_input, modality.Options):
         rows += [(found.name, found.description) for found in settings(model)]
     return {
         "title": resolved.title,

@@ -18,7 +18,7 @@ from gan.generation.settling import settle_once
 from gan.plugins.manager import Plugins
 from gan.recipe import Provenance, validated
 from gan.reporting.side_files import damaged_files, read_recipe, read_side_file, seals_of
-from gan.runtime.device import choose_device
+from gan.runtime.device import choose_device, keep_freed_memory
 from gan.storage.checkpoint import Checkpoint, Checkpoints, verify
 from gan.storage.run_folder import RunFolder
 from gan.weights import restored
@@ -57,6 +57,8 @@ def load_model(
     }
     found.load({"architecture": architecture, **averages}, surplus=True)
     chosen = choose_device(device, "fp32").device
+    if chosen.type == "cpu":
+        keep_freed_memory()
     versions = "/".join(f"{name} {version}" for name, version in sorted(resolved.distributions.items()))
     architecture = architecture.to(chosen)
     if not found.about.get("settled"):

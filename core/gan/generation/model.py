@@ -22,6 +22,7 @@ from gan.contracts import (
     FieldSpec,
     Given,
     GivenInPart,
+    InTiles,
     LatentSpace,
     Modality,
     Request,
@@ -35,6 +36,7 @@ from gan.errors import BadData, GanError, UsageError
 from gan.generation.complete_files import complete_files
 from gan.generation.conditions import Conditions, Shares, chosen_classes, read_shares
 from gan.generation.folding import prepared
+from gan.generation.tiles import in_strips
 from gan.latents import slerp
 from gan.provenance.folder import Listing
 from gan.provenance.labels import Labels, input_hash
@@ -85,6 +87,8 @@ class Model:
         """Values of the conditions in the training data."""
         self.labels = labels or Labels({"model": name})
         """How written files are labelled."""
+        self.placed: list[Path] = []
+        """Every file that was written, also those beside a sample's own (the sound of a score)."""
 
     def _request(self, options: Any, rows: Mapping[str, Tensor] | None) -> Request:
         mark = self.labels.mark
@@ -213,6 +217,11 @@ class Model:
         rows = [row for file in files for row in read_given(self.modality, file, given)]
         if not rows:
             raise BadData("holds nothing to translate", str(item))
+        if given.any_size:
+            if len(rows) > 1:
+                raise BadData("holds several inputs, which may differ in size; translate one at a time", str(item))
+            strips = list(self._strips(rows[0], given, seed, 0, options, conditions))
+            return {name: np.concatenate([strip[name] for strip in strips], -2)[None] for name in strips[0]}
         inputs = stacked(rows, given.fields)
         samples = self.generate(len(rows), seed, options=options, given=inputs, conditions=conditions)
         return {name: samples[name] for name in self._generated(samples, given)}
@@ -242,18 +251,76 @@ class Model:
                     output_options=output_options, listing=listing,
                 )  # fmt: skip
         rows = read_given(self.modality, file, given)
+        facts = {"seed": seed, "index": index, "inputs": [input_hash(file)]}
+        if given.any_size:
+            return self._render_in_strips(
+                file, rows[0], stem, given, seed, index, options, conditions, output_options, facts, listing
+            ), {}
         samples = self.follow(stacked(rows, given.fields), seed, index=index, options=options, conditions=conditions)
         made = self._generated(samples, given)
         each = [{name: samples[name][row] for name in made} for row in range(len(rows))]
-        facts = {"seed": seed, "index": index, "inputs": [input_hash(file)]}
         with self.labels.marking(self.modality), self._files(stem, facts, listing) as (aside, placed):
             paths = [placed(path) for path in self.modality.write_like(each, aside, file, given, output_options)]
         return paths, samples
 
+    def _strips(
+        self,
+        row: Sample,
+        given: Given,
+        seed: int,
+        index: int,
+        options: Mapping[str, Any] | None,
+        conditions: Mapping[str, Any] | None,
+    ) -> Iterator[Sample]:
+        """The fields made from an input of any size, in strips from its first row to its last."""
+        net, request_options = self._sampler, self._options(options or {})
+        same = self._with_conditions({}, request_options, conditions, seed, index, 1) or {}
+        specs = self.modality.fields
+        fields = [name for name, spec in specs.items() if name not in given.fields and not spec.condition]
+
+        def make(window: Sample) -> Samples:
+            check_stop()
+            rows = self._rows({**same, **{name: values[None] for name, values in window.items()}}, 0, 1)
+            rng = sample_draws(self.draws, seed, index, 1, self.device)
+            with torch.no_grad():
+                made = net.generate(1, rng, self._request(request_options, rows))
+            lacking = [
+                name for name in fields if name not in made or made[name].dtype != getattr(torch, specs[name].dtype)
+            ]
+            if lacking:
+                raise GanError(f"{self.name} returned no '{lacking[0]}' of {specs[lacking[0]].dtype} for a tile")
+            return {name: made[name][0].cpu().numpy() for name in fields}
+
+        assert isinstance(net, InTiles)
+        return in_strips(make, {name: row[name] for name in given.fields}, net.tiles(request_options))
+
+    def _render_in_strips(
+        self,
+        file: SourceFile,
+        row: Sample,
+        stem: Path,
+        given: Given,
+        seed: int,
+        index: int,
+        options: Mapping[str, Any] | None,
+        conditions: Mapping[str, Any] | None,
+        output_options: Any,
+        facts: Mapping[str, Any],
+        listing: Listing,
+    ) -> list[Path]:
+        """`render` for an input of any size: written while it is made, in the memory of a tile."""
+        factor = self._sampler.tiles(self._options(options or {})).factor
+        height, width = (length * factor for length in row[given.fields[0]].shape[-2:])
+        strips = self._strips(row, given, seed, index, options, conditions)
+        with self.labels.marking(self.modality), self._files(stem, facts, listing) as (aside, placed):
+            written = self.modality.write_in_strips(strips, (height, width), aside, file, given, output_options)
+            return [placed(path) for path in written]
+
     def _generated(self, samples: Samples, given: Given) -> list[str]:
         """The fields that are written to files: those that were generated, whole or in part, without extra fields."""
         known = {name for name, spec in self.modality.fields.items() if not spec.condition}
-        return [name for name in samples if name in known and (name not in given.fields or name in given.places)]
+        again = {*given.places, *self.optional_input}
+        return [name for name in samples if name in known and (name not in given.fields or name in again)]
 
     def write(
         self,
@@ -290,18 +357,21 @@ class Model:
         *,
         first: int = 0,
         options: Mapping[str, Any] | None = None,
+        given: Samples | None = None,
         conditions: Mapping[str, Any] | None = None,
         output_options: Any = None,
+        inputs: Sequence[str] = (),
     ) -> tuple[list[Path], Samples]:
         """Generate samples part by part (`gan.contracts.Streams`) and write each while it is made.
 
+        `given` holds an input, ``count`` rows, and `inputs` the SHA-256 of its files, as for `generate` and `write`.
         Return the files and the first parts of the samples. Raises `UsageError` where samples are made whole only.
         """
         net = self._sampler
         if not isinstance(net, Streams):
             raise UsageError(f"{self.name} makes samples whole, not part by part; leave out --stream")
         request_options = self._options(options or {})
-        given = self._with_conditions(None, request_options, conditions, seed, first, count)
+        given = self._with_conditions(given, request_options, conditions, seed, first, count)
         self._check_given(given, count, request_options)
         paths: list[Path] = []
         beginnings: list[Sample] = []
@@ -324,7 +394,7 @@ class Model:
         ):  # fmt: skip
             for index in range(count):
                 rows = None if given is None else self._rows(given, index, 1)
-                facts = {"seed": seed, "index": first + index}
+                facts = {"seed": seed, "index": first + index} | ({"inputs": [inputs[index]]} if inputs else {})
                 with self._files(folder / f"sample-{first + index:04d}", facts, listing) as (stem, placed):
                     paths.append(placed(self.modality.write_stream(parts(index, rows), stem, output_options)))
         shortest = {
@@ -363,6 +433,7 @@ class Model:
 
         def label(aside: Path, place: Path) -> None:
             self.labels.label(aside, place, facts, listing, marked=marked)
+            self.placed.append(place)
 
         with complete_files(stem, label) as (aside, placed):
             yield aside, placed
@@ -375,7 +446,7 @@ class Model:
         from gan.recipe import validated
 
         request_options = self._options(options or {})
-        fields = self.input_fields(request_options)
+        fields = self.input_fields(request_options) or self.optional_input
         if not fields and "given" in getattr(type(request_options), "model_fields", ()):
             raise UsageError(
                 f"{self.name} takes no input with these options; where it can take one, choose it with --given"
@@ -390,7 +461,7 @@ class Model:
         if model is None and input_options:
             raise UsageError(f"the input of {self.name} has no option '{next(iter(input_options))}', nor any other")
         chosen = None if model is None else validated(model, input_options or {}, "")
-        return Given(fields, {name: tuple(which) for name, which in places.items()}, chosen)
+        return Given(fields, {name: tuple(which) for name, which in places.items()}, chosen, isinstance(net, InTiles))
 
     def _options(self, options: Mapping[str, Any]) -> Any:
         from gan.recipe import validated
@@ -415,6 +486,11 @@ class Model:
         """The fields that an input must hold, for an instance of the architecture's `Options`; without conditions."""
         fields = self.modality.fields
         return tuple(name for name in self._given_fields(options) if not fields[name].condition)
+
+    @property
+    def optional_input(self) -> tuple[str, ...]:
+        """The fields that an input may hold, where the architecture also works without one."""
+        return tuple(getattr(self.architecture, "optional_input", ()))
 
     def condition_fields(self, options: Any = None) -> dict[str, FieldSpec]:
         """The conditions that the architecture takes, by name."""
@@ -466,9 +542,10 @@ class Model:
         if lacking:
             wanted = ", ".join(lacking)
             raise UsageError(f"{self.name} makes samples from an input: {wanted} must be given (--input FILE)")
-        if given is not None and not needs:
+        optional = [name for name in self.optional_input if name in (given or {})]
+        if given is not None and not needs and not optional:
             raise UsageError(f"{self.name} takes no input")
-        for name in needs:
+        for name in (*needs, *optional):
             if given is not None and len(given[name]) != count:
                 raise UsageError(f"{self.name}: field '{name}' of the input must have {count} rows")
 

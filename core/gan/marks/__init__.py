@@ -5,8 +5,8 @@ A plugin wraps it in its `gan.contracts.Mark`, which reads its own files. Nothin
 
 from __future__ import annotations
 
-from gan.marks.chips import chips
+from gan.marks.chips import DECOYS, chips, decoys
 from gan.marks.pixels import PixelSpectrum
 from gan.marks.waveform import WaveformSpectrum
 
-__all__ = ["PixelSpectrum", "WaveformSpectrum", "chips"]
+__all__ = ["DECOYS", "PixelSpectrum", "WaveformSpectrum", "chips", "decoys"]

@@ -12,6 +12,7 @@ Because the pattern repeats, the products with the signs can be folded to one pe
 from __future__ import annotations
 
 from collections.abc import Iterable
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -20,7 +21,7 @@ from PIL import Image
 from scipy.fft import dct, irfft2, rfft2
 
 from gan.contracts import Detection
-from gan.marks.chips import chips
+from gan.marks.chips import DECOYS, chips, decoys
 
 Array = NDArray[Any]
 
@@ -31,14 +32,14 @@ FREQUENCIES = [(u, v) for u in range(BLOCK) for v in range(BLOCK) if 3 <= u + v 
 BASIS: Array = dct(np.eye(BLOCK), axis=0, norm="ortho").astype(np.float32)
 """``(frequency, place)``: orthonormal DCT-II."""
 LUMA = np.array([0.299, 0.587, 0.114], np.float32)
-CLIP = 3.0
-"""Largest influence of one coefficient, in robust standard deviations."""
+QUIET = 0.3
+"""Size of a coefficient that rounding to whole numbers gives, below which it counts less."""
 LARGEST = 1024
 """Pixels of a side that detection looks at."""
 SCALES = (1.0, 2.0, 0.5)
 """Enlargements after which detection looks again: a picture that was halved, and one that was doubled."""
-LARGEST_SCALED = 320
-"""Pixels of a side that it then looks at."""
+LARGEST_SCALED, FRAMES_SCALED = 320, 8
+"""Pixels of a side, and frames of a film, that it then looks at."""
 FEWEST = 32
 """Pixels of the shorter side below which nothing can be said."""
 TRIES = TILE * TILE * len(SCALES)
@@ -49,6 +50,7 @@ class PixelSpectrum:
 
     def __init__(self, key: bytes, strength: float) -> None:
         self.strength = strength
+        self._key = key
         self._signs = chips(key, "pixels", (len(FREQUENCIES), PERIOD, PERIOD))
         waves = np.stack([np.outer(BASIS[u], BASIS[v]) for u, v in FREQUENCIES])
         pattern = np.einsum("fab,fyx->aybx", self._signs, waves)
@@ -62,12 +64,20 @@ class PixelSpectrum:
         gain = self._gain(coloured[..., opaque // 2].astype(np.int16))
         rows, columns = gain.shape
         tiles = (-(-rows // PERIOD), -(-columns // PERIOD))
-        pattern = np.tile(self._pattern, tiles)[: rows * BLOCK, : columns * BLOCK]
-        change = pattern.reshape(rows, BLOCK, columns, BLOCK) * gain[:, None, :, None]
-        rounded = np.rint(change).astype(np.int16).reshape(rows * BLOCK, columns * BLOCK)[:height, :width, None]
-        whole = coloured.copy()
-        whole[..., :opaque] = np.clip(coloured[..., :opaque] + rounded, 0, 255)
+        change = np.tile(self._pattern, tiles)[: rows * BLOCK, : columns * BLOCK]
+        change = change.reshape(rows, BLOCK, columns, BLOCK) * gain[:, None, :, None]
+        rounded = np.rint(change, out=change).astype(np.int16).reshape(rows * BLOCK, columns * BLOCK)[:height, :width]
+        whole = np.repeat(rounded, opaque, 1).reshape(height, width, opaque)  # broadcasting over 3 channels is slower
+        whole += coloured[..., :opaque]
+        whole = np.clip(whole, 0, 255, out=whole).astype(np.uint8)
+        if opaque < coloured.shape[2]:
+            whole = np.concatenate([whole, coloured[..., opaque:]], 2)
         return whole.reshape(pixels.shape)
+
+    @cached_property
+    def _decoys(self) -> Array:
+        """``(DECOYS, signs)``."""
+        return decoys(self._key, "pixels", self._signs.shape).reshape(DECOYS, -1)
 
     def _gain(self, level: Array) -> Array:
         """The strength of each block, from the differences of neighbouring pixels of the middle channel."""
@@ -75,7 +85,8 @@ class PixelSpectrum:
         busy = np.zeros((-(-height // BLOCK) * BLOCK, -(-width // BLOCK) * BLOCK), np.int16)
         np.abs(level[:, 1:] - level[:, :-1], out=busy[:height, : width - 1])
         busy[: height - 1, :width] += np.abs(level[1:] - level[:-1])
-        mean = busy.reshape(busy.shape[0] // BLOCK, BLOCK, -1, BLOCK).sum((1, 3), dtype=np.int32) / np.float32(BLOCK**2)
+        rows = busy.reshape(busy.shape[0] // BLOCK, BLOCK, -1).sum(1, dtype=np.int16)  # at most 2 · 255 · 8
+        mean = rows.reshape(len(rows), -1, BLOCK).sum(2, dtype=np.int32) / np.float32(BLOCK**2)
         gain: Array = (self.strength * np.clip(np.sqrt(mean / TYPICAL), LEAST, MOST)).astype(np.float32)
         return gain
 
@@ -85,32 +96,40 @@ class PixelSpectrum:
         height, width = lights[0].shape
         if min(height, width) < FEWEST:
             return Detection(0.0, 1.0, rate, None, f"too small: {width} x {height} pixels, needs {FEWEST} x {FEWEST}")
-        aligned, best = self._statistics(lights)
-        found = Detection.of(aligned, best, TRIES, rate)
+        aligned, best, others = self._statistics(lights)
+        found = Detection.of(aligned, best, TRIES, rate, others)
         for scale in SCALES[1:]:
             size = tuple(min(LARGEST_SCALED, round(side * scale)) for side in (width, height))
             if found.found or min(size) < FEWEST:
                 continue
             box = (0, 0, size[0] / scale, size[1] / scale)
-            scaled = [np.asarray(Image.fromarray(one).resize(size, Image.Resampling.BICUBIC, box)) for one in lights]
-            best = max(best, *self._statistics(scaled))
-            found = Detection.of(aligned, best, TRIES, rate)
+            some = [Image.fromarray(light) for light in lights[:: -(-len(lights) // FRAMES_SCALED)]]
+            scaled = [np.asarray(one.resize(size, Image.Resampling.BICUBIC, box)) for one in some]
+            best = max(best, self._statistics(scaled)[1])
+            found = Detection.of(aligned, best, TRIES, rate, others)
         return found
 
-    def _statistics(self, lights: list[Array]) -> tuple[float, float]:
-        """(z at the corner, largest z of all shifts)."""
+    def _statistics(self, lights: list[Array]) -> tuple[float, float, Array]:
+        """(z at the corner, largest z of all shifts, z at the corner with other keys).
+
+        The coefficients that fall on one sign are added first, and z is divided by the root of the squares of those
+        sums: its variance over keys is then 1 at every shift, also where a picture repeats itself or is mostly flat.
+        """
         spectrum = np.zeros((PERIOD, PERIOD // 2 + 1, BLOCK, BLOCK), np.complex64)
         squares = np.zeros((BLOCK, BLOCK), np.float32)
-        totals = [_robust(values) for values in _filtered(lights[0])]
+        totals = _whitened(lights[0])
         for light in lights[1:]:
-            for total, values in zip(totals, _filtered(light)):
-                total += _robust(values)
+            for total, values in zip(totals, _whitened(light)):
+                total += values
+        corner = []
         for total, signs in zip(totals, self._signs):
             folded = _folded(total).reshape(PERIOD, BLOCK, PERIOD, BLOCK).transpose(0, 2, 1, 3)
             spectrum += np.conj(rfft2(folded, axes=(0, 1))) * rfft2(signs)[..., None, None]
-            squares += _folded(np.square(total)).reshape(PERIOD, BLOCK, PERIOD, BLOCK).sum((0, 2))
+            squares += np.square(folded).sum((0, 1))
+            corner.append(folded[..., 0, 0])
         z = irfft2(spectrum, (PERIOD, PERIOD), axes=(0, 1)) / np.sqrt(squares + 1e-9)
-        return float(z[0, 0, 0, 0]), float(z.max())
+        others = self._decoys @ np.stack(corner).reshape(-1)
+        return float(z[0, 0, 0, 0]), float(z.max()), others / np.sqrt(squares[0, 0] + 1e-9)
 
 
 TYPICAL, LEAST, MOST = 16.0, 0.5, 2.5
@@ -132,11 +151,16 @@ def _filtered(light: Array) -> list[Array]:
     return [np.asarray(sum(BASIS[u, k] * rows[v][k : k + height] for k in range(BLOCK))) for u, v in FREQUENCIES]
 
 
-def _robust(values: Array) -> Array:
-    """Values in robust standard deviations, clipped."""
-    spread = np.median(np.abs(values[::3, ::3])) / np.float32(0.6745) + np.float32(1e-3)
-    clipped: Array = np.clip(values / spread, -CLIP, CLIP)
-    return clipped
+def _whitened(light: Array) -> list[Array]:
+    """`_filtered` with each frequency in units of its typical size in the picture, and each block then divided by the
+    size of all its coefficients: textures, edges and flat areas count alike."""
+    values = _filtered(light)
+    for one in values:
+        one /= np.median(np.abs(one[::3, ::3])) / np.float32(0.6745) + np.float32(QUIET)
+    size = np.sqrt(sum(np.square(one) for one in values) / np.float32(len(values)) + np.float32(QUIET**2))
+    for one in values:
+        one /= size
+    return values
 
 
 def _folded(values: Array) -> Array:

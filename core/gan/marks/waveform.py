@@ -9,6 +9,7 @@ Spread-Spectrum Watermarking of Audio Signals, IEEE Trans. Signal Processing 200
 from __future__ import annotations
 
 import math
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -18,7 +19,7 @@ from scipy.ndimage import uniform_filter1d
 from scipy.signal import resample_poly
 
 from gan.contracts import Detection
-from gan.marks.chips import chips
+from gan.marks.chips import chips, decoys
 
 Array = NDArray[Any]
 
@@ -46,7 +47,13 @@ class WaveformSpectrum:
 
     def __init__(self, key: bytes, strength: float) -> None:
         self.strength = strength
+        self._key = key
         self._signs = chips(key, "waveform", (PERIOD, LAST - FIRST))
+
+    @cached_property
+    def _decoys(self) -> Array:
+        """``(DECOYS, PERIOD, frequencies)``."""
+        return decoys(self._key, "waveform", self._signs.shape)
 
     def embed(self, sound: Array, rate: int) -> Array:
         """``(channels, samples)`` float, full scale 1 -> the same with the mark. Not clipped."""
@@ -77,27 +84,32 @@ class WaveformSpectrum:
         signs = np.fft.rfft(self._signs[:, : last - FIRST], axis=0)
         window = WINDOW * WINDOW
         aligned, best = 0.0, -math.inf
+        others: Array = np.zeros(0)
         for start in range(0, HOP, STEP):
             magnitudes = np.abs(rfft(_frames(low[start:]) * window, axis=1)[:, FIRST - NEIGHBOURS : last + NEIGHBOURS])
             decibels = 20 * np.log10(magnitudes + 1e-6)
             relative = decibels - uniform_filter1d(decibels, NEIGHBOURS, axis=1, mode="nearest")
             relative = np.clip(relative[:, NEIGHBOURS:-NEIGHBOURS], -MOST_DB, MOST_DB)
             for phase in range(GROUP):
-                z = _statistics(relative[phase:], signs)
-                aligned = z[0] if start == phase == 0 else aligned
+                folded = _folded(relative[phase:])
+                products = np.conj(np.fft.rfft(folded, axis=0)) * signs
+                z = np.fft.irfft(products.sum(1), PERIOD)  # for each group with which the first may coincide
                 best = max(best, float(z.max()))
-        return Detection.of(float(aligned), best, TRIES, false_positives)
+                if start == phase == 0:
+                    aligned = float(z[0])
+                    others = np.tensordot(self._decoys[..., : folded.shape[1]], folded, 2)
+        return Detection.of(aligned, best, TRIES, false_positives, others)
 
 
-def _statistics(relative: Array, signs: Array) -> Array:
-    """``(PERIOD,)``: z for each group with which the first group of the file may coincide."""
+def _folded(relative: Array) -> Array:
+    """``(PERIOD, frequencies)``: the sum of all periods' groups, of norm 1."""
     count = len(relative) // GROUP
     means = relative[: count * GROUP].reshape(count, GROUP, -1).mean(1)
     whole = np.zeros((-(-count // PERIOD) * PERIOD, means.shape[1]), np.float32)
     whole[:count] = means
     folded = whole.reshape(-1, PERIOD, means.shape[1]).sum(0)
-    products = np.conj(np.fft.rfft(folded, axis=0)) * signs
-    return np.fft.irfft(products.sum(1), PERIOD) / math.sqrt(float(np.square(folded).sum()) + 1e-9)
+    normed: Array = folded / math.sqrt(float(np.square(folded).sum()) + 1e-9)
+    return normed
 
 
 def _frames(samples: Array) -> Array:

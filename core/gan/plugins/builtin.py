@@ -4,13 +4,35 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from gan.contracts import ExtractorEntry, GuardEntry, LossEntry, MetricEntry, PenaltyEntry
+from gan.contracts import ExtractorEntry, GuardEntry, LossEntry, MetricEntry, PenaltyEntry, TrackerEntry
 from gan.hookspecs import hookimpl
 
 _INCEPTION = "inception-v3-2015"
 _GOODFELLOW = "Goodfellow et al., Generative Adversarial Nets, 2014, arXiv:1406.2661"
 _RELATIVISTIC = "Jolicoeur-Martineau, The Relativistic Discriminator, 2018, arXiv:1807.00734"
 _MESCHEDER = "Mescheder et al., Which Training Methods for GANs do actually Converge?, 2018, arXiv:1801.04406"
+_MEANINGS = {
+    "fid": {"FID": "distance of the samples from the real ones, seen by the extractor; 0: the same"},
+    "kid": {"KID": "distance of the samples from the real ones; 0: the same, and chance makes it negative"},
+    "precision-recall": {
+        "precision": "share of samples that look real; says little without recall",
+        "recall": "share of the real data that the samples cover",
+    },
+    "density-coverage": {
+        "density": "how close samples are to real ones; 1: as real ones to each other",
+        "coverage": "share of the real data that the samples cover",
+    },
+    "inception-score": {"IS": "samples that a classifier is sure of, and of many classes"},
+    "memorisation": {
+        "copies": "share of samples nearer to a training sample than real ones are to each other",
+        "nearest-distance": "distance of a sample from the nearest training sample",
+    },
+    "diversity": {
+        "pair-distance": "how much two samples differ",
+        "vendi-score": "how many different samples there are, in effect",
+        "distinct": "share of samples that occur once",
+    },
+}
 
 
 @hookimpl
@@ -31,6 +53,12 @@ def gan_losses() -> Iterator[LossEntry]:
         ),
     ):
         yield LossEntry(name=name, target=f"gan.losses:{target}", summary=summary, paper=paper)
+    yield LossEntry(
+        name="top-k",
+        target="gan.losses:TopK",
+        summary="another loss, of whose generator only the samples that look most real learn",
+        paper="Sinha et al., Top-k Training of GANs, 2020, arXiv:2002.06224",
+    )
 
 
 @hookimpl
@@ -45,6 +73,18 @@ def gan_penalties() -> Iterator[PenaltyEntry]:
         ),
         ("r1", "R1", "squared gradient norm at real samples", _MESCHEDER),
         ("r2", "R2", "squared gradient norm at generated samples", _MESCHEDER),
+        (
+            "consistency",
+            "Consistency",
+            "scores that an augmentation, or noise, does not change (bCR)",
+            "Zhao et al., Improved Consistency Regularization for GANs, 2021, arXiv:2002.04724",
+        ),
+        (
+            "lecam",
+            "LeCam",
+            "scores near the running means of the other kind, for little data",
+            "Tseng et al., Regularizing GANs under Limited Data, 2021, arXiv:2104.03310",
+        ),
     ):
         yield PenaltyEntry(name=name, target=f"gan.penalties:{target}", summary=summary, paper=paper)
 
@@ -54,6 +94,7 @@ def gan_metrics() -> Iterator[MetricEntry]:
     """The metrics of `gan.metrics`. All compute on features, so they are named with an extractor: ``fid[lenet5]``."""
     for name, target, own, summary in (
         ("fid", "FrechetDistance", _INCEPTION, "Fréchet distance of Gaussians fitted to features; lower is better"),
+        ("fd", "PlainFrechetDistance", "", "the same as fid, called FD, which no paper's FID is mistaken for"),
         ("kid", "KernelDistance", _INCEPTION, "unbiased squared MMD with a cubic kernel; lower is better"),
         (
             "precision-recall",
@@ -77,7 +118,10 @@ def gan_metrics() -> Iterator[MetricEntry]:
         ),
         ("diversity", "Diversity", "", "how much samples differ from each other"),
     ):
-        yield MetricEntry(name=name, target=f"gan.metrics:{target}", summary=summary, on_features=True, defined_on=own)
+        yield MetricEntry(
+            name=name, target=f"gan.metrics:{target}", summary=summary, on_features=True, defined_on=own,
+            meanings=_MEANINGS.get(name, {}),
+        )  # fmt: skip
     yield MetricEntry(
         name="information",
         target="gan.metrics.code_information:CodeInformation",
@@ -113,3 +157,15 @@ def gan_guards() -> Iterator[GuardEntry]:
         target="gan.watch.rules:GameGuard",
         summary="divergence, vanishing gradient, mode collapse, overfitting, oscillation, codebook collapse",
     )
+
+
+@hookimpl
+def gan_trackers() -> Iterator[TrackerEntry]:
+    """The trackers of `gan.reporting.trackers`; none is a dependency."""
+    for name, target, summary in (
+        ("tensorboard", "TensorBoard", "events in RUN/events: scalars, previews, sounds, texts"),
+        ("wandb", "WandB", "Weights & Biases"),
+        ("mlflow", "MLflow", "MLflow"),
+        ("trackio", "Trackio", "trackio"),
+    ):
+        yield TrackerEntry(name=name, target=f"gan.reporting.trackers:{target}", summary=summary)

@@ -16,6 +16,7 @@ import time
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from types import FrameType, ModuleType
 from typing import Any
 
@@ -184,6 +185,16 @@ class Plugins:
 
         with _using(plugin_entry, "read", _RESOURCE, "package:path/in/package.yaml") as (package, path):
             return resources.files(package).joinpath(*path.split("/")).read_text(encoding="utf-8")
+
+    def folder(self, plugin_entry: PluginEntry) -> Path:
+        """The folder of a `ModelEntry`. Raises `PluginError` if it is not there as files."""
+        from importlib import resources
+
+        with _using(plugin_entry, "read", _RESOURCE, "package:path/in/package") as (package, path):
+            found = resources.files(package).joinpath(*path.split("/"))
+            if not isinstance(found, Path) or not found.is_dir():
+                raise FileNotFoundError(f"{path} is no folder of {package}")
+            return found
 
     def _search(self, hook: str, name: str, prefer: str | None) -> list[PluginEntry]:
         """The entries among which `name` is looked for; as few plugins as possible are imported."""

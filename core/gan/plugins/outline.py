@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from importlib.machinery import ModuleSpec, PathFinder
 from typing import Any
 
-from gan.contracts import ENTRY_TYPES, Entry
+from gan.contracts import ENTRY_TYPES, Entry, WeightsFile
 from gan.plugins.hooks import misspelt
 
 MAX_SOURCE_BYTES = 1 << 20
@@ -26,7 +26,7 @@ MAX_STEPS = 100_000
 HEAVY = frozenset({"torch", "tensorflow", "jax", "transformers", "librosa", "numba", "scipy", "sklearn", "pandas"})
 """Libraries whose import alone takes longer than the whole start-up should."""
 
-_CONSTRUCTORS = {entry_type.__name__: entry_type for entry_type in ENTRY_TYPES.values()}
+_CONSTRUCTORS = {entry_type.__name__: entry_type for entry_type in (*ENTRY_TYPES.values(), WeightsFile)}
 _METHODS = frozenset({"items", "keys", "values", "get", "lower", "upper", "title", "strip"})
 _EXITS = frozenset({"sys.exit", "os._exit", "os.abort", "exit", "quit"})
 _ALLOWED = (
@@ -60,7 +60,7 @@ def outline(module: str) -> Outline:
     if ":" in module:  # an object inside a module: a plugin that is built when it is imported
         return Outline()
     try:
-        spec = _find(module)
+        spec = find_module(module)
         if spec is None:
             return Outline(fault=f"ModuleNotFoundError: No module named '{module}'")
         if not spec.origin or not spec.origin.endswith(".py"):
@@ -76,7 +76,7 @@ def outline(module: str) -> Outline:
         return Outline(fault=f"its module '{module}' cannot be read: {type(error).__name__}: {error}")
 
 
-def _find(module: str) -> ModuleSpec | None:
+def find_module(module: str) -> ModuleSpec | None:
     """Where a module lies, without importing it or its parents."""
     path, *rest = module.split(".")
     spec = importlib.util.find_spec(path)

@@ -78,7 +78,9 @@ class Labels:
                 self._sidecar(aside, place, content, record)
             else:
                 content = labelled
-                aside.write_bytes(content)
+                with open(aside, "r+b") as file:  # over what is there: truncating it first takes twice the time
+                    file.write(content)
+                    file.truncate()
         listing.add(place, content, record, metadata=self.metadata)
 
     def _labelled(self, content: bytes, suffix: str, record: Mapping[str, Any]) -> bytes | None:

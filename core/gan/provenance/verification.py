@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import math
 import os
 import stat
 from collections import Counter
@@ -20,7 +19,7 @@ from typing import Any
 
 import numpy as np
 
-from gan.contracts import Mark, Modality, Sample, tail
+from gan.contracts import Detection, Mark, Modality, Sample
 from gan.data.bounded import read_with
 from gan.errors import BadData, UsageError
 from gan.provenance import c2pa
@@ -83,6 +82,8 @@ class MarkLayer:
     aligned: float | None = None
     note: str = ""
     """Why nothing can be said."""
+    decoys: tuple[float, ...] = ()
+    """See `gan.contracts.Detection`; not told to programs."""
 
 
 @dataclass
@@ -115,7 +116,10 @@ class FileReport:
 
     def to_json(self) -> dict[str, Any]:
         """For programs."""
-        return {**asdict(self), "verdict": self.verdict}
+        whole = {**asdict(self), "verdict": self.verdict}
+        for mark in whole["marks"]:
+            del mark["decoys"]
+        return whole
 
 
 _WRONG = ("changed", "swapped", "other key", "missing", "damaged")
@@ -141,21 +145,20 @@ class FolderReport:
         return 1 if NOTHING in verdicts or loose or not self.files else 0
 
     def together(self) -> dict[str, MarkLayer]:
-        """Mark -> the evidence of all files together, where several were searched: the sum of z over √n."""
-        sums: dict[str, list[float]] = {}
-        rates = {}
+        """Mark -> the evidence of all files together, where several were searched (`Detection.together`)."""
+        searched: dict[str, list[Detection]] = {}
         for report in self.files:
             for mark in report.marks:
                 if mark.aligned is not None:
-                    sums.setdefault(mark.name, []).append(mark.aligned)
-                    rates[mark.name] = mark.false_positive_rate or 0.0
+                    rate = mark.false_positive_rate or 0.0
+                    one = Detection(mark.aligned, 1.0, rate, mark.aligned, decoys=mark.decoys)
+                    searched.setdefault(mark.name, []).append(one)
         found = {}
-        for name, values in sums.items():
-            if len(values) > 1:
-                z = sum(values) / math.sqrt(len(values))
-                found[name] = MarkLayer(
-                    name, tail(z) <= rates[name], z, tail(z), rates[name], None, f"{len(values)} files"
-                )
+        for name, each in searched.items():
+            if len(each) > 1:
+                z, p_value = Detection.together(each)
+                rate = each[0].false_positive_rate
+                found[name] = MarkLayer(name, p_value <= rate, z, p_value, rate, None, f"{len(each)} files")
         return found
 
 
@@ -296,9 +299,8 @@ def _marks(file: SourceFile, search: Search) -> Iterator[MarkLayer]:
         except BadData as error:
             yield MarkLayer(name, note=f"cannot be looked for: {error.reason}")
             continue
-        yield MarkLayer(
-            name, found.found, found.z, found.p_value, found.false_positive_rate, found.aligned, found.note
-        )  # fmt: skip
+        about = {**asdict(found), "decoys": tuple(round(value, 4) for value in found.decoys)}
+        yield MarkLayer(name, found.found, **about)
 
 
 def verify(

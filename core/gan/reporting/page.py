@@ -19,7 +19,7 @@ import jinja2
 
 from gan.contracts import Modality
 from gan.errors import BadData
-from gan.reporting.tables import metric_rows
+from gan.reporting.tables import metric_rows, number_rows
 from gan.source import SourceFile, list_source
 from gan.storage.durable import make_dirs, sync_tree, write_text
 from gan.storage.run_folder import PREVIEW
@@ -71,6 +71,8 @@ def write_page(
         summary=summary,
         header=header,
         rows=rows,
+        numbers=number_rows(summary) if summary is not None else [],
+        live=None,
         health=health,
         health_picture=_link(Path(health["picture"]), page) if health is not None and health["picture"] else "",
         pictures=[_link(Path(path), page) for path in summary["pictures"]] if summary is not None else [],

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import html
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -10,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from gan.contracts import MetricValue, value_from_json
 from gan.errors import CheckpointError, UsageError
 from gan.reporting.side_files import read_side_file
+from gan.reporting.tables import number_rows
 
 if TYPE_CHECKING:
     from gan.storage.run_folder import RunFolder
@@ -35,6 +38,26 @@ class Result:
     """Published values by name of the metric value."""
     references: Mapping[str, list[MetricValue]] = field(default_factory=dict)
     """The same metrics at the end of each baseline phase of the method (`gan.game.Phase.is_baseline`)."""
+    verdict: Mapping[str, str] = field(default_factory=dict)
+    """What became of the training: ``kind``, ``sentence`` and ``remedy`` of a `gan.watch.verdict.Verdict`."""
+    more: str = ""
+    """The command that makes more samples; it names an input where the architecture works on one."""
+    headline: Sequence[Mapping[str, Any]] = ()
+    """The numbers that matter most (`gan.watch.verdict.headline`)."""
+
+    def _repr_html_(self) -> str:
+        """The verdict, the numbers that matter most and the picture of the samples, for notebooks."""
+        verdict = html.escape(self.verdict.get("sentence", f"{self.samples:,} samples shown"))
+        remedy = self.verdict.get("remedy", "")
+        rows = "".join(
+            "<tr>" + "".join(f"<td>{html.escape(cell)}</td>" for cell in row) + "</tr>"
+            for row in number_rows(self.summary())
+        )
+        pictures = [path for path in self.pictures[:1] if path.is_file()]
+        shown = "".join(
+            f'<img src="data:image/png;base64,{base64.b64encode(path.read_bytes()).decode()}">' for path in pictures
+        )
+        return f"<p><b>{verdict}</b> {html.escape(remedy)}</p><table>{rows}</table>{shown}"
 
     def summary(self) -> dict[str, Any]:
         """JSON values for tables, programs and ``result.json``."""
@@ -51,6 +74,9 @@ class Result:
             "references": {phase: [asdict(value) for value in values] for phase, values in self.references.items()},
             "artefacts": [str(path) for path in self.artefacts],
             "pictures": [str(path) for path in self.pictures],
+            "verdict": dict(self.verdict),
+            "more": self.more or f"gan generate {self.run} --count 16 --seed 1 --out samples",
+            "headline": [dict(number) for number in self.headline],
         }
 
 
@@ -89,6 +115,9 @@ def _result(run: RunFolder, summary: Mapping[str, Any]) -> Result:
         summary["data"],
         summary["published"],
         {phase: values(found) for phase, found in summary.get("references", {}).items()},
+        dict(summary.get("verdict", {})),
+        str(summary.get("more", "")).replace(summary["run"], str(run.path)),
+        [dict(number) for number in summary.get("headline", [])],
     )
 
 

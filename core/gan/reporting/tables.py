@@ -28,6 +28,22 @@ def metric_rows(summary: Mapping[str, Any]) -> tuple[list[str], list[list[str]]]
     return header, rows
 
 
+def number_rows(summary: Mapping[str, Any]) -> list[list[str]]:
+    """Rows of the numbers that matter most (`gan.reporting.result.Result.headline`): name, value, aim, value before
+    training, meaning.
+
+    The aim is ``↓`` where lower is better, ``↑`` where higher is, ``→`` where closer to the value of real samples is,
+    which follows where it is known: ``→ 0.5``.
+    """
+    arrows = {"lower": "↓", "higher": "↑"}
+    rows = []
+    for number in summary.get("headline") or ():
+        aim = f"{arrows.get(number['direction'], '→')} {shown(number['real'])}".rstrip()
+        value = shown_value({**number, "details": {}})
+        rows.append([number["name"], value, aim, shown(number["untrained"]), number["meaning"]])
+    return rows
+
+
 def shown_value(value: Mapping[str, Any]) -> str:
     """``"3.512 ± 0.1"``, or the error of a failed metric. `value` is a `MetricValue` as a mapping."""
     failed = value["details"].get("error")

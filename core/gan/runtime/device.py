@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
 import random
 import time
@@ -119,14 +120,33 @@ def _convolution_seconds(dtype: torch.dtype) -> float:
 
 
 def tune(device: torch.device) -> None:
-    """Set PyTorch up for training on a CUDA device; nothing changes for others.
+    """Set the process up for training on a device.
 
-    cuDNN measures which convolution is fastest (``torch.backends.cudnn.benchmark``), and fp32 products use TF32
-    (``torch.set_float32_matmul_precision("high")``).
+    On CUDA devices cuDNN measures which convolution is fastest (``torch.backends.cudnn.benchmark``), and fp32 products
+    use TF32 (``torch.set_float32_matmul_precision("high")``). On the CPU, `keep_freed_memory`.
     """
+    if device.type == "cpu":
+        keep_freed_memory()
     if device.type == "cuda":
         torch.backends.cudnn.benchmark = True
         torch.set_float32_matmul_precision("high")
+
+
+M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3
+"""Parameters of glibc's ``mallopt``."""
+
+
+def keep_freed_memory() -> None:
+    """Let the allocator of glibc keep freed blocks of up to 1 GiB, 2 GiB together, for the next step.
+
+    By default it returns blocks of more than 32 MiB to the system when they are freed, so that each step of a training
+    gets its activations as new pages: 12 % of the CPU time of a DCGAN's step (benchmarks/trainer/allocator.json).
+    Nothing happens with other C libraries.
+    """
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None) if os.name == "posix" else None
+    if mallopt is not None:
+        mallopt(M_TRIM_THRESHOLD, (1 << 31) - 1)
+        mallopt(M_MMAP_THRESHOLD, 1 << 30) or mallopt(M_MMAP_THRESHOLD, 1 << 25)
 
 
 def seed_everything(seed: int, device: torch.device | None = None) -> None:

@@ -1,6 +1,6 @@
 """The run folder: the layout of a training run on disk, its lock and its metrics log.
 
-runs/music-musegan-0001/
+runs/music-framegan-0001/
   recipe.yaml      the resolved recipe; its presence makes the folder a run folder
   manifest.json    versions, data fingerprint, seed, device, command line, exit reason
   modality.json    what the modality learned from the training data (class names, a vocabulary)
@@ -10,6 +10,7 @@ runs/music-musegan-0001/
   health.json      verdicts of the watch and what it has done (`gan diagnose`)
   checkpoints/samples-000200000/  best/samples-000150000/
   directions/  projections/
+  film.gif         the previews one after another
   previews/  samples/  evaluation/  page/index.html  README.md
 """
 
@@ -53,6 +54,8 @@ HOLDER = ".holder"
 """Name of the file that says which process, on which host, holds the lock; it exists while one does."""
 PREVIEW = "preview.png"
 """Name of the image that is written beside artefacts and is not one of them."""
+REAL_PREVIEW = "real.png"
+"""Name of the picture of real samples among the previews."""
 
 
 class RunFolder:
@@ -75,6 +78,8 @@ class RunFolder:
         self.best = path / "best"
         """The checkpoint with the best value of `evaluation.best`, if the recipe names one."""
         self.previews = path / "previews"
+        self.film = path / "film.gif"
+        """The previews one after another, made at the end of training."""
         self.samples = path / "samples"
         """The artefacts written at the end of training."""
         self.evaluation = path / "evaluation"
@@ -194,6 +199,17 @@ class RunFolder:
             if held and sys.platform != "win32":
                 fcntl.flock(held[0], fcntl.LOCK_UN)  # closing does not unlock while a child process has a copy
             close_copy()
+
+    def in_use(self) -> bool:
+        """Whether a process holds the lock. Leaves nothing in the folder."""
+        try:
+            descriptor = self._locked_descriptor()
+        except RunLocked:
+            return True
+        if sys.platform != "win32":
+            fcntl.flock(descriptor, fcntl.LOCK_UN)
+        os.close(descriptor)
+        return False
 
     def _locked_descriptor(self) -> int:
         """A descriptor that holds the lock: of the folder itself, so that no lock file can be left over, or of a file

@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from gan.build import ResolvedRecipe, build_game, find_source, resolve
+from gan.build import ResolvedRecipe, build_game, data_at_hand, find_source, resolve
 from gan.data.foreign import survey
 from gan.errors import BadData, UsageError
 from gan.plugins.manager import Plugins
@@ -17,16 +17,23 @@ from gan.runtime.device import Device, out_of_memory
 from gan.source import list_source
 
 
-def fields_without_data(resolved: ResolvedRecipe, plugins: Plugins) -> dict[str, Any]:
-    """The fields of the data; the data is surveyed only if the modality needs its facts for them."""
-    try:
-        return dict(resolved.modality_class(resolved.modality_config).fields)
-    except LookupError:
-        listing = list_source(find_source(resolved, plugins), resolved.modality_class.suffixes)
-        if not listing.files:
-            raise BadData("no file with a known ending", listing.root) from None
-        facts, _ = survey(resolved.modality_class(resolved.modality_config), listing.files)
-        return dict(resolved.modality_class(resolved.modality_config, facts).fields)
+def fields_of_data(resolved: ResolvedRecipe, plugins: Plugins) -> tuple[dict[str, Any], list[str]]:
+    """The fields of the data, and remarks on what was chosen from them.
+
+    The data are surveyed if they are here; a named dataset that is not there yet is made only if its fields depend on
+    its content. Raises `BadData` where there is nothing to train on.
+    """
+    if not data_at_hand(resolved, plugins):
+        try:
+            return dict(resolved.modality_class(resolved.modality_config).fields), []
+        except LookupError:
+            pass
+    listing = list_source(find_source(resolved, plugins), resolved.modality_class.suffixes)
+    if not listing.files:
+        raise BadData(f"no file with a known ending ({', '.join(resolved.modality_class.suffixes)})", listing.root)
+    facts, _ = survey(resolved.modality_class(resolved.modality_config), listing.files)
+    modality = resolved.modality_class(resolved.modality_config, facts)
+    return dict(modality.fields), list(modality.remarks())
 
 
 @dataclass
@@ -39,6 +46,8 @@ class DryRun:
     fields: dict[str, Any]
     memory: dict[str, int]
     """Bytes by purpose (`gan.training.memory_estimate.estimate`)."""
+    remarks: list[str]
+    """What was chosen from the data (`gan.contracts.Modality.remarks`)."""
 
 
 def dry_run(values: Mapping[str, Any], plugins: Plugins, *, total: int | None = None) -> DryRun:
@@ -47,7 +56,7 @@ def dry_run(values: Mapping[str, Any], plugins: Plugins, *, total: int | None = 
 
     resolved = resolve(values, plugins)
     find_source(resolved, plugins, prepare=False)
-    fields = fields_without_data(resolved, plugins)
+    fields, remarks = fields_of_data(resolved, plugins)
     game = build_game(resolved, fields, total)
     device = Device(torch.device("cpu"), torch.float32)
     counts = {n: sum(p.numel() for _, p in pl.named_parameters()) for n, pl in game.players.items()}
@@ -58,4 +67,4 @@ def dry_run(values: Mapping[str, Any], plugins: Plugins, *, total: int | None = 
             raise
         reason = f"{type(error).__name__}: {(str(error).splitlines() or [''])[0]}"
         raise UsageError(f"{resolved.title} makes no step with these settings: {reason}") from error
-    return DryRun(resolved.recipe, counts, fields, memory)
+    return DryRun(resolved.recipe, counts, fields, memory, remarks)

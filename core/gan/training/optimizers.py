@@ -19,6 +19,9 @@ from torch import Tensor, nn
 from gan.game import Optimizer
 from gan.recipe import number_at
 
+Settings = dict[str, Any]
+"""A group of parameters of `torch.optim`."""
+
 
 @dataclass
 class _Group:
@@ -43,8 +46,20 @@ class _Group:
             state["step"] = step
 
 
+def _without_compiler(name: str) -> Any:
+    """A method of `torch.optim.Optimizer` without the wrapper that imports torch's compiler (1.6 CPU s) to say that it
+    is not to be compiled; nothing compiles optimizers here."""
+    method = getattr(torch.optim.Optimizer, name)
+    return getattr(method, "__wrapped__", method)
+
+
 class Prepared(torch.optim.Optimizer):
     """What the optimizers of this module share; a class of `torch.optim` follows it among the bases."""
+
+    add_param_group = _without_compiler("add_param_group")
+    state_dict = _without_compiler("state_dict")
+    load_state_dict = _without_compiler("load_state_dict")
+    zero_grad = _without_compiler("zero_grad")
 
     found_inf: Tensor | None = None
     """1 where the next step shall change nothing; used once."""
@@ -80,22 +95,16 @@ class Prepared(torch.optim.Optimizer):
                 own: list[Any] = gradients if len(groups) == 1 else [p.grad for p in group.parameters]
                 self._change(group, own, settings, size, found)
 
-    def _change(
-        self,
-        group: _Group,
-        gradients: list[Tensor],
-        settings: dict[str, Any],
-        size: float | Tensor,
-        found: Tensor | None,
-    ) -> None:
-        """Abstract: change the parameters of a group; with `found` > 0, on the device, leave the step out."""
+    def _change(self, group: _Group, gradients: list[Tensor], settings: Settings, size: Any, found: Any) -> None:
+        """Abstract: change the parameters of a group by a step of `size`, a number or a tensor on the device; leave it
+        out where the tensor `found` is there and above 0."""
         raise NotImplementedError
 
-    def _prepare(self, group: _Group, settings: dict[str, Any]) -> None:
+    def _prepare(self, group: _Group, settings: Settings) -> None:
         """Abstract: collect the states of a group's parameters in lists, which `_change` uses."""
         raise NotImplementedError
 
-    def _groups(self, settings: dict[str, Any], present: list[Tensor]) -> list[_Group]:
+    def _groups(self, settings: Settings, present: list[Tensor]) -> list[_Group]:
         """The parameters `present` by kind. They are collected again only if they are others or have new states."""
         known: dict[int, tuple[list[Tensor], Any, list[_Group]]] = self.__dict__.setdefault("_known", {})
         before = known.get(id(settings))
@@ -127,19 +136,12 @@ class Prepared(torch.optim.Optimizer):
 class FusedAdam(Prepared, torch.optim.Adam):
     """Adam, and AdamW with ``decoupled_weight_decay=True``, by torch's fused kernels."""
 
-    def _prepare(self, group: _Group, settings: dict[str, Any]) -> None:
+    def _prepare(self, group: _Group, settings: Settings) -> None:
         states = [self.state[parameter] for parameter in group.parameters]
         group.share_counts(states)
         group.first, group.second = self._moments(group, "exp_avg"), self._moments(group, "exp_avg_sq")
 
-    def _change(
-        self,
-        group: _Group,
-        gradients: list[Tensor],
-        settings: dict[str, Any],
-        size: float | Tensor,
-        found: Tensor | None,
-    ) -> None:
+    def _change(self, group: _Group, gradients: list[Tensor], settings: Settings, size: Any, found: Any) -> None:
         group.counts.add_(1)
         kernel: Any = torch._fused_adamw_ if settings["decoupled_weight_decay"] else torch._fused_adam_
         first, second = settings["betas"]
@@ -155,17 +157,10 @@ class FusedAdam(Prepared, torch.optim.Adam):
 class FusedSGD(Prepared, torch.optim.SGD):
     """SGD with momentum by torch's fused kernel. The momentum starts at 0, so that a first step may be left out."""
 
-    def _prepare(self, group: _Group, settings: dict[str, Any]) -> None:
+    def _prepare(self, group: _Group, settings: Settings) -> None:
         group.first = self._moments(group, "momentum_buffer") if settings["momentum"] else []
 
-    def _change(
-        self,
-        group: _Group,
-        gradients: list[Tensor],
-        settings: dict[str, Any],
-        size: float | Tensor,
-        found: Tensor | None,
-    ) -> None:
+    def _change(self, group: _Group, gradients: list[Tensor], settings: Settings, size: Any, found: Any) -> None:
         if settings["momentum"] and not group.first:  # it was 0 when the group was prepared
             self._prepare(group, settings)
         torch._fused_sgd_(
@@ -178,19 +173,12 @@ class FusedSGD(Prepared, torch.optim.SGD):
 class MaskedRMSprop(Prepared, torch.optim.RMSprop):
     """RMSprop without momentum; torch's own has no step that a tensor leaves out."""
 
-    def _prepare(self, group: _Group, settings: dict[str, Any]) -> None:
+    def _prepare(self, group: _Group, settings: Settings) -> None:
         states = [self.state[parameter] for parameter in group.parameters]
         group.share_counts(states)
         group.second = self._moments(group, "square_avg")
 
-    def _change(
-        self,
-        group: _Group,
-        gradients: list[Tensor],
-        settings: dict[str, Any],
-        size: float | Tensor,
-        found: Tensor | None,
-    ) -> None:
+    def _change(self, group: _Group, gradients: list[Tensor], settings: Settings, size: Any, found: Any) -> None:
         bad = torch.zeros((), device=group.counts.device) if found is None else found
         keep = 1 - bad
         gradients = [torch.where(bad > 0, 0.0, gradient) for gradient in gradients]

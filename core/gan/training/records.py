@@ -21,6 +21,7 @@ MAY_CHANGE = (
     "records",  # of this checkpoint alone
     "health",
     "recipe.data.source",  # the content of the data matters, not its location
+    "recipe.start.run",
     "recipe.data.licence",
     "recipe.data.consent",
     "recipe.provenance",
@@ -54,6 +55,7 @@ def completed(recipe: Mapping[str, Any]) -> Mapping[str, Any]:
     new: dict[str, Any] = {
         "augmentations": [],
         "codes": None,
+        "start": None,
         "provenance": Provenance().model_dump(mode="json"),
         "card": Card().model_dump(mode="json"),
     }
@@ -74,10 +76,14 @@ def write_manifest(
     resumed_from: int | None,
     reporter: Reporter,
     asked: Mapping[str, Any] | None = None,
+    started_from: Mapping[str, Any] | None = None,
+    length: Mapping[str, int] | None = None,
 ) -> None:
     """Write the manifest of a new run, or add an entry when the run continues from `resumed_from` samples.
 
-    `asked` is what a new run was asked to do, before its recipe was completed. The side files are sealed as they are.
+    `asked` is what a new run was asked to do, before its recipe was completed, `started_from` the run whose weights it
+    has taken (`gan.training.transfer.lineage`), and `length` the real samples of the whole ``recipe`` and those
+    ``asked`` for. The side files are sealed as they are.
     """
     recipe = resolved.recipe
     if not run.manifest.exists():
@@ -92,6 +98,9 @@ def write_manifest(
         )
         if asked is not None:
             record["asked"] = dict(scrub(asked))
+        if started_from is not None:
+            record["started_from"] = dict(scrub(started_from))
+        record["length"] = dict(length or {})
         write_manifest_file(run, record, anew=True)
     elif resumed_from is not None:
         record = manifest.read_manifest(run.manifest)

@@ -22,6 +22,7 @@ from gan.contracts import MetricValue
 from gan.data.order import Order
 from gan.data.pack import Pack
 from gan.errors import BadData, CheckpointError, GanError, NumericError, PluginError, UsageError
+from gan.game import phase_lengths
 from gan.generation.conditions import Conditions
 from gan.generation.flags import describe_flags
 from gan.generation.labelling import labels_of
@@ -29,7 +30,7 @@ from gan.generation.loading import resolve_run
 from gan.generation.model import Model
 from gan.plugins.manager import Plugins
 from gan.reporting import manifest
-from gan.reporting.reporter import Reporter, Tick
+from gan.reporting.reporter import Pace, Reporter, Tick
 from gan.reporting.result import Result, read_result
 from gan.reporting.scrub import scrub
 from gan.reporting.side_files import damaged_files, read_recipe, read_values, write_manifest_file
@@ -44,6 +45,7 @@ from gan.training.outputs import Outputs
 from gan.training.records import MAY_CHANGE, check_unchanged, completed, describe, write_manifest
 from gan.training.recovery import Recovery, RollBack
 from gan.training.trainer import Trainer
+from gan.training.transfer import found_start, lineage, take_weights
 from gan.training.validation import Evaluator
 from gan.training.watching import build_watch
 from gan.watch.watch import Findings
@@ -80,6 +82,7 @@ def start(
         if out is not None:
             RunFolder(out).refuse_occupied()  # before the data are read
         asked = {"recipe": resolved.recipe.model_dump(mode="json"), "samples": total}
+        resolved.recipe, _ = found_start(resolved.recipe)
         device = init_runtime(resolved.recipe.training.device, resolved.recipe.training.precision)
         session = Session(resolved, plugins, reporter, device, signals, total, asked)
         path = out or RunFolder.next_path(Path("runs"), resolved.recipe.plugin, resolved.recipe.architecture)
@@ -95,9 +98,12 @@ def start(
             return session.run_main()
 
 
-def resume(path: Path, plugins: Plugins, reporter: Reporter, *, force: bool = False) -> Result:
+def resume(
+    path: Path, plugins: Plugins, reporter: Reporter, *, force: bool = False, minutes: float | None = None
+) -> Result:
     """Continue from the newest good checkpoint of a run; nothing but the folder is needed.
 
+    With `minutes`, a run that its limit of time has ended is trained for so many minutes more at most.
     Raises `CheckpointError` that lists the differences when the recipe, the data or a plugin differs from what the run
     was trained with, unless `force`. A finished run is not changed.
     """
@@ -108,7 +114,7 @@ def resume(path: Path, plugins: Plugins, reporter: Reporter, *, force: bool = Fa
         _refuse_tuned(run)
         resolved = resolve_run(run, plugins)
         damaged = _review_side_files(run, reporter)
-        finished = None if damaged else _finished_result(run, resolved)
+        finished = None if damaged or minutes else _finished_result(run, resolved)
         if finished is not None:
             run.remove_leftovers()
             reporter.note(f"{run.path} is finished; nothing was changed")
@@ -116,7 +122,7 @@ def resume(path: Path, plugins: Plugins, reporter: Reporter, *, force: bool = Fa
         device = init_runtime(resolved.recipe.training.device, resolved.recipe.training.precision)
         with run.lock() if device.rank == 0 else nullcontext():
             session = Session(resolved, plugins, reporter, device, signals)
-            session.open(run, force=force, damaged=damaged)
+            session.open(run, force=force, damaged=damaged, minutes=minutes)
             return session.run_main() if device.rank == 0 else session.run_worker()
 
 
@@ -146,9 +152,10 @@ def _refuse_other(run: RunFolder, resolved: ResolvedRecipe, total: int | None) -
 
 
 def _refuse_tuned(run: RunFolder) -> None:
-    origin = manifest.read_manifest(run.manifest).get("tuned_from") if run.manifest.exists() else None
-    if origin is not None:
-        raise UsageError(f"{run.path}: is a generator tuned from {origin.get('run')}, without a training to continue")
+    about = manifest.read_manifest(run.manifest) if run.manifest.exists() else {}
+    for key, what in (("tuned_from", "a generator tuned from"), ("packed_from", "the packed weights of")):
+        if key in about:
+            raise UsageError(f"{run.path}: is {what} {about[key].get('run')}, without a training to continue")
 
 
 def _review_side_files(run: RunFolder, reporter: Reporter) -> dict[str, str]:
@@ -222,6 +229,8 @@ class Session:
         labels = labels_of(resolved, plugins)  # before the training, if a mark cannot be had
         self.pack = _open_data_in_turn(resolved, plugins, reporter, device)
         modality = resolved.modality_class(resolved.modality_config, self.pack.facts)
+        for text in modality.remarks() if device.rank == 0 else ():
+            reporter.note(text)
         data = resolved.recipe.data
         train_rows, real_rows = self.pack.split(data.holdout, balance=data.balance)
         self.conditions = Conditions.of(train_rows)
@@ -229,13 +238,14 @@ class Session:
         game = build_game(resolved, self.conditions.narrowed(modality.fields), total)
         check_stop()
         self.recipe = resolved.recipe  # completed by build_game
+        self._length = {"recipe": game.length, "asked": sum(phase_lengths(game.phases, self.recipe.training.samples))}
         training = self.recipe.training
         if len(train_rows) < training.batch:
             raise BadData(
                 f"{len(train_rows)} samples from {len(self.pack.files)} files are fewer than training.batch = "
                 f"{training.batch}; add data or use --set training.batch={max(1, len(train_rows))}"
             )
-        order = Order(train_rows.sizes, self.recipe.seed)
+        order = Order(train_rows.sizes, self.recipe.seed, train_rows.windowed)
         self.trainer = Trainer(
             game.architecture,
             game.players,
@@ -246,6 +256,7 @@ class Session:
             self.recipe.seed,
             device,
             resolved.augmentations,
+            resolved.penalties,
         )
         model = Model(
             game.architecture, modality, resolved.title, device.device, conditions=self.conditions, labels=labels
@@ -258,10 +269,12 @@ class Session:
         self._stop_early = False
         self._saved_at = -1
 
-    def open(self, run: RunFolder, *, force: bool = False, damaged: Collection[str] = ()) -> None:
+    def open(
+        self, run: RunFolder, *, force: bool = False, damaged: Collection[str] = (), minutes: float | None = None
+    ) -> None:
         """Load the newest good checkpoint, or begin anew if there is none, and bring the run's records up to date.
 
-        The `damaged` files are made anew.
+        The `damaged` files are made anew. `minutes` more are trained at most, instead of the recipe's.
         """
         self.run = run
         self.checkpoints = Checkpoints(
@@ -280,6 +293,9 @@ class Session:
         if newest is not None:
             check_unchanged(newest, self.about, force, self.reporter)
             newest.load(self.trainer.owners())
+        if minutes is not None:
+            self._allow(minutes)
+        started_from = self._start_from() if newest is None else None
         self.outputs.model.draws = self.trainer.draws
         if self.device.rank == 0:
             expected = {} if newest is None else newest.about.get("records")
@@ -300,8 +316,34 @@ class Session:
             if self.trainer.samples:
                 self._untrained()  # before training, and not at its end
             resumed_from = None if newest is None else newest.samples
-            write_manifest(run, self.resolved, self.pack, self.device, resumed_from, self.reporter, self.asked)
+            write_manifest(
+                run, self.resolved, self.pack, self.device, resumed_from, self.reporter, self.asked, started_from,
+                self._length,
+            )  # fmt: skip
         self.trainer.peers.barrier()
+
+    def _allow(self, minutes: float) -> None:
+        """Change the recipe's limit of time, so that it ends the training so many minutes from now."""
+        if self.trainer.finished:
+            raise UsageError(f"{self.run.path} has trained its whole recipe; train a longer one with gan run --samples")
+        limit = {"minutes": round(self.trainer.seconds / 60 + minutes, 2)}
+        self.recipe = self.resolved.recipe = self.recipe.model_copy(
+            update={"training": self.recipe.training.model_copy(update=limit)}
+        )
+        self.trainer.training = self.recipe.training
+        self.about = describe(self.resolved, self.pack)
+        if self.device.rank == 0:
+            write_text(self.run.recipe, recipes.dump(self.recipe))
+
+    def _start_from(self) -> dict[str, Any] | None:
+        """Take the weights of another run, if the recipe says so, and say what was taken."""
+        recipe, found = found_start(self.recipe)
+        if found is None or recipe.start is None:
+            return None
+        taken = take_weights(self.trainer, found, recipe.model)
+        frozen = f"; {recipe.start.freeze} layers of the discriminator are frozen" if recipe.start.freeze else ""
+        self.reporter.note(f"from {recipe.start.run} at {found.samples:,} samples: {taken}{frozen}")
+        return lineage(recipe, found, taken)
 
     def _renew(self, path: Path, value: Any) -> None:
         """Write a file that follows from the data unless it is there and whole."""
@@ -332,6 +374,7 @@ class Session:
         except CheckpointError:
             with disk_errors(self.run.untrained):
                 self.run.untrained.unlink()
+        self.reporter.note("measuring the networks before training")
         self.outputs.preview(self.run)
         write_json(self.run.untrained, [asdict(value) for value in self.evaluator.values(self.run)])
         write_manifest_file(self.run, manifest.read_manifest(self.run.manifest))
@@ -346,6 +389,7 @@ class Session:
         run = self.run
         for folder in (run.previews, run.samples, run.evaluation):
             make_dirs(folder)
+        self.outputs.real_preview(run)
         self.reporter.started(run.path, self.resolved.title, self.trainer.samples, self.trainer.total)
         reason = "failed"
         try:
@@ -357,7 +401,9 @@ class Session:
             if not self._ended:
                 run.result.unlink(missing_ok=True)  # of a finished run whose training was made longer
                 self._train()
-            result = self.outputs.finish(run, untrained or [])
+            known = manifest.read_manifest(run.manifest).get("length") or self._length  # of the recipe before --samples
+            share = 1.0 if self._stop_early else self.trainer.samples / known["recipe"]
+            result = self.outputs.finish(run, untrained or [], share, self.watch.lasting)
             reason = "finished"
             return result
         except BaseException as error:
@@ -380,9 +426,17 @@ class Session:
         if self.device.rank == 0 and not self.checkpoints.all():
             self._save()
             self.checkpoints.wait()  # a record must not reach the disk before a checkpoint that it can follow
+        trainer = self.trainer
+        pace = Pace(trainer.samples, trainer.total, trainer.seconds, self.recipe.training.minutes)
+
+        def stop() -> bool:
+            if self.device.rank == 0:
+                self.reporter.moved(pace.at(trainer.samples))
+            return bool(self.signals() or self._stop_early)
+
         with self.signals.patient():
             try:
-                recovery.run(lambda: self.trainer.run(self._on_tick, lambda: self.signals() or self._stop_early))
+                recovery.run(lambda: trainer.run(self._on_tick, stop))
                 if self.device.rank == 0 and self._saved_at != self.trainer.samples:
                     self._save()
                 self.checkpoints.wait()

@@ -22,7 +22,7 @@ import torch
 from torch import Tensor, nn
 
 from gan.adversarial import NOISE
-from gan.contracts import AdaptiveAugmentation, Augmentation, Samples
+from gan.contracts import AdaptiveAugmentation, Augmentation, Penalty, Samples, ScorePenalty
 from gan.draws import CounterDraws, Draws, StepDraws, Way, derive, key_words, step_key
 from gan.errors import GanError, NumericError, UsageError
 from gan.game import Batch, Learn, Phase, Player, Turn, phase_lengths
@@ -38,8 +38,8 @@ from gan.training.prefetch import Prefetcher
 from gan.training.stats import Stats
 from gan.training.update import backward, clear_gradients, clip_and_step, compute_loss, fill_gradients_with_nan
 
-AUGMENTATIONS = "augmentations."
-"""Begins the names of what augmentations observe."""
+PARTS = ("augmentations.", "penalties.")
+"""Begin the names of what augmentations and penalties observe."""
 
 
 class RealSamples(Protocol):
@@ -72,9 +72,11 @@ class Trainer:
         seed: int,
         device: Device,
         augmentations: Mapping[str, Augmentation] | None = None,
+        penalties: Mapping[str, Penalty] | None = None,
     ) -> None:
         self.architecture = architecture.to(device.device)
         self.augmentations = dict(augmentations or {})
+        self.penalties = dict(penalties or {})
         tune(device.device)
         if device.device.type == "cuda" if training.channels_last is None else training.channels_last:
             _channels_last(self.architecture)
@@ -95,7 +97,7 @@ class Trainer:
         self.stats = Stats()
         self.peers = Peers(device)
         trained = [parameter for state in self.player_states.values() for parameter in state.parameters]
-        modules = [module.to(device.device) for module in self.augmentations.values() if isinstance(module, nn.Module)]
+        modules = [module.to(device.device) for module in self._parts().values()]
         self._learner = Learner(self.architecture, trained, device, self.peers, modules)
         self._dials = Dials()
         draws: Way = "generators" if device.synchronous else "counters"
@@ -235,9 +237,7 @@ class Trainer:
             "dials": self._dials,
             **self.companions,
         }
-        for name, augmentation in self.augmentations.items():
-            if isinstance(augmentation, nn.Module):
-                owners[f"augmentation-{name}"] = augmentation
+        owners |= self._parts()
         for name, player_state in self.player_states.items():
             owners[f"optimizer-{name}"] = player_state.optimizer
             if player_state.average is not None:
@@ -245,6 +245,16 @@ class Trainer:
             if player_state.scaler is not None:
                 owners[f"scaler-{name}"] = player_state.scaler
         return owners
+
+    def _parts(self) -> dict[str, nn.Module]:
+        """The recipe's augmentations and penalties that have a state, by their names in a checkpoint."""
+        kinds: dict[str, Mapping[str, Any]] = {"augmentation": self.augmentations, "penalty": self.penalties}
+        return {
+            f"{kind}-{name}": part
+            for kind, parts in kinds.items()
+            for name, part in parts.items()
+            if isinstance(part, nn.Module)
+        }
 
     def parameter_counts(self) -> dict[str, int]:
         """Trained parameters of each player."""
@@ -312,6 +322,9 @@ class Trainer:
         progress.phase += 1
         progress.position = 0
         progress.iteration = 0
+        for name in self.phases[progress.phase].adopt:
+            if (average := self.player_states[name].average) is not None:
+                average.adopt()
         if self.phases[progress.phase].reset_optimizers:
             for turn in self.phases[progress.phase].turns:
                 self.player_states[turn.player].optimizer.state.clear()
@@ -474,7 +487,7 @@ class Trainer:
     ) -> None:
         """Pass what the objectives of all parts and processes observed to `Turn.learn`."""
         where = self._where(turn, phase)
-        names = {name for part in observed for name in part if not name.startswith(AUGMENTATIONS)}
+        names = {name for part in observed for name in part if not name.startswith(PARTS)}
         if turn.learn is None and names:
             raise GanError(f"{where}: the objective observed {', '.join(sorted(names))}, but the turn has no `learn`")
         key = (phase.name, place)
@@ -488,14 +501,16 @@ class Trainer:
         self._learner.learn(key, learn, totals, self._rng("learn", seed, total, 0, total), bad)
 
     def _learn_all(self, learn: Learn | None, total: int, observed: Mapping[str, Tensor], rng: Draws) -> None:
-        """`Turn.learn`, and `AdaptiveAugmentation.learn` of the augmentations that observed something."""
+        """`Turn.learn`, and `learn` of the augmentations and penalties that observed something."""
         if learn is not None:
-            learn({name: value for name, value in observed.items() if not name.startswith(AUGMENTATIONS)}, rng)
-        for name, augmentation in self.augmentations.items():
-            prefix = f"{AUGMENTATIONS}{name}."
-            own = {key.removeprefix(prefix): value for key, value in observed.items() if key.startswith(prefix)}
-            if own and isinstance(augmentation, AdaptiveAugmentation):
-                augmentation.learn(own, total)
+            learn({name: value for name, value in observed.items() if not name.startswith(PARTS)}, rng)
+        sections: tuple[Mapping[str, Any], ...] = (self.augmentations, self.penalties)
+        for section, parts in zip(PARTS, sections, strict=True):
+            for name, part in parts.items():
+                prefix = f"{section}{name}."
+                own = {key.removeprefix(prefix): value for key, value in observed.items() if key.startswith(prefix)}
+                if own and isinstance(part, (AdaptiveAugmentation, ScorePenalty)):
+                    part.learn(own, total)
 
     def _objective(self, turn: Turn, phase: Phase, batch: Batch) -> Tensor:
         return compute_loss(turn, batch, self.device, self.stats, self._where(turn, phase))

@@ -29,6 +29,7 @@ from gan.plugins.manager import Plugins
 from gan.storage.checkpoint import Checkpoints
 from gan.storage.run_folder import RunFolder
 from gan.training.trainer import Trainer
+from gan.watch.verdict import meaning
 
 
 class Evaluator:
@@ -49,6 +50,7 @@ class Evaluator:
         """Real samples shown when `due` was called last."""
         self._kind = Kind(resolved.modality.entry.name, model.modality, resolved.recipe.modality)
         names = self.settings.metrics
+        self._plugins = plugins
         self.metrics = find_metrics(
             resolved.modality_class.metrics if names is None else names,
             self._kind.name,
@@ -57,6 +59,16 @@ class Evaluator:
             prefer=resolved.modality.info.name,
             architecture=model.architecture,
         )
+
+    def meanings(self, receipts: Sequence[Receipt]) -> dict[str, str]:
+        """What each value says, by its name."""
+        found: dict[str, str] = {}
+        for receipt in receipts:
+            base = receipt.metric.partition("[")[0].partition("=")[0]
+            entry = self._plugins.find("gan_metrics", base, prefer=self._resolved.modality.info.name).entry
+            known = {name.lower(): text for name, text in entry.meanings.items()}
+            found |= {value.name: meaning(value.name, known) or entry.summary for value in receipt.values}
+        return found
 
     def receipts(self, run: RunFolder) -> list[Receipt]:
         """Measure samples of the averaged weights as they are now; one receipt for each metric."""

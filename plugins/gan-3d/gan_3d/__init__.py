@@ -1,4 +1,4 @@
-"""Shapes for `gan`: the modality ``shape``, 3D-GAN, metrics of sets of shapes, and furniture drawn by formula.
+"""Shapes for `gan`: the modality ``shape``, 3D-GAN, Triplane-SDF, metrics of sets of shapes, and drawn furniture.
 
 This module declares the entries of the plugin and imports nothing heavy.
 """
@@ -34,8 +34,19 @@ def gan_architectures() -> Iterator[ArchitectureEntry]:
         modality="shape",
         paper="Wu, Zhang, Xue, Freeman, Tenenbaum: Learning a probabilistic latent space of object shapes via 3D "
         "generative-adversarial modeling, 2016, arXiv:1610.07584",
-        parameters={"generator": 461_008, "discriminator": 141_312},
+        parameters={"generator": 461_056, "discriminator": 153_600},
         small=("modality.resolution=8", "model.generator_width=4", "model.discriminator_width=4"),
+    )
+
+    yield ArchitectureEntry(
+        name="triplane-sdf",
+        summary="Signed distances from three feature planes, at any resolution, of a class or not",
+        target="gan_3d.architectures.triplanesdf:TriplaneSDF",
+        modality="shape",
+        paper="Chan et al.: Efficient geometry-aware 3D generative adversarial networks, 2022, arXiv:2112.07945 "
+        "(tri-planes; the networks are this plugin's)",
+        parameters={"generator": 153_121, "discriminator": 666_337},
+        small=("modality.resolution=16", "model.width=16", "model.features=4", "model.discriminator_width=4"),
     )
 
 
@@ -47,6 +58,12 @@ def gan_metrics() -> Iterator[MetricEntry]:
         summary="MMD, COV and 1-NNA on the Chamfer distance of 2,048 points on each surface, and JSD of their places",
         target="gan_3d.metrics.clouds:ChamferMetrics",
         modality="shape",
+        meanings={
+            "MMD-CD": "distance of a real shape from the nearest generated one",
+            "COV-CD": "share of the real shapes that a generated one is nearest to",
+            "1-NNA-CD": "how well neighbours tell generated from real; 0.5 is best",
+            "JSD": "how differently space is filled; 0: as by real shapes",
+        },
     )
     yield MetricEntry(
         name="emd",
@@ -65,6 +82,12 @@ def gan_metrics() -> Iterator[MetricEntry]:
         summary="Occupied share of the cube, connected shapes, and watertight shapes of positive volume",
         target="gan_3d.metrics.grids:ShapeStatistics",
         modality="shape",
+        meanings={
+            "occupied": "share of the cube that a shape fills",
+            "connected": "share of shapes in one piece",
+            "watertight": "share of shapes whose surface is closed",
+            "largest-component": "share of a shape that is its largest piece",
+        },
     )
 
 
@@ -113,4 +136,10 @@ def gan_recipes() -> Iterator[RecipeEntry]:
         summary="3D-GAN as published: batch normalisation, cross-entropy, a gated discriminator; for a GPU",
         target="gan_3d:recipes/3dgan-paper.yaml",
         architecture="3dgan",
+    )
+    yield RecipeEntry(
+        name="triplane-furniture",
+        summary="Triplane-SDF of furniture by class: smooth shapes at any resolution",
+        target="gan_3d:recipes/triplane-furniture.yaml",
+        architecture="triplane-sdf",
     )

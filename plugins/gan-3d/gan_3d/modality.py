@@ -16,8 +16,19 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from gan_3d.reading.grids import GRIDS, read_grids
 from gan_3d.reading.meshes import MESHES, kept_voxels, read_triangles
-from gan_3d.surface import Mesh, surface_of
-from gan_3d.voxels import Grid, centred, component_count, cropped, filled, largest_component, shell, surface_voxels
+from gan_3d.surface import Mesh, surface_at_zero, surface_of
+from gan_3d.voxels import (
+    Grid,
+    centred,
+    component_count,
+    cropped,
+    distances,
+    filled,
+    largest_component,
+    occupied,
+    shell,
+    surface_voxels,
+)
 from gan_3d.writing import formats
 from gan_3d.writing.page import viewer
 from gan_3d.writing.picture import sheet
@@ -29,6 +40,8 @@ LARGEST_SIDE = 0.9
 """Largest side of a normalised shape, as a share of the cube's."""
 Y_UP = (".glb", ".gltf", ".obj", ".binvox")
 """Formats whose files usually have y up; the others have z up."""
+FINER = 2
+"""Signed distances of meshes are computed on a grid of so many times the resolution."""
 TILE = 112
 """Side of a shape in a preview, in pixels."""
 MOST_TILES = 64
@@ -41,6 +54,11 @@ class ShapeConfig(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     resolution: int = Field(32, ge=4, le=256, description="voxels along each side of a grid")
+    form: Literal["voxels", "distance"] = Field(
+        "voxels",
+        description="voxels: occupied or not; distance: the signed distance of the centre of each voxel from the "
+        "surface, in half sides of the cube, negative inside, which triplane-sdf learns",
+    )
     inside: Literal["solid", "shell"] = Field(
         "solid",
         description="solid: the surface and everything that a flood from outside does not reach; shell: the surface",
@@ -67,13 +85,15 @@ class ShapeOptions(BaseModel):
 
 
 class Shape(Modality):
-    """Shapes. A sample has ``voxels``, ``(x, y, z)`` bool with z up, and ``label`` if the settings ask for it."""
+    """Shapes. A sample has ``voxels``, ``(x, y, z)`` bool with z up, or ``distance``, float32 of that shape, and
+    ``label`` if the settings ask for it."""
 
     Config = ShapeConfig
     Options = ShapeOptions
     suffixes = (*MESHES, *GRIDS)
     metrics = ("shape-statistics", "chamfer", "nearest-iou")
     conditions: ClassVar[dict[str, str]] = {"label": "modality.labels=true"}
+    headline = ("MMD-CD", "1-NNA-CD", "connected", "watertight")
     trade_offs = (*Modality.trade_offs, ("MMD-CD", "COV-CD"))
 
     # ------------------------------------------------------------------ what the data are
@@ -89,8 +109,11 @@ class Shape(Modality):
 
     @property
     def fields(self) -> dict[str, FieldSpec]:
-        """``voxels`` and, if the settings ask for it, the condition ``label``."""
-        fields = {"voxels": FieldSpec((self.config.resolution,) * 3, "bool", 0, 1, "occupied")}
+        """``voxels`` or ``distance`` and, if the settings ask for it, the condition ``label``."""
+        cube = (self.config.resolution,) * 3
+        fields = {"voxels": FieldSpec(cube, "bool", 0, 1, "occupied")}
+        if self.config.form == "distance":
+            fields = {"distance": FieldSpec(cube, "float32", -2, 4, "half sides of the cube", finer=True)}
         if self.config.labels:
             names = tuple(self.facts.get("classes", ()))
             fields["label"] = FieldSpec(
@@ -100,7 +123,7 @@ class Shape(Modality):
 
     def inventory(self, file: SourceFile) -> dict[str, int]:
         """The occupied voxels and the components of a file's shapes."""
-        grids = [sample["voxels"] for sample in self.read(file)]
+        grids = [occupied(sample) for sample in self.read(file)]
         return {
             "occupied voxels": sum(int(grid.sum()) for grid in grids),
             "components": sum(component_count(grid) for grid in grids),
@@ -121,11 +144,16 @@ class Shape(Modality):
                 raise BadData("is not in a class folder", file.name)
             label["label"] = np.asarray(classes.index(file.folder), np.int64)
         up = ("y" if file.suffix in Y_UP else "z") if self.config.up == "auto" else self.config.up
-        for grid in self._grids(file, up):
-            yield {"voxels": grid, **label}
-
-    def _grids(self, file: SourceFile, up: str) -> Iterator[Grid]:
         side = self.config.resolution
+        if self.config.form == "voxels":
+            for grid in self._grids(file, up, side):
+                yield {"voxels": grid, **label}
+            return
+        times = FINER if file.suffix in MESHES and kept_voxels(file, side) is None else 1
+        for grid in self._grids(file, up, times * side):
+            yield {"distance": distances(grid, times), **label}
+
+    def _grids(self, file: SourceFile, up: str, side: int) -> Iterator[Grid]:
         if file.suffix in MESHES:
             triangles = _turned_points(read_triangles(file), up)
             kept = kept_voxels(file, side) if up == "y" and self.config.normalise == "unit" else None
@@ -163,16 +191,18 @@ class Shape(Modality):
     def mesh(self, sample: Sample, options: BaseModel | None = None) -> Mesh:
         """The surface of a sample, as it is written."""
         chosen = options if isinstance(options, ShapeOptions) else ShapeOptions()
-        grid = self.kept(sample["voxels"], options)
+        grid = self.kept(occupied(sample), options)
+        if "distance" in sample:
+            return surface_at_zero(sample["distance"], grid, chosen.smooth)
         return surface_of(grid, chosen.smooth, keep_all=True, solid=False)
 
     def write(self, sample: Sample, stem: Path, options: BaseModel | None = None) -> Path:
         """Write one file. A sample without occupied voxels gives a file without faces."""
         kind = options.file if isinstance(options, ShapeOptions) else "glb"
         if kind == "vox":
-            content = formats.vox(sample["voxels"])
+            content = formats.vox(occupied(sample))
         elif kind == "glb":
-            content = formats.glb(self.mesh(sample, options), self.kept(sample["voxels"], options))
+            content = formats.glb(self.mesh(sample, options), self.kept(occupied(sample), options))
         else:
             content = {"obj": formats.obj, "ply": formats.ply, "stl": formats.stl}[kind](self.mesh(sample, options))
         path = stem.with_name(f"{stem.name}.{kind}")
@@ -181,8 +211,12 @@ class Shape(Modality):
 
     def preview(self, samples: Samples) -> Image.Image:
         """Shaded pictures of the first 64 shapes from a fixed camera, of all of their components."""
-        grids = samples["voxels"][:MOST_TILES]
         solid = self.config.inside == "solid"
+        grids = occupied(samples)[:MOST_TILES]
+        if "distance" in samples:
+            fields = samples["distance"][:MOST_TILES]
+            kept = [filled(grid) if solid else grid for grid in grids]
+            return sheet([surface_at_zero(field, grid) for field, grid in zip(fields, kept, strict=True)], TILE)
         return sheet([surface_of(grid, keep_all=True, solid=solid) for grid in grids], TILE)
 
     def show(self, file: SourceFile, link: str, folder: Path) -> str:

@@ -83,6 +83,13 @@ def surface_of(grid: Grid, smooth: int = 0, *, keep_all: bool = False, solid: bo
     return smoothed(level_set(1.0 - grid, 1 - OCCUPIED_LEVEL, 1.0), smooth)
 
 
+def surface_at_zero(distance: Array, kept: Grid, smooth: int = 0) -> Mesh:
+    """The closed surface where a signed distance ``(R, R, R)`` is 0, of the voxels `kept` only."""
+    least = 1e-3 / len(distance)  # keeps vertices apart from the centres of voxels, where faces would degenerate
+    inside, outside = np.minimum(distance, -least), np.maximum(distance, least)
+    return smoothed(level_set(np.where(kept, inside, outside), 0.0, 2 / len(distance)), smooth)
+
+
 def smoothed(mesh: Mesh, passes: int) -> Mesh:
     """Move vertices towards and away from the mean of their neighbours, which keeps the volume: Taubin 1995, "A signal
     processing approach to fair surface design"."""

@@ -5,6 +5,7 @@ A grid is a boolean array ``(x, y, z)`` of equal sides over the cube -0.5 … 0.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -98,6 +99,30 @@ def surface_voxels(grid: Grid) -> Grid:
     """The occupied voxels with an empty neighbour at a face."""
     outer: Grid = grid & ~ndimage.binary_erosion(grid)
     return outer
+
+
+def distances(grid: Grid, times: int = 1) -> NDArray[np.float32]:
+    """The signed distance from the surface of a grid's occupied voxels, negative inside; the cube is -1 … 1.
+
+    Exact between the centres of voxels (Euclidean distance transform), half a voxel nearer than the nearest voxel of
+    the other kind. Blocks of ``times³`` voxels are averaged: ``(S, S, S)`` -> ``(S / times, …)``.
+    """
+    if not grid.any():
+        raise BadData("has no occupied voxel")
+    outside, inside = (ndimage.distance_transform_edt(part) for part in (~grid, grid))
+    signed = np.where(grid, 0.5 - inside, outside - 0.5) * (2 / len(grid))
+    side = len(grid) // times
+    blocks = signed.reshape(side, times, side, times, side, times)
+    return np.asarray(blocks.mean((1, 3, 5)), np.float32)
+
+
+def occupied(samples: Mapping[str, Any]) -> Grid:
+    """The occupied voxels of samples, or of one sample, in either form. Raises `BadData` for other kinds of samples."""
+    if "distance" in samples:
+        return np.asarray(samples["distance"] < 0)
+    if "voxels" not in samples:
+        raise BadData(f"the samples hold no shapes (fields: {', '.join(samples)})")
+    return np.asarray(samples["voxels"], np.bool_)
 
 
 def cropped(grid: Array, occupied: Grid) -> Array:

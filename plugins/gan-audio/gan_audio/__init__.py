@@ -1,4 +1,4 @@
-"""Audio plugin of `gan`: the modality ``audio``, WaveGAN, HiFi-GAN, and metrics of sounds.
+"""Audio plugin of `gan`: the modality ``audio``, WaveGAN, HiFi-GAN, a neural codec, and metrics of sounds.
 
 This module declares the entries of the plugin and imports nothing heavy.
 """
@@ -41,7 +41,7 @@ def gan_architectures() -> Iterator[ArchitectureEntry]:
         summary="Convolutional GAN for short waveforms, with or without classes",
         target="gan_audio.architectures.wavegan:WaveGAN",
         modality="audio",
-        parameters={"generator": 340_929, "discriminator": 275_521},
+        parameters={"generator": 345_025, "discriminator": 279_617},
         paper="Donahue, McAuley, Puckette: Adversarial audio synthesis, 2019, arXiv:1802.04208",
         small=("model.generator_width=2", "model.critic_width=2", "model.latent=8"),
     )
@@ -55,16 +55,92 @@ def gan_architectures() -> Iterator[ArchitectureEntry]:
         "synthesis, 2020, arXiv:2010.05646",
         small=("model.width=8", "model.discriminator_width=2", "modality.seconds=0.128"),
     )
+    yield ArchitectureEntry(
+        name="codec",
+        summary="Neural codec: sounds become codes at several bit rates, and codes sounds",
+        target="gan_audio.architectures.codec:Codec",
+        modality="audio",
+        parameters={"generator": 718_202, "discriminator": 12_692},
+        paper="Défossez, Copet, Synnaeve, Adi: High fidelity neural audio compression, 2022, arXiv:2210.13438",
+        small=(
+            "model.width=2",
+            "model.size=8",
+            "model.stages=3",
+            "model.codes=8",
+            "model.choices=[1,3]",
+            "model.discriminator_width=1",
+            "modality.seconds=0.128",
+        ),
+    )
+    yield ArchitectureEntry(
+        name="vqvae",
+        summary="Jukebox's autoencoder: sounds become codes at one or several rates, and codes sounds",
+        target="gan_audio.architectures.vqvae:VQVAE",
+        modality="audio",
+        parameters={"autoencoder": 101_921},
+        paper="Dhariwal et al.: Jukebox: a generative model for music, 2020, arXiv:2005.00341",
+        small=(
+            "model.downs=[3,2]",
+            "model.width=4",
+            "model.depth=2",
+            "model.size=8",
+            "model.codes=8",
+            "model.transforms=[[128,30,64]]",
+            "modality.seconds=0.128",
+        ),
+    )
+    yield ArchitectureEntry(
+        name="jukebox",
+        summary="Music of any length: a VQ-VAE, a transformer over its codes, and upsamplers; continues clips",
+        target="gan_audio.architectures.jukebox:Jukebox",
+        modality="audio",
+        parameters={"autoencoder": 259_842, "prior": 875_392, "upsampler0": 936_768},
+        paper="Dhariwal et al.: Jukebox: a generative model for music, 2020, arXiv:2005.00341",
+        small=(
+            "model.downs=[3,2]",
+            "model.width=4",
+            "model.depth=2",
+            "model.size=8",
+            "model.codes=8",
+            "model.transforms=[[128,30,64]]",
+            "model.layers=1",
+            "model.heads=2",
+            "model.prior_width=16",
+            "model.conditioner_width=4",
+            "model.conditioner_depth=2",
+            "model.crop=0",
+            "model.context=0",
+            "modality.seconds=0.128",
+        ),
+    )
 
 
 @hookimpl
 def gan_metrics() -> Iterator[MetricEntry]:
-    """Distances of sounds from the recordings that they were made from."""
+    """Distances of sounds from the recordings that they were made from, and how codecs use their codes."""
+    for name, target, summary in (
+        ("mel-l1", "MelL1", "Mean absolute difference of log-mel spectrograms of a sound and its recording"),
+        ("si-sdr", "SignalToDistortion", "Scale-invariant signal-to-distortion ratio of a sound and its recording"),
+        (
+            "stft",
+            "SpectralConvergence",
+            "Spectral convergence and distance of log spectra of a sound and its recording",
+        ),
+    ):
+        yield MetricEntry(name=name, summary=summary, target=f"gan_audio.metrics.pairs:{target}", modality="audio")
     yield MetricEntry(
-        name="mel-l1",
-        summary="Mean absolute difference of log-mel spectrograms of a sound and the recording it was made from",
-        target="gan_audio.metrics.pairs:MelL1",
+        name="code-bits",
+        summary="Bits that the transformers over a model's codes need for a code, and the entropy of the codes",
+        target="gan_audio.metrics.codes:CodeBits",
         modality="audio",
+        on_model=True,
+    )
+    yield MetricEntry(
+        name="codebook-use",
+        summary="Bit rate of a codec, and share and entropy of the codes that it uses",
+        target="gan_audio.metrics.codes:CodebookUse",
+        modality="audio",
+        on_model=True,
     )
 
 
@@ -139,6 +215,36 @@ def gan_recipes() -> Iterator[RecipeEntry]:
         summary="WaveGAN with the published sizes for four seconds at 16 kHz, for a GPU",
         target="gan_audio:recipes/wavegan-long.yaml",
         architecture="wavegan",
+    )
+    yield RecipeEntry(
+        name="codec",
+        summary="EnCodec with few channels at 16 kHz, 0.5 to 8 kbit/s, for a CPU",
+        target="gan_audio:recipes/codec.yaml",
+        architecture="codec",
+    )
+    yield RecipeEntry(
+        name="encodec",
+        summary="EnCodec for 24 kHz with the published sizes and settings, 1.5 to 24 kbit/s, for GPUs",
+        target="gan_audio:recipes/encodec.yaml",
+        architecture="codec",
+    )
+    yield RecipeEntry(
+        name="vqvae",
+        summary="Jukebox's autoencoder with few channels at 8 kHz, for a CPU",
+        target="gan_audio:recipes/vqvae.yaml",
+        architecture="vqvae",
+    )
+    yield RecipeEntry(
+        name="jukebox",
+        summary="Music in two levels of codes at 8 kHz, with few channels, for a CPU",
+        target="gan_audio:recipes/jukebox.yaml",
+        architecture="jukebox",
+    )
+    yield RecipeEntry(
+        name="jukebox-small",
+        summary="Jukebox's small profile of the autoencoder at 22.05 kHz and dense transformers, for a GPU",
+        target="gan_audio:recipes/jukebox-small.yaml",
+        architecture="jukebox",
     )
     yield RecipeEntry(
         name="hifigan-small",

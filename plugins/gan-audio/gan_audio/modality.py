@@ -8,20 +8,21 @@ import io
 import math
 import re
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
-from gan.contracts import FieldSpec, Modality
+from gan.contracts import Continued, FieldSpec, Modality
 from gan.errors import BadData, UsageError
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
 
 from gan_audio.loudness import LoudnessMeter
 from gan_audio.picture import sheet, tile
-from gan_audio.recordings import SUFFIXES, Block, Recording
+from gan_audio.recordings import MAX_SECONDS, SUFFIXES, Block, Recording
 from gan_audio.spectra import MelSettings, vocoder_mel
-from gan_audio.writing import FORMATS, encoded
+from gan_audio.writing import FORMATS, encoded, write_parts
 
 if TYPE_CHECKING:
     from gan.contracts import Given, Sample, Samples
@@ -38,6 +39,18 @@ UNCHANGED = 1e-3
 """Gains as near to 1 as this are not applied, so that a sound that is normalised stays as it is."""
 
 
+PART = 1 << 19
+"""Frames of a long recording that are converted at a time, about."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class SoundField(FieldSpec):
+    """The field ``sound``, which knows its rate."""
+
+    rate: int = 0
+    """Samples per second."""
+
+
 class AudioConfig(BaseModel):
     """Settings of how sound files are converted to waveforms."""
 
@@ -49,10 +62,11 @@ class AudioConfig(BaseModel):
         1,
         description="1: the mean of a file's channels; 2: stereo, mono doubled, of more the first two",
     )
-    long: Literal["pieces", "beginning"] = Field(
+    long: Literal["pieces", "beginning", "windows"] = Field(
         "pieces",
-        description="what is used of a longer recording: consecutive pieces, of which the last one is kept if it is at "
-        "least half full, or the beginning only. Silence is added after sounds that are too short",
+        description="what is used of a longer recording. pieces: consecutive pieces, of which the last one is kept if "
+        "it is at least half full; beginning: the beginning only; windows: all of it, from a random start each time. "
+        "Silence is added after sounds that are too short",
     )
     normalize: Literal["peak", "loudness", "none"] = Field(
         "peak",
@@ -67,6 +81,11 @@ class AudioConfig(BaseModel):
     mel_bands: int = Field(80, ge=8, le=256, description="bands of the mel spectrogram")
     mel_high: int = Field(0, ge=0, description="upper end of the mel bands in Hz; 0: half the rate")
     mel_hop: int = Field(256, ge=16, le=4096, description="samples per frame of the mel spectrogram; windows have four")
+    timing: bool = Field(
+        False,
+        description="whether windows of recordings also say when they are: the fields `elapsed`, in seconds, and "
+        "`duration`; needs long=windows",
+    )
     labels: Literal["none", "folder", "prefix"] = Field(
         "none",
         description="the class of a sound, its field `label`: the first sub-folder, or the start of the file's name up "
@@ -118,9 +137,19 @@ class Audio(Modality):
     def fields(self) -> dict[str, FieldSpec]:
         """``sound``; ``label`` if the settings ask for it."""
         shape = (self.config.channels, self.length)
-        mel = self.config.mel
-        fields = {
-            "sound": FieldSpec(shape, "int16", -32_768, 32_767, "amplitude, 16 bits", longer=mel, longer_axis=int(mel))
+        mel, windows = self.config.mel, self.config.long == "windows"
+        fields: dict[str, FieldSpec] = {
+            "sound": SoundField(
+                shape,
+                "int16",
+                -32_768,
+                32_767,
+                "amplitude, 16 bits",
+                longer=True,
+                longer_axis=1,
+                window=self._step if windows else 0,
+                rate=self.config.rate,
+            )
         }
         if mel:
             if self.length % self.config.mel_hop or self.config.channels != 1:
@@ -130,8 +159,23 @@ class Audio(Modality):
                 )
             frames = self.length // self.config.mel_hop
             fields["mel"] = FieldSpec(
-                (self.config.mel_bands, frames), "float32", -12, 12, f"log mel magnitude at {self.config.rate} Hz"
+                (self.config.mel_bands, frames),
+                "float32",
+                -12,
+                12,
+                f"log mel magnitude at {self.config.rate} Hz",
+                longer_axis=1,
+                window=int(windows),
             )
+        if self.config.timing:
+            if not windows or self.length % self.config.mel_hop:
+                raise UsageError(
+                    "modality.timing needs modality.long=windows and a length that is a multiple of modality.mel_hop, "
+                    f"not {self.length:,} samples and {self.config.mel_hop}"
+                )
+            steps, most = self.length // self.config.mel_hop, float(MAX_SECONDS)
+            fields["elapsed"] = FieldSpec((steps,), "float32", 0, most, "seconds before", longer=True, window=1)
+            fields["duration"] = FieldSpec((), "float32", 0, most, "seconds of the recording")
         if self.config.labels != "none":
             names = tuple(self.facts.get("classes", ()))
             last = max(1, len(names) - 1)
@@ -152,6 +196,12 @@ class Audio(Modality):
             label = {"label": np.asarray(names.index(name), np.int64)}
         recording = Recording(file, self.config.rate, self.config.channels)
         gain, start, end = self._measured(recording)
+        if self.config.long == "windows":
+            parts = _parts(recording.blocks(), start, end, self._part)
+            if self.config.timing:
+                label["duration"] = np.asarray((end - start) / self.config.rate, np.float32)
+            yield from self._recording(_filled(parts, self.length, self._step), gain, label)
+            return
         found = False
         for piece in _pieces(recording.blocks(), start, end, self.length, self.config.long == "beginning"):
             if np.abs(piece).max() * gain < QUIET:
@@ -162,9 +212,51 @@ class Audio(Modality):
         if not found:
             raise BadData("is silent", file.name)
 
-    def _mel(self, sound: NDArray[np.int16]) -> NDArray[np.float32]:
-        wave = (sound[0] / 32_768).astype(np.float32)
-        return vocoder_mel(wave, self.mel_settings)
+    @property
+    def _step(self) -> int:
+        """Frames in a step of a recording."""
+        step: int = self.config.mel_hop if self.config.mel or self.config.timing else 1
+        return step
+
+    @property
+    def _part(self) -> int:
+        """Frames of a recording that are converted at a time: whole steps."""
+        return PART // self._step * self._step
+
+    def _recording(self, blocks: Iterator[Block], gain: float, label: Sample) -> Iterator[Sample]:
+        """A whole recording as one sample in parts."""
+        before: Block | None = None
+        current: Block | None = next(blocks)
+        done = 0
+        while current is not None:
+            after = next(blocks, None)
+            sound = to_int16(current.T * np.float32(gain))
+            part: Sample = {"sound": sound}
+            if self.config.timing:
+                times = np.arange(done, done + len(current), self._step) / self.config.rate
+                part["elapsed"] = times.astype(np.float32)
+            done += len(current)
+            if self.config.mel:
+                beside = [to_int16(block.T * np.float32(gain)) for block in (before, after) if block is not None]
+                part["mel"] = self._mel(
+                    sound,
+                    beside[0] if before is not None else None,
+                    beside[-1] if after is not None else None,
+                )
+            yield {**part, **label} if before is None else Continued(part)
+            before, current = current, after
+
+    def _mel(
+        self,
+        sound: NDArray[np.int16],
+        before: NDArray[np.int16] | None = None,
+        after: NDArray[np.int16] | None = None,
+    ) -> NDArray[np.float32]:
+        wave, *beside = (
+            None if part is None else (part[0] / 32_768).astype(np.float32) for part in (sound, before, after)
+        )
+        assert wave is not None
+        return vocoder_mel(wave, self.mel_settings, *beside)
 
     @property
     def mel_settings(self) -> MelSettings:
@@ -173,13 +265,16 @@ class Audio(Modality):
         return MelSettings(config.rate, config.mel_hop, config.mel_bands, config.mel_high or config.rate / 2)
 
     def read_given(self, file: SourceFile, given: Given) -> Iterator[Sample]:
-        """Yield one sample: the mel spectrogram of a whole recording, filled with silence up to a whole number of
+        """Yield one sample: a whole recording, or its mel spectrogram, for which it is filled with silence up to whole
         frames and at least the length of a sample. Its level is normalised as in training; nothing is trimmed."""
         recording = Recording(file, self.config.rate, self.config.channels)
         gain = self._measured(recording)[0]
-        wave = np.concatenate(list(recording.blocks()))[:, 0] * np.float32(gain)
-        short = max(self.length - len(wave), -len(wave) % self.config.mel_hop)
-        yield {"mel": self._mel(to_int16(np.pad(wave, (0, short))[None]))}
+        sound = np.concatenate([to_int16(block.T * np.float32(gain)) for block in recording.blocks()], 1)
+        sample: Sample = {"sound": sound} if "sound" in given.fields else {}
+        if "mel" in given.fields:
+            short = max(self.length - sound.shape[1], -sound.shape[1] % self.config.mel_hop)
+            sample["mel"] = self._mel(np.pad(sound, ((0, 0), (0, short))))
+        yield sample
 
     def write_like(
         self, samples: Sequence[Sample], stem: Path, like: SourceFile, given: Given, options: BaseModel | None = None
@@ -251,6 +346,19 @@ class Audio(Modality):
         path.write_bytes(encoded(self.marked(sample["sound"], rate=self.config.rate), self.config.rate, suffix))
         return path
 
+    def write_stream(self, parts: Iterator[Sample], stem: Path, options: BaseModel | None = None) -> Path:
+        """Write a sound part by part as it is made. A mark is put into the whole, which is then joined first."""
+        if self.mark is not None:
+            return super().write_stream(parts, stem, options)
+        suffix = options.format if isinstance(options, AudioOptions) else "wav"
+        path = stem.with_name(f"{stem.name}.{suffix}")
+        write_parts(path, (part["sound"] for part in parts), self.config.channels, self.config.rate, suffix)
+        return path
+
+    def is_empty(self, sample: Sample) -> bool:
+        """Whether the sound is silence, below `QUIET`."""
+        return "sound" in sample and float(np.abs(sample["sound"].astype(np.float32)).max()) < QUIET * 32_768
+
     def preview(self, samples: Samples) -> Image.Image:
         """The waveform and the mel spectrogram of each sample, with the names of their classes."""
         captions: list[str] = []
@@ -289,20 +397,37 @@ def _loud_part(blocks: Iterator[Block], threshold: float) -> tuple[int, int]:
     return max(0, first), end
 
 
-def _pieces(blocks: Iterator[Block], start: int, end: int, length: int, one: bool) -> Iterator[Block]:
-    """Yield ``(length, channels)`` pieces of the frames from `start` to `end`; the last may end with zeros."""
+def _parts(blocks: Iterator[Block], start: int, end: int, length: int) -> Iterator[Block]:
+    """Yield the frames from `start` to `end` in parts ``(length, channels)``, of which the last may be shorter."""
     rest: Block | None = None
     place = 0
-    count = 0
     for block in blocks:
         part = block[max(0, start - place) : max(0, end - place)]
         place += len(block)
         rest = part if rest is None else np.concatenate([rest, part])
         while len(rest) >= length:
-            count += 1
             yield rest[:length]
             rest = rest[length:]
-            if one:
-                return
-    if rest is not None and len(rest) and (count == 0 or len(rest) >= length / 2):
-        yield np.pad(rest, ((0, length - len(rest)), (0, 0)))
+    if rest is not None and len(rest):
+        yield rest
+
+
+def _filled(parts: Iterator[Block], least: int, step: int) -> Iterator[Block]:
+    """The parts of a recording, followed by silence up to whole steps and `least` frames in all."""
+    total, last = 0, next(parts)
+    for part in parts:
+        yield last
+        total, last = total + len(last), part
+    total += len(last)
+    yield np.pad(last, ((0, max(least - total, -total % step)), (0, 0)))
+
+
+def _pieces(blocks: Iterator[Block], start: int, end: int, length: int, one: bool) -> Iterator[Block]:
+    """Yield ``(length, channels)`` pieces of the frames from `start` to `end`; the last may end with zeros."""
+    for number, part in enumerate(_parts(blocks, start, end, length)):
+        if len(part) == length:
+            yield part
+        elif number == 0 or len(part) >= length / 2:
+            yield np.pad(part, ((0, length - len(part)), (0, 0)))
+        if one:
+            return

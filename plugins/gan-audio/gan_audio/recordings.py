@@ -1,13 +1,15 @@
 """Decoding of sound files from untrusted bytes, part by part, at the rate and with the channels that are wanted.
 
 soundfile (libsndfile) recognises the format by content, so an MP3 named ``.wav`` is read as what it is. A recording is
-never whole in memory, however long the silence is that a few compressed bytes unpack to.
+never whole in memory, however long the silence is that a few compressed bytes unpack to, and a file that is not in an
+archive is read as it is decoded.
 """
 
 from __future__ import annotations
 
 import io
 from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -43,7 +45,7 @@ class Recording:
         """Samples per second that `blocks` yields."""
         self.channels = channels
         """Channels that `blocks` yields, 1 or 2."""
-        self._data = file.data()
+        self._source = file
         self._kept: list[Block] | None = None
         with self._open() as sound:
             self.source_rate: int = sound.samplerate
@@ -127,28 +129,36 @@ class Recording:
             return block[:, :2] if block.shape[1] > 1 else np.repeat(block, 2, axis=1)
         return block
 
-    def _open(self) -> soundfile.SoundFile:
+    @contextmanager
+    def _open(self) -> Iterator[soundfile.SoundFile]:
         import soundfile
 
-        try:
-            return soundfile.SoundFile(io.BytesIO(self._data))
-        except Exception as error:
-            raise BadData(f"not a sound file, or a damaged header: {_reason(error)}", self.name) from error
+        with self._source.open() as file:
+            try:
+                sound = soundfile.SoundFile(file)
+            except Exception as error:
+                raise BadData(f"not a sound file, or a damaged header: {_reason(error)}", self.name) from error
+            with sound:
+                yield sound
 
     def _check_length(self) -> None:
         """libsndfile shortens a WAV file whose header promises more than there is; that would lose sound in silence."""
-        place = 12
-        while place + 8 <= len(self._data):
-            kind, promised = self._data[place : place + 4], int.from_bytes(self._data[place + 4 : place + 8], "little")
-            place += 8
-            if kind == b"data":
-                here = len(self._data) - place
-                if promised > here and promised not in _UNKNOWN:
-                    raise BadData(
-                        f"is truncated: {here:,} of the {promised:,} bytes that its header promises", self.name
-                    )
-                return
-            place += promised + promised % 2
+        with self._source.open() as file:
+            size = file.seek(0, io.SEEK_END)
+            place = 12
+            while place + 8 <= size:
+                file.seek(place)
+                head = file.read(8)
+                kind, promised = head[:4], int.from_bytes(head[4:], "little")
+                place += 8
+                if kind == b"data":
+                    if promised > size - place and promised not in _UNKNOWN:
+                        raise BadData(
+                            f"is truncated: {size - place:,} of the {promised:,} bytes that its header promises",
+                            self.name,
+                        )
+                    return
+                place += promised + promised % 2
 
 
 def _reason(error: Exception) -> str:

@@ -63,15 +63,18 @@ def log_mel(
     Frames have a Hann window and are centred on the multiples of `hop`, with zeros beyond both ends; there are
     ``samples // hop + 1`` of them.
     """
-    padded = np.pad(waves.astype(np.float32), ((0, 0), (window // 2, window // 2)))
-    taper = (0.5 - 0.5 * np.cos(2 * np.pi * np.arange(window) / window)).astype(np.float32)
     filters = mel_filters(rate, window, bands)
-    rows = []
-    for wave in padded:
-        frames = np.lib.stride_tricks.sliding_window_view(wave, window)[::hop]
-        magnitudes = np.abs(np.fft.rfft(frames * taper, axis=1)).astype(np.float32)
-        rows.append(np.log(np.maximum(magnitudes @ filters.T, floor)).T)
+    rows = [np.log(np.maximum(magnitudes(wave, window, hop) @ filters.T, floor)).T for wave in waves]
     return np.stack(rows) if rows else np.zeros((0, bands, waves.shape[1] // hop + 1), np.float32)
+
+
+def magnitudes(wave: Floats, window: int, hop: int) -> Floats:
+    """``(samples,)`` -> ``(frames, window // 2 + 1)``: magnitudes of the frames that `log_mel` has."""
+    padded = np.pad(wave.astype(np.float32), window // 2)
+    taper = (0.5 - 0.5 * np.cos(2 * np.pi * np.arange(window) / window)).astype(np.float32)
+    frames = np.lib.stride_tricks.sliding_window_view(padded, window)[::hop]
+    found: Floats = np.abs(np.fft.rfft(frames * taper, axis=1)).astype(np.float32)
+    return found
 
 
 @dataclass(frozen=True)
@@ -87,20 +90,28 @@ class MelSettings:
     """Upper end of the highest band, in Hz."""
 
 
-def vocoder_mel(wave: Floats, settings: MelSettings) -> Floats:
+def vocoder_mel(
+    wave: Floats, settings: MelSettings, before: Floats | None = None, after: Floats | None = None
+) -> Floats:
     """``(samples,)`` in -1 … 1 -> ``(bands, samples // hop)``: the mel spectrogram that HiFi-GAN and others are given.
 
     Windows of four hops (periodic Hann) that start ``1.5 hop`` before each hop, with reflected ends; natural logarithm
-    of mel magnitudes of at least `MEL_FLOOR`.
+    of mel magnitudes of at least `MEL_FLOOR`. `before` and `after` are what is beside `wave`, where it is a part.
     """
     rate, hop = settings.rate, settings.hop
     window = 4 * hop
     edge = (window - hop) // 2
-    padded = np.pad(wave.astype(np.float32), edge, mode="reflect" if len(wave) > edge else "constant")
+    left, right = (0 if beside is None else min(edge, len(beside)) for beside in (before, after))
+    whole = wave.astype(np.float32)
+    if before is not None:
+        whole = np.concatenate([before[len(before) - left :], whole])
+    if after is not None:
+        whole = np.concatenate([whole, after[:right]])
+    padded = np.pad(whole, (edge - left, edge - right), mode="reflect" if len(whole) > edge else "constant")
     taper = (0.5 - 0.5 * np.cos(2 * np.pi * np.arange(window) / window)).astype(np.float32)
     frames = np.lib.stride_tricks.sliding_window_view(padded, window)[::hop][: len(wave) // hop]
-    magnitudes = np.sqrt(np.square(np.abs(np.fft.rfft(frames * taper, axis=1))) + 1e-9).astype(np.float32)
+    spectrum = np.sqrt(np.square(np.abs(np.fft.rfft(frames * taper, axis=1))) + 1e-9).astype(np.float32)
     mel: Floats = np.log(
-        np.maximum(magnitudes @ mel_filters(rate, window, settings.bands, 0.0, settings.high).T, MEL_FLOOR)
+        np.maximum(spectrum @ mel_filters(rate, window, settings.bands, 0.0, settings.high).T, MEL_FLOOR)
     ).T.astype(np.float32)
     return np.ascontiguousarray(mel)

@@ -18,6 +18,7 @@ from gan.contracts import (
     MetricEntry,
     ModalityEntry,
     RecipeEntry,
+    WeightsFile,
 )
 from gan.hookspecs import hookimpl
 
@@ -45,14 +46,14 @@ def gan_architectures() -> Iterator[ArchitectureEntry]:
         modality="image",
         paper="Radford, Metz, Chintala: Unsupervised representation learning with deep convolutional generative "
         "adversarial networks, 2016, arXiv:1511.06434",
-        parameters={"generator": 191_952, "discriminator": 95_136},
+        parameters={"generator": 191_184, "discriminator": 94_368},
     )
     yield ArchitectureEntry(
         name="dcgan-original",
         summary="The 2015 form of DCGAN: 5x5 kernels, linear layers at both ends, uniform latents",
         target="gan_image.architectures.dcgan:DCGANOriginal",
         modality="image",
-        parameters={"generator": 18_885_760, "discriminator": 17_232_768},
+        parameters={"generator": 18_879_360, "discriminator": 17_226_368},
         paper="Radford, Metz, Chintala: Unsupervised representation learning with deep convolutional generative "
         "adversarial networks, 2016, arXiv:1511.06434",
     )
@@ -64,7 +65,7 @@ def gan_architectures() -> Iterator[ArchitectureEntry]:
         paper="Karras, Laine, Aittala, Hellsten, Lehtinen, Aila: Analyzing and improving the image quality of "
         "StyleGAN, 2020, arXiv:1912.04958",
         small=("modality.resolution=16", "model.capacity=64", "model.latent=8", "model.style=8"),
-        parameters={"generator": 188_611, "discriminator": 218_449},
+        parameters={"generator": 188_251, "discriminator": 218_417},
     )
     yield ArchitectureEntry(
         name="fully-connected",
@@ -105,6 +106,22 @@ def gan_architectures() -> Iterator[ArchitectureEntry]:
         parameters={"generator": 308_707, "discriminator": 42_865},
     )
     yield ArchitectureEntry(
+        name="esrgan",
+        summary="Super-resolution: photographs of any size, two or four times as large; ESRGAN and Real-ESRGAN",
+        target="gan_image.architectures.esrgan:ESRGAN",
+        modality="image",
+        paper="Wang, Xie, Dong, Shan: Real-ESRGAN: Training real-world blind super-resolution with pure synthetic "
+        "data, 2021, arXiv:2107.10833",
+        small=(
+            "model.width=4",
+            "model.blocks=1",
+            "model.growth=4",
+            "model.discriminator_width=4",
+            "modality.resolution=32",
+        ),
+        parameters={"generator": 101_603, "discriminator": 274_001},
+    )
+    yield ArchitectureEntry(
         name="r3gan",
         summary="Residual networks without normalization, a relativistic loss with R1 and R2; any 4·2^n pixels",
         target="gan_image.architectures.r3gan:R3GAN",
@@ -112,7 +129,7 @@ def gan_architectures() -> Iterator[ArchitectureEntry]:
         paper="Huang, Gokaslan, Kuleshov, Tompkin: The GAN is dead; long live the GAN! A modern baseline GAN, 2024, "
         "arXiv:2501.05441",
         small=("model.width=8", "model.group=1", "model.latent=8"),
-        parameters={"generator": 64_632, "discriminator": 60_600},
+        parameters={"generator": 64_616, "discriminator": 60_584},
     )
     yield ArchitectureEntry(
         name="wgan-gp",
@@ -122,7 +139,7 @@ def gan_architectures() -> Iterator[ArchitectureEntry]:
         paper="Gulrajani, Ahmed, Arjovsky, Dumoulin, Courville: Improved training of Wasserstein GANs, 2017, "
         "arXiv:1704.00028",
         small=("model.latent=8", "model.generator_width=4", "model.discriminator_width=4"),
-        parameters={"generator": 44_603, "discriminator": 26_421},
+        parameters={"generator": 44_241, "discriminator": 26_021},
     )
     yield ArchitectureEntry(
         name="wgan-gp-digits",
@@ -142,7 +159,7 @@ def gan_architectures() -> Iterator[ArchitectureEntry]:
         paper="Brock, Donahue, Simonyan: Large scale GAN training for high fidelity natural image synthesis, 2019, "
         "arXiv:1809.11096",
         small=("model.width=1",),
-        parameters={"generator": 78_631, "discriminator": 68_497},
+        parameters={"generator": 78_557, "discriminator": 68_689},
     )
     yield ArchitectureEntry(
         name="fewshot",
@@ -164,12 +181,14 @@ def gan_metrics() -> Iterator[MetricEntry]:
         summary="Sliced Wasserstein distance of patches in a Laplacian pyramid, times 1,000; lower is better",
         target="gan_image.metrics.sets:SlicedWasserstein",
         modality="image",
+        meanings={"SWD": "distance of small patches at all scales from real ones; 0: the same"},
     )
     yield MetricEntry(
         name="ms-ssim",
         summary="Similarity of image pairs within a set, from 11 pixels on; above the real value is less variety",
         target="gan_image.metrics.sets:MultiScaleSSIM",
         modality="image",
+        meanings={"MS-SSIM": "how alike two images of a set are; above the real value: less variety"},
     )
     yield MetricEntry(
         name="l1",
@@ -223,7 +242,16 @@ def gan_extractors() -> Iterator[ExtractorEntry]:
         target="gan_image.extractors.inception:InceptionExtractor",
         modality="image",
         paper="Szegedy et al.: Rethinking the Inception architecture for computer vision, 2016, arXiv:1512.00567",
-        weights="pt_inception-2015-12-05-6726825d.pth, 96 MB",
+        weights="pt_inception-2015-12-05-6726825d.pth, 96 MB; gan data fetch weights:inception-v3-2015",
+        files=(
+            WeightsFile(
+                name="pt_inception-2015-12-05-6726825d.pth",
+                url="https://github.com/mseitzer/pytorch-fid/releases/download/fid_weights/pt_inception-2015-12-05-6726825d.pth",
+                sha256="6726825d0af5f729cebd5821db510b11b1cfad8faad88a03f1befd49fb9129b2",
+                size=95_628_359,
+                licence="Apache-2.0 (converted from TensorFlow's model of 2015)",
+            ),
+        ),
     )
     yield ExtractorEntry(
         name="squeezenet",
@@ -234,12 +262,29 @@ def gan_extractors() -> Iterator[ExtractorEntry]:
         weights="squeezenet1_0_imagenet.npz, 1 MB",
     )
     yield ExtractorEntry(
+        name="efficientnet-lite0",
+        summary="EfficientNet-Lite0 on ImageNet: 1,280 features and 1,000 classes, images at 224 pixels",
+        target="gan_image.extractors.efficientnet:EfficientNetLite0Extractor",
+        modality="image",
+        paper="Tan, Le: EfficientNet: Rethinking model scaling for convolutional neural networks, 2019, "
+        "arXiv:1905.11946",
+        weights="efficientnet-lite0-57934424.pth, 19 MB",
+    )
+    yield ExtractorEntry(
         name="resnet20",
         summary="ResNet-20 on CIFAR-10: 64 features and 10 classes, images at 32 pixels",
-        target="gan_image.extractors.resnet20:ResNet20Extractor",
+        target="gan_image.extractors.resnet:ResNet20Extractor",
         modality="image",
         paper="He et al.: Deep residual learning for image recognition, 2016, arXiv:1512.03385",
         weights="cifar10_resnet20.npz, 1 MB",
+    )
+    yield ExtractorEntry(
+        name="cifar-resnet",
+        summary="ResNet of 20 to 1202 layers on CIFAR-10, from a file: cifar-resnet=FILE.npz",
+        target="gan_image.extractors.resnet:CifarResNetExtractor",
+        modality="image",
+        paper="He et al.: Deep residual learning for image recognition, 2016, arXiv:1512.03385",
+        weights="a file of yours, named as cifar10_resnet20.npz is inside",
     )
     yield ExtractorEntry(
         name="lenet5",
@@ -534,6 +579,30 @@ def gan_recipes() -> Iterator[RecipeEntry]:
         summary="pix2pix for pairs side by side at 64 pixels, sized for a CPU",
         target="gan_image:recipes/pix2pix-64.yaml",
         architecture="pix2pix",
+    )
+    yield RecipeEntry(
+        name="esrgan-x2",
+        summary="Photographs twice as large, sized for a CPU",
+        target="gan_image:recipes/esrgan-x2.yaml",
+        architecture="esrgan",
+    )
+    yield RecipeEntry(
+        name="esrgan-x4",
+        summary="ESRGAN with the published sizes and settings: clean images four times as large",
+        target="gan_image:recipes/esrgan-x4.yaml",
+        architecture="esrgan",
+    )
+    yield RecipeEntry(
+        name="real-esrgan-x2",
+        summary="Real-ESRGAN with the published sizes and settings: degraded photographs twice as large",
+        target="gan_image:recipes/real-esrgan-x2.yaml",
+        architecture="esrgan",
+    )
+    yield RecipeEntry(
+        name="real-esrgan-x4",
+        summary="Real-ESRGAN with the published sizes and settings: degraded photographs four times as large",
+        target="gan_image:recipes/real-esrgan-x4.yaml",
+        architecture="esrgan",
     )
     yield RecipeEntry(
         name="pix2pix-256",

@@ -96,6 +96,19 @@ def gan_metrics() -> Iterator[MetricEntry]:
         summary="Empty bars, pitch classes, qualified notes, polyphony, scale, drum pattern, tonal distance …",
         target="gan_music.metrics.statistics:MusicStatistics",
         modality="music",
+        meanings={
+            "notes-per-bar": "notes that begin in a bar, all tracks together",
+            "scale-consistency": "share of notes in the scale that fits best",
+            "pitch-class-entropy": "how evenly the twelve pitch classes are used",
+            "groove-consistency": "how alike the rhythms of neighbouring bars are",
+            "key-clarity": "how clearly a key is heard",
+            "empty-bars": "share of bars without a note",
+            "pitches": "different pitch classes in a bar",
+            "polyphony": "share of steps with more than two pitches",
+            "qualified-notes": "share of notes that are not shorter than three steps",
+            "tonal-distance": "how far two tracks are apart in harmony",
+            "density": "share of the roll that sounds",
+        },
     )
 
 
@@ -154,11 +167,17 @@ def gan_attributes() -> Iterator[AttributeEntry]:
 def gan_recipes() -> Iterator[RecipeEntry]:
     """Recipes for every architecture."""
     yield RecipeEntry(
-        name="default",
-        summary="Four-voice phrases from Bach's chorales, small networks, minutes on a CPU",
-        target="gan_music:recipes/default.yaml",
-        architecture="musegan",
+        name="frames",
+        summary="Four-voice phrases from Bach's chorales, one note at a time in each voice, minutes on a CPU",
+        target="gan_music:recipes/frames.yaml",
+        architecture="framegan",
         default=True,
+    )
+    yield RecipeEntry(
+        name="musegan",
+        summary="The same data with MuseGAN's compact networks",
+        target="gan_music:recipes/musegan.yaml",
+        architecture="musegan",
     )
     yield RecipeEntry(
         name="compact",
@@ -189,12 +208,6 @@ def gan_recipes() -> Iterator[RecipeEntry]:
         summary="The default recipe's data, then a refiner with binary neurons",
         target="gan_music:recipes/binary.yaml",
         architecture="bmusegan",
-    )
-    yield RecipeEntry(
-        name="frames",
-        summary="The default recipe's data with FrameGAN, which trains several times as fast on a CPU",
-        target="gan_music:recipes/frames.yaml",
-        architecture="framegan",
     )
     yield RecipeEntry(
         name="accompany",

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from gan.contracts import Detection, Mark
 from gan.errors import BadData
-from gan.marks import chips
+from gan.marks import chips, decoys
 
 from gan_music.reading.midi import read_midi
 
@@ -75,10 +75,12 @@ class VelocityMark(Mark):
             deviations = part.notes[:, 3] - part.notes[:, 3].mean()
             onsets = np.searchsorted(starts, part.notes[:, 0]) % ONSETS
             np.add.at(sums[int(part.drums)], (onsets, part.notes[:, 2] % CLASSES), deviations)
-        z = self._products(sums) / np.sqrt(np.square(sums).sum() + 1e-9)
         if not sums.any():
             return Detection(0.0, 1.0, self.false_positive_rate, None, "all notes of a track have one velocity")
-        return Detection.of(float(z[0, 0]), float(z.max()), z.size, self.false_positive_rate)
+        sums /= np.sqrt(np.square(sums).sum())
+        z = self._products(sums)
+        others = decoys(self.key, "velocities", sums.shape).reshape(-1, sums.size) @ sums.reshape(-1)
+        return Detection.of(float(z[0, 0]), float(z.max()), z.size, self.false_positive_rate, others)
 
     def _products(self, sums: Array) -> Array:
         """``(onset shift, pitch shift)``: the sum of products with the signs; drums have no pitch to shift."""

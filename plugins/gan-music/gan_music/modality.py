@@ -49,6 +49,7 @@ class Music(contracts.Modality):
     }
     suffixes = (".mid", ".midi", ".kar", ".musicxml", ".mxl", ".xml", ".abc", ".json")
     metrics = ("music-statistics", "fid[phrases]")
+    headline = ("FID", "notes-per-bar", "scale-consistency", "pitch-class-entropy", "groove-consistency")
 
     def __init__(self, config: BaseModel, facts: Mapping[str, Any] | None = None) -> None:
         super().__init__(config, facts)

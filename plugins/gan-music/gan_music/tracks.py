@@ -166,8 +166,8 @@ def _named(name: str, rule: Rule) -> bool:
     return fnmatch.fnmatchcase(name.strip().lower(), text)
 
 
-def given_places(wanted: Sequence[int | str], names: Sequence[str], count: int, who: str = "model.given") -> list[int]:
-    """Indices of the tracks that ``model.given`` or an option names, by number or name. Raises `UsageError`."""
+def track_places(wanted: Sequence[int | str], names: Sequence[str], count: int, who: str) -> list[int]:
+    """Indices of the tracks that the setting `who` names, by number or name. Raises `UsageError`."""
     places = []
     for item in wanted:
         text = str(item).strip()
@@ -180,6 +180,12 @@ def given_places(wanted: Sequence[int | str], names: Sequence[str], count: int, 
             raise UsageError(f"{who} names no track '{text}' (known: {known})")
     if len(set(places)) != len(places):
         raise UsageError(f"{who} must name each track once")
+    return places
+
+
+def given_places(wanted: Sequence[int | str], names: Sequence[str], count: int, who: str = "model.given") -> list[int]:
+    """`track_places` of tracks that are given; some track must be left. Raises `UsageError`."""
+    places = track_places(wanted, names, count, who)
     if len(places) == count:
         raise UsageError(f"{who} names every track; none is left to compose")
     return places

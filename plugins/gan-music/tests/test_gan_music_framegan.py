@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import math
+from itertools import pairwise, product
+
 import pytest
 import torch
 from gan.contracts import ConditionalOnInput, FieldSpec, Request
@@ -11,6 +14,7 @@ from gan.game import Batch
 from gan.losses import NonSaturating
 from gan.penalties import R1
 from gan_music.architectures.framegan import FrameGAN, FrameGANConfig, Over, frames_of, spread
+from gan_music.architectures.neurons import one_line
 from torch.nn.functional import conv1d
 
 CPU = torch.device("cpu")
@@ -30,9 +34,9 @@ def rng(count: int) -> SeededDraws:
 
 @pytest.mark.parametrize("neuron", ["none", "deterministic", "stochastic"])
 @pytest.mark.parametrize("given", [[], [1], [2, 0], "any"])
-@pytest.mark.parametrize("group", [0, 4])
-def test_every_turn_teaches_all_of_its_player(given, neuron, group):
-    net = model(given=given, neuron=neuron, initial_density=0.3, minibatch_std=group)
+@pytest.mark.parametrize(("group", "voices"), [(0, []), (4, [2])])
+def test_every_turn_teaches_all_of_its_player(given, neuron, group, voices):
+    net = model(given=given, neuron=neuron, initial_density=0.3, minibatch_std=group, monophonic=voices)
     players = net.players()
     torch.manual_seed(1)
     batch = Batch({"roll": torch.rand(4, *SHAPE) < 0.1}, StepDraws(1, 4, 0, 4, CPU), 0, 0.0)
@@ -46,14 +50,56 @@ def test_every_turn_teaches_all_of_its_player(given, neuron, group):
             assert parameter.grad.abs().max() > 0, (turn.player, name)
 
 
+@pytest.mark.parametrize("how", ["threshold", "bernoulli", "hysteresis"])
+@pytest.mark.parametrize("sounding", [None, 0.2])
+def test_a_voice_sings_one_note_at_a_time(how, sounding):
+    """Named tracks never sound two notes, by construction; the other track does."""
+    net = model(monophonic=[0, "2"], initial_density=0.4).eval()
+    for output in net.generator.outputs[1:]:
+        torch.nn.init.normal_(output.weight, std=0.5)
+    request = Request(options=FrameGAN.Options(binarisation=how, sounding=sounding))
+    notes = net.generate(32, rng(32), request)["roll"].sum(4)
+    assert notes[:, [0, 2]].max() == 1
+    assert notes[:, [0, 2]].float().mean() > 0.05
+    assert notes[:, 1].max() > 2
+    alone = net.generate(1, SeededDraws.of(0, 3, 1, CPU), request)["roll"].sum(4)
+    assert torch.equal(alone[0], notes[3])
+
+
+def test_all_tracks_may_be_voices_and_other_names_are_refused():
+    net = model(monophonic="all", given=[1], initial_density=0.1)
+    assert net.generator.voices == [True, True]
+    notes = net.compose(net.latents(64, rng(64)), net._frames(torch.full((64, *SHAPE), -1.0), None))
+    assert notes.mean().item() == pytest.approx(0.9 / 12, rel=0.3)  # at most so many steps sound at first
+    with pytest.raises(UsageError, match="model.monophonic names no track 'oboe'"):
+        model(monophonic=["oboe"])
+
+
+def test_a_line_changes_only_for_what_is_much_more_probable():
+    """Against all sequences of states of a small voice."""
+    torch.manual_seed(0)
+    probabilities = torch.rand(5, 1, 1, 5, 2).softmax(-1) * torch.rand(5, 1, 1, 5, 1)
+    found = one_line(probabilities, "hysteresis", torch.zeros(5, 1)).flatten(1, 3)
+    logs = torch.cat([probabilities, 1 - probabilities.sum(-1, keepdim=True)], -1).log().flatten(1, 3)
+    for row in range(5):
+        score = {
+            path: sum(logs[row, step, state].item() for step, state in enumerate(path))
+            - math.log(4) * sum(a != b for a, b in pairwise(path))
+            for path in product(range(3), repeat=5)
+        }
+        best = max(score, key=score.get)
+        assert found[row].tolist() == [[state == 0, state == 1] for state in best]
+
+
 def test_binary_neurons_show_the_critic_only_notes():
     for neuron, binary in (("none", False), ("deterministic", True), ("stochastic", True)):
-        net, seen = model(neuron=neuron, initial_density=0.3), []
+        net, seen = model(neuron=neuron, initial_density=0.3, monophonic=[0]), []
         net.critic.register_forward_pre_hook(lambda _, given, seen=seen: seen.append(given[0]))
         batch = Batch({"roll": torch.zeros(4, *SHAPE, dtype=torch.bool)}, StepDraws(1, 4, 0, 4, CPU), 0, 0.0)
         net.phases(NonSaturating(), {})[0].turns[0].objective(batch)
         fake = seen[1]
         assert torch.allclose(fake.abs(), torch.ones(()), atol=1e-6) == binary, neuron
+        assert (fake[:, 0] > 0).sum(-1).max() <= 1
 
 
 def test_convolution_over_time_is_a_convolution():

@@ -77,7 +77,7 @@ class StopAfter(Reporter):
         ("musegan", {"composition": "hybrid", "critic_repeats": 2, "binarisation": "bernoulli"}),
         ("bmusegan", {"critic_repeats": 2, "refiner_width": 2, "neuron": "stochastic", "pretraining_samples": 32}),
         ("framegan", {"attributes": ["density", "register"]}),
-        ("framegan", {"attributes": ["density"], "given": "any"}),
+        ("framegan", {"attributes": ["density"], "given": "any", "monophonic": [0], "neuron": "stochastic"}),
     ],
 )
 def test_stopped_and_gone_on_is_never_stopped(midi_folder, tmp_path, architecture, model):

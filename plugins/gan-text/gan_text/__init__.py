@@ -83,19 +83,23 @@ def gan_architectures() -> Iterable[ArchitectureEntry]:
 def gan_metrics() -> Iterable[MetricEntry]:
     """Metrics of quality and diversity, and likelihoods."""
     yield MetricEntry(
-        name="bleu", summary="BLEU-2 … 5 against the real texts", target="gan_text.metrics.ngrams:Bleu", modality="text"
-    )
+        name="bleu", summary="BLEU-2 … 5 against the real texts",
+        target="gan_text.metrics.ngrams:Bleu", modality="text",
+        meanings={"bleu": "share of word sequences that occur in real texts; a copy scores 1"},
+    )  # fmt: skip
     yield MetricEntry(
         name="self-bleu",
         summary="BLEU-2 … 5 of each text against the others; higher is less variety",
         target="gan_text.metrics.ngrams:SelfBleu",
         modality="text",
+        meanings={"self-bleu": "how alike the samples are; above the real value: less variety"},
     )
     yield MetricEntry(
         name="distinct",
         summary="Share of different n-grams, n = 1 … 3",
         target="gan_text.metrics.ngrams:Distinct",
         modality="text",
+        meanings={"distinct": "share of word sequences that occur once; below the real value: repetition"},
     )
     yield MetricEntry(
         name="nll-oracle",

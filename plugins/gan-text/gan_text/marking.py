@@ -10,6 +10,7 @@ The mark acts in the samplers of this package. It is found with the vocabulary o
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import json
 import math
@@ -18,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from gan.contracts import Detection, Mark
 from gan.errors import BadData
+from gan.marks import DECOYS
 
 from gan_text.modality import Text, decoded
 
@@ -85,9 +87,15 @@ class GreenList(Mark):
         if count < FEWEST:
             note = f"too short: {count} different pairs of tokens, needs {FEWEST}"
             return Detection(0.0, 1.0, self.false_positive_rate, None, note)
-        green = int(self.green(pairs[:, 0], pairs[:, 1]).sum())
-        z = (green - SHARE * count) / math.sqrt(count * SHARE * (1 - SHARE))
-        return Detection(z, binomial_tail(green, count), self.false_positive_rate, z)
+        green = self.green(pairs[:, 0], pairs[:, 1]).sum()
+        others = [one.green(pairs[:, 0], pairs[:, 1]).sum() for one in self._decoys]
+        z, *decoys = ((np.array([green, *others]) - SHARE * count) / math.sqrt(count * SHARE * (1 - SHARE))).tolist()
+        return Detection(z, binomial_tail(int(green), count), self.false_positive_rate, z, "", tuple(decoys))
+
+    @functools.cached_property
+    def _decoys(self) -> list[GreenList]:
+        """The same with keys that nothing was marked with."""
+        return [GreenList(hashlib.sha256(self.key + bytes([n])).digest()) for n in range(DECOYS)]
 
 
 _NONE = np.zeros((0, 2), np.int64)

@@ -23,6 +23,9 @@ if TYPE_CHECKING:
     from gan.contracts import Sample, Samples
 
 
+MAX_VOCABULARY = 1 << 24
+
+
 class Text(Modality):
     """UTF-8 text. `facts` holds the vocabulary that `survey` learned from all files of the source."""
 
@@ -41,7 +44,7 @@ class Text(Modality):
             description="What a sample is: a line (in .jsonl: a record), or `length` tokens of running text.",
         )
         length: int = Field(64, gt=0, le=65_536, description="Maximum tokens of a sample; longer lines are truncated.")
-        vocabulary: int = Field(5_000, ge=3, le=1 << 24, description="Maximum number of different tokens.")
+        vocabulary: int = Field(5_000, ge=3, le=MAX_VOCABULARY, description="Maximum number of different tokens.")
         split: Literal["marks", "blanks"] = Field(
             "marks", description="Whether punctuation marks are separate words, or only blanks separate words."
         )
@@ -68,12 +71,23 @@ class Text(Modality):
 
     suffixes: ClassVar[tuple[str, ...]] = (".txt", ".jsonl")
     metrics: ClassVar[tuple[str, ...]] = ("bleu", "self-bleu", "distinct")
+    headline: ClassVar[tuple[str, ...]] = ("nll-oracle", "nll-test", "bleu-3", "self-bleu-3", "distinct-2")
     trade_offs: ClassVar[tuple[tuple[str, str], ...]] = (
         *Modality.trade_offs,
         ("bleu-3", "self-bleu-3"),
         ("nll-oracle", "self-bleu-2"),
         ("nll-oracle", "distinct-2"),
     )
+
+    @classmethod
+    def comparison_config(cls, config: Any) -> Any:
+        """Words, unless the user chose other tokens, and all of them: BLEU counts n-grams of words, and those outside
+        of a vocabulary would all be the same word."""
+        set_by_user = config.model_fields_set
+        chosen: dict[str, Any] = {} if set_by_user & {"tokens", "pretrained"} else {"tokens": "words"}
+        if "vocabulary" not in set_by_user and (chosen or config.tokens in ("words", "characters")):
+            chosen["vocabulary"] = MAX_VOCABULARY
+        return config.model_copy(update=chosen)
 
     def survey(self, files: Sequence[SourceFile]) -> dict[str, Any]:
         """Learn the vocabulary from all files; unreadable files are skipped here and reported by `read`."""
@@ -183,6 +197,10 @@ class Text(Modality):
         content = text + "\n" if kind == "txt" else json.dumps({self.config.field: text}, ensure_ascii=False) + "\n"
         path.write_text(content, encoding="utf-8", newline="\n")
         return path
+
+    def spoken(self, sample: Sample) -> str:
+        """The text."""
+        return self.text(sample)
 
     def preview(self, samples: Samples) -> Image.Image:
         """An image with the beginning of each text."""

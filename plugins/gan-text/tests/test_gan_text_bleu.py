@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import json
+
 import numpy as np
 import pytest
+from gan.cli import main
 from gan_text.metrics.bleu import Corpus, bleu, corpora, distinct, self_bleu
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -72,3 +75,29 @@ def test_references_are_needed():
         bleu(one, none)
     with pytest.raises(ValueError, match="two sentences"):
         self_bleu(one)
+
+
+def test_files_are_compared_with_the_words_of_both_sides(tmp_path, capsys):
+    """Every sentence has words that only its own side has, more than the default vocabulary holds; all numbers are
+    those of the words themselves."""
+    random = np.random.default_rng(1)
+
+    def sentences(side, count):
+        for number in range(count):
+            own = [f"{side}{number}x{i}" for i in range(25)]
+            yield [*own[:2], *(f"w{w}" for w in random.integers(0, 4, 8)), *own[2:]]
+
+    sides = {"made": list(sentences("made", 120)), "real": list(sentences("real", 120))}
+    for name, lines in sides.items():
+        (tmp_path / f"{name}.txt").write_text("\n".join(map(" ".join, lines)) + "\n")
+    files = [str(tmp_path / f"{name}.txt") for name in sides]
+    command = ["evaluate", files[0], "--against", files[1], "--metrics", "bleu,self-bleu", "--json", "--quiet"]
+    with pytest.raises(SystemExit) as ended:
+        main([*command, "--out", str(tmp_path / "receipts.json")])
+    assert not ended.value.code
+    receipts = json.loads(capsys.readouterr().out)
+    found = {value["name"]: value["value"] for receipt in receipts for value in receipt["values"]}
+    of_words = {"bleu": bleu(*corpora(sides["made"], sides["real"])), "self-bleu": self_bleu(*corpora(sides["made"]))}
+    for name, values in of_words.items():
+        for n in (2, 3, 4, 5):
+            assert found[f"{name}-{n}"] == pytest.approx(np.mean(values[n]), abs=1e-9)

@@ -5,11 +5,12 @@ from __future__ import annotations
 import statistics
 from collections import deque
 from collections.abc import Iterator, Sequence
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
-from gan.contracts import FieldSpec, Modality
+from gan.contracts import Continued, FieldSpec, Modality
 from gan.errors import BadData
 from gan.source import SourceFile
 from numpy.typing import NDArray
@@ -25,6 +26,8 @@ INSPECTED = 16
 """Number of files whose frame rate `survey` reads."""
 DEFAULT_FPS = 8.0
 """Frames per second of written clips where the data state none."""
+PART = 64
+"""Frames of a film that are converted at a time, where it is packed whole."""
 SHOWN = 12
 """Maximum number of clips and of frames of a clip in a preview."""
 
@@ -37,11 +40,16 @@ class VideoConfig(BaseModel):
     resolution: int = Field(64, ge=4, le=512, description="width and height of a frame, in pixels")
     frames: int = Field(16, ge=2, le=256, description="frames of a clip")
     stride: int = Field(1, ge=1, le=1000, description="every how many frames of a file one is used")
+    long: Literal["clips", "windows"] = Field(
+        "clips",
+        description="what is used of a longer film. clips: clips one after another, as `hop` says; windows: all of it, "
+        "packed once, from a random frame each time",
+    )
     hop: int = Field(
         0,
         ge=0,
         le=100_000,
-        description="frames of a file between the starts of two clips; 0: the clips of a file follow each other",
+        description="frames of a file between the starts of two clips; 0: they follow each other (for long=clips)",
     )
     channels: Literal[1, 3] = Field(3, description="1 grey, 3 RGB")
     fit: Literal["crop", "pad", "stretch"] = Field(
@@ -76,6 +84,8 @@ class VideoModality(Modality):
     Config = VideoConfig
     Options = VideoOptions
     suffixes = (*FILMS, *PICTURES)
+    recognised_by = (*FILMS, ".gif", ".apng")
+    headline = ("FID", "motion", "frozen")
     metrics = ("motion", "fid[clip-statistics]", "precision-recall[clip-statistics]")
     conditions = {"label": "modality.labels=true"}
 
@@ -106,7 +116,8 @@ class VideoModality(Modality):
         """``video``, and ``label`` if the settings ask for it."""
         config = self.config
         shape = (config.frames, config.channels, config.resolution, config.resolution)
-        fields = {"video": FieldSpec(shape, "uint8", 0, 255, "intensity", longer=True, longer_axis=0)}
+        window = int(config.long == "windows")
+        fields = {"video": FieldSpec(shape, "uint8", 0, 255, "intensity", longer=True, longer_axis=0, window=window)}
         if config.labels:
             names = tuple(self.facts.get("classes", ()))
             high = max(0, len(names) - 1)
@@ -118,9 +129,13 @@ class VideoModality(Modality):
         return {"frames": sum(1 for _ in self._frames(file))}
 
     def read(self, file: SourceFile) -> Iterator[Sample]:
-        """Yield the clips of a file; frames after the last whole clip are left out."""
+        """Yield the clips of a file; frames after the last whole clip are left out. With windows, yield the whole film
+        in parts."""
         config = self.config
         label = self._label(file) if config.labels else None
+        if config.long == "windows":
+            yield from self._film(file, label)
+            return
         length = (config.frames - 1) * config.stride + 1
         hop = config.hop or config.frames * config.stride
         window: deque[NDArray[np.uint8]] = deque(maxlen=config.frames * config.stride)
@@ -137,6 +152,17 @@ class VideoModality(Modality):
                 yield sample
         if not clips:
             raise BadData(f"has {count} frames; a clip needs {length}", file.name)
+
+    def _film(self, file: SourceFile, label: int | None) -> Iterator[Sample]:
+        """Every `stride`-th frame of a film, in parts; the first has a whole clip."""
+        used = (self._array(picture) for picture in islice(self._frames(file), 0, None, self.config.stride))
+        first = list(islice(used, max(self.config.frames, PART)))
+        if len(first) < self.config.frames:
+            stride = f" at modality.stride={self.config.stride}" if self.config.stride > 1 else ""
+            raise BadData(f"has {len(first)} frames{stride}; a clip needs {self.config.frames}", file.name)
+        yield {"video": np.stack(first), **({} if label is None else {"label": np.asarray(label, np.int64)})}
+        while part := list(islice(used, PART)):
+            yield Continued({"video": np.stack(part)})
 
     def _frames(self, file: SourceFile) -> Iterator[Image.Image]:
         return strip(file) if self.config.layout == "strips" else frames(file)

@@ -8,7 +8,11 @@ from pathlib import Path
 import av
 import numpy as np
 import pytest
+from gan.data.detect import find_modality
+from gan.data.order import Order
+from gan.data.packing import open_pack
 from gan.errors import BadData
+from gan.plugins.manager import Plugins
 from gan.source import SourceFile, list_source
 from gan_video.modality import VideoConfig, VideoModality, VideoOptions
 from PIL import Image
@@ -140,3 +144,44 @@ def test_a_film_without_pictures_is_named(tmp_path):
         container.mux(stream.encode())
     with pytest.raises(BadData, match="no moving pictures"):
         opened(path)
+
+
+def test_a_film_is_packed_once_and_shown_from_any_frame(tmp_path):
+    """150 frames in parts of 64; each window is consecutive frames, and over some epochs nearly all starts occur."""
+    frames = np.zeros((150, 1, 16, 16), np.uint8) + np.arange(150, dtype=np.uint8)[:, None, None, None]
+    (tmp_path / "films").mkdir()
+    VideoModality(VideoConfig(resolution=16, frames=150, channels=1)).write(
+        {"video": frames}, tmp_path / "films" / "a", VideoOptions(format="apng")
+    )
+    config = VideoConfig(resolution=16, frames=8, channels=1, long="windows")
+    pack = open_pack(tmp_path / "films", VideoModality, config, "video", cache=tmp_path / "cache")
+    assert len(pack) == 150 // 8
+    assert (pack.folder / "video.bin").stat().st_size == 150 * 16 * 16
+    order, starts = Order(pack.sizes, 3, pack.windowed), set()
+    for epoch in range(20):
+        shown = pack.take(order.indices(epoch * len(pack), len(pack)))["video"]
+        assert shown.shape == (18, 8, 1, 16, 16)
+        levels = shown[:, :, 0, 0, 0].astype(int)
+        assert (np.diff(levels, axis=1) == 1).all()
+        starts.update(levels[:, 0].tolist())
+    assert len(starts) > 100
+    again = pack.take(Order(pack.sizes, 3, pack.windowed).indices(7, 5))["video"]
+    np.testing.assert_array_equal(again, pack.take(order.indices(7, 5))["video"])
+
+
+def test_every_stride_th_frame_of_a_film_is_packed_and_short_films_are_named(tmp_path):
+    path = written(tmp_path, "apng", frames=7)
+    (film,) = opened(path, frames=3, stride=2, long="windows")
+    np.testing.assert_array_equal(film, clip(7)[::2])
+    with pytest.raises(BadData, match="has 4 frames at modality.stride=2; a clip needs 5"):
+        opened(path, frames=5, stride=2, long="windows")
+
+
+def test_folders_of_pictures_are_not_taken_for_films(tmp_path):
+    plugins = Plugins.installed()
+    for name in ("a.png", "b.png"):
+        Image.new("RGB", (8, 8)).save(tmp_path / name)
+    assert find_modality(tmp_path, None, plugins).entry.name == "image"
+    (tmp_path / "films").mkdir()
+    written(tmp_path / "films", "mp4")
+    assert find_modality(tmp_path / "films", None, plugins).entry.name == "video"

@@ -23,7 +23,7 @@ from scipy.spatial import cKDTree
 from scipy.spatial.distance import cdist
 
 from gan_3d.surface import Mesh, surface_of
-from gan_3d.voxels import Grid
+from gan_3d.voxels import Grid, occupied
 
 if TYPE_CHECKING:
     from gan.contracts import Samples
@@ -71,10 +71,8 @@ def cloud(grid: Grid, count: int, *, solid: bool = True) -> Array:
 
 def clouds(samples: Samples, count: int, modality: Modality) -> Array:
     """The clouds of all shapes, ``(N, count, 3)`` float32."""
-    if "voxels" not in samples:
-        raise BadData(f"the samples hold no shapes (fields: {', '.join(samples)})")
     solid = modality.config.inside == "solid"
-    return np.stack([cloud(grid, count, solid=solid) for grid in samples["voxels"]])
+    return np.stack([cloud(grid, count, solid=solid) for grid in occupied(samples)])
 
 
 # ------------------------------------------------------------------ distances

@@ -7,11 +7,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from gan.contracts import MetricValue, Modality
-from gan.errors import BadData
 from numpy.typing import NDArray
 
 from gan_3d.surface import surface_of
-from gan_3d.voxels import largest_component
+from gan_3d.voxels import largest_component, occupied
 
 if TYPE_CHECKING:
     from gan.contracts import Samples
@@ -51,7 +50,7 @@ class NearestIoU:
 
     def compute(self, generated: Samples, real: Samples, modality: Modality) -> Sequence[MetricValue]:
         """The mean, and the share of shapes above 0.98."""
-        best = nearest_overlap(_grids(generated), _grids(real))
+        best = nearest_overlap(occupied(generated), occupied(real))
         return [
             MetricValue("nearest IoU", float(best.mean()), direction="higher"),
             MetricValue("copies", float((best > COPY).mean()), direction="lower"),
@@ -70,25 +69,19 @@ class ShapeStatistics:
     def compute(self, generated: Samples, real: Samples, modality: Modality) -> Sequence[MetricValue]:
         """Five values, each with that of the real shapes."""
         solid = modality.config.inside == "solid"
-        own, theirs = (_statistics(_grids(samples), solid) for samples in (generated, real))
+        own, theirs = (_statistics(occupied(samples), solid) for samples in (generated, real))
         return [MetricValue(name, own[name], theirs[name]) for name in own]
 
 
 def _statistics(grids: NDArray[np.bool_], solid: bool) -> dict[str, float]:
     largest = [largest_component(grid) for grid in grids]
-    occupied = grids.mean((1, 2, 3))
+    share = grids.mean((1, 2, 3))
     kept = np.array([part.sum() / max(grid.sum(), 1) for part, grid in zip(largest, grids, strict=True)])
     meshes = [surface_of(part, solid=solid) for part in largest]
     return {
-        "occupied": float(occupied.mean()),
-        "occupied (deviation)": float(occupied.std()),
+        "occupied": float(share.mean()),
+        "occupied (deviation)": float(share.std()),
         "largest component": float(kept.mean()),
         "connected": float((kept == 1).mean()),
         "watertight": float(np.mean([mesh.closed and mesh.volume > 0 for mesh in meshes])),
     }
-
-
-def _grids(samples: Samples) -> NDArray[np.bool_]:
-    if "voxels" not in samples:
-        raise BadData(f"the samples hold no shapes (fields: {', '.join(samples)})")
-    return samples["voxels"]

@@ -11,8 +11,8 @@ from collections.abc import Mapping
 from functools import partial
 
 import torch
-from gan.adversarial import probe_scores
-from gan.contracts import FieldSpec, Loss, Penalty, Request
+from gan.adversarial import loss_at, penalized, probe_scores
+from gan.contracts import FieldSpec, Loss, Penalty, Request, Tiles
 from gan.draws import Draws
 from gan.errors import UsageError
 from gan.game import Batch, Optimizer, Phase, Player, Turn
@@ -27,6 +27,7 @@ from gan_image.architectures.translation import (
     jitter,
     patch_discriminator,
     translation_shape,
+    translation_tiles,
 )
 
 
@@ -174,8 +175,7 @@ class CUT(nn.Module):
 
     def _regularise(self, name: str, penalty: Penalty, batch: Batch) -> dict[str, Tensor]:
         target, fake = self._translated(batch)
-        value = penalty(self.discriminator, target, fake.detach(), batch.rng)
-        return {name: batch.number(f"penalties.{name}.weight", penalty.weight) * value.mean()}
+        return {name: penalized(batch, name, penalty, self.discriminator, target, fake.detach())}
 
     def _update_generator(self, loss: Loss, batch: Batch) -> dict[str, Tensor]:
         target, fake = self._translated(batch)
@@ -183,7 +183,7 @@ class CUT(nn.Module):
         real_scores = self.discriminator(target).detach() if loss.needs_real else fake_scores.detach()
         contrast = self._contrast(batch.shared, batch.rng)
         terms = {
-            "loss": self.config.adversarial_weight * loss.generator(real_scores, fake_scores).mean(),
+            "loss": self.config.adversarial_weight * loss_at(loss, batch).generator(real_scores, fake_scores).mean(),
             "contrast": self.config.contrast_weight * contrast[: batch.count].mean(),
         }
         if self.config.identity_weight:
@@ -216,6 +216,10 @@ class CUT(nn.Module):
     def given_fields(self, options: None = None) -> tuple[str, ...]:
         """The input field, the source."""
         return ("source",)
+
+    def tiles(self, options: None = None) -> Tiles:
+        """An image is translated whole, or in tiles where it is large; sides are multiples of 4."""
+        return translation_tiles(4, 16 + 8 * self.config.blocks, self.config.generator_width)
 
     def generate(self, count: int, rng: Draws, request: Request) -> dict[str, Tensor]:
         """Translate the given sources."""

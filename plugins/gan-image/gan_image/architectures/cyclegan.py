@@ -11,8 +11,8 @@ from functools import partial
 from typing import Literal
 
 import torch
-from gan.adversarial import probe_scores
-from gan.contracts import FieldSpec, Loss, Penalty, Request
+from gan.adversarial import loss_at, penalized, probe_scores
+from gan.contracts import FieldSpec, Loss, Penalty, Request, Tiles
 from gan.draws import Draws
 from gan.game import Batch, Optimizer, Phase, Player, Turn
 from pydantic import BaseModel, ConfigDict, Field
@@ -27,6 +27,7 @@ from gan_image.architectures.translation import (
     jitter,
     patch_discriminator,
     translation_shape,
+    translation_tiles,
 )
 
 
@@ -134,7 +135,7 @@ class CycleGAN(nn.Module):
         ):
             fake_scores = judge(fake)
             real_scores = judge(real).detach() if loss.needs_real else fake_scores.detach()
-            terms[name] = config.adversarial_weight * loss.generator(real_scores, fake_scores).mean()
+            terms[name] = config.adversarial_weight * loss_at(loss, batch).generator(real_scores, fake_scores).mean()
         terms["cycle_source"] = config.cycle_weight * l1_loss(self.to_source(fake_target), source)
         terms["cycle_target"] = config.cycle_weight * l1_loss(self.to_target(fake_source), target)
         if same_target is not None and same_source is not None:
@@ -164,14 +165,17 @@ class CycleGAN(nn.Module):
 
     def _regularise(self, name: str, penalty: Penalty, batch: Batch) -> dict[str, Tensor]:
         source, target = self._reals(batch)
-        of_target = penalty(self.judge_target, target, batch.shared["fake_target"], batch.rng)
-        of_source = penalty(self.judge_source, source, batch.shared["fake_source"], batch.rng)
-        weight = batch.number(f"penalties.{name}.weight", penalty.weight)
-        return {name: weight * (of_target + of_source).mean()}
+        of_target = penalized(batch, name, penalty, self.judge_target, target, batch.shared["fake_target"])
+        of_source = penalized(batch, name, penalty, self.judge_source, source, batch.shared["fake_source"])
+        return {name: of_target + of_source}
 
     def given_fields(self, options: CycleGANOptions | None = None) -> tuple[str, ...]:
         """The input field: source, or target for direction ba."""
         return ("target",) if options is not None and options.direction == "ba" else ("source",)
+
+    def tiles(self, options: CycleGANOptions | None = None) -> Tiles:
+        """An image is translated whole, or in tiles where it is large; sides are multiples of 4."""
+        return translation_tiles(4, 16 + 8 * self.config.blocks, self.config.generator_width)
 
     def generate(self, count: int, rng: Draws, request: Request) -> dict[str, Tensor]:
         """Translate the given images."""

@@ -23,7 +23,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor, nn
 from torch.nn.functional import adaptive_avg_pool2d, avg_pool2d, glu, interpolate, l1_loss, leaky_relu
 
-from gan_image.architectures.pixels import image_shape, stages, to_network, to_pixels
+from gan_image.architectures.pixels import edges, image_shape, stages, to_network, to_pixels
 
 MULTIPLES = {4: 16, 8: 8, 16: 4, 32: 2, 64: 2, 128: 1, 256: 0.5, 512: 0.25, 1024: 0.125}
 """Width of a stage by its pixels, in multiples of the setting (figure 3 of the paper)."""
@@ -170,11 +170,6 @@ def _conv(before: int, after: int, side: int, stride: int = 1, padding: int | No
     layer = nn.Conv2d(before, after, side, stride, side // 2 if padding is None else padding, bias=False)
     nn.init.kaiming_normal_(layer.weight, 0.2)
     return layer
-
-
-def edges(images: Tensor) -> tuple[Tensor, Tensor]:
-    """Differences of neighbours across and down."""
-    return images[..., 1:] - images[..., :-1], images[..., 1:, :] - images[..., :-1, :]
 
 
 def reconstruction_loss(made: Tensor, wanted: Tensor) -> Tensor:

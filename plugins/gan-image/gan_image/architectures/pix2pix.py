@@ -11,8 +11,8 @@ from functools import partial
 from typing import Literal
 
 import torch
-from gan.adversarial import probe_scores
-from gan.contracts import FieldSpec, Loss, Penalty, Request
+from gan.adversarial import loss_at, penalized, probe_scores
+from gan.contracts import FieldSpec, Loss, Penalty, Request, Tiles
 from gan.draws import Draws
 from gan.game import Batch, Optimizer, Phase, Player, Turn
 from pydantic import BaseModel, ConfigDict, Field
@@ -20,7 +20,13 @@ from torch import Tensor, nn
 from torch.nn.functional import l1_loss
 
 from gan_image.architectures.pixels import initialise, to_network, to_pixels
-from gan_image.architectures.translation import UnetGenerator, jitter, patch_discriminator, translation_shape
+from gan_image.architectures.translation import (
+    UnetGenerator,
+    jitter,
+    patch_discriminator,
+    translation_shape,
+    translation_tiles,
+)
 
 
 class Pix2PixConfig(BaseModel):
@@ -60,10 +66,10 @@ class Pix2Pix(nn.Module):
 
     def __init__(self, config: Pix2PixConfig, fields: Mapping[str, FieldSpec]) -> None:
         super().__init__()
-        channels, side = translation_shape(fields, "pix2pix")
+        channels, self.side = translation_shape(fields, "pix2pix")
         self.config = config
         self.generator = UnetGenerator(
-            channels, side, config.generator_width, config.norm, by_picture=config.statistics == "picture"
+            channels, self.side, config.generator_width, config.norm, by_picture=config.statistics == "picture"
         )
         self.discriminator = patch_discriminator(2 * channels, config.discriminator_width, config.layers, config.norm)
         initialise(self)
@@ -114,21 +120,24 @@ class Pix2Pix(nn.Module):
 
     def _regularise(self, name: str, penalty: Penalty, batch: Batch) -> dict[str, Tensor]:
         source, target, fake = self._triple(batch)
-        value = penalty(partial(self.judge, source), target, fake.detach(), batch.rng)
-        return {name: batch.number(f"penalties.{name}.weight", penalty.weight) * value.mean()}
+        return {name: penalized(batch, name, penalty, partial(self.judge, source), target, fake.detach())}
 
     def _update_generator(self, loss: Loss, batch: Batch) -> dict[str, Tensor]:
         source, target, fake = self._triple(batch)
         fake_scores = self.judge(source, fake)
         real_scores = self.judge(source, target).detach() if loss.needs_real else fake_scores.detach()
         return {
-            "loss": self.config.adversarial_weight * loss.generator(real_scores, fake_scores).mean(),
+            "loss": self.config.adversarial_weight * loss_at(loss, batch).generator(real_scores, fake_scores).mean(),
             "l1": self.config.l1_weight * l1_loss(fake, target),
         }
 
     def given_fields(self, options: Pix2PixOptions | None = None) -> tuple[str, ...]:
         """The input field, the source."""
         return ("source",)
+
+    def tiles(self, options: Pix2PixOptions | None = None) -> Tiles:
+        """An image is translated whole, or in tiles where it is large; sides are multiples of training's."""
+        return translation_tiles(self.side, self.side // 2, self.config.generator_width)
 
     def generate(self, count: int, rng: Draws, request: Request) -> dict[str, Tensor]:
         """Translate the given sources."""

@@ -20,6 +20,11 @@ def to_pixels(values: Tensor) -> Tensor:
     return ((values.to(torch.float32) + 1.0) * 127.5).round().clamp(0, 255).to(torch.uint8)
 
 
+def edges(images: Tensor) -> tuple[Tensor, Tensor]:
+    """Differences of neighbours across and down."""
+    return images[..., 1:] - images[..., :-1], images[..., 1:, :] - images[..., :-1, :]
+
+
 def initialise(network: nn.Module, std: float = 0.02) -> None:
     """Initialize as in DCGAN, pix2pix and CycleGAN: weights N(0, 0.02), normalization gains N(1, 0.02), biases 0."""
     for module in network.modules():

@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from typing import Any, Literal
 
 import torch
-from gan.adversarial import augmented, observe_scores, probe_scores
+from gan.adversarial import augmented, loss_at, observe_scores, penalized, probe_scores
 from gan.contracts import FieldSpec, Loss, Penalty, Request
 from gan.draws import Draws
 from gan.errors import UsageError
@@ -295,16 +295,14 @@ class R3GAN(nn.Module):
             }
             for name, penalty in penalties.items():
                 if penalty.every == 1:
-                    value = penalty(critic(batch), real, fake, batch.rng).mean()
-                    terms[f"penalty {name}"] = batch.number(f"penalties.{name}.weight", penalty.weight) * value
+                    terms[f"penalty {name}"] = penalized(batch, name, penalty, critic(batch), real, fake)
             return terms
 
         def lazy(name: str, penalty: Penalty) -> Turn:
             def regularize(batch: Batch) -> dict[str, Tensor]:
                 with torch.no_grad():
                     fake = self._fakes(batch)
-                value = penalty(critic(batch), to_network(batch["image"]), fake, batch.rng)
-                return {name: batch.number(f"penalties.{name}.weight", penalty.weight) * value.mean()}
+                return {name: penalized(batch, name, penalty, critic(batch), to_network(batch["image"]), fake)}
 
             return Turn("discriminator", regularize, every=penalty.every)
 
@@ -313,7 +311,7 @@ class R3GAN(nn.Module):
             fake_scores = score(self._fakes(batch)).float()
             with torch.no_grad():
                 real_scores = score(to_network(batch["image"])).float() if loss.needs_real else fake_scores
-            return {"loss": loss.generator(real_scores, fake_scores).mean()}
+            return {"loss": loss_at(loss, batch).generator(real_scores, fake_scores).mean()}
 
         return [
             Phase(

@@ -6,17 +6,28 @@ arXiv:1611.07004, section 6.1). Convolutions have a bias only before instance no
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Literal
 
 import torch
-from gan.contracts import FieldSpec
+from gan.contracts import FieldSpec, Tiles
 from gan.draws import Draws
 from gan.errors import UsageError
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 Normalisation = Literal["instance", "batch"]
+
+
+TILE_BYTES = 1 << 28
+"""Memory of one activation of the outermost layer, which sets the size of a tile."""
+
+
+def translation_tiles(multiple: int, reach: int, width: int) -> Tiles:
+    """The tiles of a translator whose outermost layer has `width` channels, for images that are larger than a tile."""
+    side = max(1, math.isqrt(TILE_BYTES // (4 * width)) // multiple) * multiple
+    return Tiles(side=side, reach=-(-reach // multiple) * multiple, multiple=multiple)
 
 
 def translation_shape(fields: Mapping[str, FieldSpec], architecture: str) -> tuple[int, int]:
@@ -219,6 +230,8 @@ class ImagePool(nn.Module):
     distributed process has its own.
     """
 
+    transfers = False
+    """A run that starts from the weights of another one (``gan run --from``) begins with an empty pool."""
     pictures: Tensor
     filled: Tensor
 

@@ -5,6 +5,7 @@ Pillow's limits stay in effect. The limits here are checked with the header of a
 
 from __future__ import annotations
 
+import functools
 import gzip
 import io
 import math
@@ -25,9 +26,11 @@ MAX_PIXELS = 40_000_000
 MAX_IDX_SIDE = 4096
 MAX_IDX_BYTES = 2 << 30
 """Maximum decompressed size of an IDX file."""
-FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF", "PPM", "TGA")
+FORMATS: tuple[str, ...] = ("PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF", "PPM", "TGA")
 """The allowed decoders of Pillow (that of EPS would start a program)."""
-PICTURES = (".png", ".jpg", ".jpeg", ".webp", ".gif", ".bmp", ".tif", ".tiff", ".ppm", ".pgm", ".tga")
+HEIC = (".heic", ".heif")
+"""Suffixes of the format of many telephones, which Pillow reads with the package pillow-heif only."""
+PICTURES = (".png", ".jpg", ".jpeg", ".webp", ".gif", ".bmp", ".tif", ".tiff", ".ppm", ".pgm", ".tga", *HEIC)
 IDX = ("idx3-ubyte", "idx3-ubyte.gz", ".idx3", ".idx3.gz")
 IDX_LABELS = tuple(ending.replace("idx3", "idx1") for ending in IDX)
 
@@ -46,9 +49,14 @@ def open_picture(file: SourceFile) -> Image.Image:
     """Open an image file and read its header. Raises `BadData` if it is not an image or too large."""
     if file.size > MAX_FILE_BYTES:
         raise BadData(f"{file.size:,} bytes, more than the limit of {MAX_FILE_BYTES:,} for an image", file.name)
+    formats = FORMATS
+    if file.name.lower().endswith(HEIC):
+        if not _reads_heic():
+            raise BadData("HEIC pictures need a package: pip install pillow-heif; or save them as JPEG", file.name)
+        formats = ("HEIF",)
     data = file.data()
     try:
-        picture = Image.open(io.BytesIO(data), formats=FORMATS)
+        picture = Image.open(io.BytesIO(data), formats=formats)
         if picture.format == "PNG":  # decoding alone does not verify the checksums of pixel data
             picture.verify()
             picture = Image.open(io.BytesIO(data), formats=FORMATS)
@@ -60,6 +68,24 @@ def open_picture(file: SourceFile) -> Image.Image:
     if width * height > MAX_PIXELS:
         raise BadData(f"{width} x {height} pixels, more than the limit of {MAX_PIXELS:,}", file.name)
     return picture
+
+
+@functools.cache
+def _reads_heic() -> bool:
+    """Whether Pillow can read HEIC here; its package is imported for that."""
+    try:
+        from pillow_heif import register_heif_opener
+    except ImportError:
+        return False
+    register_heif_opener(thumbnails=False)
+    return True
+
+
+def profile_of(picture: Image.Image, mode: str) -> bytes | None:
+    """The colour profile that came with a picture, if it is one for the colours of `mode` (ICC.1, bytes 16 to 19)."""
+    profile = picture.info.get("icc_profile")
+    wanted = b"GRAY" if mode == "L" else b"RGB "
+    return profile if isinstance(profile, bytes) and profile[16:20] == wanted else None
 
 
 def read_picture(file: SourceFile) -> Image.Image:

@@ -55,7 +55,7 @@ class NetworkExtractor(ABC):
     preprocessing: ClassVar[str]
     file: ClassVar[str]
     """Usual name of the file with the weights."""
-    sha256: ClassVar[str]
+    sha256: str
     batch: ClassVar[int] = 64
     """Batch size."""
 
@@ -99,3 +99,9 @@ def npz_state(file: Path) -> dict[str, Tensor]:
     """Load the arrays of an ``.npz`` file as tensors, without unpickling."""
     with np.load(file, allow_pickle=False) as arrays:
         return {name: torch.from_numpy(arrays[name]) for name in arrays.files}
+
+
+def pth_state(file: Path) -> dict[str, Tensor]:
+    """Load the tensors of a ``.pth`` file whose SHA-256 is known, without unpickling objects."""
+    state: dict[str, Tensor] = torch.load(file, map_location="cpu", weights_only=True)
+    return state

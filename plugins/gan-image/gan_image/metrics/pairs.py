@@ -11,6 +11,7 @@ import numpy as np
 from gan.contracts import MetricValue, Modality
 from gan.errors import BadData
 from numpy.typing import NDArray
+from PIL import Image
 from scipy.ndimage import gaussian_filter1d
 
 if TYPE_CHECKING:
@@ -55,6 +56,15 @@ def ssim(first: Pictures, second: Pictures) -> Pictures:
     return found
 
 
+def enlarged(images: NDArray[np.uint8], side: int) -> NDArray[np.uint8]:
+    """Square images ``(N, C, s, s)`` bicubically resized to ``(N, C, side, side)``."""
+    resized = [
+        [Image.fromarray(channel).resize((side, side), Image.Resampling.BICUBIC) for channel in image]
+        for image in images
+    ]
+    return np.stack([np.stack([np.asarray(channel) for channel in image]) for image in resized])
+
+
 class PairedMetric(ABC):
     """The mean over all images of a comparison of a translation with its target.
 
@@ -70,8 +80,8 @@ class PairedMetric(ABC):
         """Compare two arrays ``(N, C, H, W)`` uint8 -> ``(N,)``."""
 
     def compute(self, generated: Samples, real: Samples, modality: Modality) -> Sequence[MetricValue]:
-        """One value; the details hold that of the untranslated image. Needs pairs; the field that is equal in both sets
-        is the input."""
+        """One value; the details hold that of the untranslated image, or of the bicubically enlarged one where targets
+        are larger. Needs pairs; the field that is equal in both sets is the input."""
         fields = modality.fields
         if "target" not in fields or fields["target"].group:
             raise BadData(f"'{self.name}' needs pairs: modality.layout side-by-side or folders")
@@ -80,13 +90,16 @@ class PairedMetric(ABC):
             raise BadData(f"'{self.name}' needs the translations of the real sources, in the same order")
         output = "target" if given == "source" else "source"
         found = self.between(generated[output], real[output])
+        plain, label = real[given], given
+        if plain.shape != real[output].shape:
+            plain, label = enlarged(plain, real[output].shape[-1]), "bicubic"
         return [
             MetricValue(
                 self.name,
                 float(found.mean()),
                 error=float(found.std(ddof=1) / math.sqrt(len(found))) if len(found) > 1 else None,
                 direction=self.better,
-                details={given: float(self.between(real[given], real[output]).mean())},
+                details={label: float(self.between(plain, real[output]).mean())},
             )
         ]
 

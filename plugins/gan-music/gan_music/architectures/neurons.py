@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor
 
@@ -49,6 +51,50 @@ def held(surely: Tensor, perhaps: Tensor) -> Tensor:
     for step in reversed(steps):
         found[:, :, step - 1] |= perhaps_line[:, :, step - 1] & found[:, :, step]
     return found.view_as(surely)
+
+
+def one_note(probabilities: Tensor, chance: Tensor | None = None) -> Tensor:
+    """``(…, pitch)`` probabilities of the pitches of one voice -> bool, at most one true in a row; the rest of the
+    probability is that of silence.
+
+    The most probable of them, or with `chance` ``(…, 1)`` from U[0, 1) one at random.
+    """
+    if chance is not None:
+        upper = probabilities.cumsum(-1)
+        return (chance < upper) & (chance >= upper - probabilities)
+    best, place = probabilities.max(-1, keepdim=True)
+    found = torch.zeros_like(probabilities, dtype=torch.bool).scatter(-1, place, 1)
+    return found & (best > 1 - probabilities.sum(-1, keepdim=True))
+
+
+def one_line(probabilities: Tensor, how: str, latents: Tensor) -> Tensor:
+    """The line of each track ``(N, track, bar, step, pitch)``, bool, at most one note at a step.
+
+    ``threshold``: the most probable state of each step, a pitch or silence. ``bernoulli``: a random one, from numbers
+    seeded by the row's latent. ``hysteresis``: the most probable sequence of states where each change costs
+    log(0.8 / 0.2) (the algorithm of Viterbi 1967), so that a note lasts although its probability wavers.
+    """
+    if how == "bernoulli":
+        drawn = [torch.rand(p[..., :1].shape, generator=seeded(z)) for p, z in zip(probabilities, latents)]
+        return one_note(probabilities, torch.stack(drawn).to(probabilities.device))
+    if how == "threshold":
+        return one_note(probabilities)
+    silence = 1 - probabilities.sum(-1, keepdim=True)
+    logs = torch.cat([probabilities, silence], -1).clamp(min=1e-6).log().flatten(2, 3)
+    cost = math.log(HIGH / LOW)
+    score, came_from = logs[:, :, 0], []
+    states = torch.arange(logs.shape[-1], device=logs.device)
+    for step in range(1, logs.shape[2]):
+        best, place = score.max(-1, keepdim=True)
+        stays = score >= best - cost
+        came_from.append(torch.where(stays, states, place))
+        score = torch.where(stays, score, best - cost) + logs[:, :, step]
+    path = [score.argmax(-1, keepdim=True)]
+    for before in reversed(came_from):
+        path.append(before.gather(-1, path[-1]))
+    line = torch.stack(path[::-1], 2)  # (N, track, time, 1)
+    found = torch.zeros_like(logs, dtype=torch.bool).scatter(-1, line, 1)[..., :-1]
+    return found.view_as(probabilities)
 
 
 def seeded(latent: Tensor) -> torch.Generator:

@@ -27,6 +27,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.nn.utils import parametrizations
 
+from gan_video.architectures.clips import clip_shape, pixels_of, real_clips
+
 PART = 32
 """Frames of a part when a clip is streamed."""
 
@@ -68,7 +70,7 @@ class MoCoGAN(nn.Module):
     def __init__(self, config: MoCoGANConfig, fields: Mapping[str, FieldSpec]) -> None:
         super().__init__()
         self.config = config
-        self.frames, channels, side = clip_shape(fields)
+        self.frames, channels, side = clip_shape(fields, "mocogan")
         stages = side.bit_length() - 3  # 4·2^n pixels
         self.classes = int(fields["label"].high) + 1 if "label" in fields else 0
         code = config.content + self.classes + config.motion
@@ -99,7 +101,7 @@ class MoCoGAN(nn.Module):
         if self.classes and self.config.class_weight:
             terms = {"discriminator": {"class": self._class_of_real}, "generator": {"class": self._class_of_fake}}
         turns = adversarial_turns(
-            loss, penalties, real=_real, fake=self._fake, critic=self.critic, with_batch=True, terms=terms
+            loss, penalties, real=real_clips, fake=self._fake, critic=self.critic, with_batch=True, terms=terms
         )
         return [Phase("adversarial", turns)]
 
@@ -159,6 +161,11 @@ class MoCoGAN(nn.Module):
         made: Tensor = self.image_generator(stacked.flatten(0, 1)[..., None, None])
         return made.view(*stacked.shape[:2], *made.shape[1:]), state
 
+    def settle(self, rng: Draws) -> None:
+        """Run the generator for standing statistics, with all classes alike."""
+        label = rng.randint(self.classes) if self.classes else None
+        self.clips(self.latents(rng.count, rng), label)
+
     def latent_parts(self) -> dict[str, Tensor]:
         """The content of a clip, and its motion."""
         size = self.config.content + self.config.motion * (1 + self.frames)
@@ -183,7 +190,7 @@ class MoCoGAN(nn.Module):
     def decode(self, latents: Tensor, request: Request) -> dict[str, Tensor]:
         """Clips of the given latents."""
         made = self.clips(latents, request.given["label"] if request.given and self.classes else None)
-        return {"video": _pixels(made)}
+        return {"video": pixels_of(made)}
 
     def decode_smooth(self, latents: Tensor, request: Request) -> dict[str, Tensor]:
         """Clips of the given latents as floats 0 … 255, without rounding."""
@@ -216,27 +223,11 @@ class MoCoGAN(nn.Module):
         for begin in range(0, frames, PART):
             noise = [moving.randn(self.config.motion) for _ in range(min(PART, frames - begin))]
             made, state = self._frames(content, label, state, noise)
-            yield {"video": _pixels(made)}
+            yield {"video": pixels_of(made)}
 
     def _latents_of(self, seed: int, frames: int, like: Tensor) -> Tensor:
         """The latents of the first sample of a seed, ``(1, …)``."""
         return self.latents(1, SeededDraws.of(seed, 0, 1, like.device), frames)
-
-
-def _pixels(made: Tensor) -> Tensor:
-    return (made.float() * 127.5 + 127.5).round().clamp(0, 255).to(torch.uint8)
-
-
-def _real(batch: Batch) -> Tensor:
-    return batch["video"].float() / 127.5 - 1
-
-
-def clip_shape(fields: Mapping[str, FieldSpec]) -> tuple[int, int, int]:
-    """(frames, channels, side) of the field ``video``. Raises `UsageError` for sides other than 4·2^n with n ≥ 2."""
-    frames, channels, side, _ = fields["video"].shape
-    if side < 16 or side & (side - 1):
-        raise UsageError(f"mocogan generates frames of 16, 32, 64, 128 … pixels, not {side}; set modality.resolution")
-    return frames, channels, side
 
 
 def _image_generator(code: int, width: int, channels: int, stages: int) -> nn.Sequential:

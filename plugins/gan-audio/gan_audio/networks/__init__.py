@@ -1,0 +1,1 @@
+"""Parts that several architectures share: codebooks, the loss balancer, spectral losses."""

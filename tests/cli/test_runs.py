@@ -1,0 +1,126 @@
+"""`gan runs` lists and cleans; completion offers recipes, architectures, runs and keys without importing torch."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+
+import pytest
+from gan import api
+from gan.cli.completion import config_keys
+from gan.plugins.manager import Plugins
+from gan.reporting.run_list import runs_in
+from gan.storage.run_folder import RunFolder
+from prepared import run_gan
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory, plugins):
+    """A finished run with two checkpoints, one that trained nothing, one that was killed, and one that is damaged."""
+    folder = tmp_path_factory.mktemp("runs")
+    settings = ["training.samples=512", "training.batch=64", "training.tick=128", "training.checkpoint_ticks=2"]
+    settings += ["training.preview_ticks=0", "evaluation.samples=64", "evaluation.artefacts=2"]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("GAN_CACHE", str(folder / "cache"))
+        values = api.recipe("toy", settings=settings, plugins=plugins)
+        api.train(values, out=folder / "all" / "done", plugins=plugins)
+    for name in ("empty", "killed", "broken"):
+        shutil.copytree(folder / "all" / "done", folder / "all" / name)
+        shutil.rmtree(folder / "all" / name / "evaluation")
+    manifest = json.loads((folder / "all" / "killed" / "manifest.json").read_text())
+    for name, drop in (("empty", "metrics.jsonl"), ("killed", None)):
+        run = folder / "all" / name
+        record = {key: value for key, value in manifest.items() if key not in ("sealed", "seal", "sha256")}
+        (run / "manifest.json").write_text(json.dumps({**record, "exit": None}))
+        if drop:
+            (run / drop).unlink()
+    (folder / "all" / "broken" / "recipe.yaml").write_text("[")
+    return folder / "all"
+
+
+def gan(*words, code=0, cwd=None):
+    done = run_gan([str(word) for word in words], {**os.environ, "OMP_NUM_THREADS": "1"}, cwd)
+    assert done.returncode == code, done.stderr + done.stdout
+    return done
+
+
+def test_every_run_says_what_it_is(folder):
+    infos = {info.path.name: info for info in runs_in(folder)}
+    done = infos["done"]
+    assert (done.title, done.state, done.samples, done.share) == ("toy/mlp", "finished", 512, 1.0)
+    assert done.best.startswith("modes ")
+    assert done.verdict
+    assert done.size > 10_000
+    assert infos["empty"].state == infos["killed"].state == "interrupted"
+    assert infos["empty"].samples == 0
+    assert infos["broken"].state.startswith("damaged: ")
+    with RunFolder(folder / "killed").lock():
+        assert {info.path.name: info.state for info in runs_in(folder)}["killed"] == "training"
+    table = gan("runs", "--in", folder).stdout.splitlines()
+    assert table[0].split()[:4] == ["RUN", "PLUGIN", "STATE", "DONE"]
+    assert any(line.startswith(f"{folder}/done") and "100 %" in line and "toy/mlp" in line for line in table)
+    assert len(json.loads(gan("runs", "--in", folder, "--json").stdout)) == 4
+    assert "--in" in gan("runs", "--in", folder / "none", code=2).stderr
+
+
+def test_clean_lists_first_and_removes_only_what_nobody_needs(folder, tmp_path):
+    here = tmp_path / "all"
+    shutil.copytree(folder, here)
+    listed = gan("runs", "--in", here, "clean", "--checkpoints")
+    assert f"{here}/empty" in listed.stdout
+    assert f"{here}/killed" not in listed.stdout
+    assert f"{here}/done/checkpoints/samples-000000256" in listed.stdout
+    assert "remove it with --yes" in listed.stderr
+    assert (here / "empty").is_dir()
+    gan("runs", "--in", here, "clean", "--yes")
+    assert sorted(path.name for path in here.iterdir()) == ["broken", "done", "killed"]
+    gan("runs", "--in", here, "clean", "--checkpoints", "--yes")
+    assert [path.name for path in (here / "done" / "checkpoints").iterdir()] == ["samples-000000512"]
+    assert "nothing to remove" in gan("runs", "--in", here, "clean").stderr
+
+
+def completed(words, cwd):
+    program = (
+        "import os, sys\n"
+        "os.environ.update(_GAN_COMPLETE='bash_complete', COMP_WORDS=sys.argv[1], COMP_CWORD=sys.argv[2])\n"
+        "from gan.cli import group\n"
+        "try: group(prog_name='gan')\n"
+        "finally: print('HEAVY', sorted({'torch', 'numpy', 'pydantic'} & set(sys.modules)))"
+    )
+    number = str(len(words.split(" ")) - 1)
+    done = subprocess.run(
+        [sys.executable, "-c", program, words, number], capture_output=True, text=True, timeout=60, cwd=cwd
+    )
+    assert done.stdout.splitlines()[-1] == "HEAVY []", done.stdout + done.stderr
+    return [line.partition(",")[2] for line in done.stdout.splitlines()[:-1]]
+
+
+@pytest.mark.parametrize(
+    ("words", "found"),
+    [
+        ("gan run --plugin image --recipe dcgan-d", {"dcgan-digits"}),
+        ("gan run --plugin image --architecture stylega", {"stylegan2"}),
+        ("gan run image --set training.mi", {"training.minutes=", "training.micro_batch="}),
+        ("gan run --plugin image --architecture dcgan --set model.generator_w", {"model.generator_width="}),
+        ("gan run --plugin music --set modality.min_no", {"modality.min_notes="}),
+        ("gan run --set see", {"seed="}),
+        ("gan page runs/do", {"runs/done"}),
+    ],
+)
+def test_completion(words, found, folder, tmp_path):
+    (tmp_path / "runs").mkdir()
+    shutil.copytree(folder / "done", tmp_path / "runs" / "done")
+    assert found <= set(completed(words, tmp_path))
+
+
+def test_keys_are_those_of_the_classes():
+    """For every architecture and modality of this repository: what the source says is what pydantic knows."""
+    plugins = Plugins.installed()
+    for hook in ("gan_modalities", "gan_architectures"):
+        for entry in plugins.entries(hook):
+            config = plugins.load(entry).Config
+            own = [name for name in config.model_fields if name in config.__annotations__]
+            assert set(own) <= set(config_keys(entry.entry.target)), entry.entry.target
