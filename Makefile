@@ -13,7 +13,7 @@ TORCH_INDEX ?= $(shell { command -v nvidia-smi || [ "$$(uname)" != Linux ] \
 PIP := $(VENV)/bin/python -m pip install -c constraints.txt
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: help install run demo dist docs test test-all fuzz lint bench clean
+.PHONY: help install run demo gallery dist docs test test-all fuzz lint bench clean
 
 help:
 	@echo "make demo      install what running needs, make samples with small trained models: something to see in a minute"
@@ -23,6 +23,7 @@ help:
 	@echo "make fuzz      search for files that a reader cannot stand, FUZZ_SECONDS long (300)"
 	@echo "make lint      ruff, mypy, import layers"
 	@echo "make bench     the benchmarks (hours; see benchmarks/README.md)"
+	@echo "make gallery   the pictures and the sound of README, made anew"
 	@echo "make docs      the documentation site in docs/_build/html"
 	@echo "make dist      wheels of the core and of all plugins in dist, checked, with registry.yaml and release notes"
 
@@ -48,6 +49,15 @@ run: $(RUNTIME)
 
 demo: $(RUNTIME)
 	$(VENV)/bin/gan demo
+
+# The pictures and the sound of README, by models of the zoo.
+gallery: $(RUNTIME)
+	rm -rf build/gallery && mkdir -p build/gallery docs/gallery
+	$(VENV)/bin/gan generate zoo:chorales --count 2 --seed 1 --render ogg --out build/gallery/chorales
+	$(VENV)/bin/gan generate zoo:furniture --count 8 --seed 1 --out build/gallery/furniture
+	cp build/gallery/chorales/preview.png docs/gallery/chorales.png
+	cp build/gallery/chorales/sample-0000.ogg docs/gallery/chorales.ogg
+	cp build/gallery/furniture/preview.png docs/gallery/furniture.png
 
 docs: install
 	$(PIP) --quiet -e ".[docs]"

@@ -257,9 +257,9 @@ def probe_scores(
     """Report the signals of a critic's scores to the watch, where they are wanted (`Batch.probe`).
 
     ``accuracy`` is P(D(x) > D(G)), whatever the loss takes for its threshold; ``sign`` is E sign D(x) (Karras et al.
-    2020), ``saturation`` the share of generated samples with σ(D(G)) < 0.001, and ``spread`` the standard deviation of
-    the real samples as the critic receives them. `adversarial_turns` does this in every update of the critic. For
-    objectives that do not use it.
+    2020), ``saturation`` the share of generated samples with σ(D(G)) < 0.001, and ``level`` and ``power`` the mean and
+    the mean square of the real samples as the critic receives them. `adversarial_turns` does this in every update of
+    the critic. For objectives that do not use it.
     """
     if batch.probe is None:
         return
@@ -275,7 +275,9 @@ def probe_scores(
         batch.probe("sign", real_head.sign().mean())
         batch.probe("saturation", (fake_head < SATURATED).float().mean())
         if real is not None and real.is_floating_point():
-            batch.probe("spread", real.detach().float().std())
+            seen = real.detach().float()
+            batch.probe("level", seen.mean())
+            batch.probe("power", seen.square().mean())
 
 
 def _probe_gradient(batch: Batch, fake: Tensor) -> None:

@@ -20,7 +20,7 @@ from gan.contracts import MetricValue
 from gan.errors import UsageError
 from gan.reporting.reporter import Reporter, Tick
 from gan.reporting.side_files import read_recipe
-from gan.storage.run_folder import RunFolder
+from gan.storage.run_folder import REAL_PREVIEW, RunFolder
 
 SHOWN = 4
 """Sounds and texts that are passed on at the end."""
@@ -55,7 +55,7 @@ class Tracker(Reporter):
         folder = RunFolder(run)
         self._samples = samples
         self.begin(folder, read_recipe(folder))
-        self.picture(samples, "real samples", folder.previews / "real.png")
+        self.picture(samples, "real samples", folder.previews / REAL_PREVIEW)
 
     def tick(self, tick: Tick) -> None:
         """Pass on the terms and the rate."""
