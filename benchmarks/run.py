@@ -14,6 +14,8 @@ from gan.testing import real_file
 
 WORK = Path("runs/benchmarks")
 CALLS = {
+    "audio/packing.py": [],
+    **{f"audio/{name}.py": [["--run", f"{WORK}/{name}"]] for name in ("codec_digits", "jukebox_music")},
     "image/translation.py": [
         *(["pix2pix"], ["pix2pix", "--tenth", "1"], ["pix2pix", "--data", "pairs_blob2noto_64.zip"]),
         *([kind, *shapes] for kind in ("cyclegan", "cut") for shapes in ([], ["--shapes"])),
@@ -28,7 +30,7 @@ CALLS = {
     "text/oracle_data.py": [],
 }
 """What scripts are called with, once for each list; those with none look at a run of the user's or make a folder for
-him. ORACLE stands for the published oracle of the real data."""
+him, or compare with what is not required here. ORACLE stands for the published oracle of the real data."""
 
 
 def main(names: list[str]) -> int:
