@@ -123,7 +123,7 @@ def main() -> None:
                 "times real time": len(original) / RATE / seconds,
             }
     for name, container, subtype, level in (
-        ("opus", "OGG", "OPUS", 1.0), ("opus", "OGG", "OPUS", 0.97), ("mp3", "MP3", "MPEG_LAYER_III", 1.0),
+        ("opus", "OGG", "OPUS", 1.0), ("opus", "OGG", "OPUS", 0.98), ("mp3", "MP3", "MPEG_LAYER_III", 0.99),
     ):  # fmt: skip
         other, kbps = coded(original, container, subtype, level)
         decoded[f"{name} {kbps:.1f}"] = other
