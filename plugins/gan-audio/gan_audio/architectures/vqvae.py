@@ -6,8 +6,8 @@ codebook and a decoder of its own. A level is trained on squared errors, on spec
 distance of its vectors from their codes.
 
 Different from the authors' code: variance and spectral norm, by which the losses are divided, are means over the
-training so far instead of a pass over the data before it; codes that become random vectors have time to be used, and in
-small batches a code is replaced below a quarter of even use.
+training so far instead of a pass over the data before it; in small batches a code is replaced below a quarter of even
+use instead of below one use an update.
 """
 
 from __future__ import annotations
