@@ -163,7 +163,7 @@ class WandB(Tracker):
 
     def _module(self) -> Any:
         with required("wandb"):
-            import wandb  # type: ignore[import-not-found]
+            import wandb
         return wandb
 
     def begin(self, run: RunFolder, recipe: Mapping[str, Any]) -> None:
@@ -189,7 +189,7 @@ class Trackio(WandB):
 
     def _module(self) -> Any:
         with required("trackio"):
-            import trackio  # type: ignore[import-not-found]
+            import trackio
         return trackio
 
 
@@ -199,7 +199,7 @@ class MLflow(Tracker):
     def __init__(self) -> None:
         super().__init__()
         with required("mlflow"):
-            import mlflow  # type: ignore[import-not-found]
+            import mlflow
         self._service: Any = mlflow
 
     def begin(self, run: RunFolder, recipe: Mapping[str, Any]) -> None:
