@@ -3,7 +3,7 @@
     python benchmarks/audio/vqvae_toy.py
 
 400 sounds of half a second at 8 kHz, each three decaying sines of drawn frequencies; the recipe `vqvae` (16 samples a
-code, 64 codes) with batches of 16, for 500 updates. Reported are means over 25 updates that end at 50, 200 and 500:
+code, 64 codes) with batches of 16, for 500 updates. Reported are means over 25 updates each:
 squared errors relative to the variance, spectral distances relative to the norms, and the entropy of the codes in nats
 (at most ln 64 = 4.16).
 """
