@@ -9,6 +9,7 @@ import click
 
 from gan.cli import installed
 from gan.cli.columns import print_columns
+from gan.cli.options import json_flag
 from gan.cli.terminal import echo
 from gan.errors import BadData
 
@@ -30,7 +31,7 @@ def data() -> None:
     "--modality", "name", metavar="NAME", help="The modality; default: the one that knows the endings of most files."
 )
 @click.option("--set", "settings", multiple=True, metavar="KEY=VALUE", help="A setting of the modality; repeatable.")
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
+@json_flag
 @click.pass_context
 def check(ctx: click.Context, source: Path, name: str | None, settings: tuple[str, ...], as_json: bool) -> None:
     """Print what a training would use of a folder, file or archive, and what it would skip and why.
@@ -59,7 +60,7 @@ def check(ctx: click.Context, source: Path, name: str | None, settings: tuple[st
 
 @data.command(epilog="Example: gan data verify")
 @click.option("--cache", metavar="DIR", type=click.Path(path_type=Path), help="Another cache than the user's own.")
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
+@json_flag
 def verify(cache: Path | None, as_json: bool) -> None:
     """Read all packed data, named datasets and features of the cache again and name what is damaged.
 
@@ -95,7 +96,7 @@ def _printable(text: str) -> str:
 
 
 @data.command("list", epilog="Example: gan data list --json")
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
+@json_flag
 @click.pass_context
 def list_data(ctx: click.Context, as_json: bool) -> None:
     """List the named datasets of all plugins, with modality, size of the download and licence.
@@ -138,7 +139,7 @@ def _complete_data(ctx: click.Context, param: click.Parameter, incomplete: str) 
 
 @data.command(epilog="Example: gan data fetch digits; gan data fetch weights:inception-v3-2015")
 @click.argument("name", metavar="NAME|weights:EXTRACTOR", shell_complete=_complete_data)
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
+@json_flag
 @click.pass_context
 def fetch(ctx: click.Context, name: str, as_json: bool) -> None:
     """Make or download a named dataset into the cache, verify it, and print the folder of its files.

@@ -14,7 +14,7 @@ from click.core import ParameterSource
 from gan.cli import loaded
 from gan.cli.completion import RUN
 from gan.cli.controlled import Asked, controlled
-from gan.cli.options import OfRun, flag_names, flags, provenance_choices, provenance_flags
+from gan.cli.options import OfRun, checkpoint_flag, device_flag, flag_names, flags, provenance_choices, provenance_flags
 from gan.cli.terminal import echo
 from gan.errors import BadData, UsageError
 from gan.generation.chosen import Flags, spelt, split_flags
@@ -94,14 +94,8 @@ if TYPE_CHECKING:
 )
 @click.option("--latents", "latents_path", type=click.Path(path_type=Path), help="Use the latents in this file.")
 @click.option("--save-latents", type=click.Path(path_type=Path), help="Write the latents of the samples to this file.")
-@click.option(
-    "--checkpoint",
-    default="newest",
-    show_default=True,
-    metavar="WHICH",
-    help="newest, best, or a number of samples shown.",
-)
-@click.option("--device", default="auto", show_default=True, metavar="NAME", help="auto, cpu, cuda, mps …")
+@checkpoint_flag
+@device_flag
 @click.option(
     "--stream", is_flag=True, help="Write each sample part by part while it is made: long ones need little memory."
 )
@@ -192,16 +186,13 @@ def generate(
                 count,
                 seed,
                 first=first,
-                options=run_flags.options,
                 given=rows,
-                conditions=run_flags.conditions,
                 output_options=run_flags.output_options,
                 inputs=hashes,
+                **run_flags.sampling,
             )
         else:
-            samples = model.generate(
-                count, seed, first=first, options=run_flags.options, given=rows, conditions=run_flags.conditions
-            )
+            samples = model.generate(count, seed, first=first, given=rows, **run_flags.sampling)
             paths = model.write(
                 samples, folder, first=first, options=run_flags.output_options, seed=seed, inputs=hashes
             )
@@ -254,10 +245,9 @@ def _from_whole(
                     given,
                     seed,
                     index=index,
-                    options=run_flags.options,
-                    conditions=run_flags.conditions,
                     output_options=run_flags.output_options,
                     listing=listing,
+                    **run_flags.sampling,
                 )
             paths += written
             samples = samples or made
