@@ -99,8 +99,8 @@ def _sound(path: Path) -> tuple[np.ndarray[Any, Any], int]:
 
 
 @contextmanager
-def needed(package: str) -> Iterator[None]:
-    """Context of an import of a tracker's service. Raises `UsageError` with what to install if it is missing."""
+def required(package: str) -> Iterator[None]:
+    """A context that imports the module of a tracker's service. Raises `UsageError` with what to install."""
     try:
         yield
     except ImportError as error:
@@ -112,8 +112,8 @@ class TensorBoard(Tracker):
 
     def __init__(self) -> None:
         super().__init__()
-        with needed("gan-core[tensorboard]"):
-            import tensorboard  # noqa: F401  (torch's writer needs it)
+        with required("gan-core[tensorboard]"):
+            import tensorboard  # noqa: F401
         self._writer: Any = None
 
     def begin(self, run: RunFolder, recipe: Mapping[str, Any]) -> None:
@@ -159,10 +159,10 @@ class WandB(Tracker):
 
     def __init__(self) -> None:
         super().__init__()
-        self._service = self._connected()
+        self._service: Any = self._module()
 
-    def _connected(self) -> Any:
-        with needed("wandb"):
+    def _module(self) -> Any:
+        with required("wandb"):
             import wandb
         return wandb
 
@@ -187,8 +187,8 @@ class WandB(Tracker):
 class Trackio(WandB):
     """Passes a training on to trackio, which has the interface of Weights & Biases."""
 
-    def _connected(self) -> Any:
-        with needed("trackio"):
+    def _module(self) -> Any:
+        with required("trackio"):
             import trackio
         return trackio
 
@@ -198,7 +198,7 @@ class MLflow(Tracker):
 
     def __init__(self) -> None:
         super().__init__()
-        with needed("mlflow"):
+        with required("mlflow"):
             import mlflow
         self._service: Any = mlflow
 
