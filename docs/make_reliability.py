@@ -97,6 +97,11 @@ RULES = {
         "V1": "the environment (hash seed, locale, time zone, folder, umask, home) does not change the result",
         "V2": "the record of a run is complete",
         "V3": "a run can be repeated from its folder alone, with a warning if versions differ",
+        "V4": "a generated file that was changed, swapped, removed or signed by another key, a manifest of another "
+        "folder, of a gigabyte or with a path that climbs out: each is named, and told from a file never labelled",
+        "V5": "every written file says that it was generated, and by what; equal commands write equal bytes; off means "
+        "said",
+        "V6": "the p-value of a mark is a bound for any file, drawings and copies included",
     },
     "Sealed": {
         "L1": "data, packs and datasets that changed at equal size and time are noticed, and made anew or refused",
@@ -109,6 +114,9 @@ RULES = {
         "pages; their death is one skipped file",
         "L7": "of two starts on one folder one trains; a repeated command starts, goes on or is done (`--or-resume`)",
         "L8": "`gan verify` and `gan data verify` name every damaged file",
+        "L9": "a script that uses the Python API needs no `__main__` guard; sounds are the same bytes twice, Ogg's too",
+        "L10": "under torchrun the user's one line is the first and the last one; ranks that did not fail end "
+        "quietly; a long evaluation by one process is waited for",
     },
 }
 

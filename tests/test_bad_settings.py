@@ -222,7 +222,7 @@ def test_options_of_a_request_are_numbers_that_float32_can_hold(value):
         validated(Options, {"temperature": value}, "")
 
 
-@pytest.mark.rule("L5")
+@pytest.mark.rule("L10")
 @pytest.mark.parametrize("rank", ["0", "1"])
 def test_a_mistake_under_torchrun_is_its_last_line_and_is_said_once(rank, tmp_path, monkeypatch, capsys):
     """torchrun shows the file; only the first process says it as well."""

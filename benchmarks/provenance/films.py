@@ -3,7 +3,7 @@
     python benchmarks/provenance/films.py
 
 Films of 16 frames of 128 x 128 pixels: four clips side by side, of sprites that walk and of shapes that move. Marked:
-200 written as MP4 (H.264) by the plugin; unmarked: 1,000, each searched with a key of its own.
+200 written as MP4 (H.264), of which 100 are attacked; unmarked: 1,000, each searched with a key of its own.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from pathlib import Path
 
 import av
 import numpy as np
-from common import MARKED, UNMARKED, false_positives, key, record, row
+from common import ATTACKED, MARKED, UNMARKED, false_positives, key, record, row
 from gan.marks import PixelSpectrum
 from gan.source import SourceFile
 from gan.testing import real_file
@@ -66,12 +66,14 @@ def main() -> None:
             decoded = [
                 np.asarray(p.convert("RGB")) for p in frames(SourceFile(path.name, path, None, path.stat().st_size))
             ]
+            table.setdefault("MP4 as written (H.264, crf 18)", []).append(mark._spectrum.detect(decoded, RATE))
+            if number >= ATTACKED:
+                continue
             lower = Path(folder, "lower.mp4")
             again(decoded, lower, "28")
             gif = Path(folder, "film.gif")
             write_animation(pictures, gif, "gif", 8.0)
             works = {
-                "MP4 as written (H.264, crf 18)": list(decoded),
                 "first third cut": decoded[len(decoded) // 3 :],
                 "encoded again (crf 28)": read(lower),
                 "cropped by 5 x 11 pixels": [frame[5:, 11:] for frame in decoded],

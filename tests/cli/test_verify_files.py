@@ -60,6 +60,7 @@ def test_one_file_is_described_layer_by_layer(run, gan):
     assert gan("verify", path, "--quiet") == (0, "", "")
 
 
+@pytest.mark.rule("V4")
 def test_a_changed_file_exits_with_3_and_a_plain_one_with_1(run, gan, tmp_path):
     gan("generate", run, "--count", 2, "--out", tmp_path / "out", "--quiet")
     path = tmp_path / "out" / "sample-0000.csv"
@@ -73,6 +74,7 @@ def test_a_changed_file_exits_with_3_and_a_plain_one_with_1(run, gan, tmp_path):
     assert gan("verify", tmp_path / "none")[0] == 2
 
 
+@pytest.mark.rule("V5")
 def test_no_metadata_is_recorded_and_the_date_is_asked_for(run, gan, tmp_path):
     gan("generate", run, "--count", 1, "--out", tmp_path / "off", "--no-metadata", "--quiet")
     assert read_manifest(tmp_path / "off" / "provenance.json").files["sample-0000.csv"]["metadata"] is False

@@ -28,6 +28,7 @@ def start(tmp_path, **environment):
     return subprocess.Popen([sys.executable, script], env=environment, text=True, stdout=subprocess.PIPE)
 
 
+@pytest.mark.rule("L9")
 def test_a_script_needs_no_main_guard(tmp_path):
     process = start(tmp_path)
     out, _ = process.communicate(timeout=30)

@@ -133,7 +133,7 @@ def test_a_process_that_is_killed_is_started_again_and_the_end_is_the_same(toy, 
 
 
 @pytest.mark.slow
-@pytest.mark.rule("L5")
+@pytest.mark.rule("L10")
 def test_the_last_words_of_torchrun_are_the_users_one_line(toy, tmp_path):
     """Said first, by one process, and last: after it torchrun only closes its frame. The other process is not counted
     as failed."""

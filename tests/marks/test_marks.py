@@ -52,6 +52,7 @@ def test_a_detection_bounds_its_p_value_over_all_tries():
     assert not Detection(9.0, 1e-30, RATE, None, "too short").found
 
 
+@pytest.mark.rule("V6")
 def test_the_bound_holds_for_any_numbers_and_is_reached_by_two():
     """All 2^n signs: the sum of two equal numbers exceeds every z below √2 with a quarter, the constant's own case."""
     assert pytest.approx(3.178, abs=1e-3) == SIGNS
@@ -110,6 +111,7 @@ def drawing(side=256, height=48):
     return np.tile(tile, (1, side // 64))[:height]
 
 
+@pytest.mark.rule("V6")
 def test_p_values_of_unmarked_drawings_are_honest():
     """Over 30 keys the aligned z of a drawing that repeats itself has deviation 1, and few p-values are small."""
     found = [PixelSpectrum(n.to_bytes(32, "big"), 1.0).detect([drawing()], RATE) for n in range(30)]
@@ -117,6 +119,7 @@ def test_p_values_of_unmarked_drawings_are_honest():
     assert np.mean([one.p_value <= 0.05 for one in found]) <= 0.05
 
 
+@pytest.mark.rule("V6")
 def test_files_that_are_alike_give_no_evidence_together():
     """The evidence of copies is that of one file; that of different marked files adds up."""
     pixels = scene(side=64)

@@ -94,6 +94,7 @@ def test_a_file_that_is_no_key_is_refused(own, tmp_path, monkeypatch):
         keys.mark_key()
 
 
+@pytest.mark.rule("V5")
 def test_every_file_states_what_made_it_and_is_listed(own, tmp_path):
     labels = Labels({"model": "toy/mlp", "weights": "ab" * 32, "recipe": "cd" * 32})
     written(tmp_path / "out", labels=labels, seed=5)
@@ -107,6 +108,7 @@ def test_every_file_states_what_made_it_and_is_listed(own, tmp_path):
     assert "date" not in record
 
 
+@pytest.mark.rule("V5")
 def test_equal_commands_give_equal_bytes_and_the_date_only_on_request(own, tmp_path):
     for name in ("a", "b"):
         written(tmp_path / name)
@@ -128,6 +130,7 @@ def test_a_text_has_its_record_beside_it(own, tmp_path):
     assert [file.name for file in files] == [f"sample-000{n}.txt" for n in range(4)]  # records are no data
 
 
+@pytest.mark.rule("V5")
 def test_off_means_said(own, tmp_path):
     labels = Labels({"model": "toy/mlp"}, metadata=False)
     (path, *_) = written(tmp_path / "out", labels=labels)
@@ -141,6 +144,7 @@ def test_off_means_said(own, tmp_path):
     assert told(path)[0][path.name] == (NOTHING, "none")
 
 
+@pytest.mark.rule("V4")
 def test_each_change_is_named(own, tmp_path):
     folder = tmp_path / "out"
     paths = written(folder, count=6)
@@ -171,6 +175,7 @@ def test_each_change_is_named(own, tmp_path):
     assert "seed 9, index 3" in by_name["sample-0003.png"]
 
 
+@pytest.mark.rule("V4")
 def test_another_key_is_named_until_it_is_known(own, tmp_path, monkeypatch):
     paths = written(tmp_path / "out")
     theirs = keys.signing_key().public
@@ -195,6 +200,7 @@ def test_another_key_is_named_until_it_is_known(own, tmp_path, monkeypatch):
         (lambda m: m["files"]["sample-0000.png"].update(origin=99), "is no manifest"),
     ],
 )
+@pytest.mark.rule("V4")
 def test_a_manifest_that_was_changed_is_refused(own, tmp_path, change, words):
     paths = written(tmp_path / "out")
     manifest = tmp_path / "out" / "provenance.json"
@@ -206,6 +212,7 @@ def test_a_manifest_that_was_changed_is_refused(own, tmp_path, change, words):
     assert words in report.manifest.text
 
 
+@pytest.mark.rule("V4")
 def test_a_manifest_of_a_gigabyte_and_one_that_is_a_link_are_refused(own, tmp_path):
     (path, *_) = written(tmp_path / "out")
     manifest = tmp_path / "out" / "provenance.json"
@@ -217,6 +224,7 @@ def test_a_manifest_of_a_gigabyte_and_one_that_is_a_link_are_refused(own, tmp_pa
     assert "link" in verify(path, search()).files[0].manifest.text
 
 
+@pytest.mark.rule("V4")
 def test_the_manifest_of_another_folder_is_told(own, tmp_path):
     written(tmp_path / "out", seed=1)
     written(tmp_path / "other", seed=2)
@@ -226,6 +234,7 @@ def test_the_manifest_of_another_folder_is_told(own, tmp_path):
     assert {one.manifest.status for one in report.files} == {"swapped"}
 
 
+@pytest.mark.rule("V4")
 def test_a_later_writing_adds_to_the_manifest_and_accepts_nothing_that_was_swapped(own, tmp_path, caplog):
     paths = written(tmp_path / "out", count=2)
     Image.new("L", (8, 8)).save(paths[1])

@@ -63,6 +63,7 @@ def test_one_process_and_two_agree(tmp_path, processes, more):
 
 
 @pytest.mark.slow
+@pytest.mark.rule("L10")
 def test_a_long_evaluation_by_the_first_process_is_waited_for(tmp_path):
     """PyTorch's own limit, here 2 s, would end the second process, which waits 6 s for the first one's metrics; a limit
     of ours that is as short does end it, so that the wait is really longer."""

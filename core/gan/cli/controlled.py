@@ -98,7 +98,7 @@ def controlled(
     seeds = asked.seeds()
     if asked.film is not None:
         check_film(asked.film)
-    how: dict[str, Any] = {"options": run_flags.options, "conditions": run_flags.conditions}
+    how = run_flags.sampling
     if asked.latents is not None:
         keys = read_latents(asked.latents, model)
         walks, name = asked.loop or asked.film is not None, asked.latents.stem

@@ -38,8 +38,8 @@ LARGEST = 1024
 """Pixels of a side that detection looks at."""
 SCALES = (1.0, 2.0, 0.5)
 """Enlargements after which detection looks again: a picture that was halved, and one that was doubled."""
-LARGEST_SCALED = 320
-"""Pixels of a side that it then looks at."""
+LARGEST_SCALED, FRAMES_SCALED = 320, 8
+"""Pixels of a side, and frames of a film, that it then looks at."""
 FEWEST = 32
 """Pixels of the shorter side below which nothing can be said."""
 TRIES = TILE * TILE * len(SCALES)
@@ -103,7 +103,8 @@ class PixelSpectrum:
             if found.found or min(size) < FEWEST:
                 continue
             box = (0, 0, size[0] / scale, size[1] / scale)
-            scaled = [np.asarray(Image.fromarray(one).resize(size, Image.Resampling.BICUBIC, box)) for one in lights]
+            some = [Image.fromarray(light) for light in lights[:: -(-len(lights) // FRAMES_SCALED)]]
+            scaled = [np.asarray(one.resize(size, Image.Resampling.BICUBIC, box)) for one in some]
             best = max(best, self._statistics(scaled)[1])
             found = Detection.of(aligned, best, TRIES, rate, others)
         return found

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from gan.contracts import ExtractorEntry, GuardEntry, LossEntry, MetricEntry, PenaltyEntry
+from gan.contracts import ExtractorEntry, GuardEntry, LossEntry, MetricEntry, PenaltyEntry, TrackerEntry
 from gan.hookspecs import hookimpl
 
 _INCEPTION = "inception-v3-2015"
@@ -157,3 +157,15 @@ def gan_guards() -> Iterator[GuardEntry]:
         target="gan.watch.rules:GameGuard",
         summary="divergence, vanishing gradient, mode collapse, overfitting, oscillation, codebook collapse",
     )
+
+
+@hookimpl
+def gan_trackers() -> Iterator[TrackerEntry]:
+    """The trackers of `gan.reporting.trackers`; none is a dependency."""
+    for name, target, summary in (
+        ("tensorboard", "TensorBoard", "events in RUN/events: scalars, previews, sounds, texts"),
+        ("wandb", "WandB", "Weights & Biases"),
+        ("mlflow", "MLflow", "MLflow"),
+        ("trackio", "Trackio", "trackio"),
+    ):
+        yield TrackerEntry(name=name, target=f"gan.reporting.trackers:{target}", summary=summary)

@@ -381,6 +381,7 @@ def sample(channels=1, samples=20_000):
 
 @pytest.mark.parametrize("kind", ["wav", "flac", "ogg", "mp3"])
 @pytest.mark.parametrize("channels", [1, 2])
+@pytest.mark.rule("L9")
 def test_equal_sounds_are_equal_files(kind, channels, tmp_path):
     audio, options = Audio(AudioConfig(channels=channels)), AudioOptions(format=kind)
     one = audio.write(sample(channels), tmp_path / "one.x", options)
@@ -395,6 +396,7 @@ def test_equal_sounds_are_equal_files(kind, channels, tmp_path):
         assert abs(back.astype(float).std() / sample(channels)["sound"].std() - 1) < 0.2
 
 
+@pytest.mark.rule("L9")
 def test_serial_numbers_and_checksums_of_ogg():
     """libsndfile's own pages have right checksums, so writing the same serial number again changes nothing."""
     buffer = io.BytesIO()

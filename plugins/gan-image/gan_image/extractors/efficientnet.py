@@ -52,8 +52,8 @@ class Block(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """``(n, before, s, s) -> (n, after, ⌈s / stride⌉, …)``."""
-        y = relu6(self._bn0(self._expand_conv(x))) if self.expands else x
-        y = self._bn2(self._project_conv(relu6(self._bn1(self._depthwise_conv(y)))))
+        wide = relu6(self._bn0(self._expand_conv(x))) if self.expands else x
+        y: Tensor = self._bn2(self._project_conv(relu6(self._bn1(self._depthwise_conv(wide)))))
         return x + y if self.adds else y
 
 
