@@ -15,9 +15,9 @@ from gan.contracts import FieldSpec, Given, InTiles, Request, Tiles
 from gan.data.order import Order
 from gan.draws import CounterDraws, SeededDraws, StepDraws
 from gan.errors import UsageError
-from gan.game import Batch
+from gan.game import Batch, Schedule
 from gan.generation.tiles import in_strips
-from gan.losses import NonSaturating, RelativisticAverage
+from gan.losses import NonSaturating, RelativisticAverage, TopK
 from gan.plugins.manager import Plugins
 from gan.recipe import Training
 from gan.runtime.device import Device
@@ -269,6 +269,13 @@ def test_the_weight_of_the_adversarial_loss_is_the_generators_only():
         found.append([turn.objective(shown)["loss"].item() for turn in _turns(weight)])
     assert found[0][0] == pytest.approx(found[1][0])
     assert found[0][1] == pytest.approx(10 * found[1][1])
+
+
+def test_a_loss_that_changes_during_the_training_is_asked_at_the_position():
+    turns = esrgan().phases(TopK(share=Schedule(1.0, 0.25, 100)), {})[1].turns
+    shown = batch()
+    shown.position = 100
+    assert all(torch.isfinite(turn.objective(shown)["loss"]) for turn in turns)
 
 
 def _turns(weight: float) -> Any:

@@ -243,6 +243,10 @@ class _Weighted:
         self.discriminator, self.needs_real = loss.discriminator, loss.needs_real
         self._loss, self._weight = loss, weight
 
+    def at(self, position: int) -> Loss:
+        """With the loss at a position of the training, where it changes."""
+        return _Weighted(self._loss.at(position), self._weight) if hasattr(self._loss, "at") else self
+
     def generator(self, real_scores: Tensor, fake_scores: Tensor) -> Tensor:
         """The generator's loss times the weight."""
         return self._weight * self._loss.generator(real_scores, fake_scores)
