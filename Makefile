@@ -4,29 +4,68 @@ PLUGINS := $(sort $(patsubst %/pyproject.toml,%,$(wildcard plugins/*/pyproject.t
 VENV := .venv
 FUZZ_SECONDS := 300
 NUMERIC := tests/metrics tests/training tests/generation tests/evaluation tests/golden tests/legacy plugins
+RUNTIME := $(VENV)/.runtime
 STAMP := $(VENV)/.installed
+# Without an NVIDIA GPU, torch is taken from PyTorch's index of CPU builds, which are smaller by gigabytes; not where pip
+# is configured to look elsewhere. `make run TORCH_INDEX=` takes it from there in any case.
+TORCH_INDEX ?= $(shell { command -v nvidia-smi || [ "$$(uname)" != Linux ] \
+	|| $(PYTHON) -m pip config list | grep -E "index|find-links"; } >/dev/null 2>&1 || echo https://download.pytorch.org/whl/cpu)
+PIP := $(VENV)/bin/python -m pip install -c constraints.txt
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: help install run test test-all fuzz lint bench clean
+.PHONY: help install run demo gallery dist docs test test-all fuzz lint bench clean
 
 help:
-	@echo "make run       install everything, train the music plugin's default recipe, end with music"
-	@echo "make test      install everything, run the tests"
+	@echo "make demo      install what running needs, make samples with small trained models: something to see in a minute"
+	@echo "make run       install what running needs, train the music plugin's default recipe, end with music"
+	@echo "make test      install the tools of development as well, run the tests"
 	@echo "make test-all  the slow ones too, and the numeric ones with the kernels of a plain CPU"
 	@echo "make fuzz      search for files that a reader cannot stand, FUZZ_SECONDS long (300)"
 	@echo "make lint      ruff, mypy, import layers"
 	@echo "make bench     the benchmarks (hours; see benchmarks/README.md)"
+	@echo "make gallery   the pictures and the sound of README, made anew"
+	@echo "make docs      the documentation site in docs/_build/html"
+	@echo "make dist      wheels of the core and of all plugins in dist, checked, with registry.yaml and release notes"
 
 install: $(STAMP)
 
-$(STAMP): pyproject.toml constraints.txt $(PLUGINS:%=%/pyproject.toml)
+# Progress is shown: PyTorch alone is some hundred megabytes.
+$(RUNTIME): pyproject.toml constraints.txt $(PLUGINS:%=%/pyproject.toml)
+	@echo "1/3  an environment in $(VENV)"
 	$(PYTHON) -m venv $(VENV)
-	$(VENV)/bin/python -m pip install --quiet -c constraints.txt -e ".[dev]" $(PLUGINS:%=-e ./%)
+	@echo "2/3  PyTorch"
+	$(if $(TORCH_INDEX),$(PIP) --retries 1 --index-url $(TORCH_INDEX) torch ||) $(PIP) torch
+	@echo "3/3  gan and its plugins, with what they need"
+	$(PIP) -e . $(PLUGINS:%=-e ./%)
 	$(VENV)/bin/python -m compileall -q core plugins
+	@touch $(RUNTIME)
+
+$(STAMP): $(RUNTIME)
+	$(PIP) --quiet -e ".[dev]"
 	@touch $(STAMP)
 
-run: install
-	$(VENV)/bin/gan run --plugin music
+run: $(RUNTIME)
+	$(VENV)/bin/gan run music
+
+demo: $(RUNTIME)
+	$(VENV)/bin/gan demo
+
+# The pictures and the sound of README, by models of the zoo.
+gallery: $(RUNTIME)
+	rm -rf build/gallery && mkdir -p build/gallery docs/gallery
+	$(VENV)/bin/gan generate zoo:chorales --count 2 --seed 1 --render ogg --out build/gallery/chorales
+	$(VENV)/bin/gan generate zoo:furniture --count 8 --seed 1 --out build/gallery/furniture
+	cp build/gallery/chorales/preview.png docs/gallery/chorales.png
+	cp build/gallery/chorales/sample-0000.ogg docs/gallery/chorales.ogg
+	cp build/gallery/furniture/preview.png docs/gallery/furniture.png
+
+docs: install
+	$(PIP) --quiet -e ".[docs]"
+	$(VENV)/bin/python -m sphinx -q -W -b html docs docs/_build/html
+	@echo "docs/_build/html/index.html"
+
+dist: install
+	$(VENV)/bin/python tools/release.py
 
 # worksteal keeps the tests of a file on one worker, so that what they share is made once.
 test: install

@@ -29,7 +29,8 @@ SECTIONS = {
     "Entries": (
         "contracts/entries.py",
         "Entry ModalityEntry ArchitectureEntry LossEntry PenaltyEntry AugmentationEntry MetricEntry "
-        "MarkEntry ExtractorEntry AttributeEntry GuardEntry DatasetEntry RecipeEntry ModelEntry Download",
+        "MarkEntry ExtractorEntry AttributeEntry GuardEntry DatasetEntry RecipeEntry ModelEntry TrackerEntry "
+        "WeightsFile Download",
     ),
     "Modalities": ("contracts/modality.py", "FieldSpec Continued Given Modality"),
     "Architectures": (

@@ -45,7 +45,7 @@ its lazy names."""
 INTERPRETERS = {"gan/plugins/outline.py"}
 """Files that may compile and run code: the reader of entries, which runs only the expressions of its own list, without
 builtins, imports and attributes."""
-PROVED = {"gan_image/extractors/inception.py", "gan_image/extractors/lpips.py"}
+PROVED = {"gan_image/extractors/base.py"}
 """Files that may read a published .pth file, with weights_only=True: its sha256 stands in the source and is checked
 before the file is read, so it is that file and no other."""
 SAFE_LOADERS = {"SafeLoader", "CSafeLoader"}

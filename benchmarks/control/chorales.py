@@ -21,8 +21,8 @@ from common import HERE, curves, record, trained
 from gan.api import recipe
 from gan.build import open_data, resolve
 from gan.control.directions import find
-from gan.control.films import pictures_of, save_sheet
 from gan.plugins.manager import Plugins
+from gan.reporting.films import pictures_of, save_sheet
 from gan.reporting.reporter import Reporter
 
 ATTRIBUTES = ["density", "register", "polyphony", "key-clarity"]

@@ -13,8 +13,8 @@ import time
 from pathlib import Path
 
 import torch
+from gan.parts.style import ModulatedConvolution
 from gan.reporting.manifest import surroundings
-from gan_image.architectures.stylegan2 import ModulatedConvolution
 
 REPEATS = 5
 SIZES = [(1, 64, 8), (16, 64, 8), (16, 64, 16), (16, 32, 32), (1, 32, 32), (1, 512, 8), (4, 512, 8), (4, 256, 32)]

@@ -4,7 +4,7 @@
 
 A fault begins in the middle of a healthy training (`after` real samples) or, where it is a setting, at its beginning.
 `windows` counts those that end after the fault began, up to the one that pronounced the verdict; a window that was open
-when the fault began is one of them.
+when the fault began is one of them, as is the first one of a training, in which networks are still untrained.
 """
 
 from __future__ import annotations
@@ -86,7 +86,8 @@ def explode(trainer: Trainer) -> None:
 TOY = ["training.tick=2560"]
 WAVE = ["training.tick=400"]
 SEQ = [
-    "modality.length=12", "modality.vocabulary=500", "model.filters=[[1, 16], [2, 16]]", "model.rollouts=2",
+    "data.source=SENTENCES", "modality.length=12", "modality.vocabulary=500",
+    "model.filters=[[1, 16], [2, 16]]", "model.rollouts=2",
     "phases.mle.samples=1600", "phases.discriminator.samples=1600", "phases.adversarial.samples=12800",
     "training.tick=400", "training.batch=32", "phases.discriminator.batch=32", "model.negatives=256",
     "model.generator_interval=2",
@@ -133,6 +134,23 @@ def pictures() -> Path:
     return folder
 
 
+def sentences() -> Path:
+    """2,000 sentences of 12 of 500 words, each of which has four words that may follow it."""
+    folder = WORK / "sentences"
+    if not folder.exists():
+        rng = np.random.default_rng(0)
+        following, word = rng.integers(500, size=(500, 4)), rng.integers(500, size=2000)
+        columns = [word]
+        for choice in rng.integers(4, size=(11, 2000)):
+            columns.append(following[columns[-1], choice])
+        folder.mkdir(parents=True)
+        (folder / "sentences.txt").write_text("\n".join(" ".join(map(str, row)) for row in np.stack(columns, 1)))
+    return folder
+
+
+SOURCES = {"PICTURES": pictures, "SENTENCES": sentences}
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
@@ -151,10 +169,8 @@ def main() -> None:
             if name in runs:
                 continue
             plugin, recipe, settings, samples, after, fault, expected = CASES[case]
-            settings = [
-                setting.replace("PICTURES", str(pictures())) if "PICTURES" in setting else setting
-                for setting in settings
-            ]
+            for word, make in SOURCES.items():
+                settings = [s.replace(word, str(make())) if s.endswith(word) else s for s in settings]
             out = WORK / "fault"
             shutil.rmtree(out, ignore_errors=True)
             with injected(fault, after):
@@ -169,6 +185,7 @@ def main() -> None:
                 "verdicts": [[v["verdict"], v["pronounced"], v["evidence"]] for v in found["verdicts"]],
                 "before_the_fault": [v["verdict"] for v in found["verdicts"] if v["pronounced"] <= after],
                 "first_is_right": bool(right) and right[0]["pronounced"] == first,
+                "windows_until_the_alarm": windows and windows - gan.watch.watch.STREAK + 1,
                 "windows_until_flagged": windows,
                 "windows_in_all": len(ends),
                 "cpu_seconds": found["cpu_seconds"],

@@ -5,7 +5,6 @@ Training and evaluation are imported by the functions that need them, so that ge
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -66,6 +65,7 @@ def train(
     or_resume: bool = False,
     progress: bool | None = None,
     on_tick: Callable[[Tick], None] | None = None,
+    track: Collection[str] = (),
     reporter: Reporter | None = None,
     plugins: Plugins | None = None,
 ) -> Result:
@@ -79,7 +79,7 @@ def train(
     `minutes` limits the time; `samples` is the total length of all phases, in real samples shown.
     `out` is the run folder (None: a new one in ``runs``); with `or_resume`, a run of this recipe there is continued.
     `progress` shows the training (None: on a terminal and in a notebook). `on_tick` is called with every
-    `gan.reporting.reporter.Tick`. A `reporter` receives all events.
+    `gan.reporting.reporter.Tick`. `track` names trackers (``"tensorboard"``). A `reporter` receives all events.
     """
     from gan.training.session import start
 
@@ -100,9 +100,13 @@ def train(
     named = {"data.source": where, "training.minutes": minutes, "seed": seed, "training.device": device}
     values = _changed(values, {key: value for key, value in named.items() if value is not None})
     values = _changed(values, settings)
-    told = _told(progress, on_tick, reporter)
+    told = _told(progress, on_tick, reporter, [plugins.load(plugins.find("gan_trackers", name))() for name in track])
     try:
-        return start(values, plugins, told, out=None if out is None else Path(out), total=samples, or_resume=or_resume)
+        folder = None if out is None else Path(out)
+        result = start(values, plugins, told, out=folder, total=samples, or_resume=or_resume)
+        if result.run != Path():  # which only the first of several processes has
+            told.finished(result.summary())
+        return result
     finally:
         told.close()
 
@@ -232,14 +236,19 @@ class _Calls(Reporter):
         self._on_tick(tick)
 
 
-def _told(progress: bool | None, on_tick: Callable[[Tick], None] | None, reporter: Reporter | None) -> Reporter:
+def _told(
+    progress: bool | None,
+    on_tick: Callable[[Tick], None] | None,
+    reporter: Reporter | None,
+    trackers: Collection[Reporter] = (),
+) -> Reporter:
     """Everybody who is to hear of a training."""
-    from gan.reporting.terminal import LiveReporter, PlainReporter, in_notebook
+    from gan.reporting.terminal import LiveReporter, PlainReporter, can_move, in_notebook
 
     found = [] if reporter is None else [reporter]
-    moves = in_notebook() or sys.stderr.isatty()
-    if progress or (progress is None and reporter is None and moves):
-        found.append(LiveReporter() if moves else PlainReporter())
+    if progress or (progress is None and reporter is None and (can_move() or in_notebook())):
+        found.append(LiveReporter() if can_move() else PlainReporter())
+    found += trackers
     if on_tick is not None:
         found.append(_Calls(on_tick))
     return found[0] if len(found) == 1 else Several(found)

@@ -211,6 +211,9 @@ class Phase:
     reset_optimizers: bool = False
     """Whether the optimizers of its players reset their moments at its start. Adam divides by past gradients, so a
     phase with far smaller gradients than the one before it (adversarial after likelihood) would stall."""
+    adopt: Sequence[str] = ()
+    """Players whose averages become their weights when the phase begins. Players that learn from what resting players
+    compute (a prior over the codes of an autoencoder) then learn what sampling will see."""
 
 
 def phase_lengths(phases: Sequence[Phase], samples: int) -> list[int]:

@@ -37,6 +37,7 @@ from gan.contracts import (
     ModelEntry,
     PenaltyEntry,
     RecipeEntry,
+    TrackerEntry,
 )
 
 hookspec = pluggy.HookspecMarker("gan")
@@ -118,4 +119,10 @@ def gan_recipes() -> Iterable[RecipeEntry]:
 @hookspec
 def gan_models() -> Iterable[ModelEntry]:
     """Trained models inside the plugin's package, as light run folders: ``gan generate zoo:NAME``."""
+    return ()
+
+
+@hookspec
+def gan_trackers() -> Iterable[TrackerEntry]:
+    """Services that are told of trainings: ``gan run --track NAME``."""
     return ()

@@ -9,9 +9,18 @@ from contextvars import ContextVar
 from pathlib import Path
 
 from gan.errors import BadData, UsageError
-from gan.storage.durable import file_sha256
+from gan.storage.durable import cache_folder, file_sha256
 
-__all__ = ["ALLOW_VARIABLE", "VARIABLE", "downloads_allowed", "file_sha256", "find_weights", "restored", "restoring"]
+__all__ = [
+    "ALLOW_VARIABLE",
+    "VARIABLE",
+    "downloads_allowed",
+    "file_sha256",
+    "find_weights",
+    "restored",
+    "restoring",
+    "weights_folder",
+]
 
 VARIABLE = "GAN_WEIGHTS"
 ALLOW_VARIABLE = "GAN_ALLOW_DOWNLOAD"
@@ -44,21 +53,28 @@ def restored() -> Iterator[None]:
         _restoring.reset(token)
 
 
+def weights_folder() -> Path:
+    """The folder of weights that the user has fetched."""
+    return cache_folder() / "weights"
+
+
 def find_weights(name: str, sha256: str, given: Path | None = None) -> Path:
     """The path of the file `name` whose content has this SHA-256, or one that begins so: publishers put eight digits
     into a file's name.
 
     It is looked for in `given` (a file or a folder that the user named) or else in the folders of the environment
-    variable ``GAN_WEIGHTS`` (separated as in PATH). Raises `UsageError` with the remedy if it is not found, `BadData`
-    if its content differs.
+    variable ``GAN_WEIGHTS`` (separated as in PATH) and where ``gan data fetch weights:NAME`` puts it. Raises
+    `UsageError` with the remedy if it is not found, `BadData` if its content differs.
     """
     if given is not None:
         candidates = [given / name if given.is_dir() else given]
     else:
-        candidates = [Path(folder) / name for folder in os.environ.get(VARIABLE, "").split(os.pathsep) if folder]
+        folders = [Path(folder) for folder in os.environ.get(VARIABLE, "").split(os.pathsep) if folder]
+        candidates = [folder / name for folder in (*folders, weights_folder())]
     found = next((path for path in candidates if path.is_file()), None)
     if found is None:
-        where = f"{given} does not hold it" if given is not None else f"name its folder in the variable {VARIABLE}"
+        fetch = f"fetch them, gan data fetch weights:EXTRACTOR, or name their folder in the variable {VARIABLE}"
+        where = f"{given} does not hold it" if given is not None else fetch
         raise UsageError(
             f"the weights {name} (sha256 {sha256[:16]}…) are not here: {where}, or, for an extractor, "
             "write the path behind its name, as in fid[NAME=PATH]"

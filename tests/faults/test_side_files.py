@@ -430,7 +430,7 @@ def mutate(run, rng, outside):
 
 
 UNSEALED = {
-    *(".holder", "options.json", "README.md", "training.png", "page", "samples", "previews"),
+    *(".holder", "options.json", "README.md", "training.png", "film.gif", "page", "samples", "previews"),
     *("receipts.json", "best", "evaluation"),
 }
 """Files and folders of a run that decide no result."""

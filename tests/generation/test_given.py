@@ -131,6 +131,40 @@ def test_without_latents_each_row_has_draws_of_its_own():
     assert len(set(found[:, 1].tolist())) == 6
 
 
+class Continues(nn.Module):
+    """Goes on from a number that may be given, or from 0."""
+
+    optional_input = ("pair",)
+
+    def generate(self, count, rng, request):
+        begin = torch.zeros(count, 2) if request.given is None else request.given["pair"]
+        return {"pair": begin + 1}
+
+    def stream(self, rng, request):
+        yield self.generate(1, rng, request)
+
+
+def test_an_input_may_be_optional(tmp_path):
+    made = model(Continues)
+    assert made.generate(2)["pair"].tolist() == [[1, 1], [1, 1]]
+    assert made.generate(3, given=pairs(3))["pair"][:, 0].tolist() == [1, 2, 3]
+    assert made.given().fields == ("pair",)
+    assert made.input_fields() == ()
+    with pytest.raises(UsageError, match="must have 2 rows"):
+        made.generate(2, given=pairs(3))
+    with pytest.raises(UsageError, match="takes no input"):
+        Model(WithoutInput(), Lines(Lines.Config()), "lines/none", CPU).generate(3, given=pairs(3))
+    paths, samples = made.write_stream(tmp_path, 2, given=pairs(2))
+    assert [path.read_text() for path in paths] == ["1 1", "2 1"]
+    assert samples["pair"].tolist() == [[1, 1], [2, 1]]
+
+
+class WithoutInput(Continues):
+    """The same without an input."""
+
+    optional_input = ()
+
+
 def test_rendered_file_holds_what_was_made_of_the_chosen_part(numbers, tmp_path):
     made = model()
     assert isinstance(made.architecture, GivenInPart)

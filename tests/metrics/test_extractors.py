@@ -24,6 +24,12 @@ def test_fields_are_scaled_and_joined_in_the_order_of_their_names():
     assert features.probabilities is None
 
 
+def test_a_field_of_one_value_is_a_feature_that_never_differs():
+    """Texts of one length only have a length whose range is empty; scaled, it would be 0/0."""
+    kind = modality(length=FieldSpec((1,), "int64", 12, 12, "number of words"))
+    assert Raw()({"length": np.full((3, 1), 12)}, kind).vectors.tolist() == [[0], [0], [0]]
+
+
 def test_wide_samples_are_projected_and_keep_their_distances():
     """For 512 directions the ratio of squared lengths has deviation √(2 / 512) = 6 %."""
     rng = np.random.default_rng(0)

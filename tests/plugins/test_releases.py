@@ -130,3 +130,46 @@ def test_a_new_plugin_lives_beside_ours_in_an_empty_environment(built, tmp_path)
     report = json.loads(run(gan, "plugins", "check", "sketch", "--json", **quiet))
     assert report["passed"]
     assert report["skipped"] == 0
+
+
+def release_tool():
+    import importlib.util
+
+    spec = importlib.util.spec_from_file_location("release", ROOT / "tools" / "release.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_the_registry_of_a_release_names_every_wheel_by_its_sha256(tmp_path):
+    """The version rises, comments stay, the result is an index that `gan` reads, and a changed wheel is noticed."""
+    import hashlib
+
+    from gan.plugins.registry import parse
+
+    tool = release_tool()
+    for project in tool.PROJECTS:
+        about = tool.about(project)
+        name = f"{about['name'].replace('-', '_')}-{about['version']}-py3-none-any.whl"
+        (tmp_path / name).write_bytes(about["name"].encode())
+    before = (ROOT / "registry.yaml").read_text(encoding="utf-8")
+    after = tool.registry(before, tmp_path)
+    assert after.startswith(before.partition("format:")[0])
+    index = parse(after.encode(), "registry.yaml")
+    assert index.version == parse(before.encode(), "registry.yaml").version + 1
+    assert {plugin.distribution for plugin in index.plugins} == {tool.about(p)["name"] for p in tool.PROJECTS[1:]}
+    for plugin in index.plugins:
+        (release,) = plugin.versions
+        (wheel,) = release.wheels
+        assert wheel.sha256 == hashlib.sha256(plugin.distribution.encode()).hexdigest()
+        assert release.fits()
+    assert tool.registry(after, tmp_path).count("version: 0.1.0") == len(index.plugins), "once, also when repeated"
+    with pytest.raises(FileNotFoundError):
+        tool.registry(before, tmp_path / "none")
+
+
+def test_release_notes_are_what_is_unreleased():
+    notes = release_tool().notes("# Changelog\n\n## Unreleased\n\n- new\n\n## 0.0.1\n\n- old\n", "0.1.0")
+    assert notes == "# gan 0.1.0\n\n- new\n"
+    with pytest.raises(ValueError, match="Unreleased"):
+        release_tool().notes("# Changelog\n", "1")

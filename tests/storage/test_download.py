@@ -310,3 +310,29 @@ def test_a_reason_of_the_server_cannot_control_the_terminal(server, download):
 @pytest.mark.parametrize("address", ["64:ff9b:1::a00:1", "fec0::1", "::7f00:1", "::1", "::", "64:ff9b::a00:1"])
 def test_addresses_that_lead_inside_are_not_public(address):
     assert not is_public(address)
+
+
+def test_weights_are_fetched_where_extractors_find_them(server, download, tmp_path, monkeypatch):
+    """Asked for by name, verified, once; what is not published or not needed is refused."""
+    from types import SimpleNamespace
+
+    from gan.contracts import ExtractorEntry, WeightsFile
+    from gan.data.datasets import fetch_weights
+    from gan.errors import UsageError
+    from gan.weights import find_weights
+
+    monkeypatch.setenv("GAN_CACHE", str(tmp_path / "own"))
+    monkeypatch.delenv("GAN_WEIGHTS", raising=False)
+    with pytest.raises(UsageError, match="gan data fetch weights:EXTRACTOR"):
+        find_weights("net.pth", SHA256)
+    file = WeightsFile(name="net.pth", url=f"{server.base}/net", sha256=SHA256, size=1000, licence="MIT")
+    made = {"summary": "", "target": "a:b", "paper": ""}
+    for _ in range(2):
+        entry = SimpleNamespace(entry=ExtractorEntry(name="net", files=(file,), **made))
+        (path,) = fetch_weights(entry, download)
+    assert find_weights("net.pth", SHA256) == path
+    assert path.read_bytes() == CONTENT
+    assert server.asked == ["/net"]
+    for weights, reason in (("none", "needs no weights"), ("x.npz", "has no address")):
+        with pytest.raises(UsageError, match=reason):
+            fetch_weights(SimpleNamespace(entry=ExtractorEntry(name="net", weights=weights, **made)), download)

@@ -315,6 +315,33 @@ def test_sampling_uses_the_averages_and_gives_the_weights_back():
     assert net.training
 
 
+def test_a_phase_adopts_averages(tmp_path):
+    """The generator rests in the second phase with its averaged weights, also where the training is resumed there."""
+    from gan.storage.checkpoint import Checkpoints
+
+    def make():
+        net = Net()
+        turns = net.turns(NonSaturating(), {})
+        later = Turn("discriminator", lambda batch: {"loss": net.critic(net.fake(batch)).square().mean()})
+        phases = [Phase("first", turns, samples=64), Phase("second", [later], samples=32, adopt=["generator"])]
+        return net, trainer(net, [], phases=phases, ema_half_life=32, tick=8)
+
+    net, whole = make()
+    run(whole, stop=lambda: whole.samples >= 64)
+    average = whole.player_states["generator"].average.state_dict()["0.weight"].clone()
+    assert not torch.equal(net.generator.weight, average)
+    Checkpoints(tmp_path).save(whole.samples, whole.owners(), {})
+    run(whole)
+    assert torch.equal(net.generator.weight, average)
+    _, resumed = make()
+    Checkpoints(tmp_path).newest().load(resumed.owners())
+    run(resumed)
+    assert_same(state_of(whole), state_of(resumed))
+    wrong = [Phase("first", net.turns(NonSaturating(), {}), adopt=["nobody"])]
+    with pytest.raises(GanError, match="'nobody', who is no player"):
+        trainer(net, [], phases=wrong)
+
+
 def test_average_halves_an_old_value_after_its_half_life():
     """0 → 1 at once: after h samples the average is ½, whatever the batch."""
     from gan.training.ema import Average

@@ -31,7 +31,7 @@ def watch(mode="warn", dials=("optimizers.critic.lr", "critics.noise")):
 
 
 def see(seen, number, bad, length=SPACING, **terms):
-    terms = {"bad": float(bad), "critic/_spread": 2.0, **terms}
+    terms = {"bad": float(bad), "critic/_level": 1.0, "critic/_power": 5.0, **terms}
     return seen.tick(Tick(number * length, 10**6, "duel", terms, 1.0, 1.0, 0, False))
 
 

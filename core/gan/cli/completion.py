@@ -65,11 +65,14 @@ RUN = RunPath(path_type=Path)
 
 def complete_setting(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[str]:
     """Keys of ``--set``, with the equals sign: sections of a recipe, settings of the plugin's modality and models."""
-    return _beginning((f"{key}=" for key in setting_keys(ctx)), incomplete)
+    return _beginning((f"{key}=" for key in setting_keys(ctx, incomplete)), incomplete)
 
 
-def setting_keys(ctx: click.Context) -> Iterator[str]:
-    """The keys of a recipe with dots, for the plugin and the architecture that the command line names, if it does."""
+def setting_keys(ctx: click.Context, incomplete: str = "") -> Iterator[str]:
+    """The keys of a recipe with dots, for the plugin and the architecture that the command line names, if it does.
+
+    The source of a plugin is only read where its keys may begin as `incomplete` does.
+    """
     classes = _classes("gan.recipe")
     for name, annotation in classes["Recipe"].items():
         section = annotation.removesuffix(" | None")
@@ -79,6 +82,8 @@ def setting_keys(ctx: click.Context) -> Iterator[str]:
             yield name
     wanted = ctx.params.get("architecture")
     for hook, section in (("gan_modalities", "modality"), ("gan_architectures", "model")):
+        if not f"{section}.".startswith(incomplete.partition(".")[0]):
+            continue
         keys = [
             key
             for found in _entries(hook, ctx)
@@ -89,7 +94,7 @@ def setting_keys(ctx: click.Context) -> Iterator[str]:
 
 
 def config_keys(target: str) -> list[str]:
-    """The settings of a class ``"package.module:Class"``, from its member ``Config = Name``."""
+    """The settings of a class ``"package.module:Class"``, from its member ``Config``."""
     module, _, name = target.partition(":")
     source = _parsed(module)
     if source is None:
@@ -103,6 +108,8 @@ def config_keys(target: str) -> list[str]:
     for node in source.body:
         if isinstance(node, ast.ClassDef) and node.name == name:
             for member in node.body:
+                if isinstance(member, ast.ClassDef) and member.name == "Config":
+                    return list(_annotations(member))
                 if not isinstance(member, ast.Assign | ast.AnnAssign) or not isinstance(member.value, ast.Name):
                     continue
                 targets = member.targets if isinstance(member, ast.Assign) else [member.target]
@@ -116,13 +123,17 @@ def _classes(module: str) -> dict[str, dict[str, str]]:
     """Class -> annotated member -> its annotation, of a module's source."""
     source = _parsed(module)
     return {
-        node.name: {
-            member.target.id: ast.unparse(member.annotation)
-            for member in node.body
-            if isinstance(member, ast.AnnAssign) and isinstance(member.target, ast.Name)
-        }
+        node.name: _annotations(node)
         for node in (source.body if source is not None else [])
         if isinstance(node, ast.ClassDef)
+    }
+
+
+def _annotations(node: ast.ClassDef) -> dict[str, str]:
+    return {
+        member.target.id: ast.unparse(member.annotation)
+        for member in node.body
+        if isinstance(member, ast.AnnAssign) and isinstance(member.target, ast.Name)
     }
 
 

@@ -91,14 +91,14 @@ def controlled(
 
     A film is written without single files unless `out` names a folder for them.
     """
-    from gan.control.films import check_film, pictures_of, save_film, save_sheet
     from gan.control.latent_files import read_latents, write_latents
+    from gan.reporting.films import check_film, pictures_of, save_film, save_sheet
 
     model.space(run_flags.options)
     seeds = asked.seeds()
     if asked.film is not None:
         check_film(asked.film)
-    how: dict[str, Any] = {"options": run_flags.options, "conditions": run_flags.conditions}
+    how = run_flags.sampling
     if asked.latents is not None:
         keys = read_latents(asked.latents, model)
         walks, name = asked.loop or asked.film is not None, asked.latents.stem

@@ -9,6 +9,7 @@ import click
 
 from gan.cli import installed
 from gan.cli.columns import print_columns
+from gan.cli.options import json_flag
 from gan.cli.terminal import echo
 from gan.errors import BadData
 
@@ -30,7 +31,7 @@ def data() -> None:
     "--modality", "name", metavar="NAME", help="The modality; default: the one that knows the endings of most files."
 )
 @click.option("--set", "settings", multiple=True, metavar="KEY=VALUE", help="A setting of the modality; repeatable.")
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
+@json_flag
 @click.pass_context
 def check(ctx: click.Context, source: Path, name: str | None, settings: tuple[str, ...], as_json: bool) -> None:
     """Print what a training would use of a folder, file or archive, and what it would skip and why.
@@ -59,7 +60,7 @@ def check(ctx: click.Context, source: Path, name: str | None, settings: tuple[st
 
 @data.command(epilog="Example: gan data verify")
 @click.option("--cache", metavar="DIR", type=click.Path(path_type=Path), help="Another cache than the user's own.")
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
+@json_flag
 def verify(cache: Path | None, as_json: bool) -> None:
     """Read all packed data, named datasets and features of the cache again and name what is damaged.
 
@@ -95,7 +96,7 @@ def _printable(text: str) -> str:
 
 
 @data.command("list", epilog="Example: gan data list --json")
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
+@json_flag
 @click.pass_context
 def list_data(ctx: click.Context, as_json: bool) -> None:
     """List the named datasets of all plugins, with modality, size of the download and licence.
@@ -126,15 +127,32 @@ def list_data(ctx: click.Context, as_json: bool) -> None:
     print_columns([[key.upper() for key in keys], *([row[key] for key in keys] for row in shown)])
 
 
-@data.command(epilog="Example: gan data fetch digits")
-@click.argument("name", metavar="NAME")
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
+def _complete_data(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[str]:
+    """Named datasets, and extractors whose weights can be fetched."""
+    from gan.plugins.manager import Plugins
+
+    plugins = Plugins.installed()
+    names = [found.entry.name for found in plugins.entries("gan_datasets")]
+    names += [f"weights:{found.entry.name}" for found in plugins.entries("gan_extractors") if found.entry.files]
+    return [name for name in names if name.startswith(incomplete)]
+
+
+@data.command(epilog="Example: gan data fetch digits; gan data fetch weights:inception-v3-2015")
+@click.argument("name", metavar="NAME|weights:EXTRACTOR", shell_complete=_complete_data)
+@json_flag
 @click.pass_context
 def fetch(ctx: click.Context, name: str, as_json: bool) -> None:
-    """Make or download a named dataset into the cache, verify it, and print the folder of its files."""
+    """Make or download a named dataset into the cache, verify it, and print the folder of its files.
+
+    `weights:EXTRACTOR` downloads the weights of an extractor, which metrics such as fid need; they are never downloaded
+    unasked.
+    """
     from gan.data.datasets import prepare_dataset
 
     plugins = installed(ctx)
+    if name.startswith("weights:"):
+        _fetch_weights(plugins.find("gan_extractors", name.removeprefix("weights:")), as_json)
+        return
     plugin_entry = plugins.find("gan_datasets", name)
     folder = prepare_dataset(plugin_entry, plugins)
     if as_json:
@@ -143,3 +161,22 @@ def fetch(ctx: click.Context, name: str, as_json: bool) -> None:
         print_json({"name": name, "folder": str(folder), "licence": plugin_entry.entry.licence})
     else:
         echo(str(folder))
+
+
+def _fetch_weights(plugin_entry: Any, as_json: bool) -> None:
+    """Say what is downloaded from where and under which licence, and do it."""
+    from gan.data.datasets import fetch_weights
+    from gan.storage.download import Downloader
+    from gan.storage.durable import cache_folder
+
+    files = plugin_entry.entry.files
+    for file in files:
+        echo(f"{file.url}  {file.size / 1e6:,.0f} MB  licence: {file.licence}", err=True)
+    paths = fetch_weights(plugin_entry, Downloader(cache_folder() / "downloads"))
+    if as_json:
+        from gan.cli.progress import print_json
+
+        print_json([{**vars(file), "path": str(path)} for file, path in zip(files, paths, strict=True)])
+    else:
+        for path in paths:
+            echo(path)

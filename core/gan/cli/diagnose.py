@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from gan.cli.completion import RUN
+from gan.cli.options import json_flag
 
 
 @click.command(epilog="Example: gan diagnose runs/image-dcgan-0001")
@@ -18,7 +19,7 @@ from gan.cli.completion import RUN
     metavar="FOLDER",
     help="Write all records of the run as TensorBoard events to a new folder.",
 )
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
+@json_flag
 def diagnose(run_folder: Path, events: Path | None, as_json: bool) -> None:
     """Tell what happened to a training: verdicts with their evidence, what was done, and what to change.
 

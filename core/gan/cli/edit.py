@@ -11,7 +11,7 @@ import numpy as np
 
 from gan.cli import loaded
 from gan.cli.completion import RUN
-from gan.cli.options import OfRun, flag_names, flags
+from gan.cli.options import OfRun, checkpoint_flag, device_flag, flag_names, flags, json_flag, quiet_flag
 from gan.cli.terminal import echo
 from gan.errors import UsageError
 from gan.generation.chosen import Flags, split_flags
@@ -69,10 +69,10 @@ SEED = click.IntRange(0, (1 << 63) - 1)
 @click.option("--rate", type=click.FloatRange(0.1, 240), default=12, show_default=True, help="Frames a second.")
 @click.option("--save-latents", type=click.Path(path_type=Path), help="Write the edited latents to this file.")
 @click.option("--out", type=click.Path(path_type=Path), help="Folder for the files; default: RUN/samples/edit-….")
-@click.option("--checkpoint", default="newest", show_default=True, metavar="WHICH", help="newest, best, or a number.")
-@click.option("--device", default="auto", show_default=True, metavar="NAME", help="auto, cpu, cuda, mps …")
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
-@click.option("--quiet", is_flag=True, help="Print nothing.")
+@checkpoint_flag
+@device_flag
+@json_flag
+@quiet_flag
 @click.pass_context
 def edit(
     ctx: click.Context,
@@ -148,16 +148,10 @@ def _list(model: ControlledModel, as_json: bool) -> None:
     if as_json:
         _print([each.described() for each in found])
     elif not found:
-        echo(f"no directions yet; find some with: gan edit {model.directions._run} --find {_first_method(model)}")
+        echo(f"no directions yet; {model.directions.hint}")
     else:
         for number, each in enumerate(found, 1):
             echo(f"{number:3}  {_line(each)}")
-
-
-def _first_method(model: ControlledModel) -> str:
-    from gan.contracts import LinearMaps
-
-    return "sefa" if isinstance(model.architecture, LinearMaps) else "score all"
 
 
 def _line(each: Any) -> str:
@@ -194,8 +188,8 @@ def _edit(
     as_json: bool,
     quiet: bool,
 ) -> None:
-    from gan.control.films import check_film, pictures_of, save_film, save_sheet
     from gan.control.latent_files import write_latents
+    from gan.reporting.films import check_film, pictures_of, save_film, save_sheet
 
     if more["film"] is not None:
         check_film(more["film"])
@@ -251,8 +245,7 @@ def _start(model: ControlledModel, run_flags: Flags, more: dict[str, Any]) -> La
         return read_latents(more["latents_path"], model)
     from gan.control.paths import Path as LatentPath
 
-    options, conditions = run_flags.options, run_flags.conditions
-    keys = [model.draw(1, seed, options=options, conditions=conditions) for seed in more["seed"] or (0,)]
+    keys = [model.draw(1, seed, **run_flags.sampling) for seed in more["seed"] or (0,)]
     return LatentPath.through(model, keys).keys
 
 

@@ -10,6 +10,7 @@ import click
 
 from gan.cli import importing, installed
 from gan.cli.columns import print_columns
+from gan.cli.options import checkpoint_flag, device_flag
 from gan.cli.terminal import echo
 from gan.errors import PluginError, UnknownName, UsageError
 
@@ -39,20 +40,14 @@ if TYPE_CHECKING:
     type=click.IntRange(min=0, max=(1 << 63) - 1),
     help="Random seed; default: that of the run's own evaluation.",
 )
-@click.option(
-    "--checkpoint",
-    default="newest",
-    show_default=True,
-    metavar="WHICH",
-    help="newest, best, or a number of samples shown.",
-)
+@checkpoint_flag
 @click.option(
     "--option", "options", multiple=True, metavar="KEY=VALUE", help="An option of the architecture; repeatable."
 )
 @click.option("--sweep", "swept", metavar="KEY=V,V,…", help="Evaluate at each of these values of one option.")
 @click.option("--modality", metavar="NAME", help="The modality, where it is ambiguous.")
 @click.option("--set", "settings", multiple=True, metavar="KEY=VALUE", help="A setting of the modality; repeatable.")
-@click.option("--device", default="auto", show_default=True, metavar="NAME", help="auto, cpu, cuda, mps …")
+@device_flag
 @click.option(
     "--out", type=click.Path(path_type=Path), help="File for the receipts; default: RUN/evaluation/receipts.json."
 )

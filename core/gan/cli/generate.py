@@ -14,7 +14,7 @@ from click.core import ParameterSource
 from gan.cli import loaded
 from gan.cli.completion import RUN
 from gan.cli.controlled import Asked, controlled
-from gan.cli.options import OfRun, flag_names, flags, provenance_choices, provenance_flags
+from gan.cli.options import OfRun, checkpoint_flag, device_flag, flag_names, flags, provenance_choices, provenance_flags
 from gan.cli.terminal import echo
 from gan.errors import BadData, UsageError
 from gan.generation.chosen import Flags, spelt, split_flags
@@ -81,7 +81,11 @@ if TYPE_CHECKING:
     "--film", type=click.Path(path_type=Path), help="Write the path as a film: .gif, .webp, or .mp4 (with PyAV)."
 )
 @click.option("--rate", type=click.FloatRange(min=0.1, max=240), default=24, show_default=True, help="Frames a second.")
-@click.option("--seconds", type=click.FloatRange(min=0.05, max=3600), help="Length of the film, in place of --count.")
+@click.option(
+    "--seconds",
+    type=click.FloatRange(min=0.05, max=86_400),
+    help="Length of the film, in place of --count; or of the samples, where the run makes them of any length.",
+)
 @click.option(
     "--styles",
     "styles_text",
@@ -90,14 +94,8 @@ if TYPE_CHECKING:
 )
 @click.option("--latents", "latents_path", type=click.Path(path_type=Path), help="Use the latents in this file.")
 @click.option("--save-latents", type=click.Path(path_type=Path), help="Write the latents of the samples to this file.")
-@click.option(
-    "--checkpoint",
-    default="newest",
-    show_default=True,
-    metavar="WHICH",
-    help="newest, best, or a number of samples shown.",
-)
-@click.option("--device", default="auto", show_default=True, metavar="NAME", help="auto, cpu, cuda, mps …")
+@checkpoint_flag
+@device_flag
 @click.option(
     "--stream", is_flag=True, help="Write each sample part by part while it is made: long ones need little memory."
 )
@@ -142,6 +140,8 @@ def generate(
     choices = provenance_choices(mark=mark, no_metadata=no_metadata, date=date, c2pa=c2pa)
     model = loaded(ctx, run_folder, device, checkpoint, choices)
     further = flags(ctx.args)
+    if seconds is not None and "seconds" in getattr(getattr(model.architecture, "Options", None), "model_fields", ()):
+        further["seconds"], seconds = str(seconds), None
     whole = model.modality.whole_input
     source = further.pop(whole, None) if whole else None
     run_flags = split_flags(model, further, flag_names(ctx))
@@ -175,27 +175,24 @@ def generate(
             model, asked, run_flags, out, place_for_samples(run_folder), seed, first, count
         )
     else:
-        hashes: list[str] = []
+        hashes: list[str]
         folder = out or place_for_samples(run_folder) / f"seed-{seed}"
+        if stream and input_path is not None and not model.optional_input:
+            raise UsageError("--stream makes samples from seeds; leave out --input")
+        rows, hashes = (None, []) if input_path is None else _given_samples(model, input_path, count, first, run_flags)
         if stream:
-            if input_path is not None:
-                raise UsageError("--stream makes samples from seeds; leave out --input")
             paths, samples = model.write_stream(
                 folder,
                 count,
                 seed,
                 first=first,
-                options=run_flags.options,
-                conditions=run_flags.conditions,
+                given=rows,
                 output_options=run_flags.output_options,
+                inputs=hashes,
+                **run_flags.sampling,
             )
         else:
-            rows, hashes = (
-                (None, []) if input_path is None else _given_samples(model, input_path, count, first, run_flags)
-            )
-            samples = model.generate(
-                count, seed, first=first, options=run_flags.options, given=rows, conditions=run_flags.conditions
-            )
+            samples = model.generate(count, seed, first=first, given=rows, **run_flags.sampling)
             paths = model.write(
                 samples, folder, first=first, options=run_flags.output_options, seed=seed, inputs=hashes
             )
@@ -248,10 +245,9 @@ def _from_whole(
                     given,
                     seed,
                     index=index,
-                    options=run_flags.options,
-                    conditions=run_flags.conditions,
                     output_options=run_flags.output_options,
                     listing=listing,
+                    **run_flags.sampling,
                 )
             paths += written
             samples = samples or made

@@ -19,6 +19,17 @@ MAX_FLAGS_BYTES = 1 << 20
 ARGUMENTS = "gan.cli.arguments"
 """Key of the raw arguments in click's `Context.meta`."""
 
+checkpoint_flag = click.option(
+    "--checkpoint",
+    default="newest",
+    show_default=True,
+    metavar="WHICH",
+    help="newest, best, or a number of samples shown.",
+)
+device_flag = click.option("--device", default="auto", show_default=True, metavar="NAME", help="auto, cpu, cuda, mps …")
+json_flag = click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
+quiet_flag = click.option("--quiet", is_flag=True, help="Print nothing.")
+
 
 class OfRun(click.Command):
     """A command whose ``--help`` also lists the flags of the run that is named before it."""

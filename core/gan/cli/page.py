@@ -29,12 +29,7 @@ def page(ctx: click.Context, run_folder: Path, folder: Path | None, live: bool) 
     RUN/page/index.html, which `gan run` writes as well. It needs no network. Of a run that has not ended it shows how
     far it is.
     """
-    from gan.data.foreign import show
-    from gan.generation.loading import load_modality, resolve_run
-    from gan.reporting.page import artefacts_in, write_page
-    from gan.reporting.result import read_result
     from gan.storage.run_folder import RunFolder
-    from gan.watch.report import health_of
 
     run = RunFolder.open(run_folder)
     if live and folder is not None:
@@ -42,6 +37,12 @@ def page(ctx: click.Context, run_folder: Path, folder: Path | None, live: bool) 
     if folder is None and not run.result.is_file():
         _of_training(run, live)
         return
+    from gan.data.foreign import show
+    from gan.generation.loading import load_modality, resolve_run
+    from gan.reporting.page import artefacts_in, write_page
+    from gan.reporting.result import read_result
+    from gan.watch.report import health_of
+
     modality = load_modality(run, resolve_run(run, installed(ctx)))
     if folder is None:
         summary = read_result(run).summary()

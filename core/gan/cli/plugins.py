@@ -12,6 +12,7 @@ import click
 from gan.cli import installed
 from gan.cli.columns import print_columns
 from gan.cli.completion import complete_plugin
+from gan.cli.options import json_flag
 from gan.cli.progress import print_json
 from gan.cli.terminal import echo
 from gan.contracts import ENTRY_TYPES, Entry, kind
@@ -30,7 +31,7 @@ _PLURALS = {"modality": "modalities", "loss": "losses", "penalty": "penalties"}
     epilog="Example: gan plugins --hook losses; gan plugins show image; gan plugins new sketch",
 )
 @click.option("--hook", metavar="KIND", help="List one kind of entry of all plugins: losses, architectures, data …")
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
+@json_flag
 @click.pass_context
 def plugins(ctx: click.Context, hook: str | None, as_json: bool) -> None:
     """List installed plugins: name, distribution, status, what they offer, and their problems.
@@ -67,7 +68,7 @@ def _list_hook(found: Plugins, infos: list[PluginInfo], hook: str, as_json: bool
 
 @plugins.command(epilog="Example: gan plugins show image")
 @click.argument("name", shell_complete=complete_plugin)
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
+@json_flag
 @click.pass_context
 def show(ctx: click.Context, name: str, as_json: bool) -> None:
     """Show one plugin: modalities, architectures with papers and sizes, losses, datasets, recipes and all settings."""
@@ -152,7 +153,7 @@ def _index_option(command: Any) -> Any:
 @plugins.command(epilog="Example: gan plugins search music")
 @click.argument("words", nargs=-1)
 @_index_option
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
+@json_flag
 @click.pass_context
 def search(ctx: click.Context, words: tuple[str, ...], index: str | None, as_json: bool) -> None:
     """Search published plugins by words in their name, summary or modality."""
@@ -265,7 +266,7 @@ def new(name: str, modality: str | None, author: str, out: Path | None) -> None:
 @click.option(
     "--minutes", type=click.FloatRange(min=0, min_open=True), default=15, show_default=True, help="Time limit."
 )
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
+@json_flag
 @click.pass_context
 def check(
     ctx: click.Context, target: str, settings: tuple[str, ...], only: tuple[str, ...], minutes: float, as_json: bool

@@ -8,7 +8,7 @@ import click
 
 from gan.cli import loaded
 from gan.cli.completion import RUN
-from gan.cli.options import OfRun, flag_names, flags
+from gan.cli.options import OfRun, checkpoint_flag, device_flag, flag_names, flags, json_flag, quiet_flag
 from gan.cli.terminal import echo
 from gan.errors import UsageError
 from gan.generation.chosen import split_flags
@@ -44,10 +44,10 @@ from gan.generation.chosen import split_flags
 )
 @click.option("--seed", type=click.IntRange(0, (1 << 63) - 1), default=0, show_default=True, help="Random seed.")
 @click.option("--out", type=click.Path(path_type=Path), help="Folder for the results; default: RUN/projections/FILE.")
-@click.option("--checkpoint", default="newest", show_default=True, metavar="WHICH", help="newest, best, or a number.")
-@click.option("--device", default="auto", show_default=True, metavar="NAME", help="auto, cpu, cuda, mps …")
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
-@click.option("--quiet", is_flag=True, help="Print nothing.")
+@checkpoint_flag
+@device_flag
+@json_flag
+@quiet_flag
 @click.pass_context
 def project(
     ctx: click.Context,
@@ -89,8 +89,7 @@ def project(
         distance=distance,
         seed=seed,
         index=item,
-        options=run_flags.options,
-        conditions=run_flags.conditions,
+        **run_flags.sampling,
     )
     paths = save_projection(model, found, folder)
     if as_json:

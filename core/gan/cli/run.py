@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 
 
 PAGE_HELP = "Keep RUN/page/index.html up to date while training: real beside generated samples, and the curves."
+TRACK_HELP = "Tell a tracker of the training: tensorboard, wandb, mlflow, trackio; may be repeated."
 MINUTES = click.FloatRange(min=0, min_open=True, max=1e7)
 
 
@@ -88,6 +90,7 @@ MINUTES = click.FloatRange(min=0, min_open=True, max=1e7)
 )
 @provenance_flags
 @click.option("--page", "live_page", is_flag=True, help=PAGE_HELP)
+@click.option("--track", multiple=True, metavar="NAME", help=TRACK_HELP)
 @click.option("--quiet", is_flag=True, help="Show warnings only.")
 @click.option("--json", "as_json", is_flag=True, help="Write one JSON object per line, for programs.")
 @click.pass_context
@@ -113,6 +116,7 @@ def run(
     date: bool,
     c2pa: bool,
     live_page: bool,
+    track: tuple[str, ...],
     quiet: bool,
     as_json: bool,
 ) -> None:
@@ -148,6 +152,7 @@ def run(
         return
     from gan.cli.progress import choose_reporter
 
+    others = _others(plugins, live_page, track)
     reporter = choose_reporter(quiet=quiet, as_json=as_json)
 
     def train() -> Result:
@@ -157,18 +162,26 @@ def run(
         _warn_of_versions(recipe_name, reporter)
         return session.start(values, plugins, told, out=out, total=samples, or_resume=or_resume)
 
-    told = _with_page(reporter, live_page)
+    told = _told(reporter, others)
     _report(reporter, told, train)
 
 
-def _with_page(reporter: Reporter, wanted: bool) -> Reporter:
-    """The reporter, and one that renews the run's page, if it is wanted."""
-    if not wanted:
-        return reporter
-    from gan.reporting.live_page import LivePage
+def _others(plugins: Any, live_page: bool, track: tuple[str, ...]) -> list[Reporter]:
+    """What renews the run's page, and the trackers, where wanted; of several processes the first has them."""
+    if os.environ.get("RANK", "0") != "0":
+        return []
+    trackers: list[Reporter] = [plugins.load(plugins.find("gan_trackers", name))() for name in track]
+    if live_page:
+        from gan.reporting.live_page import LivePage
+
+        trackers.append(LivePage())
+    return trackers
+
+
+def _told(reporter: Reporter, others: list[Reporter]) -> Reporter:
     from gan.reporting.reporter import Several
 
-    return Several([reporter, LivePage()])
+    return Several([reporter, *others]) if others else reporter
 
 
 def _report(reporter: Reporter, told: Reporter, train: Callable[[], Result]) -> None:
@@ -268,6 +281,7 @@ def _show_dry_run(values: dict[str, Any], plugins: Any, samples: int | None, as_
 @click.option("--minutes", type=MINUTES, help="Train so many minutes more, where a limit of time has ended the run.")
 @click.option("--force", is_flag=True, help="Continue although the recipe, the data or a plugin has changed.")
 @click.option("--page", "live_page", is_flag=True, help=PAGE_HELP)
+@click.option("--track", multiple=True, metavar="NAME", help=TRACK_HELP)
 @click.option("--quiet", is_flag=True, help="Show warnings only.")
 @click.option("--json", "as_json", is_flag=True, help="Write one JSON object per line, for programs.")
 @click.pass_context
@@ -277,6 +291,7 @@ def resume(
     minutes: float | None,
     force: bool,
     live_page: bool,
+    track: tuple[str, ...],
     quiet: bool,
     as_json: bool,
 ) -> None:
@@ -284,6 +299,7 @@ def resume(
     plugins = installed(ctx)
     from gan.cli.progress import choose_reporter
 
+    others = _others(plugins, live_page, track)
     reporter = choose_reporter(quiet=quiet, as_json=as_json)
 
     def train() -> Result:
@@ -292,5 +308,5 @@ def resume(
 
         return session.resume(run_folder, plugins, told, force=force, minutes=minutes)
 
-    told = _with_page(reporter, live_page)
+    told = _told(reporter, others)
     _report(reporter, told, train)

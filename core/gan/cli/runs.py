@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from gan.cli.columns import print_columns
+from gan.cli.options import json_flag
 from gan.cli.terminal import echo
 from gan.errors import UsageError
 
@@ -20,7 +21,7 @@ from gan.errors import UsageError
     show_default=True,
     help="The folder of runs.",
 )
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
+@json_flag
 @click.pass_context
 def runs(ctx: click.Context, folder: Path, as_json: bool) -> None:
     """List the runs of a folder: plugin, state, progress, best number and size."""

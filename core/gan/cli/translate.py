@@ -11,7 +11,7 @@ import click
 
 from gan.cli import loaded
 from gan.cli.completion import RUN
-from gan.cli.options import OfRun, flag_names, flags, provenance_choices, provenance_flags
+from gan.cli.options import OfRun, device_flag, flag_names, flags, provenance_choices, provenance_flags
 from gan.cli.terminal import echo
 from gan.errors import BadData, UsageError
 from gan.generation.chosen import Flags, split_flags
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     show_default=True,
     help="Random seed; the same seed gives the same files.",
 )
-@click.option("--device", default="auto", show_default=True, metavar="NAME", help="auto, cpu, cuda, mps …")
+@device_flag
 @provenance_flags
 @click.option("--quiet", is_flag=True, help="Print only warnings and errors.")
 @click.option("--json", "as_json", is_flag=True, help="Print the files as one JSON document.")
@@ -115,10 +115,9 @@ def translated(
                     given,
                     seed,
                     index=position,
-                    options=run_flags.options,
-                    conditions=run_flags.conditions,
                     output_options=run_flags.output_options,
                     listing=written,
+                    **run_flags.sampling,
                 )
             except BadData as error:
                 skipped[file.name] = error.reason

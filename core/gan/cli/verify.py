@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from gan.cli import installed
+from gan.cli.options import json_flag
 from gan.errors import BadData, CheckpointError, UsageError
 
 if TYPE_CHECKING:
@@ -34,7 +35,7 @@ SHOWN = 20
 @click.option("--run", "run_folder", type=click.Path(path_type=Path), metavar="RUN", help="The run that made a text.")
 @click.option("--no-marks", is_flag=True, help="Do not look for invisible marks, which takes most of the time.")
 @click.option("--quiet", is_flag=True, help="Print nothing; the exit code tells.")
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
+@json_flag
 @click.pass_context
 def verify(
     ctx: click.Context,

@@ -9,6 +9,7 @@ import click
 from gan.cli import importing, installed
 from gan.cli.columns import print_columns
 from gan.cli.completion import RUN
+from gan.cli.options import json_flag
 from gan.cli.terminal import echo
 from gan.errors import UsageError
 
@@ -17,7 +18,7 @@ NUMBERS = 2
 
 
 @click.group(invoke_without_command=True, epilog="Example: gan zoo; gan generate zoo:chorales --count 8")
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
+@json_flag
 @click.pass_context
 def zoo(ctx: click.Context, as_json: bool) -> None:
     """List small trained models that come with plugins, with their numbers; use one as zoo:NAME in place of a run."""

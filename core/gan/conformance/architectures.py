@@ -82,13 +82,16 @@ def _check_game(played: Played) -> None:
 
 
 def _check_parameters(kit: Kit, plugin_entry: Any) -> None:
-    """The entry's numbers of parameters are those of the recipe with its default settings."""
+    """The entry's numbers of parameters are those of its recipe on the recipe's own data."""
+    from gan.build import find_source, resolve
     from gan.training.dry_run import dry_run
 
     declared = dict(plugin_entry.entry.parameters)
     if not declared:
         raise Skipped("its entry gives no numbers of parameters")
-    found = dry_run(recipe_values(kit.plugins, kit.plugin, plugin_entry.entry.name), kit.plugins).parameters
+    values = recipe_values(kit.plugins, kit.plugin, plugin_entry.entry.name)
+    find_source(resolve(values, kit.plugins), kit.plugins)  # networks may depend on what the data hold
+    found = dry_run(values, kit.plugins).parameters
     if found != declared:
         raise Failed(f"its entry says {declared}, its recipe builds {found}")
 

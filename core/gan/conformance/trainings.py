@@ -224,8 +224,8 @@ def _plain(value: Any) -> bool:
         return all(map(_plain, value.values()))
     if isinstance(value, (list, tuple, set, deque)):
         return all(map(_plain, value))
-    if isinstance(value, Tensor):
-        return value.is_leaf
+    if isinstance(value, Tensor):  # layers of torch keep lists of their parameters
+        return value.is_leaf and not isinstance(value, torch.nn.Parameter)
     return value is None or isinstance(value, (bool, int, float, str, np.ndarray))
 
 

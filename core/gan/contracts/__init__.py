@@ -51,6 +51,8 @@ from gan.contracts.entries import (
     ModelEntry,
     PenaltyEntry,
     RecipeEntry,
+    TrackerEntry,
+    WeightsFile,
     kind,
 )
 from gan.contracts.guards import Alarm, Guard, Measures, Remedy, Window
@@ -139,6 +141,8 @@ __all__ = [
     "Streams",
     "StyleSpace",
     "Tiles",
+    "TrackerEntry",
+    "WeightsFile",
     "Window",
     "kind",
     "tail",

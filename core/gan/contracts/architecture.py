@@ -76,6 +76,9 @@ class GenerationSettings(Protocol):
     preview_options: ClassVar[Mapping[str, Any]] = {}
     """Values of `Options` used for previews and metrics. With them `generate` may return additional fields that the
     modality's preview and metrics know (a picture translated to the other domain and back)."""
+    optional_input: ClassVar[tuple[str, ...]] = ()
+    """Fields that a user may give as an input, and need not: the beginning of a sample that is continued (a clip of
+    music). `Request.given` then holds them, along `FieldSpec.longer_axis` of any length."""
     mixes_classes: ClassVar[bool] = False
     """Whether a condition with names may also be given as shares of the classes, ``(N, classes)`` float32 instead of
     ``(N,)`` integers; `gan.latents.class_shares` and `gan.latents.embedded` take both."""

@@ -15,6 +15,9 @@ The target of an entry depends on its type:
 * `GuardEntry`: a class or function without required arguments that returns a `Guard`
 * `DatasetEntry`: a function ``(folder: Path, download: Download) -> None`` that fills an empty folder
 * `RecipeEntry`: a YAML file inside a package, ``"package:recipes/name.yaml"``
+* `TrackerEntry`: a class without required arguments whose instances have the methods of a reporter that they need:
+  ``started(run, title, samples, total)``, ``tick(tick)``, ``measured(samples, values, best)``, ``preview(path)``,
+  ``finished(summary)``, ``close()``
 * `ModelEntry`: a folder inside a package, ``"package:models/name"``, that `gan zoo pack` has written
 """
 
@@ -107,6 +110,19 @@ class MetricEntry(Entry):
 
 
 @dataclass(frozen=True, kw_only=True)
+class WeightsFile:
+    """A file of pretrained weights that a user may ask for: ``gan data fetch weights:NAME``."""
+
+    name: str
+    """Name of the file, as `gan.weights.find_weights` looks for it."""
+    url: str
+    sha256: str
+    size: int
+    """Bytes."""
+    licence: str
+
+
+@dataclass(frozen=True, kw_only=True)
 class ExtractorEntry(Entry):
     """Maps samples to feature vectors: a network with fixed weights, or hand-written statistics."""
 
@@ -116,6 +132,8 @@ class ExtractorEntry(Entry):
     """The publication that defines the network or the statistics."""
     weights: str = "none"
     """Description of the file of weights that it needs ("none", "mnist_lenet5.npz, 0.2 MB")."""
+    files: tuple[WeightsFile, ...] = ()
+    """Where its files of weights are published, if they may be downloaded."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -174,6 +192,11 @@ class RecipeEntry(Entry):
 
 
 @dataclass(frozen=True, kw_only=True)
+class TrackerEntry(Entry):
+    """A service that is told of trainings, such as TensorBoard: ``gan run --track NAME``."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class ModelEntry(Entry):
     """A trained model that comes with a plugin: a light run folder, used as ``zoo:NAME`` in place of a run."""
 
@@ -199,6 +222,7 @@ ENTRY_TYPES: dict[str, type[Entry]] = {
     "gan_datasets": DatasetEntry,
     "gan_recipes": RecipeEntry,
     "gan_models": ModelEntry,
+    "gan_trackers": TrackerEntry,
 }
 """Hook -> the type of the entries that it returns."""
 

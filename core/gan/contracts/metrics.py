@@ -61,7 +61,8 @@ class Extractor(Protocol):
     """Maps samples to feature vectors, deterministically.
 
     If one entry serves many networks (any model in a folder), the extractor has an attribute `label`, a string that
-    names the values instead of the entry's name.
+    names the values instead of the entry's name. An attribute `value_names` maps names of values to others that they
+    have on this extractor (``{"FID": "FD"}``).
     """
 
     version: str

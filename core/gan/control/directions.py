@@ -24,6 +24,7 @@ import safetensors.torch
 import torch
 from torch import Tensor
 
+from gan.contracts import LinearMaps
 from gan.draws import derive
 from gan.errors import BadData, UnknownName, UsageError
 from gan.storage.durable import write_bytes
@@ -221,7 +222,7 @@ class Directions(Mapping[str, Tensor]):
             name = names[int(name) - 1]
         if name not in names:
             if not names:
-                raise UsageError(f"the run has no directions yet; find some: gan edit {self._run} --find sefa")
+                raise UsageError(f"the run has no directions yet; {self.hint}")
             raise UnknownName("direction", name, names)
         path = self.path(name)
         try:
@@ -252,8 +253,11 @@ class Directions(Mapping[str, Tensor]):
         return path
 
     @property
-    def _run(self) -> str:
-        return "RUN" if self._model.folder is None else str(self._model.folder.path)
+    def hint(self) -> str:
+        """How to find some in this latent space."""
+        run = "RUN" if self._model.folder is None else self._model.folder.path
+        method = "sefa" if isinstance(self._model.architecture, LinearMaps) else "score all"
+        return f"find some with: gan edit {run} --find {method}"
 
 
 def _metadata(path: Path) -> dict[str, str]:

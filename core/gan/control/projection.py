@@ -355,9 +355,9 @@ def tuned_model(
 
 def save_projection(model: LatentModel, projection: Projection, folder: Path) -> list[Path]:
     """Write the latents, the sample, a picture of the way and, of a tuned generator, a run; return the paths."""
-    from gan.control.films import pictures_of, save_sheet
     from gan.control.latent_files import write_latents
     from gan.control.tuned_run import save_tuned
+    from gan.reporting.films import pictures_of, save_sheet
 
     paths = [write_latents(folder / "latents.safetensors", projection.latents, model)]
     paths += model.write(projection.sample, folder, prefix="projected")

@@ -7,13 +7,23 @@ import logging
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from gan.errors import BadData, GanError, PluginError
+from gan.errors import BadData, GanError, PluginError, UsageError
 from gan.storage.download import Downloader
-from gan.storage.durable import cache_folder, discard, filled_aside
+from gan.storage.durable import (
+    cache_folder,
+    discard,
+    file_sha256,
+    filled_aside,
+    make_dirs,
+    replacement,
+    write_all,
+)
 from gan.storage.regular import Broken, read_regular
 from gan.storage.seal import broken_files, files_below, is_seal, seal, sealed_text, unsealed
+from gan.weights import weights_folder
 
 if TYPE_CHECKING:
+    from gan.contracts import Download
     from gan.plugins.manager import PluginEntry, Plugins
 
 MAX_ABOUT_BYTES = 1 << 30
@@ -45,6 +55,28 @@ def prepare_dataset(plugin_entry: PluginEntry, plugins: Plugins) -> Path:
     if found:
         raise BadData(f"is damaged and cannot be made anew: {found[0]}; remove this folder", folder)
     return folder / "files"
+
+
+def fetch_weights(plugin_entry: PluginEntry, download: Download) -> list[Path]:
+    """Download the files of weights of an extractor, verified, to where `gan.weights.find_weights` finds them.
+
+    Raises `UsageError` for an extractor that needs none, or whose files nobody may pass on.
+    """
+    entry = plugin_entry.entry
+    if not entry.files:
+        what = "needs no weights" if entry.weights == "none" else f"has no address of its weights ({entry.weights})"
+        raise UsageError(f"extractor '{entry.name}' {what}")
+    paths = []
+    for file in entry.files:
+        make_dirs(weights_folder())
+        paths.append(weights_folder() / file.name)
+        if not paths[-1].is_file() or file_sha256(paths[-1]) != file.sha256:
+            fetched = download(file.url, sha256=file.sha256, size=file.size)
+            with replacement(paths[-1]) as descriptor, fetched.open("rb") as content:
+                while part := content.read(1 << 20):
+                    write_all(descriptor, part)
+            fetched.unlink()
+    return paths
 
 
 def dataset_complaints(folder: Path, *, anew: bool = False) -> list[str]:

@@ -86,7 +86,8 @@ class BoundMetric:
             values = self._values(generated, real, modality)
         if self.extractor is None or self.extractor.name == self.own:
             return values
-        return [replace(value, name=f"{value.name}[{self.extractor.name}]") for value in values]
+        names: Mapping[str, str] = getattr(self.extractor.extractor, "value_names", {})
+        return [replace(value, name=f"{names.get(value.name, value.name)}[{self.extractor.name}]") for value in values]
 
     def _values(self, generated: Samples, real: Samples, modality: Modality) -> Sequence[MetricValue]:
         found: Sequence[MetricValue]

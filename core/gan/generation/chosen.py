@@ -30,6 +30,11 @@ class Flags:
     output_options: Any = None
     """An instance of the modality's `Options`."""
 
+    @property
+    def sampling(self) -> dict[str, Any]:
+        """What sampling takes: the options of the architecture and the conditions, by name."""
+        return {"options": self.options, "conditions": self.conditions}
+
 
 def split_flags(model: Model, given: Mapping[str, Any], others: Iterable[str] = ()) -> Flags:
     """Assign each flag to what it belongs to; ``--class`` is the one condition with classes. Raises `UsageError` for an

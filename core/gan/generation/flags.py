@@ -26,9 +26,11 @@ def describe_latents(architecture: Any, modality: Modality) -> str:
     conditions = {name for name, spec in modality.fields.items() if spec.condition}
     if not _has(architecture, LatentSpace):
         return "This run has no latent space: no paths, edits or projections."
-    allowed = ["--interpolate, --path, --loop, --film, --plane and --latents", "gan edit by ganspace and scores"]
-    if _has(architecture, LinearMaps):
-        allowed[1] = "gan edit by sefa, ganspace, labels and scores"
+    sefa = "sefa, " if _has(architecture, LinearMaps) else ""
+    allowed = [
+        "gan generate with --interpolate, --path, --loop, --film, --plane and --latents",
+        f"gan edit by {sefa}ganspace, labels and scores",
+    ]
     if _has(architecture, SmoothLatentSpace):
         allowed.append("gan project" + (" into w and w+" if _has(architecture, StyleSpace) else ""))
     if _has(architecture, LatentParts):

@@ -319,7 +319,8 @@ class Model:
     def _generated(self, samples: Samples, given: Given) -> list[str]:
         """The fields that are written to files: those that were generated, whole or in part, without extra fields."""
         known = {name for name, spec in self.modality.fields.items() if not spec.condition}
-        return [name for name in samples if name in known and (name not in given.fields or name in given.places)]
+        again = {*given.places, *self.optional_input}
+        return [name for name in samples if name in known and (name not in given.fields or name in again)]
 
     def write(
         self,
@@ -356,18 +357,21 @@ class Model:
         *,
         first: int = 0,
         options: Mapping[str, Any] | None = None,
+        given: Samples | None = None,
         conditions: Mapping[str, Any] | None = None,
         output_options: Any = None,
+        inputs: Sequence[str] = (),
     ) -> tuple[list[Path], Samples]:
         """Generate samples part by part (`gan.contracts.Streams`) and write each while it is made.
 
+        `given` holds an input, ``count`` rows, and `inputs` the SHA-256 of its files, as for `generate` and `write`.
         Return the files and the first parts of the samples. Raises `UsageError` where samples are made whole only.
         """
         net = self._sampler
         if not isinstance(net, Streams):
             raise UsageError(f"{self.name} makes samples whole, not part by part; leave out --stream")
         request_options = self._options(options or {})
-        given = self._with_conditions(None, request_options, conditions, seed, first, count)
+        given = self._with_conditions(given, request_options, conditions, seed, first, count)
         self._check_given(given, count, request_options)
         paths: list[Path] = []
         beginnings: list[Sample] = []
@@ -390,7 +394,7 @@ class Model:
         ):  # fmt: skip
             for index in range(count):
                 rows = None if given is None else self._rows(given, index, 1)
-                facts = {"seed": seed, "index": first + index}
+                facts = {"seed": seed, "index": first + index} | ({"inputs": [inputs[index]]} if inputs else {})
                 with self._files(folder / f"sample-{first + index:04d}", facts, listing) as (stem, placed):
                     paths.append(placed(self.modality.write_stream(parts(index, rows), stem, output_options)))
         shortest = {
@@ -442,7 +446,7 @@ class Model:
         from gan.recipe import validated
 
         request_options = self._options(options or {})
-        fields = self.input_fields(request_options)
+        fields = self.input_fields(request_options) or self.optional_input
         if not fields and "given" in getattr(type(request_options), "model_fields", ()):
             raise UsageError(
                 f"{self.name} takes no input with these options; where it can take one, choose it with --given"
@@ -482,6 +486,11 @@ class Model:
         """The fields that an input must hold, for an instance of the architecture's `Options`; without conditions."""
         fields = self.modality.fields
         return tuple(name for name in self._given_fields(options) if not fields[name].condition)
+
+    @property
+    def optional_input(self) -> tuple[str, ...]:
+        """The fields that an input may hold, where the architecture also works without one."""
+        return tuple(getattr(self.architecture, "optional_input", ()))
 
     def condition_fields(self, options: Any = None) -> dict[str, FieldSpec]:
         """The conditions that the architecture takes, by name."""
@@ -533,9 +542,10 @@ class Model:
         if lacking:
             wanted = ", ".join(lacking)
             raise UsageError(f"{self.name} makes samples from an input: {wanted} must be given (--input FILE)")
-        if given is not None and not needs:
+        optional = [name for name in self.optional_input if name in (given or {})]
+        if given is not None and not needs and not optional:
             raise UsageError(f"{self.name} takes no input")
-        for name in needs:
+        for name in (*needs, *optional):
             if given is not None and len(given[name]) != count:
                 raise UsageError(f"{self.name}: field '{name}' of the input must have {count} rows")
 

@@ -8,7 +8,7 @@ distance = frechet_distance(Moments.of(generated_batches), Moments.of(real_batch
 from __future__ import annotations
 
 from gan.metrics.diversity import Diversity, mean_distance, vendi_score
-from gan.metrics.frechet import FrechetDistance, frechet_distance, trace_of_root
+from gan.metrics.frechet import FrechetDistance, PlainFrechetDistance, frechet_distance, trace_of_root
 from gan.metrics.kernel import KernelDistance, cubic_kernel, kernel_distance, squared_mmd
 from gan.metrics.moments import Moments
 from gan.metrics.neighbours import (
@@ -26,6 +26,7 @@ __all__ = [
     "DensityCoverage",
     "Diversity",
     "FrechetDistance",
+    "PlainFrechetDistance",
     "InceptionScore",
     "KernelDistance",
     "Memorisation",

@@ -41,7 +41,7 @@ class Raw:
         parts = []
         for name, field in sorted(modality.fields.items()):
             values = samples[name].reshape(len(samples[name]), -1).astype(np.float32)
-            parts.append((values - field.low) / (field.high - field.low))
+            parts.append((values - field.low) / ((field.high - field.low) or 1))
         rows = np.concatenate(parts, axis=1)
         if rows.shape[1] > WIDEST:
             rows = rows @ self._projection(rows.shape[1])

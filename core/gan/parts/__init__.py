@@ -1,1 +1,1 @@
-"""Parts that a recipe adds to any architecture: InfoGAN's codes (`gan.parts.codes`)."""
+"""Parts of architectures: InfoGAN's `codes`, `freezing` of layers, layers of style-based generators (`style`)."""

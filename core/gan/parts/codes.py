@@ -10,6 +10,8 @@ generated samples, and both players increase a lower bound of the mutual informa
 in nats. For numbers Q is a Gaussian whose mean is read and whose deviation is 1. A recipe asks for it with a section
 ``codes``, and the codes become options of ``gan generate``.
 
+Latents that are several vectors ``(N, vectors, size)``, such as one for each track, have the same code in each of them.
+
 Different from the paper, whose noise is U(-1, 1): in the latent vector, codes are scaled to mean 0 and variance 1 like
 the components of N(0, 1) beside them. Without, the classes of digits followed the noise, and the code their slant.
 """
@@ -76,6 +78,11 @@ def information(codes: Codes, read: Tensor, code: Tensor) -> list[Tensor]:
     return found
 
 
+def _rows(latents: Tensor) -> Tensor:
+    """``(N, vectors, size)``: the vectors of latents, of which ``(N, …)`` of other shapes have one."""
+    return latents if latents.ndim == 3 else latents.flatten(1)[:, None]
+
+
 def with_codes(architecture_class: Any, codes: Codes, name: str) -> Any:
     """The architecture with codes in its latents, a reader of its own and the term of both players.
 
@@ -123,18 +130,18 @@ def with_codes(architecture_class: Any, codes: Codes, name: str) -> Any:
             return self._coded(super().latents(count, rng, *more), drawn(codes, rng))
 
         def _coded(self, latents: Tensor, code: Tensor) -> Tensor:
-            flat = latents.flatten(1)
-            if flat.shape[1] <= self.code_size:
+            rows = _rows(latents)
+            if rows.shape[2] <= self.code_size:
                 raise UsageError(
-                    f"codes: {name} has latents of {flat.shape[1]} numbers, and the codes need {self.code_size}; "
+                    f"codes: {name} has latents of {rows.shape[2]} numbers, and the codes need {self.code_size}; "
                     "enlarge model.latent"
                 )
-            entries = (code.to(flat) - self.code_mean) / self.code_deviation
-            return torch.cat([entries, flat[:, self.code_size :]], 1).view_as(latents)
+            entries = ((code.to(rows) - self.code_mean) / self.code_deviation)[:, None].expand(-1, rows.shape[1], -1)
+            return torch.cat([entries, rows[:, :, self.code_size :]], 2).view_as(latents)
 
         def codes_of(self, latents: Tensor) -> Tensor:
             """``(N, entries)``: the codes in latents, classes one-hot and numbers -1 … 1."""
-            codes: Tensor = latents.flatten(1)[:, : self.code_size] * self.code_deviation + self.code_mean
+            codes: Tensor = _rows(latents)[:, 0, : self.code_size] * self.code_deviation + self.code_mean
             return codes
 
         def read_codes(self, samples: Mapping[str, Tensor]) -> Tensor:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from gan.contracts import ExtractorEntry, GuardEntry, LossEntry, MetricEntry, PenaltyEntry
+from gan.contracts import ExtractorEntry, GuardEntry, LossEntry, MetricEntry, PenaltyEntry, TrackerEntry
 from gan.hookspecs import hookimpl
 
 _INCEPTION = "inception-v3-2015"
@@ -94,6 +94,7 @@ def gan_metrics() -> Iterator[MetricEntry]:
     """The metrics of `gan.metrics`. All compute on features, so they are named with an extractor: ``fid[lenet5]``."""
     for name, target, own, summary in (
         ("fid", "FrechetDistance", _INCEPTION, "Fréchet distance of Gaussians fitted to features; lower is better"),
+        ("fd", "PlainFrechetDistance", "", "the same as fid, called FD, which no paper's FID is mistaken for"),
         ("kid", "KernelDistance", _INCEPTION, "unbiased squared MMD with a cubic kernel; lower is better"),
         (
             "precision-recall",
@@ -156,3 +157,15 @@ def gan_guards() -> Iterator[GuardEntry]:
         target="gan.watch.rules:GameGuard",
         summary="divergence, vanishing gradient, mode collapse, overfitting, oscillation, codebook collapse",
     )
+
+
+@hookimpl
+def gan_trackers() -> Iterator[TrackerEntry]:
+    """The trackers of `gan.reporting.trackers`; none is a dependency."""
+    for name, target, summary in (
+        ("tensorboard", "TensorBoard", "events in RUN/events: scalars, previews, sounds, texts"),
+        ("wandb", "WandB", "Weights & Biases"),
+        ("mlflow", "MLflow", "MLflow"),
+        ("trackio", "Trackio", "trackio"),
+    ):
+        yield TrackerEntry(name=name, target=f"gan.reporting.trackers:{target}", summary=summary)

@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from importlib.machinery import ModuleSpec, PathFinder
 from typing import Any
 
-from gan.contracts import ENTRY_TYPES, Entry
+from gan.contracts import ENTRY_TYPES, Entry, WeightsFile
 from gan.plugins.hooks import misspelt
 
 MAX_SOURCE_BYTES = 1 << 20
@@ -26,7 +26,7 @@ MAX_STEPS = 100_000
 HEAVY = frozenset({"torch", "tensorflow", "jax", "transformers", "librosa", "numba", "scipy", "sklearn", "pandas"})
 """Libraries whose import alone takes longer than the whole start-up should."""
 
-_CONSTRUCTORS = {entry_type.__name__: entry_type for entry_type in ENTRY_TYPES.values()}
+_CONSTRUCTORS = {entry_type.__name__: entry_type for entry_type in (*ENTRY_TYPES.values(), WeightsFile)}
 _METHODS = frozenset({"items", "keys", "values", "get", "lower", "upper", "title", "strip"})
 _EXITS = frozenset({"sys.exit", "os._exit", "os.abort", "exit", "quit"})
 _ALLOWED = (

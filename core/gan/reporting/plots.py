@@ -50,7 +50,7 @@ def plot_training(records: Sequence[Mapping[str, Any]], png: Path) -> Path:
         here = record["samples"]
         for term, value in (record.get("terms") or {}).items():
             player, _, name = term.partition("/")
-            if name not in PANELS and name != "_spread":
+            if name not in PANELS and name not in ("_level", "_power"):
                 players.setdefault(player, {}).setdefault(name or player, []).append((here, _number(value)))
         for name, value in (record.get("metrics") or {}).items():
             lines = metrics.setdefault(name, {})

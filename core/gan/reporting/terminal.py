@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import importlib.util
 import math
+import os
 import sys
 import time
 from collections.abc import Iterator, Sequence
@@ -84,7 +86,8 @@ def progress_line(
     if progress.rate:
         known += [rate, f"{duration(progress.left)} left"]
     whole = [f"{name} {value:#.3g}" for name, value in losses]  # always three digits, so that nothing jumps
-    short = [f"{name} {value:#.3g}" for name, value in zip(_short([name for name, _ in losses]), dict(losses).values())]
+    shortened = zip(_short([name for name, _ in losses]), (value for _, value in losses))
+    short = [f"{name} {value:#.3g}" for name, value in shortened]
     for names, least, with_step in ((whole, 20, True), (whole, 10, False), (short, 6, False), (short, 0, False)):
         rest = [*known[1:], *names] if names else [*known[1:], step]
         used = len("  ".join([known[0], *rest]))
@@ -249,6 +252,13 @@ def in_notebook() -> bool:
     """Whether this process is the kernel of a Jupyter notebook."""
     shell = sys.modules["IPython"].get_ipython() if "IPython" in sys.modules else None
     return type(shell).__name__ == "ZMQInteractiveShell"
+
+
+def can_move() -> bool:
+    """Whether a line can move here: on a terminal, and in a notebook with ipywidgets."""
+    if in_notebook():
+        return importlib.util.find_spec("ipywidgets") is not None
+    return sys.stderr.isatty() and os.environ.get("TERM") not in ("dumb", "unknown")
 
 
 def _print(text: str) -> None:

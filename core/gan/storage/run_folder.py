@@ -10,6 +10,7 @@ runs/music-framegan-0001/
   health.json      verdicts of the watch and what it has done (`gan diagnose`)
   checkpoints/samples-000200000/  best/samples-000150000/
   directions/  projections/
+  film.gif         the previews one after another
   previews/  samples/  evaluation/  page/index.html  README.md
 """
 
@@ -77,6 +78,8 @@ class RunFolder:
         self.best = path / "best"
         """The checkpoint with the best value of `evaluation.best`, if the recipe names one."""
         self.previews = path / "previews"
+        self.film = path / "film.gif"
+        """The previews one after another, made at the end of training."""
         self.samples = path / "samples"
         """The artefacts written at the end of training."""
         self.evaluation = path / "evaluation"

@@ -61,6 +61,12 @@ class Average:
         torch._foreach_mul_(steps, self._share_tensor)
         torch._foreach_add_(average, steps)
 
+    @torch.no_grad()
+    def adopt(self) -> None:
+        """Make the averages the weights."""
+        for name, parameter in self._live.items():
+            parameter.copy_(self._average[name])
+
     @contextmanager
     def applied(self) -> Iterator[None]:
         """A context in which the live parameters hold the averages; their own values return afterwards."""

@@ -7,6 +7,7 @@ import io
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any
 
 from gan.build import ResolvedRecipe, data_licence
@@ -20,6 +21,7 @@ from gan.generation.labelling import has_weights, labels_of
 from gan.generation.model import Model
 from gan.plugins.manager import PluginEntry, Plugins
 from gan.provenance.record import record_of
+from gan.reporting.films import film_of
 from gan.reporting.page import write_page
 from gan.reporting.plots import plot_training
 from gan.reporting.reporter import Reporter
@@ -89,6 +91,7 @@ class Outputs:
             picture = self._preview(recipe.seed)
             write_bytes(run.samples / PREVIEW, picture)
             listing.add(run.samples / PREVIEW, picture, record_of(labels.origin, {}), metadata=labels.metadata)
+        film = self._film(run)
         records = run.read_metrics()
         curves = plot_training(records, run.path / "training.png")
         receipts = self.evaluator.receipts(run)
@@ -105,7 +108,7 @@ class Outputs:
             values,
             untrained,
             artefacts,
-            [run.samples / PREVIEW, curves],
+            [run.samples / PREVIEW, curves, *film],
             f"{len(self.pack):,} samples of {len(self.pack.files):,} files of {recipe.data.source}",
             recipe.evaluation.published,
             references_of(run),
@@ -122,6 +125,16 @@ class Outputs:
             self.reporter.warn(f"no page was written: {error}")
         write_json(run.result, result.summary())
         return result
+
+    def _film(self, run: RunFolder) -> list[Path]:
+        """Write the film of the previews, which show the same samples while they are learned; none for fewer than
+        two."""
+        previews = sorted(run.previews.glob("samples-*.png"), key=lambda path: (len(path.name), path.name))
+        content = film_of(previews)
+        if content is None:
+            return []
+        write_bytes(run.film, self.model.labels.embedded(content, run.film.suffix, {}))
+        return [run.film]
 
     def _more(self, run: RunFolder) -> str:
         """The command that makes more samples."""

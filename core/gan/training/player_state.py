@@ -119,6 +119,9 @@ def check_players(players: Mapping[str, Player], phases: Sequence[Phase]) -> Non
     for phase in phases:
         if not phase.turns:
             raise GanError(f"phase '{phase.name}' has no turn")
+        for name in phase.adopt:
+            if name not in players:
+                raise GanError(f"phase '{phase.name}' adopts the average of '{name}', who is no player")
         for turn in phase.turns:
             if turn.player not in players:
                 raise GanError(f"phase '{phase.name}' has a turn of '{turn.player}', who is no player")

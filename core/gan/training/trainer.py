@@ -322,6 +322,9 @@ class Trainer:
         progress.phase += 1
         progress.position = 0
         progress.iteration = 0
+        for name in self.phases[progress.phase].adopt:
+            if (average := self.player_states[name].average) is not None:
+                average.adopt()
         if self.phases[progress.phase].reset_optimizers:
             for turn in self.phases[progress.phase].turns:
                 self.player_states[turn.player].optimizer.state.clear()

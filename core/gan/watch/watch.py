@@ -268,7 +268,7 @@ class Watch:
         }
         if remedy.noise:
             for seen in (window, *reversed(self.windows)):
-                spreads = [value for name, value in seen.signals.items() if name.endswith("/_spread")]
+                spreads = _spreads(seen.signals)
                 if spreads:
                     dials[NOISE] = remedy.noise * max(spreads)
                     break
@@ -324,6 +324,13 @@ _PLAIN = (
 def _players(signals: Mapping[str, float]) -> set[str]:
     """The players that were updated."""
     return {name.partition("/")[0] for name in signals if name.endswith("/_gradient_norm")}
+
+
+def _spreads(signals: Mapping[str, float]) -> list[float]:
+    """The standard deviations of what critics see of real samples, from moments that are alike on any number of
+    processes."""
+    players = [name.removesuffix("_power") for name in signals if name.endswith("/_power")]
+    return [max(0.0, signals[f"{p}_power"] - signals[f"{p}_level"] ** 2) ** 0.5 for p in players]
 
 
 def _neutral(dial: str) -> float:

@@ -34,7 +34,7 @@ def gan_architectures() -> Iterator[ArchitectureEntry]:
         modality="shape",
         paper="Wu, Zhang, Xue, Freeman, Tenenbaum: Learning a probabilistic latent space of object shapes via 3D "
         "generative-adversarial modeling, 2016, arXiv:1610.07584",
-        parameters={"generator": 461_008, "discriminator": 141_312},
+        parameters={"generator": 461_056, "discriminator": 153_600},
         small=("modality.resolution=8", "model.generator_width=4", "model.discriminator_width=4"),
     )
 
@@ -45,7 +45,7 @@ def gan_architectures() -> Iterator[ArchitectureEntry]:
         modality="shape",
         paper="Chan et al.: Efficient geometry-aware 3D generative adversarial networks, 2022, arXiv:2112.07945 "
         "(tri-planes; the networks are this plugin's)",
-        parameters={"generator": 153_073, "discriminator": 665_953},
+        parameters={"generator": 153_121, "discriminator": 666_337},
         small=("modality.resolution=16", "model.width=16", "model.features=4", "model.discriminator_width=4"),
     )
 

@@ -1,4 +1,4 @@
-"""Audio plugin of `gan`: the modality ``audio``, WaveGAN, HiFi-GAN, a neural codec, and metrics of sounds.
+"""Audio plugin of `gan`: the modality ``audio``, WaveGAN, HiFi-GAN, Vocos, EnCodec, Jukebox, and metrics of sounds.
 
 This module declares the entries of the plugin and imports nothing heavy.
 """
@@ -41,7 +41,7 @@ def gan_architectures() -> Iterator[ArchitectureEntry]:
         summary="Convolutional GAN for short waveforms, with or without classes",
         target="gan_audio.architectures.wavegan:WaveGAN",
         modality="audio",
-        parameters={"generator": 340_929, "discriminator": 275_521},
+        parameters={"generator": 345_025, "discriminator": 279_617},
         paper="Donahue, McAuley, Puckette: Adversarial audio synthesis, 2019, arXiv:1802.04208",
         small=("model.generator_width=2", "model.critic_width=2", "model.latent=8"),
     )
@@ -54,6 +54,23 @@ def gan_architectures() -> Iterator[ArchitectureEntry]:
         paper="Kong, Kim, Bae: HiFi-GAN: generative adversarial networks for efficient and high fidelity speech "
         "synthesis, 2020, arXiv:2010.05646",
         small=("model.width=8", "model.discriminator_width=2", "modality.seconds=0.128"),
+    )
+    yield ArchitectureEntry(
+        name="vocos",
+        summary="Fast vocoder: mel spectrograms become magnitudes and phases, and these sound",
+        target="gan_audio.architectures.vocos:Vocos",
+        modality="audio",
+        parameters={"generator": 139_010, "discriminator": 664_066},
+        paper="Siuzdak: Vocos: closing the gap between time-domain and Fourier-based neural vocoders for high-quality "
+        "audio synthesis, 2023, arXiv:2306.00814",
+        small=(
+            "model.width=8",
+            "model.hidden=16",
+            "model.layers=1",
+            "model.discriminator_width=2",
+            "model.resolutions=[256,128]",
+            "modality.seconds=0.128",
+        ),
     )
     yield ArchitectureEntry(
         name="codec",
@@ -72,6 +89,47 @@ def gan_architectures() -> Iterator[ArchitectureEntry]:
             "modality.seconds=0.128",
         ),
     )
+    yield ArchitectureEntry(
+        name="vqvae",
+        summary="Jukebox's autoencoder: sounds become codes at one or several rates, and codes sounds",
+        target="gan_audio.architectures.vqvae:VQVAE",
+        modality="audio",
+        parameters={"autoencoder": 101_921},
+        paper="Dhariwal et al.: Jukebox: a generative model for music, 2020, arXiv:2005.00341",
+        small=(
+            "model.downs=[3,2]",
+            "model.width=4",
+            "model.depth=2",
+            "model.size=8",
+            "model.codes=8",
+            "model.transforms=[[128,30,64]]",
+            "modality.seconds=0.128",
+        ),
+    )
+    yield ArchitectureEntry(
+        name="jukebox",
+        summary="Music of any length: a VQ-VAE, a transformer over its codes, and upsamplers; continues clips",
+        target="gan_audio.architectures.jukebox:Jukebox",
+        modality="audio",
+        parameters={"autoencoder": 259_842, "prior": 875_392, "upsampler0": 936_768},
+        paper="Dhariwal et al.: Jukebox: a generative model for music, 2020, arXiv:2005.00341",
+        small=(
+            "model.downs=[3,2]",
+            "model.width=4",
+            "model.depth=2",
+            "model.size=8",
+            "model.codes=8",
+            "model.transforms=[[128,30,64]]",
+            "model.layers=1",
+            "model.heads=2",
+            "model.prior_width=16",
+            "model.conditioner_width=4",
+            "model.conditioner_depth=2",
+            "model.crop=0",
+            "model.context=0",
+            "modality.seconds=0.128",
+        ),
+    )
 
 
 @hookimpl
@@ -87,6 +145,13 @@ def gan_metrics() -> Iterator[MetricEntry]:
         ),
     ):
         yield MetricEntry(name=name, summary=summary, target=f"gan_audio.metrics.pairs:{target}", modality="audio")
+    yield MetricEntry(
+        name="code-bits",
+        summary="Bits that the transformers over a model's codes need for a code, and the entropy of the codes",
+        target="gan_audio.metrics.codes:CodeBits",
+        modality="audio",
+        on_model=True,
+    )
     yield MetricEntry(
         name="codebook-use",
         summary="Bit rate of a codec, and share and entropy of the codes that it uses",
@@ -179,6 +244,36 @@ def gan_recipes() -> Iterator[RecipeEntry]:
         summary="EnCodec for 24 kHz with the published sizes and settings, 1.5 to 24 kbit/s, for GPUs",
         target="gan_audio:recipes/encodec.yaml",
         architecture="codec",
+    )
+    yield RecipeEntry(
+        name="vocos-small",
+        summary="Vocos with few channels at 16 kHz, for a CPU",
+        target="gan_audio:recipes/vocos-small.yaml",
+        architecture="vocos",
+    )
+    yield RecipeEntry(
+        name="vocos",
+        summary="Vocos for 24 kHz with the published sizes and settings, for a GPU",
+        target="gan_audio:recipes/vocos.yaml",
+        architecture="vocos",
+    )
+    yield RecipeEntry(
+        name="vqvae",
+        summary="Jukebox's autoencoder with few channels at 8 kHz, for a CPU",
+        target="gan_audio:recipes/vqvae.yaml",
+        architecture="vqvae",
+    )
+    yield RecipeEntry(
+        name="jukebox",
+        summary="Music in two levels of codes at 8 kHz, with few channels, for a CPU",
+        target="gan_audio:recipes/jukebox.yaml",
+        architecture="jukebox",
+    )
+    yield RecipeEntry(
+        name="jukebox-small",
+        summary="Jukebox's small profile of the autoencoder at 22.05 kHz and dense transformers, for a GPU",
+        target="gan_audio:recipes/jukebox-small.yaml",
+        architecture="jukebox",
     )
     yield RecipeEntry(
         name="hifigan-small",

@@ -20,9 +20,9 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from gan_audio.loudness import LoudnessMeter
 from gan_audio.picture import sheet, tile
-from gan_audio.recordings import SUFFIXES, Block, Recording
+from gan_audio.recordings import MAX_SECONDS, SUFFIXES, Block, Recording
 from gan_audio.spectra import MelSettings, vocoder_mel
-from gan_audio.writing import FORMATS, encoded
+from gan_audio.writing import FORMATS, encoded, write_parts
 
 if TYPE_CHECKING:
     from gan.contracts import Given, Sample, Samples
@@ -81,6 +81,11 @@ class AudioConfig(BaseModel):
     mel_bands: int = Field(80, ge=8, le=256, description="bands of the mel spectrogram")
     mel_high: int = Field(0, ge=0, description="upper end of the mel bands in Hz; 0: half the rate")
     mel_hop: int = Field(256, ge=16, le=4096, description="samples per frame of the mel spectrogram; windows have four")
+    timing: bool = Field(
+        False,
+        description="whether windows of recordings also say when they are: the fields `elapsed`, in seconds, and "
+        "`duration`; needs long=windows",
+    )
     labels: Literal["none", "folder", "prefix"] = Field(
         "none",
         description="the class of a sound, its field `label`: the first sub-folder, or the start of the file's name up "
@@ -162,6 +167,15 @@ class Audio(Modality):
                 longer_axis=1,
                 window=int(windows),
             )
+        if self.config.timing:
+            if not windows or self.length % self.config.mel_hop:
+                raise UsageError(
+                    "modality.timing needs modality.long=windows and a length that is a multiple of modality.mel_hop, "
+                    f"not {self.length:,} samples and {self.config.mel_hop}"
+                )
+            steps, most = self.length // self.config.mel_hop, float(MAX_SECONDS)
+            fields["elapsed"] = FieldSpec((steps,), "float32", 0, most, "seconds before", longer=True, window=1)
+            fields["duration"] = FieldSpec((), "float32", 0, most, "seconds of the recording")
         if self.config.labels != "none":
             names = tuple(self.facts.get("classes", ()))
             last = max(1, len(names) - 1)
@@ -184,6 +198,8 @@ class Audio(Modality):
         gain, start, end = self._measured(recording)
         if self.config.long == "windows":
             parts = _parts(recording.blocks(), start, end, self._part)
+            if self.config.timing:
+                label["duration"] = np.asarray((end - start) / self.config.rate, np.float32)
             yield from self._recording(_filled(parts, self.length, self._step), gain, label)
             return
         found = False
@@ -199,7 +215,7 @@ class Audio(Modality):
     @property
     def _step(self) -> int:
         """Frames in a step of a recording."""
-        step: int = self.config.mel_hop if self.config.mel else 1
+        step: int = self.config.mel_hop if self.config.mel or self.config.timing else 1
         return step
 
     @property
@@ -211,10 +227,15 @@ class Audio(Modality):
         """A whole recording as one sample in parts."""
         before: Block | None = None
         current: Block | None = next(blocks)
+        done = 0
         while current is not None:
             after = next(blocks, None)
             sound = to_int16(current.T * np.float32(gain))
             part: Sample = {"sound": sound}
+            if self.config.timing:
+                times = np.arange(done, done + len(current), self._step) / self.config.rate
+                part["elapsed"] = times.astype(np.float32)
+            done += len(current)
             if self.config.mel:
                 beside = [to_int16(block.T * np.float32(gain)) for block in (before, after) if block is not None]
                 part["mel"] = self._mel(
@@ -323,6 +344,15 @@ class Audio(Modality):
         assert suffix in FORMATS
         path = stem.with_name(f"{stem.name}.{suffix}")
         path.write_bytes(encoded(self.marked(sample["sound"], rate=self.config.rate), self.config.rate, suffix))
+        return path
+
+    def write_stream(self, parts: Iterator[Sample], stem: Path, options: BaseModel | None = None) -> Path:
+        """Write a sound part by part as it is made. A mark is put into the whole, which is then joined first."""
+        if self.mark is not None:
+            return super().write_stream(parts, stem, options)
+        suffix = options.format if isinstance(options, AudioOptions) else "wav"
+        path = stem.with_name(f"{stem.name}.{suffix}")
+        write_parts(path, (part["sound"] for part in parts), self.config.channels, self.config.rate, suffix)
         return path
 
     def is_empty(self, sample: Sample) -> bool:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import io
-from typing import Any
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any, BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,15 +24,34 @@ BLOCK = 1 << 16
 
 def encoded(sound: NDArray[np.int16], rate: int, suffix: str) -> bytes:
     """``(channels, samples)`` int16 as the content of a file; equal sounds give equal bytes."""
+    buffer = io.BytesIO()
+    _write(buffer, [sound], len(sound), rate, suffix)
+    content = buffer.getvalue()
+    return with_serial(content, SERIAL) if suffix == "ogg" else content
+
+
+def write_parts(path: Path, parts: Iterable[NDArray[np.int16]], channels: int, rate: int, suffix: str) -> None:
+    """Write a file of parts ``(channels, n)`` int16 that follow each other, with the bytes that `encoded` gives for the
+    whole, in the memory of a part (OGG: and of the file)."""
+    with open(path, "w+b") as file:
+        _write(file, parts, channels, rate, suffix)
+    if suffix == "ogg":
+        path.write_bytes(with_serial(path.read_bytes(), SERIAL))
+
+
+def _write(target: BinaryIO, parts: Iterable[NDArray[np.int16]], channels: int, rate: int, suffix: str) -> None:
     import soundfile
 
     container, subtype = FORMATS[suffix]
-    buffer = io.BytesIO()
-    with soundfile.SoundFile(buffer, "w", rate, len(sound), subtype, format=container) as file:
-        for start in range(0, sound.shape[1], BLOCK):  # libsndfile overflows its stack on long Vorbis blocks
-            file.write(np.ascontiguousarray(sound[:, start : start + BLOCK].T))
-    content = buffer.getvalue()
-    return with_serial(content, SERIAL) if suffix == "ogg" else content
+    rest = np.zeros((channels, 0), np.int16)
+    with soundfile.SoundFile(target, "w", rate, channels, subtype, format=container) as file:
+        for part in parts:  # in equal blocks, whatever the parts; libsndfile overflows its stack on long Vorbis blocks
+            rest = np.concatenate([rest, part], 1)
+            while rest.shape[1] >= BLOCK:
+                file.write(np.ascontiguousarray(rest[:, :BLOCK].T))
+                rest = rest[:, BLOCK:]
+        if rest.shape[1]:
+            file.write(np.ascontiguousarray(rest.T))
 
 
 def with_serial(content: bytes, serial: int) -> bytes:

@@ -18,6 +18,7 @@ from gan.contracts import (
     MetricEntry,
     ModalityEntry,
     RecipeEntry,
+    WeightsFile,
 )
 from gan.hookspecs import hookimpl
 
@@ -45,14 +46,14 @@ def gan_architectures() -> Iterator[ArchitectureEntry]:
         modality="image",
         paper="Radford, Metz, Chintala: Unsupervised representation learning with deep convolutional generative "
         "adversarial networks, 2016, arXiv:1511.06434",
-        parameters={"generator": 191_952, "discriminator": 95_136},
+        parameters={"generator": 191_184, "discriminator": 94_368},
     )
     yield ArchitectureEntry(
         name="dcgan-original",
         summary="The 2015 form of DCGAN: 5x5 kernels, linear layers at both ends, uniform latents",
         target="gan_image.architectures.dcgan:DCGANOriginal",
         modality="image",
-        parameters={"generator": 18_885_760, "discriminator": 17_232_768},
+        parameters={"generator": 18_879_360, "discriminator": 17_226_368},
         paper="Radford, Metz, Chintala: Unsupervised representation learning with deep convolutional generative "
         "adversarial networks, 2016, arXiv:1511.06434",
     )
@@ -64,7 +65,7 @@ def gan_architectures() -> Iterator[ArchitectureEntry]:
         paper="Karras, Laine, Aittala, Hellsten, Lehtinen, Aila: Analyzing and improving the image quality of "
         "StyleGAN, 2020, arXiv:1912.04958",
         small=("modality.resolution=16", "model.capacity=64", "model.latent=8", "model.style=8"),
-        parameters={"generator": 188_611, "discriminator": 218_449},
+        parameters={"generator": 188_251, "discriminator": 218_417},
     )
     yield ArchitectureEntry(
         name="fully-connected",
@@ -128,7 +129,7 @@ def gan_architectures() -> Iterator[ArchitectureEntry]:
         paper="Huang, Gokaslan, Kuleshov, Tompkin: The GAN is dead; long live the GAN! A modern baseline GAN, 2024, "
         "arXiv:2501.05441",
         small=("model.width=8", "model.group=1", "model.latent=8"),
-        parameters={"generator": 64_632, "discriminator": 60_600},
+        parameters={"generator": 64_616, "discriminator": 60_584},
     )
     yield ArchitectureEntry(
         name="wgan-gp",
@@ -138,7 +139,7 @@ def gan_architectures() -> Iterator[ArchitectureEntry]:
         paper="Gulrajani, Ahmed, Arjovsky, Dumoulin, Courville: Improved training of Wasserstein GANs, 2017, "
         "arXiv:1704.00028",
         small=("model.latent=8", "model.generator_width=4", "model.discriminator_width=4"),
-        parameters={"generator": 44_603, "discriminator": 26_421},
+        parameters={"generator": 44_241, "discriminator": 26_021},
     )
     yield ArchitectureEntry(
         name="wgan-gp-digits",
@@ -158,7 +159,7 @@ def gan_architectures() -> Iterator[ArchitectureEntry]:
         paper="Brock, Donahue, Simonyan: Large scale GAN training for high fidelity natural image synthesis, 2019, "
         "arXiv:1809.11096",
         small=("model.width=1",),
-        parameters={"generator": 78_631, "discriminator": 68_497},
+        parameters={"generator": 78_557, "discriminator": 68_689},
     )
     yield ArchitectureEntry(
         name="fewshot",
@@ -241,7 +242,16 @@ def gan_extractors() -> Iterator[ExtractorEntry]:
         target="gan_image.extractors.inception:InceptionExtractor",
         modality="image",
         paper="Szegedy et al.: Rethinking the Inception architecture for computer vision, 2016, arXiv:1512.00567",
-        weights="pt_inception-2015-12-05-6726825d.pth, 96 MB",
+        weights="pt_inception-2015-12-05-6726825d.pth, 96 MB; gan data fetch weights:inception-v3-2015",
+        files=(
+            WeightsFile(
+                name="pt_inception-2015-12-05-6726825d.pth",
+                url="https://github.com/mseitzer/pytorch-fid/releases/download/fid_weights/pt_inception-2015-12-05-6726825d.pth",
+                sha256="6726825d0af5f729cebd5821db510b11b1cfad8faad88a03f1befd49fb9129b2",
+                size=95_628_359,
+                licence="Apache-2.0 (converted from TensorFlow's model of 2015)",
+            ),
+        ),
     )
     yield ExtractorEntry(
         name="squeezenet",
@@ -250,6 +260,15 @@ def gan_extractors() -> Iterator[ExtractorEntry]:
         modality="image",
         paper="Iandola et al.: SqueezeNet: AlexNet-level accuracy with 50x fewer parameters, 2016, arXiv:1602.07360",
         weights="squeezenet1_0_imagenet.npz, 1 MB",
+    )
+    yield ExtractorEntry(
+        name="efficientnet-lite0",
+        summary="EfficientNet-Lite0 on ImageNet: 1,280 features and 1,000 classes, images at 224 pixels",
+        target="gan_image.extractors.efficientnet:EfficientNetLite0Extractor",
+        modality="image",
+        paper="Tan, Le: EfficientNet: Rethinking model scaling for convolutional neural networks, 2019, "
+        "arXiv:1905.11946",
+        weights="efficientnet-lite0-57934424.pth, 19 MB",
     )
     yield ExtractorEntry(
         name="resnet20",

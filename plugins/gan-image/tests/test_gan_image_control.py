@@ -7,9 +7,12 @@ import pytest
 import torch
 from gan.contracts import FieldSpec, Request
 from gan.draws import SeededDraws
+from gan.parts.codes import information, with_codes
+from gan.recipe import Codes
 from gan.testing import real_file, shared_data
 from gan_image.architectures.biggan import BigGAN, BigGANConfig
 from gan_image.architectures.dcgan import DCGAN, DCGANConfig, DCGANOptions
+from gan_image.architectures.r3gan import R3GAN, R3GANConfig
 from gan_image.architectures.stylegan2 import StyleGAN2, StyleGAN2Config
 from gan_image.architectures.wgan_gp import WGANGP, WGANGPConfig
 from gan_image.attributes import brightness, contrast, saturation, warmth
@@ -108,6 +111,28 @@ def test_dcgan_truncates_its_latents():
     (matrix,) = net.linear_maps()
     z = latents.flatten(1)
     assert torch.allclose(net.generator[0](latents).flatten(1), z @ matrix.T, atol=1e-5)
+
+
+@pytest.mark.parametrize("classes", [0, 2])
+def test_r3gan_takes_codes_and_shows_what_its_discriminator_sees(classes):
+    """The last features lead to the score; the information of codes has gradients in both players."""
+    torch.manual_seed(0)
+    config = R3GANConfig(latent=8, width=16, group=8, blocks=1)
+    codes = Codes(categorical=[3], continuous=1)
+    net = with_codes(R3GAN, codes, "r3gan")(config, fields(16, classes))
+    images = {"image": torch.rand(2, 3, 16, 16) * 255}
+    labels = torch.eye(2)[[0, 1]] if classes else None
+    last = net.discriminator.linear(net.critic_features(images)[-1])
+    weights = 1 if labels is None else net.discriminator.embedding(labels)
+    score = net.discriminator(images["image"] / 127.5 - 1, labels)
+    assert torch.allclose((last * weights).sum(1), score, atol=1e-4)
+    latents = net.latents(4, SeededDraws.of(1, 0, 4, CPU))
+    request = Request(given={"label": torch.tensor([0, 1, 0, 1])} if classes else None)
+    read = net.read_codes(net.decode_smooth(latents, request))
+    torch.stack(information(codes, read, net.codes_of(latents))).sum().backward()
+    for part in (net.generator, net.discriminator):
+        reached = [parameter.grad for parameter in part.parameters() if parameter.grad is not None]
+        assert sum(float(gradient.abs().sum()) for gradient in reached) > 0
 
 
 def test_attributes_by_hand():

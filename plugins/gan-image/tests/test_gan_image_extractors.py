@@ -15,12 +15,14 @@ from gan.errors import BadData, UsageError
 from gan.evaluation.metric_names import find_metrics, measure
 from gan.plugins.manager import Plugins
 from gan.testing import shared_data
+from gan.weights import file_sha256
 from gan_image.extractors.base import grey, resized, rgb
+from gan_image.extractors.efficientnet import EfficientNetLite0, EfficientNetLite0Extractor, Same
 from gan_image.extractors.inception import EPS, Conv, InceptionExtractor, InceptionV3, resized_as_tensorflow_1
 from gan_image.extractors.lenet5 import LeNet5Extractor
 from gan_image.extractors.resnet import CifarResNetExtractor, ResNet, ResNet20Extractor
 from gan_image.extractors.squeezenet import SqueezeNetExtractor
-from gan_image.modality import pictures
+from gan_image.modality import ImageConfig, ImageModality, pictures
 from PIL import Image
 from torch import nn
 
@@ -41,6 +43,63 @@ def zipped(name, wanted, count):
         names = names[:: max(1, len(names) // count)][:count]
         pixels = [np.asarray(Image.open(io.BytesIO(archive.read(n))).convert("RGB")) for n in names]
     return np.stack(pixels).transpose(0, 3, 1, 2), names
+
+
+# ------------------------------------------------------------------ EfficientNet-Lite0
+
+
+def test_efficientnet_lite0_has_the_published_layout():
+    """296 tensors and 4,652,008 parameters, as the published file; padding that is odd comes below and to the right."""
+    with torch.device("meta"):
+        network = EfficientNetLite0()
+    assert len(network.state_dict()) == 296
+    assert sum(parameter.numel() for parameter in network.parameters()) == 4_652_008
+    assert network.state_dict()["_blocks.15._project_conv.weight"].shape == (320, 1152, 1, 1)
+    layer = Same(1, 1, 3, 2, bias=False)
+    with torch.no_grad():
+        layer.weight.copy_(torch.tensor([[1.0, 0, 0], [0, 0, 0], [0, 0, 0]])[None, None])
+    image = torch.arange(16.0).view(1, 1, 4, 4)
+    assert torch.equal(layer(image)[0, 0], image[0, 0, ::2, ::2])
+
+
+def test_efficientnet_lite0_is_read_from_a_file_and_never_called_fid(tmp_path, monkeypatch):
+    """Random weights in the published layout, by path and sha256."""
+    torch.manual_seed(0)
+    path = tmp_path / EfficientNetLite0Extractor.file
+    torch.save(EfficientNetLite0().state_dict(), path)
+    images = np.random.default_rng(0).integers(0, 256, (3, 3, 40, 48), np.uint8)
+    plugins = Plugins.installed()
+    with pytest.raises(BadData, match="sha256"):
+        EfficientNetLite0Extractor(tmp_path)
+    monkeypatch.setattr(EfficientNetLite0Extractor, "sha256", file_sha256(path))
+    features = EfficientNetLite0Extractor(tmp_path)({"image": images}, None)
+    assert features.vectors.shape == (3, 1280)
+    assert features.probabilities.shape == (3, 1000)
+    assert features.vectors.std() > 0
+    named = [f"{name}[efficientnet-lite0={path}]" for name in ("fid", "fd", "kid")]
+    metrics = find_metrics(named, "image", plugins)
+    values = measure(metrics, {"image": images}, {"image": images}, ImageModality(ImageConfig()))
+    names = [value.name.partition("[")[0] for value in values]
+    assert names == ["FD", "FD", "KID"]
+    assert all(value.name.endswith("[efficientnet-lite0]") for value in values)
+
+
+@pytest.mark.shared
+def test_efficientnet_lite0_recognizes_photographs():
+    """scikit-learn's two: a temple by a lake (bell cote 442, lakeside 975) and a flower (daisy 985, bee 309)."""
+    from sklearn.datasets import load_sample_images
+
+    try:
+        extractor = EfficientNetLite0Extractor()
+    except UsageError:
+        pytest.skip("the weights are in no folder of GAN_WEIGHTS")
+    china, flower = (
+        extractor({"image": image.transpose(2, 0, 1)[None]}, None).probabilities[0]
+        for image in load_sample_images().images
+    )
+    assert china.argmax() == 442
+    assert 975 in china.argsort()[-3:]
+    assert flower.argsort()[-2:].tolist() == [309, 985]
 
 
 # ------------------------------------------------------------------ published weights

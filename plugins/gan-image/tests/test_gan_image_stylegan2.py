@@ -14,6 +14,7 @@ from gan.draws import SeededDraws, StepDraws
 from gan.errors import UsageError
 from gan.game import Batch
 from gan.losses import NonSaturating
+from gan.parts.style import Convolution, ModulatedConvolution, downsample, low_pass_filter, unit_moment, upsample
 from gan.penalties import R1
 from gan.recipe import Training
 from gan.runtime.device import Device
@@ -21,20 +22,14 @@ from gan.storage.checkpoint import Checkpoints
 from gan.training.trainer import Trainer
 from gan_image.architectures.classes import training_labels
 from gan_image.architectures.stylegan2 import (
-    Convolution,
     Discriminator,
     Generator,
-    ModulatedConvolution,
     StyleGAN2,
     StyleGAN2Config,
     StyleGAN2Options,
-    downsample,
-    low_pass_filter,
     minibatch_deviation,
     mixed_styles,
     path_lengths,
-    unit_moment,
-    upsample,
 )
 from gan_image.augmentations.ada import ADA
 from torch import nn

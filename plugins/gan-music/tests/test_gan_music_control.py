@@ -7,6 +7,8 @@ import pytest
 import torch
 from gan.contracts import FieldSpec, Request
 from gan.draws import SeededDraws
+from gan.parts.codes import information, with_codes
+from gan.recipe import Codes
 from gan_music.architectures.framegan import FrameGAN, FrameGANConfig
 from gan_music.architectures.musegan import MuseGAN, MuseGANConfig
 from gan_music.attributes import densities, key_clarities, polyphonies, registers
@@ -45,6 +47,29 @@ def test_parts_of_a_jamming_model_are_its_tracks():
     before, after = (net.decode_smooth(z, Request())["roll"] for z in (latents[:1], changed))
     assert torch.equal(before[:, 0], after[:, 0])
     assert not torch.equal(before[:, 1], after[:, 1])
+
+
+@pytest.mark.parametrize("composition", ["composer", "jamming", "hybrid"])
+def test_all_tracks_of_musegan_have_the_codes_and_critics_read_them(composition):
+    """The code is in the latent of every generator, so that a hybrid model's shared part stays shared; its gradient
+    reaches generators and critics; and the first layer is the map of the latents."""
+    torch.manual_seed(0)
+    codes = Codes(categorical=[3], continuous=1)
+    net = with_codes(MuseGAN, codes, "musegan")(MuseGANConfig(latent=12, width=32, composition=composition), FIELDS)
+    latents = net.latents(4, SeededDraws.of(1, 0, 4, CPU))
+    assert torch.equal(latents[:, :, :4], latents[:, :1, :4].expand(-1, latents.shape[1], -1))
+    if composition == "hybrid":
+        assert torch.equal(latents[:, 0, :6], latents[:, 1, :6])
+        assert not torch.equal(latents[:, 0, 6:], latents[:, 1, 6:])
+    read = net.read_codes(net.decode_smooth(latents, Request()))
+    torch.stack(information(codes, read, net.codes_of(latents))).sum().backward()
+    for part in (net.generators, net.critics):
+        reached = [parameter.grad for parameter in part.parameters() if parameter.grad is not None]
+        assert sum(float(gradient.abs().sum()) for gradient in reached) > 0
+    (matrix,) = net.linear_maps()
+    first = net.generators[-1].trunk[0].conv
+    change = first(torch.ones(1, 12, 1, 1, 1)) - first(torch.zeros(1, 12, 1, 1, 1))
+    assert torch.allclose(matrix[-first.out_channels * 2 :, -12:].sum(1), change.flatten(), atol=1e-5)
 
 
 def test_attributes_by_hand():

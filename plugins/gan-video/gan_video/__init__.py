@@ -41,7 +41,7 @@ def gan_architectures() -> Iterator[ArchitectureEntry]:
         summary="Clips from a content code and a path of motion, with critics of frames and of clips",
         target="gan_video.architectures.mocogan:MoCoGAN",
         modality="video",
-        parameters={"generator": 229_972, "discriminator": 104_832},
+        parameters={"generator": 240_212, "discriminator": 120_192},
         paper="Tulyakov, Liu, Yang, Kautz: MoCoGAN: Decomposing motion and content for video generation, 2018, "
         "arXiv:1707.04993",
         small=("model.width=4", "model.critic_width=4", "model.content=6"),
@@ -52,10 +52,23 @@ def gan_architectures() -> Iterator[ArchitectureEntry]:
         summary="Clips from convolutional recurrence and residual blocks, with critics of full frames and small clips",
         target="gan_video.architectures.dvdgan:DVDGAN",
         modality="video",
-        parameters={"generator": 518_595, "discriminator": 217_730},
+        parameters={"generator": 518_675, "discriminator": 218_210},
         paper="Clark, Donahue, Simonyan: Adversarial video generation on complex datasets, 2019, arXiv:1907.06571",
         small=("model.width=4", "model.critic_width=4", "model.latent=8", "model.embedding=4", "model.frames_seen=2"),
     )
+
+    yield ArchitectureEntry(
+        name="stylegan-v",
+        summary="Films as functions of continuous time, of any length and rate, judged by a few of their frames",
+        target="gan_video.architectures.styleganv:StyleGANV",
+        modality="video",
+        parameters={"generator": 383_532, "discriminator": 360_624},
+        paper="Skorokhodov, Tulyakov, Elhoseiny: StyleGAN-V, 2022, arXiv:2112.14683",
+        small=(
+            "model.latent=8", "model.style=8", "model.mapping_layers=2", "model.capacity=64", "model.max_channels=8",
+            "model.motion=4", "model.encoding=4", "model.distance=6",
+        ),
+    )  # fmt: skip
 
 
 @hookimpl
@@ -151,4 +164,16 @@ def gan_recipes() -> Iterator[RecipeEntry]:
         summary="DVD-GAN with the published channels, 16 frames of 64x64 pixels, for a GPU",
         target="gan_video:recipes/dvdgan-64.yaml",
         architecture="dvdgan",
+    )
+    yield RecipeEntry(
+        name="stylegan-v-motions",
+        summary="StyleGAN-V on the drawn clips at 32x32 pixels, conditional on the class of motion, sized for a CPU",
+        target="gan_video:recipes/stylegan-v-motions.yaml",
+        architecture="stylegan-v",
+    )
+    yield RecipeEntry(
+        name="stylegan-v-256",
+        summary="StyleGAN-V with the published sizes on windows of long films at 256x256 pixels, for a GPU (--data)",
+        target="gan_video:recipes/stylegan-v-256.yaml",
+        architecture="stylegan-v",
     )

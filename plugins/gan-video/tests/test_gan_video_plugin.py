@@ -9,11 +9,13 @@ from gan.testing import check_plugin
 
 
 def test_it_keeps_what_a_plugin_promises():
-    report = check_plugin("video")
+    report = check_plugin("video", architectures=["mocogan"])
     assert report.passed, report.text()
 
 
-@pytest.mark.parametrize("name", ["motions", "mocogan-64", "dvdgan-motions", "dvdgan-64"])
+@pytest.mark.parametrize(
+    "name", ["motions", "mocogan-64", "dvdgan-motions", "dvdgan-64", "stylegan-v-motions", "stylegan-v-256"]
+)
 def test_recipes_resolve(name):
     from gan import api
 

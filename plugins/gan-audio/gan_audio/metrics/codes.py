@@ -40,3 +40,25 @@ class CodebookUse:
             MetricValue("codebook use", sum(use) / len(use), direction="higher", details={"each": use}),
             MetricValue("code entropy", sum(entropy) / len(entropy), direction="higher", details={"each": entropy}),
         ]
+
+
+class CodeBits:
+    """Bits that the transformers over a model's codes need for a code of real sounds.
+
+    `details` have the entropy of the codes alone: a transformer that learned anything of what follows what is below it.
+    """
+
+    version = "1"
+
+    def compute(
+        self, architecture: Any, generated: Samples, real: Samples, modality: Modality
+    ) -> Sequence[MetricValue]:
+        """``bits (NAME)`` of each transformer; lower is better."""
+        if not hasattr(architecture, "code_bits"):
+            raise UsageError("code-bits needs a model with a transformer over codes (jukebox)")
+        device = next(architecture.parameters()).device
+        fields = {name: torch.from_numpy(values).to(device) for name, values in real.items()}
+        return [
+            MetricValue(f"bits ({name})", bits, direction="lower", details={"entropy of codes": entropy})
+            for name, bits, entropy in architecture.code_bits(fields)
+        ]

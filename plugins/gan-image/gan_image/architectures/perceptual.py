@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn.functional import avg_pool2d, l1_loss
 
 from gan_image.architectures.pixels import edges
-from gan_image.extractors.base import npz_state
+from gan_image.extractors.base import npz_state, pth_state
 from gan_image.extractors.lpips import SqueezeNet10, network_distance
 
 Network = Literal["vgg19", "vgg19-last", "squeezenet", "edges"]
@@ -63,7 +63,7 @@ class PerceptualLoss:
         if network == "edges" or restoring():
             return
         if network in LAYERS:
-            state = torch.load(find_weights(*VGG19), map_location="cpu", weights_only=True)
+            state = pth_state(find_weights(*VGG19))
             self.trunk = VGG19Features()
             self.trunk.load_state_dict({name: state[name] for name in self.trunk.state_dict()})
         else:

@@ -216,6 +216,15 @@ class Discriminator(nn.Module):
             features = features * self.embedding(labels)
         return features.sum(1)
 
+    def features(self, images: Tensor) -> list[Tensor]:
+        """The activations behind each block, and the ``(N, width)`` before the score."""
+        x, seen = images, []
+        for layer in self.layers:
+            x = layer(x)
+            if isinstance(layer, ResidualBlock):
+                seen.append(x)
+        return [*seen, x]
+
 
 def _blocks(config: R3GANConfig, width: int, stages: int) -> list[nn.Module]:
     return [ResidualBlock(width, width // config.group, stages * config.blocks) for _ in range(config.blocks)]
@@ -336,6 +345,10 @@ class R3GAN(nn.Module):
         basis = self.generator.layers[0]
         assert isinstance(basis, Basis)
         return [basis.linear.weight.detach()[:, : self.config.latent]]
+
+    def critic_features(self, samples: Mapping[str, Tensor]) -> list[Tensor]:
+        """The discriminator's activations."""
+        return self.discriminator.features(to_network(samples["image"]))
 
     def decode(self, latents: Tensor, request: Request) -> dict[str, Tensor]:
         """Images of the given latent vectors, of the given classes."""

@@ -99,3 +99,9 @@ def npz_state(file: Path) -> dict[str, Tensor]:
     """Load the arrays of an ``.npz`` file as tensors, without unpickling."""
     with np.load(file, allow_pickle=False) as arrays:
         return {name: torch.from_numpy(arrays[name]) for name in arrays.files}
+
+
+def pth_state(file: Path) -> dict[str, Tensor]:
+    """Load the tensors of a ``.pth`` file whose SHA-256 is known, without unpickling objects."""
+    state: dict[str, Tensor] = torch.load(file, map_location="cpu", weights_only=True)
+    return state

@@ -15,7 +15,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from gan_image.extractors.base import NetworkExtractor, rgb
+from gan_image.extractors.base import NetworkExtractor, pth_state, rgb
 
 SIDE = 299
 EPS = 1e-3
@@ -222,7 +222,7 @@ class InceptionExtractor(NetworkExtractor):
     def build(self, file: Path) -> nn.Module:
         """Load the published weights; the file has tensors only and is read without unpickling objects."""
         network = InceptionV3()
-        network.load_published(torch.load(file, map_location="cpu", weights_only=True))
+        network.load_published(pth_state(file))
         return network
 
     def prepare(self, batch: Tensor) -> Tensor:

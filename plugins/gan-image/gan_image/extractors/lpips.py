@@ -23,7 +23,7 @@ from gan.weights import find_weights
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from gan_image.extractors.base import npz_state, rgb
+from gan_image.extractors.base import npz_state, pth_state, rgb
 from gan_image.extractors.squeezenet import MEAN_BGR, Fire, SqueezeNet, SqueezeNetExtractor, published_state
 from gan_image.modality import pictures
 
@@ -256,21 +256,15 @@ def lpips(trunk: type[LPIPSTrunk], folder: Path | None = None) -> NetworkDistanc
     Raises `UsageError` that names the missing file.
     """
     network = trunk()
-    network.load_published(_loaded(find_weights(trunk.file, trunk.sha256, folder)))
+    network.load_published(pth_state(find_weights(trunk.file, trunk.sha256, folder)))
     try:
-        heads = _loaded(find_weights(trunk.heads, trunk.heads_sha256, folder))
+        heads = pth_state(find_weights(trunk.heads, trunk.heads_sha256, folder))
         prefix = ""
     except UsageError:
         heads = npz_state(find_weights(*HEADS, folder))
         prefix = trunk.heads.removesuffix(".pth") + "__"
     weights = [heads[f"{prefix}lin{number}.model.1.weight"].flatten() for number in range(len(trunk.looked_at))]
     return NetworkDistance(network, weights)
-
-
-def _loaded(file: Path) -> dict[str, Tensor]:
-    """Load tensors only, without unpickling objects."""
-    state: dict[str, Tensor] = torch.load(file, map_location="cpu", weights_only=True)
-    return state
 
 
 class LPIPSExtractor:

@@ -174,6 +174,16 @@ class Critic(nn.Module):
         With a condition, the score includes its projection on the features (Miyato and Koyama 2018, arXiv:1802.05637),
         and the critic also sees the number of onsets.
         """
+        features, notes = self.features(roll)
+        score: Tensor = self.score(features).squeeze(1)
+        if self.told is None or notes is None:
+            return score
+        score = score + (self.told(condition) * features).sum(1) / features.shape[1] ** 0.5
+        return score if self.count is None else score + self.count(condition, notes)
+
+    def features(self, roll: Tensor) -> tuple[Tensor, Tensor | None]:
+        """``(N, track, bar, step, pitch)`` in -1 … 1 -> the features before the score, and the number of onsets if
+        there are conditions."""
         cells = roll.movedim(1, 4).contiguous()
         first = [layer(cells).chunk(len(self.views), 4) for layer in (self.by_pitch, self.by_time)]
         bars = torch.cat(
@@ -184,15 +194,10 @@ class Critic(nn.Module):
             ],
             4,
         )  # (N, bar, 1, 1, 3/4 width)
-        if self.told is not None:
-            notes = soft_onset_count(roll, self.played)
+        notes = None if self.told is None else soft_onset_count(roll, self.played)
+        if notes is not None:
             bars = torch.cat([bars, notes[:, :, None, None, :]], 4)
-        features = self.phrase(bars).flatten(1)
-        score: Tensor = self.score(features).squeeze(1)
-        if self.told is None:
-            return score
-        score = score + (self.told(condition) * features).sum(1) / features.shape[1] ** 0.5
-        return score if self.count is None else score + self.count(condition, notes)
+        return self.phrase(bars).flatten(1), notes
 
 
 def chroma_of(cells: Tensor, beats: int) -> Tensor:
@@ -315,6 +320,25 @@ class MuseGAN(nn.Module):
         track = torch.arange(self.shape.tracks)[:, None]
         names = self.names or tuple(f"track{number}" for number in range(self.shape.tracks))
         return {name: track == number for number, name in enumerate(names)}
+
+    def linear_maps(self) -> list[Tensor]:
+        """The first layers of all generators, each on the latent that it sees, without conditions."""
+        maps = []
+        for generator in self.generators:
+            assert isinstance(generator, Generator)
+            first = generator.trunk[0]
+            assert isinstance(first, Up)
+            maps.append(first.conv.weight.detach()[: self.config.latent].flatten(1).T)
+        return [torch.block_diag(*maps)]  # type: ignore[no-untyped-call]
+
+    def critic_features(self, samples: Mapping[str, Tensor]) -> list[Tensor]:
+        """What the critics see before their scores, of jamming models side by side."""
+        rolls = 2 * samples["roll"].float() - 1
+        found = []
+        for critic, seen in zip(self.critics, rolls.chunk(len(self.critics), 1), strict=True):
+            assert isinstance(critic, Critic)
+            found.append(critic.features(seen)[0])
+        return [torch.cat(found, 1)]
 
     def decode_smooth(self, latents: Tensor, request: Request) -> dict[str, Tensor]:
         """The probability of each note, ``(N, track, bar, step, pitch)``."""

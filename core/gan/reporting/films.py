@@ -22,6 +22,8 @@ SMALLEST = 64
 GAP = 2
 BACKGROUND = (32, 32, 32)
 SUFFIXES = (".gif", ".webp", ".mp4")
+FRAMES, SIDE, FILM_BYTES = 100, 640, 8 << 20
+"""Most frames, longest side in pixels and largest size of the film of a training."""
 
 
 def pictures_of(modality: Modality, samples: Samples, options: Any = None) -> list[Image.Image]:
@@ -88,6 +90,54 @@ def save_film(frames: Sequence[Image.Image], path: Path, *, rate: float) -> Path
     else:
         _save_animation(frames, content, path.suffix.lower(), rate)
     return _written(content, path)
+
+
+def film_of(paths: Sequence[Path]) -> bytes | None:
+    """A GIF film of pictures on the disk, in their order, for a training that is looked back at; None for fewer than
+    two.
+
+    At most `FRAMES` of them are shown, evenly spread and with the first and the last one, which stays for a second.
+    Sides are at most `SIDE` pixels and the film has at most `FILM_BYTES`: else it is made smaller. Pictures that
+    cannot be read are left out. The same pictures give the same bytes.
+    """
+    from PIL import Image, UnidentifiedImageError
+
+    count = min(len(paths), FRAMES)
+    chosen = [paths[round(index * (len(paths) - 1) / max(1, count - 1))] for index in range(count)]
+    frames = []
+    for path in chosen:
+        try:
+            with Image.open(path) as picture:
+                frames.append(picture.convert("RGB"))
+        except (UnidentifiedImageError, OSError, SyntaxError, ValueError):
+            continue
+    if len(frames) < 2:
+        return None
+    size = tuple(max(frame.size[axis] for frame in frames) for axis in (0, 1))
+    scale = min(1.0, SIDE / max(size))
+    rate = min(12.0, max(2.0, len(frames) / 8))
+    while True:
+        whole = (max(1, round(size[0] * scale)), max(1, round(size[1] * scale)))
+        shown = [_fitted(frame, scale, whole) for frame in frames]
+        content = io.BytesIO()
+        _save_animation([*shown, *[shown[-1]] * round(rate)], content, ".gif", rate)
+        if content.tell() <= FILM_BYTES or max(whole) < SMALLEST:
+            return content.getvalue()
+        scale *= 0.7
+
+
+def _fitted(frame: Image.Image, scale: float, size: tuple[int, int]) -> Image.Image:
+    """A frame in its scale, in the corner of a frame of `size`."""
+    from PIL import Image
+
+    if scale < 1:
+        inner = (max(1, round(frame.width * scale)), max(1, round(frame.height * scale)))
+        frame = frame.resize(inner, Image.Resampling.LANCZOS)
+    if frame.size == size:
+        return frame
+    ground = Image.new("RGB", size, BACKGROUND)
+    ground.paste(frame, (0, 0))
+    return ground
 
 
 def _save_animation(frames: Sequence[Image.Image], content: io.BytesIO, suffix: str, rate: float) -> None:

@@ -1,0 +1,86 @@
+"""VQ-VAE on decaying sines: do errors fall, and do the codes stay in use?
+
+    python benchmarks/audio/vqvae_toy.py
+
+400 sounds of half a second at 8 kHz, each three decaying sines of drawn frequencies; the recipe `vqvae` (16 samples a
+code, 64 codes) with batches of 16, for 500 updates. Reported are means over 25 updates that end at 50, 200 and 500:
+squared errors relative to the variance, spectral distances relative to the norms, and the entropy of the codes in nats
+(at most ln 64 = 4.16).
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import tempfile
+import time
+from pathlib import Path
+
+import numpy as np
+import soundfile
+import torch
+from gan.api import evaluate, recipe, train
+from gan.reporting.manifest import surroundings
+
+HERE = Path(__file__).parent
+RATE, SECONDS, BATCH, UPDATES, EVERY = 8000, 0.512, 16, 500, 25
+
+
+def tones(folder: Path, count: int, seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    time_ = np.arange(round(RATE * SECONDS)) / RATE
+    for number in range(count):
+        parts = [
+            rng.uniform(0.3, 1)
+            * np.exp(-time_ * rng.uniform(2, 12))
+            * np.sin(2 * np.pi * rng.uniform(80, 1500) * time_ + rng.uniform(0, 2 * np.pi))
+            for _ in range(3)
+        ]
+        wave = sum(parts)
+        soundfile.write(folder / f"{number:03}.wav", 0.9 * wave / np.abs(wave).max(), RATE)
+
+
+def main() -> None:
+    torch.set_num_threads(1)
+    began = time.process_time()
+    with tempfile.TemporaryDirectory() as temporary:
+        data, unseen = Path(temporary) / "data", Path(temporary) / "unseen"
+        for folder, seed in ((data, 0), (unseen, 1)):
+            folder.mkdir()
+            tones(folder, 400 if folder is data else 64, seed)
+        values = recipe("audio", named="vqvae")
+        values["data"] = {"source": str(data)}
+        values["training"] |= {"samples": UPDATES * BATCH, "batch": BATCH, "tick": EVERY * BATCH, "preview_ticks": 0}
+        run = Path(temporary) / "run"
+        train(values, out=run)
+        trained = time.process_time() - began
+        lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+        terms = {line["samples"] // BATCH: line["terms"] for line in lines if "terms" in line}
+        found = evaluate(run, against=str(unseen), metrics=("stft", "codebook-use", "si-sdr"), count=64)
+    values = {name: value for receipt in found.receipts for name, value in _values(receipt).items()}
+    result = {
+        "updates": {
+            number: {
+                "squares": now["autoencoder/squares0"],
+                "spectrum": now["autoencoder/spectrum0"],
+                "entropy_nats": now["autoencoder/_entropy0"] * math.log(2),
+            }
+            for number, now in terms.items()
+            if number in (25, 50, 200, 500)
+        },
+        "unseen": values,
+        "cpu_seconds_of_training": trained,
+        "load": os.getloadavg(),
+        **surroundings("soundfile", "soxr"),
+    }
+    (HERE / "vqvae_toy.json").write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+    print(json.dumps({name: result[name] for name in ("updates", "unseen", "cpu_seconds_of_training")}, indent=1))
+
+
+def _values(receipt: object) -> dict[str, float]:
+    return {value["name"]: value["value"] for value in receipt.values}  # type: ignore[attr-defined]
+
+
+if __name__ == "__main__":
+    main()

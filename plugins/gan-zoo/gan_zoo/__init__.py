@@ -1,0 +1,34 @@
+"""Small trained models: ``gan zoo`` lists them, ``gan demo`` shows them, ``gan generate zoo:chorales`` uses one.
+
+Each was trained by a recipe of this repository on data whose licence allows it; ``python -m gan_zoo.make NAME`` makes
+it again. A model is a folder in ``models`` that ``gan zoo pack`` has written.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from gan.contracts import ModelEntry
+from gan.hookspecs import hookimpl
+
+
+@hookimpl
+def gan_models() -> Iterator[ModelEntry]:
+    """Models of music and of shapes."""
+    for name, plugin, summary, licence in (
+        (
+            "chorales",
+            "music",
+            "four-part phrases in the manner of Bach's chorales",
+            "MIT; trained on chorales of J. S. Bach (public domain), as encoded in music21 (BSD)",
+        ),
+        ("furniture", "3d", "chairs, lamps, shelves and tables", "MIT; trained on shapes that gan-3d draws"),
+    ):
+        yield ModelEntry(
+            name=name,
+            summary=summary,
+            target=f"gan_zoo:models/{name}",
+            plugin=plugin,
+            licence=licence,
+            command=f"python -m gan_zoo.make {name}",
+        )
