@@ -6,10 +6,8 @@ FUZZ_SECONDS := 300
 NUMERIC := tests/metrics tests/training tests/generation tests/evaluation tests/golden tests/legacy plugins
 RUNTIME := $(VENV)/.runtime
 STAMP := $(VENV)/.installed
-# Without an NVIDIA GPU, torch is taken from PyTorch's index of CPU builds, which are smaller by gigabytes; not where pip
-# is configured to look elsewhere. `make run TORCH_INDEX=` takes it from there in any case.
-TORCH_INDEX ?= $(shell { command -v nvidia-smi || [ "$$(uname)" != Linux ] \
-	|| $(PYTHON) -m pip config list | grep -E "index|find-links"; } >/dev/null 2>&1 || echo https://download.pytorch.org/whl/cpu)
+# An index to take PyTorch from: without an NVIDIA GPU its own one of CPU builds saves gigabytes. Empty: where pip looks.
+TORCH_INDEX :=
 PIP := $(VENV)/bin/python -m pip install -c constraints.txt
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
@@ -34,7 +32,7 @@ $(RUNTIME): pyproject.toml constraints.txt $(PLUGINS:%=%/pyproject.toml)
 	@echo "1/3  an environment in $(VENV)"
 	$(PYTHON) -m venv $(VENV)
 	@echo "2/3  PyTorch"
-	$(if $(TORCH_INDEX),$(PIP) --retries 1 --index-url $(TORCH_INDEX) torch ||) $(PIP) torch
+	$(PIP) $(if $(TORCH_INDEX),--index-url $(TORCH_INDEX)) torch
 	@echo "3/3  gan and its plugins, with what they need"
 	$(PIP) -e . $(PLUGINS:%=-e ./%)
 	$(VENV)/bin/python -m compileall -q core plugins
