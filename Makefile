@@ -6,14 +6,12 @@ FUZZ_SECONDS := 300
 NUMERIC := tests/metrics tests/training tests/generation tests/evaluation tests/golden tests/legacy plugins
 RUNTIME := $(VENV)/.runtime
 STAMP := $(VENV)/.installed
-# Without an NVIDIA GPU, torch is taken from PyTorch's index of CPU builds, which are smaller by gigabytes; not where pip
-# is configured to look elsewhere. `make run TORCH_INDEX=` takes it from there in any case.
-TORCH_INDEX ?= $(shell { command -v nvidia-smi || [ "$$(uname)" != Linux ] \
-	|| $(PYTHON) -m pip config list | grep -E "index|find-links"; } >/dev/null 2>&1 || echo https://download.pytorch.org/whl/cpu)
+# An index to take PyTorch from: without an NVIDIA GPU its own one of CPU builds saves gigabytes. Empty: where pip looks.
+TORCH_INDEX :=
 PIP := $(VENV)/bin/python -m pip install -c constraints.txt
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: help install run demo dist docs test test-all fuzz lint bench clean
+.PHONY: help install run demo gallery dist docs test test-all fuzz lint bench clean
 
 help:
 	@echo "make demo      install what running needs, make samples with small trained models: something to see in a minute"
@@ -23,6 +21,7 @@ help:
 	@echo "make fuzz      search for files that a reader cannot stand, FUZZ_SECONDS long (300)"
 	@echo "make lint      ruff, mypy, import layers"
 	@echo "make bench     the benchmarks (hours; see benchmarks/README.md)"
+	@echo "make gallery   the pictures and the sound of README, made anew"
 	@echo "make docs      the documentation site in docs/_build/html"
 	@echo "make dist      wheels of the core and of all plugins in dist, checked, with registry.yaml and release notes"
 
@@ -33,7 +32,7 @@ $(RUNTIME): pyproject.toml constraints.txt $(PLUGINS:%=%/pyproject.toml)
 	@echo "1/3  an environment in $(VENV)"
 	$(PYTHON) -m venv $(VENV)
 	@echo "2/3  PyTorch"
-	$(if $(TORCH_INDEX),$(PIP) --retries 1 --index-url $(TORCH_INDEX) torch ||) $(PIP) torch
+	$(PIP) $(if $(TORCH_INDEX),--index-url $(TORCH_INDEX)) torch
 	@echo "3/3  gan and its plugins, with what they need"
 	$(PIP) -e . $(PLUGINS:%=-e ./%)
 	$(VENV)/bin/python -m compileall -q core plugins
@@ -48,6 +47,15 @@ run: $(RUNTIME)
 
 demo: $(RUNTIME)
 	$(VENV)/bin/gan demo
+
+# The pictures and the sound of README, by models of the zoo.
+gallery: $(RUNTIME)
+	rm -rf build/gallery && mkdir -p build/gallery docs/gallery
+	$(VENV)/bin/gan generate zoo:chorales --count 2 --seed 1 --render ogg --out build/gallery/chorales
+	$(VENV)/bin/gan generate zoo:furniture --count 8 --seed 1 --out build/gallery/furniture
+	cp build/gallery/chorales/preview.png docs/gallery/chorales.png
+	cp build/gallery/chorales/sample-0000.ogg docs/gallery/chorales.ogg
+	cp build/gallery/furniture/preview.png docs/gallery/furniture.png
 
 docs: install
 	$(PIP) --quiet -e ".[docs]"

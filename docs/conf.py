@@ -17,4 +17,5 @@ html_theme = "furo"
 html_title = "gan"
 html_show_sphinx = False
 myst_heading_anchors = 3
-suppress_warnings = ["myst.xref_missing"]  # links to files of the repository beside the site, which a test follows
+# links to files of the repository beside the site, which a test follows; code with dots in place of a part
+suppress_warnings = ["myst.xref_missing", "misc.highlighting_failure"]

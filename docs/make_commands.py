@@ -13,14 +13,15 @@ from gan.cli import group
 
 HEAD = """# Commands
 
-What `gan COMMAND --help` prints, written by `python docs/make_commands.py`. The flags of a run (its options and
+What each command prints with `--help`, written by `python docs/make_commands.py`. The flags of a run (its options and
 conditions) are listed by `gan generate RUN --help`.
 """
 
 
 def described(command: click.Command, name: str, parent: click.Context | None = None) -> Iterator[tuple[str, str]]:
     """(name, help) of a command and of those below it."""
-    context = click.Context(command, info_name=name, parent=parent, max_content_width=100, terminal_width=100)
+    wide = {"max_content_width": 100, "terminal_width": 100, "help_option_names": ["-h", "--help"]}
+    context = click.Context(command, info_name=name, parent=parent, **wide)
     if parent is not None:
         yield context.command_path, command.get_help(context)
     if isinstance(command, click.Group):

@@ -55,6 +55,19 @@ def test_the_loss_is_summed_over_the_heads(nets):
     torch.testing.assert_close(last.objective(here)["loss"], by_hand)
 
 
+def test_heads_may_have_weights(nets):
+    _, one, two = nets
+    update, last = turns(nets, lambda x: CriticOutput([one(x), two(x)], weights=[0.25, 2.0]))
+    terms, made, real = update.objective(here := batch()), fakes(nets), batch()["x"]
+    by_hand = sum(w * (softplus(-h(real)).mean() + softplus(h(made)).mean()) for h, w in ((one, 0.25), (two, 2.0)))
+    torch.testing.assert_close(terms["loss"], by_hand)
+    by_hand = sum(w * softplus(-h(made)).mean() for h, w in ((one, 0.25), (two, 2.0)))
+    torch.testing.assert_close(last.objective(here)["loss"], by_hand)
+    update, _ = turns(nets, lambda x: CriticOutput([one(x), two(x)], weights=[1.0]))
+    with pytest.raises(GanError, match="2 heads and 1 weights"):
+        update.objective(batch())
+
+
 def test_a_penalty_of_a_critic_of_several_heads_is_that_of_their_sum(nets):
     """For linear heads the gradient is constant: the first weight plus the mean of the second's rows."""
     _, one, two = nets

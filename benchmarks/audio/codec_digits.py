@@ -81,6 +81,7 @@ def coded(wave: np.ndarray, container: str, subtype: str, level: float) -> tuple
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--run", type=Path, help="where the run is or shall be; a run that was stopped is resumed")
+    parser.add_argument("--samples", type=int, help="train on so many real samples in all, instead of the recipe's")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     speakers = digits()
@@ -96,7 +97,7 @@ def main() -> None:
         values["training"] |= {"preview_ticks": 0}
         values["evaluation"] |= {"samples": 32}
         began = time.process_time()
-        train(values, out=run, or_resume=True)
+        train(values, out=run, samples=arguments.samples, or_resume=True)
         trained = time.process_time() - began
         model = load(run)
         codec, stated = model.architecture.eval(), model.trained

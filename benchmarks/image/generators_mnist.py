@@ -76,6 +76,8 @@ class Training:
             recipe.training,
             recipe.seed,
             self.device,
+            self.resolved.augmentations,
+            self.resolved.penalties,
         )
 
     def run(self, seconds: float) -> float:
@@ -89,7 +91,7 @@ class Training:
         self.trainer.run(show, lambda: time.process_time() - start > seconds)
         return time.process_time() - start
 
-    def samples(self, count: int, labels: np.ndarray | None = None) -> dict[str, np.ndarray]:
+    def samples(self, count: int, labels: np.ndarray | None = None, **options: Any) -> dict[str, np.ndarray]:
         """Samples of the averaged weights; with classes, of those that are given, or of the data's."""
         model = Model(
             self.game.architecture,
@@ -99,7 +101,7 @@ class Training:
             conditions=Conditions.of(self.pack),
         )
         with self.trainer.sampling():
-            return model.generate(count, 0, given=None if labels is None else {"label": labels})
+            return model.generate(count, 0, given=None if labels is None else {"label": labels}, options=options)
 
 
 def main() -> None:
@@ -109,6 +111,7 @@ def main() -> None:
     parser.add_argument("--samples", type=int, default=2000)
     parser.add_argument("--set", action="append", default=[])
     parser.add_argument("--pilot", action="store_true", help="choose settings: never look at the unseen digits")
+    parser.add_argument("--truncations", type=float, nargs="*", help="measure with these values of truncation, too")
     parser.add_argument("--name", help="of the files that are written; none: the recipe's")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
@@ -145,6 +148,10 @@ def main() -> None:
             "peak_memory_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
             "parameters": training.trainer.parameter_counts(),
         }
+        if arguments.truncations:
+            result["truncation"] = {
+                f"{psi:g}": score(training.samples(arguments.samples, truncation=psi)) for psi in arguments.truncations
+            }
         if "label" in training.modality.fields:
             names = training.modality.fields["label"].names
             asked = np.arange(1000) % len(names)

@@ -25,6 +25,8 @@ class CriticOutput:
     """Raw scores ``(N, …)``, or a sequence of them: one for each head."""
     features: Sequence[Tensor] = ()
     """Inner activations for terms such as feature matching, in an order that is the same in every call."""
+    weights: Sequence[float] = ()
+    """Factor of each head in the losses; empty: 1."""
 
 
 NOISE = "critics.noise"
@@ -66,7 +68,7 @@ class _Judge:
         judge = self.of(getattr(penalty, "at", "real"))
 
         def score(samples: Tensor) -> Tensor:
-            scores, _ = _parts(judge(samples))
+            scores, _, _ = _parts(judge(samples))
             return scores[0] if len(scores) == 1 else torch.stack([per_sample(s.float()) for s in scores]).sum(0)
 
         return score
@@ -96,12 +98,12 @@ class Scored:
         return self._turns.real(self.batch) if self._real is None else self._real
 
     @cached_property
-    def _of_real(self) -> tuple[tuple[Tensor, ...], Sequence[Tensor]]:
+    def _of_real(self) -> _Judged:
         with torch.set_grad_enabled(self._real_has_gradients):
             return _parts(self._judge.of("real")(self.real))
 
     @cached_property
-    def _of_fake(self) -> tuple[tuple[Tensor, ...], Sequence[Tensor]]:
+    def _of_fake(self) -> _Judged:
         return _parts(self._judge.of("fake")(self.fake))
 
     def critic_for(self, penalty: Penalty) -> Critic:
@@ -128,6 +130,11 @@ class Scored:
         """`CriticOutput.features` of generated samples."""
         return self._of_fake[1]
 
+    @property
+    def weights(self) -> Sequence[float]:
+        """`CriticOutput.weights`."""
+        return self._of_fake[2]
+
 
 def adversarial_turns(
     loss: Loss,
@@ -152,7 +159,7 @@ def adversarial_turns(
     `conditions`, ``critic(samples, conditions(batch))``. `fake_conditions`, called after `fake`, are those of generated
     samples if they differ. `with_batch` adds the batch as the last argument, for critics that draw random numbers from
     ``batch.rng``. A critic of several heads returns a sequence of scores, and the loss is summed over the heads; with
-    `CriticOutput` it also returns features.
+    `CriticOutput` it also returns features and weights of the heads.
 
     With ``critic_repeats=1`` both players use the same fakes, so that the generator runs once per iteration, as in
     DCGAN. With more repeats, or with `fresh_fakes`, every update draws new ones, as in StyleGAN2.
@@ -338,7 +345,7 @@ class _Turns:
         scored = Scored(batch, self, real_samples, fake_samples, real_has_gradients=True)
         real_scores, fake_scores = scored.real_scores, scored.fake_scores
         observe_scores(batch, real_scores)
-        terms = {"loss": _summed(self.loss.discriminator, real_scores, fake_scores)}
+        terms = {"loss": _summed(self.loss.discriminator, real_scores, fake_scores, scored.weights)}
         for name, penalty in self.penalties.items():
             if penalty.every == 1 and isinstance(penalty, ScorePenalty):
                 terms[name] = penalized_scores(batch, name, penalty, real_scores, fake_scores)
@@ -372,27 +379,35 @@ class _Turns:
         fake_scores = scored.fake_scores
         loss = loss_at(self.loss, batch)
         real_scores = scored.real_scores if loss.needs_real else tuple(scores.detach() for scores in fake_scores)
-        terms = {"loss": _summed(loss.generator, real_scores, fake_scores)}
+        terms = {"loss": _summed(loss.generator, real_scores, fake_scores, scored.weights)}
         _add(terms, self.generator_terms, scored)
         return terms
 
 
-def _parts(result: CriticResult) -> tuple[tuple[Tensor, ...], Sequence[Tensor]]:
-    """(scores of each head, features)."""
-    if isinstance(result, CriticOutput):
-        found, features = result.scores, result.features
-    else:
-        found, features = result, ()
-    scores = (found,) if isinstance(found, Tensor) else tuple(found)
+_Judged = tuple[tuple[Tensor, ...], Sequence[Tensor], Sequence[float]]
+"""Scores of each head, features, weights of the heads."""
+
+
+def _parts(result: CriticResult) -> _Judged:
+    """What a critic returned, by its parts."""
+    output = result if isinstance(result, CriticOutput) else CriticOutput(result)
+    scores = (output.scores,) if isinstance(output.scores, Tensor) else tuple(output.scores)
     if not scores:
         raise GanError("the critic returned no scores")
-    return scores, features
+    if output.weights and len(output.weights) != len(scores):
+        raise GanError(f"the critic returned scores of {len(scores)} heads and {len(output.weights)} weights")
+    return scores, output.features, output.weights
 
 
 def _summed(
-    loss: Callable[[Tensor, Tensor], Tensor], real_scores: Sequence[Tensor], fake_scores: Sequence[Tensor]
+    loss: Callable[[Tensor, Tensor], Tensor],
+    real_scores: Sequence[Tensor],
+    fake_scores: Sequence[Tensor],
+    weights: Sequence[float] = (),
 ) -> Tensor:
     heads = [loss(real, fake).mean() for real, fake in zip(real_scores, fake_scores, strict=True)]
+    if weights:
+        heads = [weight * head for weight, head in zip(weights, heads, strict=True)]
     return heads[0] if len(heads) == 1 else torch.stack(heads).sum()
 
 

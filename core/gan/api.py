@@ -5,7 +5,6 @@ Training and evaluation are imported by the functions that need them, so that ge
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -244,12 +243,11 @@ def _told(
     trackers: Collection[Reporter] = (),
 ) -> Reporter:
     """Everybody who is to hear of a training."""
-    from gan.reporting.terminal import LiveReporter, PlainReporter, in_notebook
+    from gan.reporting.terminal import LiveReporter, PlainReporter, can_move, in_notebook
 
     found = [] if reporter is None else [reporter]
-    moves = in_notebook() or sys.stderr.isatty()
-    if progress or (progress is None and reporter is None and moves):
-        found.append(LiveReporter() if moves else PlainReporter())
+    if progress or (progress is None and reporter is None and (can_move() or in_notebook())):
+        found.append(LiveReporter() if can_move() else PlainReporter())
     found += trackers
     if on_tick is not None:
         found.append(_Calls(on_tick))

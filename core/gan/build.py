@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import inspect
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -362,6 +362,8 @@ class Game:
     phases: list[Phase]
     length: int = 0
     """Real samples in all phases, as the recipe has it."""
+    frozen: Sequence[str] = ()
+    """Names of the discriminator's frozen layers."""
 
 
 def build_game(resolved: ResolvedRecipe, fields: Mapping[str, Any], total: int | None = None) -> Game:
@@ -383,7 +385,7 @@ def build_game(resolved: ResolvedRecipe, fields: Mapping[str, Any], total: int |
                 f"{resolved.title} takes no condition '{name}'; leave {setting} out, or use another architecture"
             )
     players = dict(architecture.players())
-    freeze(players, recipe.start)
+    frozen = freeze(players, recipe.start)
     _check_memory(players, resolved.title)
     unknown = [name for name in recipe.optimizers if name not in players]
     if unknown:
@@ -418,7 +420,7 @@ def build_game(resolved: ResolvedRecipe, fields: Mapping[str, Any], total: int |
             "training": recipe.training.model_copy(update={"tick": tick, "samples": open_length}),
         }
     )
-    return Game(architecture, players, phases, length)
+    return Game(architecture, players, phases, length, frozen)
 
 
 def _check_memory(players: Mapping[str, Player], who: str) -> None:

@@ -34,13 +34,13 @@ RECIPES = {
         "data": {"source": "digits"},
         "training": {**SHORT, "ema_half_life": 50},
     },
-    "musegan": {
+    "framegan": {
         "plugin": "music",
-        "architecture": "musegan",
+        "architecture": "framegan",
         "modality": {"tracks": "chorale", "bars": 2, "steps_per_beat": 2, "lowest": 48, "pitches": 24},
-        "model": {"latent": 4, "width": 32, "critic_repeats": 1},
-        "loss": "wasserstein",
-        "penalties": [{"name": "gradient-penalty"}],
+        "model": {"latent": 4, "width": 16, "monophonic": "all"},
+        "loss": "relativistic-pairing",
+        "penalties": [{"name": "r1"}],
         "data": {"source": "midi"},
         "training": {**SHORT, "ema_half_life": 50},
     },
@@ -67,7 +67,7 @@ RECIPES = {
         "training": {**SHORT, "ema_half_life": 50},
     },
 }  # fmt: skip
-SWEPT = ("toy", "dcgan", "musegan", "seqgan")
+SWEPT = ("toy", "dcgan", "framegan", "seqgan")
 """Recipes whose every call is put under faults. Two checkpoints are kept of the toy's four and of the others' three, so
 that pruning is under them too. CycleGAN is there for its pools of past pictures."""
 

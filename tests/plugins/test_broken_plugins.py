@@ -343,7 +343,7 @@ class BadPoints(Points):
     previews = 0
     def preview(self, samples):
         self.previews += 1
-        stumble("preview", 32 if self.previews > 1 else 0)
+        stumble("preview", 32 if self.previews > 2 else 0)  # two before the training: generated and real ones
         return super().preview(samples)
 
 class BadMLP(MLP):

@@ -4,12 +4,22 @@ from __future__ import annotations
 
 import io
 import math
+import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from gan.contracts import MetricValue
 from gan.reporting.reporter import Pace, Progress, Reporter, Several, Tick
-from gan.reporting.terminal import LiveReporter, PlainReporter, about, progress_line, two_losses
+from gan.reporting.terminal import (
+    LiveReporter,
+    PlainReporter,
+    about,
+    can_move,
+    in_notebook,
+    progress_line,
+    two_losses,
+)
 from rich.console import Console
 
 FAR = Progress(samples=42_000, total=100_000, seconds=34.0, rate=12_345.0)
@@ -129,3 +139,16 @@ def test_several_reporters_hear_everything():
 
     Several([Listening(), Listening()]).measured(5, [MetricValue("FID", 1.0)], best=True)
     assert heard == [(5, [MetricValue("FID", 1.0)], True)] * 2
+
+
+class ZMQInteractiveShell:
+    """Named as the shell of a notebook's kernel."""
+
+
+@pytest.mark.parametrize(("widgets", "moves"), [(object(), True), (None, False)])
+def test_in_a_notebook_a_line_moves_where_it_can(monkeypatch, widgets, moves):
+    monkeypatch.setattr("gan.reporting.terminal.importlib.util.find_spec", lambda name: widgets)
+    assert not can_move(), "the tests are no terminal"
+    monkeypatch.setitem(sys.modules, "IPython", SimpleNamespace(get_ipython=ZMQInteractiveShell))
+    assert in_notebook()
+    assert can_move() == moves

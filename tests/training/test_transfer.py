@@ -97,7 +97,9 @@ def test_a_run_starts_from_the_weights_and_averages_of_another(plugins, parent, 
 
 def test_a_resumed_run_ends_bit_identical_with_frozen_layers(plugins, parent, cache, tmp_path):
     wanted = values(plugins, f"start.run={parent}", "start.freeze=2", "data.source=grid")
-    api.train(wanted, out=tmp_path / "whole", plugins=plugins)
+    notes = Notes()
+    api.train(wanted, out=tmp_path / "whole", plugins=plugins, reporter=notes)
+    assert any("frozen layers of the discriminator: 0, 2" in note for note in notes.notes)
 
     class Stop(Reporter):
         def tick(self, tick):

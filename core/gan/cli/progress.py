@@ -16,7 +16,7 @@ from gan.cli.terminal import echo, escaped
 from gan.contracts import MetricValue
 from gan.reporting.reporter import Progress, Reporter, Tick
 from gan.reporting.tables import number_rows
-from gan.reporting.terminal import LiveReporter, PlainReporter, QuietReporter, duration, losses_text
+from gan.reporting.terminal import LiveReporter, PlainReporter, QuietReporter, can_move, duration, losses_text
 from gan.storage.run_folder import RunFolder
 
 PROGRESS_EVERY = 5.0
@@ -31,8 +31,7 @@ def choose_reporter(*, quiet: bool, as_json: bool) -> Reporter:
         return JsonReporter()
     if quiet:
         return QuietReporter()
-    moves = sys.stderr.isatty() and os.environ.get("TERM") not in ("dumb", "unknown")
-    return LiveReporter() if moves else PlainReporter()
+    return LiveReporter() if can_move() else PlainReporter()
 
 
 @contextmanager

@@ -15,12 +15,15 @@ from gan.errors import UsageError
 from gan.evaluation.receipts import RECEIPTS, Receipt, read_receipts, write_receipts
 from gan.plugins.models import ABOUT
 from gan.reporting.manifest import manifest_start, read_manifest
-from gan.reporting.result import read_result
+from gan.reporting.result import Result, read_result
 from gan.reporting.scrub import scrub
 from gan.reporting.side_files import write_manifest_file
+from gan.reporting.tables import markdown_table
 from gan.storage.checkpoint import Checkpoints
-from gan.storage.durable import write_json
+from gan.storage.durable import write_json, write_text
 from gan.storage.run_folder import PREVIEW, RunFolder
+from gan.storage.strict_yaml import dump_yaml
+from gan.watch.verdict import headline
 
 if TYPE_CHECKING:
     from gan.control.model import LatentModel
@@ -68,10 +71,13 @@ def pack_run(model: LatentModel, path: Path, *, name: str, command: str, licence
     run = RunFolder.create(path / name)
     for folder in (run.evaluation, run.samples):
         folder.mkdir()
-    for file in (origin.recipe, origin.facts, origin.conditions, origin.flags, origin.card, origin.samples / PREVIEW):
+    for file in (origin.recipe, origin.facts, origin.conditions, origin.flags, origin.samples / PREVIEW):
         if file.is_file():
             shutil.copyfile(file, run.path / file.relative_to(origin.path))
-    here = replace(result, run=Path(), artefacts=[], pictures=[Path("samples", PREVIEW)], more="")
+    kind = model.modality
+    numbers = list(result.headline) or headline(result.metrics, result.untrained, kind.headline, kind.trade_offs, {})
+    pictures = [Path("samples", PREVIEW)]
+    here = replace(result, run=Path(), artefacts=[], pictures=pictures, more="", headline=numbers)
     write_json(run.result, here.summary())
     write_receipts(
         [
@@ -80,6 +86,7 @@ def pack_run(model: LatentModel, path: Path, *, name: str, command: str, licence
         ],
         run.evaluation / RECEIPTS,
     )
+    write_text(run.card, _card(here, name, command, licence))
     about: dict[str, Any] = {"recipe": before.get("recipe", {}), "settled": True, "draws": model.draws}
     Checkpoints(run.checkpoints).save(model.trained, {"architecture": model.architecture}, about)
     record = manifest_start(
@@ -104,10 +111,22 @@ def pack_run(model: LatentModel, path: Path, *, name: str, command: str, licence
             "samples": result.samples,
             "seconds": round(result.seconds, 1),
             "verdict": result.verdict.get("sentence", ""),
-            "numbers": [dict(number) for number in result.headline],
+            "numbers": [dict(number) for number in numbers],
         },
     )
     return run.path
+
+
+def _card(result: Result, name: str, command: str, licence: str) -> str:
+    """The model card of a packed model, with front matter as model hubs read it."""
+    front = {"library_name": "gan", "tags": ["gan", *result.title.split("/")], "license": "other"}
+    lines = ["---", dump_yaml({**front, "license_name": licence or "not stated"}).rstrip(), "---", "", f"# {name}", ""]
+    lines += [f"A small model of {result.title}, trained on {result.data}.", "", f"![Samples](samples/{PREVIEW})", ""]
+    lines += [*([result.verdict["sentence"], ""] if result.verdict else [])]
+    lines += [f"* Training: {result.samples:,} real samples shown", f"* Licence: {licence or 'not stated'}"]
+    lines += [f"* Made again by: `{command}`", "", "```", "gan generate . --count 16 --seed 1 --out more", "```", ""]
+    lines += ["Its samples resemble its training data and nothing else, and may repeat parts of them.", ""]
+    return "\n".join([*lines, *markdown_table(result.summary())]) + "\n"
 
 
 def _unplaced(receipt: Receipt) -> dict[str, Any]:

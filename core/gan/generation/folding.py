@@ -1,8 +1,10 @@
-"""A network prepared for sampling: batch normalization folded into the layers before it, channels last.
+"""A network prepared for sampling: batch normalization folded into the layers before it, weights computed, channels
+last.
 
 In evaluation mode a batch normalization multiplies and shifts each channel by constants. Behind a convolution these
 become part of its weight and bias (Jacob et al. 2018, arXiv:1712.05877, section 3.2), and a pass over
-memory disappears. Samples change by rounding only.
+memory disappears. A weight that is computed at each use (spectral normalization) is computed once. Samples change by
+rounding only.
 """
 
 from __future__ import annotations
@@ -13,6 +15,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.utils import parametrizations, parametrize
 
 _TRANSPOSED = (nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)
 _NORMS: dict[type[nn.Module], tuple[type[nn.Module], ...]] = {
@@ -27,18 +30,21 @@ def prepared(architecture: Any) -> Any:
     """Return a copy of `architecture` for sampling, or itself where there is nothing to gain.
 
     The architecture must be in evaluation mode and its weights must not change afterwards. The copy shares all tensors
-    with it but those of the layers that absorb a normalization and the weights of two-dimensional convolutions. Folded
-    are the pairs that follow each other in an `nn.Sequential`, of PyTorch's own classes, used once, without hooks and
-    parametrizations.
+    with it but those of the layers that absorb a normalization, weights with a parametrization of PyTorch's own, and
+    parameters of four axes. Folded are the pairs that follow each other in an `nn.Sequential`, of PyTorch's own
+    classes, used once, without hooks and other parametrizations.
     """
-    kinds = {type(layer) for layer in architecture.modules()}
-    if kinds.isdisjoint((*_PLANAR, *_NORMS)):
+    if not any(isinstance(layer, (*_PLANAR, *_NORMS)) for layer in architecture.modules()) and not any(
+        parameter.ndim == 4 for parameter in architecture.parameters()
+    ):
         return architecture
     shared = {id(tensor): tensor for tensor in (*architecture.parameters(), *architecture.buffers())}
     try:
         found = copy.deepcopy(architecture, memo=shared)
     except Exception:  # noqa: BLE001  (an architecture may hold anything: an open file, a handle of a library)
         return architecture
+    for layer in found.modules():
+        _compute_weights(layer)
     uses: dict[int, int] = {}
     for layer in found.modules():
         for child in layer.children():
@@ -47,9 +53,25 @@ def prepared(architecture: Any) -> Any:
         if type(layer) is nn.Sequential:
             _fold(layer, uses)
     for layer in found.modules():
-        if type(layer) in _PLANAR and _plain(layer):
-            layer.weight = _parameter(layer.weight.to(memory_format=torch.channels_last))
+        for name, parameter in layer.named_parameters(recurse=False):
+            if parameter.ndim == 4:
+                setattr(layer, name, _parameter(parameter.to(memory_format=torch.channels_last)))
     return found
+
+
+def _compute_weights(layer: nn.Module) -> None:
+    """Replace weights that parametrizations of PyTorch compute, by their values in evaluation mode."""
+    if not parametrize.is_parametrized(layer) or layer.training:
+        return
+    lists: Any = layer.parametrizations
+    if any(type(step).__module__ != parametrizations.__name__ for steps in lists.values() for step in steps):
+        return
+    values = {name: getattr(layer, name) for name in lists}
+    # PyTorch's own removal would change the class, which the copy shares with the original
+    layer.__class__ = parametrize.type_before_parametrizations(layer)
+    del layer._modules["parametrizations"]
+    for name, value in values.items():
+        layer.register_parameter(name, _parameter(value))
 
 
 def _fold(sequence: nn.Sequential, uses: dict[int, int]) -> None:

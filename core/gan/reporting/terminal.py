@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import importlib.util
 import math
+import os
 import sys
 import time
 from collections.abc import Iterator, Sequence
@@ -250,6 +252,13 @@ def in_notebook() -> bool:
     """Whether this process is the kernel of a Jupyter notebook."""
     shell = sys.modules["IPython"].get_ipython() if "IPython" in sys.modules else None
     return type(shell).__name__ == "ZMQInteractiveShell"
+
+
+def can_move() -> bool:
+    """Whether a line can move here: on a terminal, and in a notebook with ipywidgets."""
+    if in_notebook():
+        return importlib.util.find_spec("ipywidgets") is not None
+    return sys.stderr.isatty() and os.environ.get("TERM") not in ("dumb", "unknown")
 
 
 def _print(text: str) -> None:

@@ -8,9 +8,8 @@ from __future__ import annotations
 
 import math
 import wave
-from collections.abc import Iterable, Mapping, Sequence
-from contextlib import suppress
-from importlib import import_module
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +19,7 @@ from gan.contracts import MetricValue
 from gan.errors import UsageError
 from gan.reporting.reporter import Reporter, Tick
 from gan.reporting.side_files import read_recipe
-from gan.storage.run_folder import RunFolder
+from gan.storage.run_folder import REAL_PREVIEW, RunFolder
 
 SHOWN = 4
 """Sounds and texts that are passed on at the end."""
@@ -55,7 +54,7 @@ class Tracker(Reporter):
         folder = RunFolder(run)
         self._samples = samples
         self.begin(folder, read_recipe(folder))
-        self.picture(samples, "real samples", folder.previews / "real.png")
+        self.picture(samples, "real samples", folder.previews / REAL_PREVIEW)
 
     def tick(self, tick: Tick) -> None:
         """Pass on the terms and the rate."""
@@ -99,10 +98,11 @@ def _sound(path: Path) -> tuple[np.ndarray[Any, Any], int]:
         return values.reshape(-1, file.getnchannels())[:, 0] / 32_768, file.getframerate()
 
 
-def required(module: str, package: str) -> Any:
-    """The module of a tracker's service. Raises `UsageError` with what to install."""
+@contextmanager
+def required(package: str) -> Iterator[None]:
+    """A context that imports the module of a tracker's service. Raises `UsageError` with what to install."""
     try:
-        return import_module(module)
+        yield
     except ImportError as error:
         raise UsageError(f"{package} is not installed; install it: pip install {package}") from error
 
@@ -112,7 +112,8 @@ class TensorBoard(Tracker):
 
     def __init__(self) -> None:
         super().__init__()
-        required("tensorboard", "gan-core[tensorboard]")
+        with required("gan-core[tensorboard]"):
+            import tensorboard  # noqa: F401
         self._writer: Any = None
 
     def begin(self, run: RunFolder, recipe: Mapping[str, Any]) -> None:
@@ -156,11 +157,14 @@ class TensorBoard(Tracker):
 class WandB(Tracker):
     """Passes a training on to Weights & Biases, in a project ``gan``; a resumed run goes on there."""
 
-    module, package = "wandb", "wandb"
-
     def __init__(self) -> None:
         super().__init__()
-        self._service = required(self.module, self.package)
+        self._service: Any = self._module()
+
+    def _module(self) -> Any:
+        with required("wandb"):
+            import wandb
+        return wandb
 
     def begin(self, run: RunFolder, recipe: Mapping[str, Any]) -> None:
         """Open or resume the run of the folder's name."""
@@ -183,7 +187,10 @@ class WandB(Tracker):
 class Trackio(WandB):
     """Passes a training on to trackio, which has the interface of Weights & Biases."""
 
-    module, package = "trackio", "trackio"
+    def _module(self) -> Any:
+        with required("trackio"):
+            import trackio
+        return trackio
 
 
 class MLflow(Tracker):
@@ -191,7 +198,9 @@ class MLflow(Tracker):
 
     def __init__(self) -> None:
         super().__init__()
-        self._service = required("mlflow", "mlflow")
+        with required("mlflow"):
+            import mlflow
+        self._service: Any = mlflow
 
     def begin(self, run: RunFolder, recipe: Mapping[str, Any]) -> None:
         """Start a run of the folder's name, with the recipe as parameters."""

@@ -238,6 +238,7 @@ class Session:
         game = build_game(resolved, self.conditions.narrowed(modality.fields), total)
         check_stop()
         self.recipe = resolved.recipe  # completed by build_game
+        self.frozen = game.frozen
         self._length = {"recipe": game.length, "asked": sum(phase_lengths(game.phases, self.recipe.training.samples))}
         training = self.recipe.training
         if len(train_rows) < training.batch:
@@ -341,7 +342,7 @@ class Session:
         if found is None or recipe.start is None:
             return None
         taken = take_weights(self.trainer, found, recipe.model)
-        frozen = f"; {recipe.start.freeze} layers of the discriminator are frozen" if recipe.start.freeze else ""
+        frozen = f"; frozen layers of the discriminator: {', '.join(self.frozen)}" if self.frozen else ""
         self.reporter.note(f"from {recipe.start.run} at {found.samples:,} samples: {taken}{frozen}")
         return lineage(recipe, found, taken)
 

@@ -1,4 +1,4 @@
-"""Audio plugin of `gan`: the modality ``audio``, WaveGAN, HiFi-GAN, a neural codec, and metrics of sounds.
+"""Audio plugin of `gan`: the modality ``audio``, WaveGAN, HiFi-GAN, Vocos, EnCodec, Jukebox, and metrics of sounds.
 
 This module declares the entries of the plugin and imports nothing heavy.
 """
@@ -54,6 +54,23 @@ def gan_architectures() -> Iterator[ArchitectureEntry]:
         paper="Kong, Kim, Bae: HiFi-GAN: generative adversarial networks for efficient and high fidelity speech "
         "synthesis, 2020, arXiv:2010.05646",
         small=("model.width=8", "model.discriminator_width=2", "modality.seconds=0.128"),
+    )
+    yield ArchitectureEntry(
+        name="vocos",
+        summary="Fast vocoder: mel spectrograms become magnitudes and phases, and these sound",
+        target="gan_audio.architectures.vocos:Vocos",
+        modality="audio",
+        parameters={"generator": 139_010, "discriminator": 664_066},
+        paper="Siuzdak: Vocos: closing the gap between time-domain and Fourier-based neural vocoders for high-quality "
+        "audio synthesis, 2023, arXiv:2306.00814",
+        small=(
+            "model.width=8",
+            "model.hidden=16",
+            "model.layers=1",
+            "model.discriminator_width=2",
+            "model.resolutions=[256,128]",
+            "modality.seconds=0.128",
+        ),
     )
     yield ArchitectureEntry(
         name="codec",
@@ -227,6 +244,18 @@ def gan_recipes() -> Iterator[RecipeEntry]:
         summary="EnCodec for 24 kHz with the published sizes and settings, 1.5 to 24 kbit/s, for GPUs",
         target="gan_audio:recipes/encodec.yaml",
         architecture="codec",
+    )
+    yield RecipeEntry(
+        name="vocos-small",
+        summary="Vocos with few channels at 16 kHz, for a CPU",
+        target="gan_audio:recipes/vocos-small.yaml",
+        architecture="vocos",
+    )
+    yield RecipeEntry(
+        name="vocos",
+        summary="Vocos for 24 kHz with the published sizes and settings, for a GPU",
+        target="gan_audio:recipes/vocos.yaml",
+        architecture="vocos",
     )
     yield RecipeEntry(
         name="vqvae",

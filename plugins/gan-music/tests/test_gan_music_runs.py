@@ -74,8 +74,16 @@ class StopAfter(Reporter):
 @pytest.mark.parametrize(
     ("architecture", "model"),
     [
-        ("musegan", {"composition": "hybrid", "critic_repeats": 2, "binarisation": "bernoulli"}),
-        ("bmusegan", {"critic_repeats": 2, "refiner_width": 2, "neuron": "stochastic", "pretraining_samples": 32}),
+        pytest.param(
+            "musegan",
+            {"composition": "hybrid", "critic_repeats": 2, "binarisation": "bernoulli"},
+            marks=pytest.mark.slow,
+        ),
+        pytest.param(
+            "bmusegan",
+            {"critic_repeats": 2, "refiner_width": 2, "neuron": "stochastic", "pretraining_samples": 32},
+            marks=pytest.mark.slow,
+        ),
         ("framegan", {"attributes": ["density", "register"]}),
         ("framegan", {"attributes": ["density"], "given": "any", "monophonic": [0], "neuron": "stochastic"}),
     ],

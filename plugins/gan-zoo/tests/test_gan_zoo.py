@@ -19,7 +19,6 @@ from prepared import run_gan
 
 MODELS_HERE = [entry.name for entry in gan_zoo.gan_models()]
 MOST_BYTES = 40_000_000
-pytestmark = pytest.mark.skipif(not MODELS_HERE, reason="no model has been packed yet: python -m gan_zoo.make")
 
 
 @pytest.fixture(scope="module")

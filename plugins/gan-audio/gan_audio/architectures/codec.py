@@ -18,7 +18,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
-from gan.adversarial import CriticOutput, adversarial_turns, augmented
+from gan.adversarial import CriticOutput, adversarial_turns, augmented, loss_at
 from gan.contracts import FieldSpec, Loss, Penalty, Request
 from gan.draws import Draws
 from gan.errors import UsageError
@@ -162,10 +162,12 @@ class Codec(nn.Module):
         with torch.no_grad():
             of_real = self.discriminators(augmented(batch, real))
 
+        now = loss_at(loss, batch)
+
         def losses(output: Tensor) -> dict[str, Tensor]:
             of_fake = self.discriminators(augmented(batch, output))
             scores = zip(of_real.scores, of_fake.scores, strict=True)
-            heads = [loss.generator(one, other).mean() for one, other in scores]
+            heads = [now.generator(one, other).mean() for one, other in scores]
             pairs = zip(of_real.features, of_fake.features, strict=True)
             return {
                 "adversarial": torch.stack(heads).mean(),

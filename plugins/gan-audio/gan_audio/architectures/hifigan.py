@@ -28,7 +28,7 @@ from torch import Tensor, nn
 from torch.nn.functional import avg_pool1d, leaky_relu, pad
 from torch.nn.utils.parametrizations import weight_norm
 
-from gan_audio.spectra import MEL_FLOOR, mel_filters
+from gan_audio.networks.spectral import VocoderMel
 
 SLOPE = 0.1
 PERIODS = (2, 3, 5, 7, 11)
@@ -61,8 +61,6 @@ class HiFiGAN(nn.Module):
 
     Config = HiFiGANConfig
     generation_batch = 1
-    taper: Tensor
-    filters: Tensor
 
     def __init__(self, config: HiFiGANConfig, fields: Mapping[str, FieldSpec]) -> None:
         super().__init__()
@@ -81,12 +79,10 @@ class HiFiGAN(nn.Module):
             raise UsageError("model.kernels must be odd, and model.dilations must have a list for each of them")
         if config.width % 2 ** len(config.upsampling):
             raise UsageError(f"model.width must be a multiple of {2 ** len(config.upsampling)}")
-        self.config, self.hop, self.window = config, hop, 4 * hop
+        self.config = config
         self.generator = Generator(config, bands)
         self.discriminator = Discriminators(config.discriminator_width, config.scales)
-        self.register_buffer("taper", torch.hann_window(self.window), persistent=False)
-        filters = torch.from_numpy(mel_filters(config.rate, self.window, bands))
-        self.register_buffer("filters", filters, persistent=False)
+        self.mel = VocoderMel(config.rate, hop, bands)
 
     def players(self) -> dict[str, Player]:
         """The generator and all discriminators; both use AdamW(2e-4; 0.8, 0.99)."""
@@ -122,16 +118,6 @@ class HiFiGAN(nn.Module):
         """Equation 5, with mel bands up to half the rate."""
         real, fake = self.mel(scored.real), self.mel(scored.fake)
         return 0.5 * self.config.mel_weight * (real - fake).abs().mean()
-
-    def mel(self, waves: Tensor) -> Tensor:
-        """``(N, 1, samples)`` -> ``(N, bands, samples / hop)``: natural logarithm of mel magnitudes, in float32."""
-        with torch.autocast(waves.device.type, enabled=False):
-            edge = (self.window - self.hop) // 2
-            padded = pad(waves.float(), (edge, edge), mode="reflect").squeeze(1)
-            spectrum = torch.stft(padded, self.window, self.hop, window=self.taper, center=False, return_complex=True)
-            magnitudes = (spectrum.real.square() + spectrum.imag.square() + 1e-9).sqrt()
-            logs: Tensor = (self.filters @ magnitudes).clamp_min(MEL_FLOOR).log()
-            return logs
 
     def given_fields(self, options: object = None) -> tuple[str, ...]:
         """``("mel",)``."""

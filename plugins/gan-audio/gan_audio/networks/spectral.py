@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import pad
 
-from gan_audio.spectra import mel_filters
+from gan_audio.spectra import MEL_FLOOR, mel_filters
 
 
 def magnitudes(waves: Tensor, window: Tensor, hop: int, size: int | None = None) -> Tensor:
@@ -24,6 +24,31 @@ def magnitudes(waves: Tensor, window: Tensor, hop: int, size: int | None = None)
         found = torch.stft(flat, size, hop, len(window), window, center=False, return_complex=True)
         values = (found.real.square() + found.imag.square() + 1e-9).sqrt()
         return values.view(count, channels, *values.shape[1:])
+
+
+class VocoderMel(nn.Module):
+    """`gan_audio.spectra.vocoder_mel` in torch: ``(N, 1, samples)`` -> ``(N, bands, samples / hop)``, natural logarithm
+    of mel magnitudes with bands up to half the rate."""
+
+    taper: Tensor
+    filters: Tensor
+
+    def __init__(self, rate: int, hop: int, bands: int) -> None:
+        super().__init__()
+        self.hop, self.window = hop, 4 * hop
+        self.register_buffer("taper", torch.hann_window(self.window), persistent=False)
+        filters = torch.from_numpy(mel_filters(rate, self.window, bands))
+        self.register_buffer("filters", filters, persistent=False)
+
+    def forward(self, waves: Tensor) -> Tensor:
+        """The spectrograms, in float32."""
+        with torch.autocast(waves.device.type, enabled=False):
+            edge = (self.window - self.hop) // 2
+            padded = pad(waves.float(), (edge, edge), mode="reflect").squeeze(1)
+            spectrum = torch.stft(padded, self.window, self.hop, window=self.taper, center=False, return_complex=True)
+            values = (spectrum.real.square() + spectrum.imag.square() + 1e-9).sqrt()
+            logs: Tensor = (self.filters @ values).clamp_min(MEL_FLOOR).log()
+            return logs
 
 
 class MultiScaleMel(nn.Module):
