@@ -67,7 +67,7 @@ def main() -> None:
         lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
         terms = {line["samples"] // BATCH: line["terms"] for line in lines if "terms" in line}
         found = evaluate(run, against=str(unseen), metrics=("stft", "codebook-use", "si-sdr"), count=64)
-    values = {value["name"]: value["value"] for receipt in found for value in receipt.values}
+    values = {value.name: value.value for receipt in found for value in receipt.values}
     result = {
         "updates": {
             number: {
