@@ -52,7 +52,9 @@ demo: $(RUNTIME)
 gallery: $(RUNTIME)
 	rm -rf build/gallery && mkdir -p build/gallery docs/gallery
 	$(VENV)/bin/gan generate zoo:chorales --count 2 --seed 1 --render ogg --out build/gallery/chorales
+	$(VENV)/bin/gan generate zoo:digits --count 16 --seed 1 --out build/gallery/digits
 	$(VENV)/bin/gan generate zoo:furniture --count 8 --seed 1 --out build/gallery/furniture
+	cp build/gallery/digits/preview.png docs/gallery/digits.png
 	cp build/gallery/chorales/preview.png docs/gallery/chorales.png
 	cp build/gallery/chorales/sample-0000.ogg docs/gallery/chorales.ogg
 	cp build/gallery/furniture/preview.png docs/gallery/furniture.png

@@ -14,10 +14,18 @@ from gan.testing import real_file
 
 WORK = Path("runs/benchmarks")
 CALLS = {
+    "image/generators_mnist.py": [
+        *([name] for name in ("wgan-gp-32", "biggan-32", "r3gan-32", "dcgan-32")),
+        ["stylegan2-32", "--truncations", "0.3", "0.5", "0.7"],
+    ],
+    "image/super_resolution_memory.py": [[f"{WORK}/super-resolution/run"]],
+    "audio/packing.py": [],
+    **{f"audio/{name}.py": [["--run", f"{WORK}/{name}"]] for name in ("codec_digits", "jukebox_music")},
     "image/translation.py": [
         *(["pix2pix"], ["pix2pix", "--tenth", "1"], ["pix2pix", "--data", "pairs_blob2noto_64.zip"]),
         *([kind, *shapes] for kind in ("cyclegan", "cut") for shapes in ([], ["--shapes"])),
     ],
+    "video/motions.py": [["motions"], ["dvdgan-motions"], ["stylegan-v-motions"]],
     "text/coco.py": [["--work", f"{WORK}/coco"]],
     "text/coco_lengths.py": [["--work", f"{WORK}/coco"]],
     "text/paper_cost.py": [["ORACLE"]],
@@ -28,7 +36,7 @@ CALLS = {
     "text/oracle_data.py": [],
 }
 """What scripts are called with, once for each list; those with none look at a run of the user's or make a folder for
-him. ORACLE stands for the published oracle of the real data."""
+him, or compare with what is not required here. ORACLE stands for the published oracle of the real data."""
 
 
 def main(names: list[str]) -> int:

@@ -126,6 +126,14 @@ NOTHING_YET = {
 """Rules whose subject does not exist; `tests/test_reliability_page.py` checks that."""
 
 
+MUTATED = ROOT / "benchmarks" / "reliability" / "mutated.json"
+BY_BENCHMARK = {
+    "tests/faults/test_side_files.py::test_500_mutated_run_folders": "mutated run folders",
+    "tests/fuzz/test_fuzz_recipes.py::test_500_mutated_recipes_on_the_command_line": "mutated recipes",
+}
+"""Tests that `benchmarks/reliability/mutated.py` runs and records, with their entries in `MUTATED`."""
+
+
 def marked() -> dict[str, list[tuple[str, str, bool]]]:
     """Return rule -> (file, test, slow) of every test marked with it."""
     found: dict[str, list[tuple[str, str, bool]]] = {}
@@ -224,6 +232,11 @@ def main() -> None:
         pairs = {f"{file}::{test}" for tests in marked().values() for file, test, _ in tests}
         record["tests"] = {name: known[name] for name in sorted(pairs & known.keys())}
         record["versions"] = f"Python {platform.python_version()}, torch {torch.__version__}, {platform.system()}"
+        recorded = json.loads(MUTATED.read_text(encoding="utf-8"))
+        for name, entry in BY_BENCHMARK.items():
+            outcome = "failed" if recorded[entry]["failures"] else "passed"
+            record["tests"].setdefault(name, {outcome: 1})
+        record["tests"] = dict(sorted(record["tests"].items()))
         RECORD.write_text(json.dumps(record, indent=1, sort_keys=True) + "\n", encoding="utf-8")
     PAGE.write_text(page(record), encoding="utf-8")
 

@@ -94,7 +94,10 @@ def main() -> None:
     reached = 0
     rows = {"bicubic": measured(plain, wanted, distance)}
     shown = [plain[:6], wanted[:6]]
-    for name, checkpoint in (("pixel loss", arguments.pixels), ("adversarial", "newest")):
+    wanted_checkpoints: list[tuple[str, str | int]] = [("pixel loss", arguments.pixels), ("adversarial", "newest")]
+    if api.load(run, device="cpu", plugins=plugins).trained <= arguments.pixels:  # stopped in the first phase
+        wanted_checkpoints = [("pixel loss", "newest")]
+    for name, checkpoint in wanted_checkpoints:
         model = api.load(run, device="cpu", plugins=plugins, checkpoint=checkpoint)
         made = np.concatenate([model.translate(image)["target"] for image in small])
         rows[name] = measured(made, wanted, distance)
@@ -107,7 +110,10 @@ def main() -> None:
     record = {
         "photographs": {"training": 1000 - UNSEEN, "unseen": UNSEEN, "pixels": 128, "factor": FACTOR},
         "values": rows,
-        "samples": {"pixels": arguments.pixels, "adversarial": reached - arguments.pixels},
+        "samples": {
+            "pixels": min(reached, arguments.pixels),
+            "adversarial": max(0, reached - arguments.pixels),
+        },
         "cpu_seconds_of_training": arguments.cpu_seconds,
         "recipe": dump(resolve(values, plugins).recipe).replace(str(WORK), "flowers"),
         "machine": surroundings(),

@@ -1,4 +1,7 @@
-"""Build a training from a recipe: resolve its names, check its settings, open its dataset, construct the networks."""
+"""Build a training from a recipe: resolve its names, check its settings, open its dataset, construct the networks.
+
+The file is long because everything that a recipe names is resolved here, section by section.
+"""
 
 from __future__ import annotations
 

@@ -12,6 +12,7 @@ from torch import Tensor
 from torch.nn.functional import relu, softplus
 
 from gan.contracts import Loss
+from gan.errors import UsageError
 from gan.recipe import Schedule, ends
 
 
@@ -135,8 +136,11 @@ class TopK:
 
     def generator(self, real_scores: Tensor, fake_scores: Tensor) -> Tensor:
         """The other loss for the best samples, times N / k, so that the mean is that over them; 0 for the others."""
-        share = self.share.first if isinstance(self.share, Schedule) else self.share
+        if isinstance(self.share, Schedule):
+            raise UsageError(
+                "loss 'top-k': this architecture does not say how far its training is; give share a number"
+            )
         values, ranks = self.inner.generator(real_scores, fake_scores), per_sample(fake_scores.detach())
-        count = max(1, round(share * len(values)))
+        count = max(1, round(self.share * len(values)))
         best = torch.zeros_like(values).index_fill_(0, ranks.topk(count).indices, len(values) / count)
         return values * best

@@ -11,8 +11,9 @@ import sys
 import pytest
 from gan import api
 from gan.cli.completion import config_keys
+from gan.errors import UsageError
 from gan.plugins.manager import Plugins
-from gan.reporting.run_list import runs_in
+from gan.reporting.run_list import removable, runs_in
 from gan.storage.run_folder import RunFolder
 from prepared import run_gan
 
@@ -34,7 +35,7 @@ def folder(tmp_path_factory, plugins):
     for name, drop in (("empty", "metrics.jsonl"), ("killed", None)):
         run = folder / "all" / name
         record = {key: value for key, value in manifest.items() if key not in ("sealed", "seal", "sha256")}
-        (run / "manifest.json").write_text(json.dumps({**record, "exit": None}))
+        (run / "manifest.json").write_text(json.dumps({**record, "exit": None, "samples": 0}))
         if drop:
             (run / drop).unlink()
     (folder / "all" / "broken" / "recipe.yaml").write_text("[")
@@ -80,6 +81,34 @@ def test_clean_lists_first_and_removes_only_what_nobody_needs(folder, tmp_path):
     gan("runs", "--in", here, "clean", "--checkpoints", "--yes")
     assert [path.name for path in (here / "done" / "checkpoints").iterdir()] == ["samples-000000512"]
     assert "nothing to remove" in gan("runs", "--in", here, "clean").stderr
+
+
+def test_a_packed_model_names_no_path_and_is_never_cleaned(folder, tmp_path, plugins, monkeypatch):
+    """Data of one's own leave their name only; weights, numbers and recipe are there; it makes samples."""
+    from gan.control.tuned_run import pack_run
+    from gan.plugins.models import is_packed, refuse_packed
+
+    monkeypatch.setenv("GAN_CACHE", str(tmp_path / "cache"))
+    own = tmp_path / "secret" / "points"
+    own.mkdir(parents=True)
+    (own / "a.csv").write_text("".join(f"{n % 3},{n % 5}\n" for n in range(256)))
+    short = {"training": {"samples": 128, "batch": 64}, "evaluation": {"samples": 64, "artefacts": 2}}
+    result = api.train({"plugin": "toy", **short}, data=own, out=tmp_path / "secret" / "run", plugins=plugins)
+    path = pack_run(
+        api.load(result, plugins=plugins), tmp_path / "models", name="mine", command="gan run x", licence="MIT"
+    )
+    assert is_packed(path)
+    with pytest.raises(UsageError, match="nothing is written into it"):
+        refuse_packed(path)
+    for file in path.rglob("*"):
+        assert not file.is_file() or b"secret" not in file.read_bytes(), file
+    (info,) = runs_in(tmp_path / "models")
+    assert (info.state, info.samples) == ("packed", 128)
+    assert not list(removable([info], checkpoints=True))
+    one, other = (api.generate(run, 2, seed=3, plugins=plugins) for run in (result, path))
+    assert (one.fields["points"] == other.fields["points"]).all()
+    with pytest.raises(UsageError, match="without a training to continue"):
+        api.resume(path, plugins=plugins)
 
 
 def completed(words, cwd):

@@ -28,12 +28,12 @@ pytestmark = [
 
 @pytest.fixture(autouse=True)
 def _short(monkeypatch):
-    monkeypatch.setattr(bounded, "SECONDS", 0.3)
-    monkeypatch.setattr(bounded, "WAITING", 300.0)  # on a busy machine, 0.3 seconds of computing take long
+    monkeypatch.setattr(bounded, "SECONDS", 1.0)
+    monkeypatch.setattr(bounded, "WAITING", 300.0)  # on a busy machine, a second of computing take long
     monkeypatch.setattr(bounded, "MEMORY", 256 << 20)
-    monkeypatch.setattr(foreign, "SURVEY_SECONDS", 0.3)
+    monkeypatch.setattr(foreign, "SURVEY_SECONDS", 1.0)
     monkeypatch.setattr(foreign, "SURVEY_MEMORY", 256 << 20)
-    monkeypatch.setattr(foreign, "SHOW_SECONDS", 0.3)
+    monkeypatch.setattr(foreign, "SHOW_SECONDS", 1.0)
 
 
 def spin():

@@ -170,6 +170,8 @@ def test_the_share_of_top_k_falls_during_the_training(plugins):
     batch = Batch({}, rng(), 100, 0.0)
     assert loss_at(loss, batch).generator(scores, scores).mean().item() == -2.5
     assert loss_at(loss, Batch({}, rng(), 0, 0.0)).generator(scores, scores).mean().item() == -1.5
+    with pytest.raises(UsageError, match="give share a number"):
+        loss.generator(scores, scores)
     assert loss_at(Hinge(), batch).generator(scores, scores).mean().item() == -1.5
     by_recipe = "loss={name: top-k, loss: hinge, share: {first: 1.0, last: 0.25, until: 320}}"
     values = with_settings(recipe_values(plugins, "toy"), [*RECIPE, by_recipe])

@@ -8,9 +8,11 @@ import numpy as np
 import pytest
 from gan import api
 from gan.contracts import FieldSpec, MetricValue
+from gan.reporting.reporter import Reporter
 from gan.reporting.result import read_result
 from gan.reporting.tables import number_rows
 from gan.storage.run_folder import RunFolder
+from gan.testing.points import Points
 from gan.watch.verdict import Evidence, headline, improvements, judge, meaning, percent, variety
 
 PAIRS = (("precision", "recall"),)
@@ -83,6 +85,24 @@ def test_variety_is_one_for_real_samples_and_nothing_for_copies():
     assert variety(again, real, fields) == pytest.approx(1, abs=0.15)
     assert variety({"points": np.ones((8, 4), np.float32)}, real, fields) == 0
     assert variety({"points": again["points"][:1]}, real, fields) is None
+
+
+def test_a_verdict_does_not_cost_a_training(tmp_path, plugins, cache, monkeypatch):
+    def broken(self, sample):
+        raise ZeroDivisionError("is_empty")
+
+    class Warnings(Reporter):
+        texts: list[str] = []
+
+        def warn(self, text):
+            self.texts.append(text)
+
+    monkeypatch.setattr(Points, "is_empty", broken)
+    short = {"training": {"samples": 128, "batch": 64}, "evaluation": {"samples": 64, "artefacts": 2}}
+    warnings = Warnings()
+    result = api.train({"plugin": "toy", **short}, out=tmp_path / "run", plugins=plugins, reporter=warnings)
+    assert result.verdict["kind"]
+    assert any("ZeroDivisionError" in text for text in warnings.texts)
 
 
 def test_percentages():

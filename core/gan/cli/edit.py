@@ -15,6 +15,7 @@ from gan.cli.options import OfRun, checkpoint_flag, device_flag, flag_names, fla
 from gan.cli.terminal import echo
 from gan.errors import UsageError
 from gan.generation.chosen import Flags, split_flags
+from gan.plugins.models import refuse_packed
 
 if TYPE_CHECKING:
     from gan.control.controlled import ControlledModel
@@ -96,6 +97,7 @@ def edit(
     further = list(ctx.args)
     if what.startswith("--"):
         what, further = "", [what, *further]
+    refuse_packed(run_folder)
     model = loaded(ctx, run_folder, device, checkpoint)
     run_flags = split_flags(model, flags(further), flag_names(ctx))
     model.space(run_flags.options)

@@ -103,7 +103,7 @@ def evaluate(
         return _again(receipt, target, plugins, device, reporter, as_json)
     if target is None:
         raise UsageError("name a run folder or a folder of samples, or a file of receipts with --receipt")
-    from gan.plugins.models import found_run
+    from gan.plugins.models import found_run, is_packed
 
     target = str(found_run(target, plugins))
     request = evaluation.EvaluationRequest(
@@ -120,7 +120,7 @@ def evaluate(
         result = swept_over = sweep(request, option, _split([values]), plugins, device=device, reporter=reporter)
         table = swept_over.table()
     receipts = result.receipts
-    file = out or receipts_file(target)
+    file = out or (None if is_packed(target) else receipts_file(target))
     if file is not None:
         keep(receipts, file)
     pictures = result.draw(plots) if plots is not None else []

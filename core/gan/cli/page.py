@@ -12,6 +12,7 @@ from gan.cli import installed
 from gan.cli.completion import RUN
 from gan.cli.terminal import echo
 from gan.errors import UsageError
+from gan.plugins.models import refuse_packed
 
 if TYPE_CHECKING:
     from gan.storage.run_folder import RunFolder
@@ -32,6 +33,8 @@ def page(ctx: click.Context, run_folder: Path, folder: Path | None, live: bool) 
     from gan.storage.run_folder import RunFolder
 
     run = RunFolder.open(run_folder)
+    if folder is None:
+        refuse_packed(run_folder)
     if live and folder is not None:
         raise UsageError("--live shows a run while it trains; leave out FOLDER")
     if folder is None and not run.result.is_file():

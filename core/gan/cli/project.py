@@ -12,6 +12,7 @@ from gan.cli.options import OfRun, checkpoint_flag, device_flag, flag_names, fla
 from gan.cli.terminal import echo
 from gan.errors import UsageError
 from gan.generation.chosen import split_flags
+from gan.plugins.models import refuse_packed
 
 
 @click.command(
@@ -70,6 +71,7 @@ def project(
     The latents can be edited and mixed: gan edit RUN --latents FILE, gan generate RUN --latents FILE. With --tune, the
     generator is tuned to the file as well, in a light run OUT/tuned that refers to RUN and can do everything but train.
     """
+    refuse_packed(run_folder)
     model = loaded(ctx, run_folder, device, checkpoint)
     run_flags = split_flags(model, flags(ctx.args), flag_names(ctx))
     if run_flags.input_options:

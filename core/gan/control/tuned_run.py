@@ -6,6 +6,8 @@ run that these were tuned from; another is packed to be published with a plugin.
 
 from __future__ import annotations
 
+import json
+import os
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -17,7 +19,7 @@ from gan.plugins.models import ABOUT
 from gan.reporting.manifest import manifest_start, read_manifest
 from gan.reporting.result import Result, read_result
 from gan.reporting.scrub import scrub
-from gan.reporting.side_files import write_manifest_file
+from gan.reporting.side_files import read_recipe, write_manifest_file
 from gan.reporting.tables import markdown_table
 from gan.storage.checkpoint import Checkpoints
 from gan.storage.durable import write_json, write_text
@@ -66,24 +68,28 @@ def pack_run(model: LatentModel, path: Path, *, name: str, command: str, licence
     origin = model.folder
     if origin is None:
         raise UsageError("only a model that was loaded from a run can be packed; load it with gan.load")
-    result = read_result(origin)
     before = read_manifest(origin.manifest)
+    source = str(before.get("data", {}).get("source", ""))
+    name_of_data = Path(source).name if os.sep in source else source
+    result = read_result(origin)
+    result = replace(result, data=result.data.replace(source, name_of_data))
+    before = json.loads(json.dumps(before).replace(json.dumps(source)[1:-1], name_of_data)) if source else before
     run = RunFolder.create(path / name)
     for folder in (run.evaluation, run.samples):
         folder.mkdir()
-    for file in (origin.recipe, origin.facts, origin.conditions, origin.flags, origin.samples / PREVIEW):
+    for file in (origin.facts, origin.conditions, origin.flags, origin.samples / PREVIEW):
         if file.is_file():
             shutil.copyfile(file, run.path / file.relative_to(origin.path))
+    recipe = read_recipe(origin)
+    recipe["data"] = {**recipe.get("data", {}), "source": name_of_data or None}
+    write_text(run.recipe, dump_yaml(recipe))
     kind = model.modality
     numbers = list(result.headline) or headline(result.metrics, result.untrained, kind.headline, kind.trade_offs, {})
     pictures = [Path("samples", PREVIEW)]
     here = replace(result, run=Path(), artefacts=[], pictures=pictures, more="", headline=numbers)
     write_json(run.result, here.summary())
     write_receipts(
-        [
-            replace(receipt, command="", question={**receipt.question, "target": "."}, generated=_unplaced(receipt))
-            for receipt in read_receipts(origin.evaluation / RECEIPTS)
-        ],
+        [_unplaced(receipt, name_of_data) for receipt in read_receipts(origin.evaluation / RECEIPTS)],
         run.evaluation / RECEIPTS,
     )
     write_text(run.card, _card(here, name, command, licence))
@@ -129,6 +135,12 @@ def _card(result: Result, name: str, command: str, licence: str) -> str:
     return "\n".join([*lines, *markdown_table(result.summary())]) + "\n"
 
 
-def _unplaced(receipt: Receipt) -> dict[str, Any]:
-    """What a receipt says of the generated samples, without the folder that they came from."""
-    return {key: "." if key == "run" else value for key, value in receipt.generated.items()}
+def _unplaced(receipt: Receipt, data: str) -> Receipt:
+    """A receipt without the folders of the run and of the data."""
+    return replace(
+        receipt,
+        command="",
+        question={**receipt.question, "target": "."},
+        generated={key: "." if key == "run" else value for key, value in receipt.generated.items()},
+        real={key: data if key == "source" else value for key, value in receipt.real.items()},
+    )

@@ -42,6 +42,17 @@ def about_model(found: PluginEntry, plugins: Plugins) -> dict[str, Any]:
     return {**about, "size": sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())}
 
 
+def is_packed(run: str | Path) -> bool:
+    """Whether a run folder is a packed model, into which nothing is written."""
+    return (Path(run) / ABOUT).is_file()
+
+
+def refuse_packed(run: Path) -> None:
+    """Raise `UsageError` for a packed model, before something is written into it."""
+    if is_packed(run):
+        raise UsageError(f"{PREFIX}{run.name} came with a plugin, and nothing is written into it; use a copy of {run}")
+
+
 def place_for_samples(run: Path) -> Path:
     """The folder for samples of a run: inside it, or ``samples/NAME`` here for a model that came with a plugin."""
-    return Path("samples") / run.name if (run / ABOUT).is_file() else run / "samples"
+    return Path("samples") / run.name if is_packed(run) else run / "samples"

@@ -24,8 +24,8 @@ class RunInfo:
     title: str
     """Plugin and architecture."""
     state: str
-    """``training``, ``finished``, ``stopped``, ``failed: …``, ``interrupted`` (its process was killed), ``tuned`` or
-    ``damaged: …``."""
+    """``training``, ``finished``, ``stopped``, ``failed: …``, ``interrupted`` (its process was killed), ``tuned``,
+    ``packed`` or ``damaged: …``."""
     samples: int
     """Real samples shown, by its records."""
     share: float | None
@@ -55,7 +55,8 @@ def describe(path: Path) -> RunInfo:
     except (GanError, OSError) as error:
         reason = str(error).removeprefix(f"{path}/")
         return RunInfo(path, "", f"damaged: {reason.splitlines()[0][:60]}", 0, None, "", "", size)
-    samples = max((record["samples"] for record in records), default=0)
+    told = manifest.get("samples")
+    samples = max((record["samples"] for record in records), default=told if isinstance(told, int) else 0)
     asked = (manifest.get("length") or {}).get("asked") or recipe.get("training", {}).get("samples")
     share = min(1.0, samples / asked) if isinstance(asked, int) and asked else None
     result = _result(run)
@@ -72,8 +73,9 @@ def describe(path: Path) -> RunInfo:
 
 
 def _state(run: RunFolder, manifest: dict[str, Any]) -> str:
-    if "tuned_from" in manifest:
-        return "tuned"
+    for key, state in (("tuned_from", "tuned"), ("packed_from", "packed")):
+        if key in manifest:
+            return state
     ended = manifest.get("exit")
     if ended is None:
         return "training" if run.in_use() else "interrupted"
@@ -100,7 +102,7 @@ def removable(infos: list[RunInfo], *, checkpoints: bool) -> Iterator[tuple[Path
     """(path, bytes, reason) of what nobody needs: runs that trained nothing and, with `checkpoints`, all but the newest
     checkpoint of finished runs. Runs that train are left alone."""
     for info in infos:
-        if info.state.startswith(("training", "tuned", "damaged")):
+        if info.state.startswith(("training", "tuned", "packed", "damaged")):
             continue
         if not info.samples:
             yield info.path, info.size, f"{info.state}, and nothing was trained"

@@ -161,8 +161,12 @@ class Outputs:
             n: spec for n, spec in modality.fields.items() if not spec.condition and n not in given and n in samples
         }
         count = len(next(iter(samples.values()), ()))
-        with self._plugin_errors(self.resolved.modality, "is_empty"):
-            empty = sum(modality.is_empty({name: samples[name][row] for name in made}) for row in range(count))
+        empty = 0
+        try:
+            with self._plugin_errors(self.resolved.modality, "is_empty"):
+                empty = sum(modality.is_empty({name: samples[name][row] for name in made}) for row in range(count))
+        except PluginError as error:  # a verdict must not cost a training
+            self.reporter.warn(f"whether samples are empty is not known: {error}")
         real = real_samples(self.real_rows, count) if count > 1 and made else {}
         limit = None if self.trainer.finished else self.resolved.recipe.training.minutes
         return judge(

@@ -235,7 +235,7 @@ def gan_recipes() -> Iterator[RecipeEntry]:
     )
     yield RecipeEntry(
         name="codec",
-        summary="EnCodec with few channels at 16 kHz, 0.5 to 8 kbit/s, for a CPU",
+        summary="EnCodec with few channels at 16 kHz, 0.4 to 6 kbit/s, for a CPU",
         target="gan_audio:recipes/codec.yaml",
         architecture="codec",
     )

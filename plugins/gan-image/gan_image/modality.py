@@ -1,4 +1,7 @@
-"""The image modality: reads image and IDX files as arrays, writes PNG files and draws preview grids."""
+"""The image modality: reads image and IDX files as arrays, writes PNG files and draws preview grids.
+
+The file is long because a kind of data is one class: how files become samples, and samples files.
+"""
 
 from __future__ import annotations
 

@@ -14,13 +14,19 @@ from gan.hookspecs import hookimpl
 
 @hookimpl
 def gan_models() -> Iterator[ModelEntry]:
-    """Models of music and of shapes."""
+    """Models of music, pictures and shapes."""
     for name, plugin, summary, licence in (
         (
             "chorales",
             "music",
             "four-part phrases in the manner of Bach's chorales",
             "MIT; trained on chorales of J. S. Bach (public domain), as encoded in music21 (BSD)",
+        ),
+        (
+            "digits",
+            "image",
+            "handwritten digits",
+            "CC BY 4.0; trained on Optical Recognition of Handwritten Digits (Alpaydin and Kaynak, UCI, 1998)",
         ),
         ("furniture", "3d", "chairs, lamps, shelves and tables", "MIT; trained on shapes that gan-3d draws"),
     ):

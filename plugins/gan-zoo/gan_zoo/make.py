@@ -20,6 +20,7 @@ RECIPES: dict[str, tuple[str, ...]] = {
     "chorales": (
         "music", "--set", "training.samples=50000", "--set", "data.holdout=0.2", "--set", "evaluation.samples=500",
     ),
+    "digits": ("image", "--set", "training.samples=24000"),
     "furniture": ("3d", "--minutes", "4"),
 }  # fmt: skip
 """Name -> what ``gan run`` trains: a plugin's default recipe, shortened to some minutes on one core."""

@@ -86,6 +86,9 @@ def test_samples_of_a_model_go_into_the_working_folder(tmp_path):
     assert done.stdout.startswith(f"samples/{name}/seed-0/sample-0000")
     assert "did you mean" in gan("generate", f"zoo:{name[:-1]}", cwd=tmp_path, code=2).stderr
     assert "Options of this run" in gan("generate", f"zoo:{name}", "--help", cwd=tmp_path).stdout
+    for words in (["edit", "--find", "sefa"], ["page"]):
+        refused = gan(words[0], f"zoo:{name}", *words[1:], cwd=tmp_path, code=2)
+        assert "nothing is written into it; use a copy of" in refused.stderr
     copy = tmp_path / "copy"
     shutil.copytree(Path(found_run(f"zoo:{name}", Plugins.installed())), copy)
     assert "without a training to continue" in gan("resume", copy, cwd=tmp_path, code=2).stderr

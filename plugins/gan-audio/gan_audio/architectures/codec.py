@@ -52,6 +52,7 @@ class CodecConfig(BaseModel):
     lstm: int = Field(2, ge=0, le=4, description="layers of the LSTM between convolutions and codes")
     stages: int = Field(32, ge=1, le=128, description="residual codebooks")
     codes: int = Field(1024, ge=2, le=1 << 16, description="vectors of a codebook")
+    decay: float = Field(0.99, gt=0, lt=1, description="decay of the averages that are the codes, for each update")
     choices: list[PositiveInt] = Field(
         [2, 4, 8, 16, 32], description="numbers of stages that samples use in training, drawn for each; []: all stages"
     )
@@ -101,7 +102,7 @@ class Codec(nn.Module):
             raise UsageError(f"model.choices must be at most model.stages, {config.stages}")
         self.encoder = Encoder(config, channels)
         self.decoder = Decoder(config, channels)
-        self.codebooks = Codebooks(config.stages, config.codes, config.size, least=2.0, rarest=8.0)
+        self.codebooks = Codebooks(config.stages, config.codes, config.size, least=2.0, rarest=8.0, decay=config.decay)
         choices = torch.tensor(config.choices or [config.stages])
         self.register_buffer("choices", choices, persistent=False)
         self.discriminators = Discriminators(config.transforms, config.discriminator_width, channels)

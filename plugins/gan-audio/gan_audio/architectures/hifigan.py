@@ -117,7 +117,8 @@ class HiFiGAN(nn.Module):
     def _mel_distance(self, scored: Scored) -> Tensor:
         """Equation 5, with mel bands up to half the rate."""
         real, fake = self.mel(scored.real), self.mel(scored.fake)
-        return 0.5 * self.config.mel_weight * (real - fake).abs().mean()
+        distance: Tensor = 0.5 * self.config.mel_weight * (real - fake).abs().mean()
+        return distance
 
     def given_fields(self, options: object = None) -> tuple[str, ...]:
         """``("mel",)``."""

@@ -113,7 +113,8 @@ class Vocos(nn.Module):
 
     def _mel_distance(self, scored: Scored) -> Tensor:
         real, fake = self.mel(scored.real), self.mel(scored.fake)
-        return self.config.mel_weight * (real - fake).abs().mean()
+        distance: Tensor = self.config.mel_weight * (real - fake).abs().mean()
+        return distance
 
     def given_fields(self, options: object = None) -> tuple[str, ...]:
         """``("mel",)``."""
@@ -167,7 +168,8 @@ class Block(nn.Module):
         """``(N, width, frames)``, the same shape."""
         y = self.norm(self.along(x).transpose(1, 2))
         y = self.scale * self.narrow(gelu(self.wide(y)))
-        return x + y.transpose(1, 2)
+        found: Tensor = x + y.transpose(1, 2)
+        return found
 
 
 class Head(nn.Module):

@@ -6,8 +6,8 @@ codebook and a decoder of its own. A level is trained on squared errors, on spec
 distance of its vectors from their codes.
 
 Different from the authors' code: variance and spectral norm, by which the losses are divided, are means over the
-training so far instead of a pass over the data before it; codes that become random vectors have time to be used, and in
-small batches a code is replaced below a quarter of even use.
+training so far instead of a pass over the data before it; in small batches a code is replaced below a quarter of even
+use instead of below one use an update.
 """
 
 from __future__ import annotations
@@ -160,14 +160,14 @@ class Autoencoder(nn.Module):
 
     def _reconstruct(self, batch: Batch, sounds: Tensor) -> dict[str, Tensor]:
         """Section 3.1 and equation 4, summed over the levels."""
-        samples, squares, count, norms = (self.statistics / self.statistics[0].clamp_min(1)).float().unbind()
-        variance = (squares / samples.clamp_min(1e-12)).clamp_min(1e-8)
-        norm = (norms / count.clamp_min(1e-12)).clamp_min(1e-8)
         with torch.no_grad():
-            values = [sounds.numel(), sounds.square().sum(), len(sounds), self.spectrum.norm(sounds).sum()]
-            batch.observe(
-                "statistics", torch.stack([torch.as_tensor(v, device=sounds.device).double() for v in values])
-            )
+            counts = sounds.new_tensor([float(sounds.numel()), float(len(sounds))])
+            sums = torch.stack([sounds.square().sum(), self.spectrum.norm(sounds).sum()])
+            here = torch.stack([counts[0], sums[0], counts[1], sums[1]]).double()
+            batch.observe("statistics", here)
+            known = torch.where(self.statistics[0] > 0, self.statistics, here)  # in the first iteration those of a part
+            variance = (known[1] / known[0]).float().clamp_min(1e-8)
+            norm = (known[3] / known[2]).float().clamp_min(1e-8)
         terms: dict[str, Tensor] = {}
         for number, level in enumerate(self.levels):
             assert isinstance(level, Level)

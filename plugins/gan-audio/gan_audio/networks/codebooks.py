@@ -126,8 +126,8 @@ class Codebooks(nn.Module):
             residual = residual - code * is_used[:, None]
 
     def _revive(self, stage: int, vectors: Tensor, keys: Tensor, even: Tensor) -> None:
-        """Replace codes that are hardly used by the vectors with the smallest keys. They count as used evenly, so that
-        they have the time to be used."""
+        """Replace codes that are hardly used by the vectors with the smallest keys. They count as used the least, so
+        that codes which nothing is near to are replaced in every update, as the vectors move away from them."""
         order = keys.argsort()
         if len(order) < self.codes:  # vectors repeat, and are moved apart a little
             repeats = -(-self.codes // len(order))
@@ -136,12 +136,11 @@ class Codebooks(nn.Module):
             candidates = vectors[order.repeat(repeats)[: self.codes]] * scale
         else:
             candidates = vectors[order[: self.codes]]
-        dead = self.counts[stage] < torch.minimum(torch.full_like(even, self.least), even / self.rarest)
-        dead |= self.counts[stage] == 0
-        dead &= even > 0
-        self.counts[stage] = torch.where(dead, even, self.counts[stage])
+        least = torch.minimum(torch.full_like(even, self.least), even / self.rarest)
+        dead = (self.counts[stage] < least) & (even > 0)
+        self.counts[stage] = torch.where(dead, least, self.counts[stage])
         self.vectors[stage] = torch.where(dead[:, None], candidates, self.vectors[stage])
-        self.sums[stage] = torch.where(dead[:, None], candidates * even, self.sums[stage])
+        self.sums[stage] = torch.where(dead[:, None], candidates * least, self.sums[stage])
 
 
 def code_statistics(codes: Tensor, number: int) -> tuple[Tensor, Tensor]:

@@ -69,7 +69,7 @@ class Prior(nn.Module):
         self.model: Any = GPT2Model(
             GPT2Config(
                 vocab_size=codes, n_positions=context, n_embd=width, n_layer=layers, n_head=heads,
-                embd_pdrop=dropout, attn_pdrop=dropout, resid_pdrop=dropout,
+                embd_pdrop=dropout, attn_pdrop=dropout, resid_pdrop=dropout, bos_token_id=None, eos_token_id=None,
             )
         )  # fmt: skip
         names = inspect.signature(self.model.forward).parameters

@@ -44,6 +44,11 @@ class ESRGANConfig(BaseModel):
     width: int = Field(64, ge=1, description="channels of the generator")
     blocks: int = Field(23, ge=1, description="residual-in-residual dense blocks")
     growth: int = Field(32, ge=1, description="channels that each convolution of a dense block adds")
+    skip: bool = Field(
+        False,
+        description="whether the generator adds to the bicubically enlarged image, which short trainings need; the "
+        "published networks make the whole image",
+    )
     discriminator: Literal["unet", "vgg"] = Field(
         "unet", description="unet: a score for each pixel, spectrally normalized; vgg: one score of the whole image"
     )
@@ -83,7 +88,7 @@ class DenseBlock(nn.Module):
     def __init__(self, width: int, growth: int) -> None:
         super().__init__()
         self.layers = nn.ModuleList(
-            _convolution(width + index * growth, growth if index < 4 else width) for index in range(5)
+            _small(_convolution(width + index * growth, growth if index < 4 else width)) for index in range(5)
         )
 
     def forward(self, x: Tensor) -> Tensor:
@@ -109,8 +114,11 @@ class RRDB(nn.Module):
 
 
 def _convolution(before: int, after: int) -> nn.Conv2d:
-    """A 3x3 convolution whose weights start at a tenth of He's (He et al. 2015), its biases at zero."""
-    layer = nn.Conv2d(before, after, 3, padding=1)
+    return nn.Conv2d(before, after, 3, padding=1)
+
+
+def _small(layer: nn.Conv2d) -> nn.Conv2d:
+    """Weights at a tenth of those of He et al. 2015, biases at zero: residues start small (ESRGAN, section 3.1)."""
     nn.init.kaiming_normal_(layer.weight)
     with torch.no_grad():
         layer.weight.mul_(0.1)
@@ -124,8 +132,9 @@ class RRDBNet(nn.Module):
     For a factor of 2 the input's blocks of 2x2 pixels become channels, so that the trunk works on a quarter of them.
     """
 
-    def __init__(self, channels: int, factor: int, width: int, blocks: int, growth: int) -> None:
+    def __init__(self, channels: int, factor: int, width: int, blocks: int, growth: int, *, skip: bool = False) -> None:
         super().__init__()
+        self.factor, self.skip = factor, skip
         self.unshuffle = 4 // factor
         self.first = _convolution(channels * self.unshuffle**2, width)
         self.body = nn.Sequential(*(RRDB(width, growth) for _ in range(blocks)))
@@ -142,6 +151,8 @@ class RRDBNet(nn.Module):
         for layer in self.up:
             x = leaky_relu(layer(interpolate(x, scale_factor=2.0)), 0.2, inplace=not self.training)
         out: Tensor = self.out(leaky_relu(self.fine(x), 0.2, inplace=not self.training))
+        if self.skip:
+            out = out + interpolate(images, scale_factor=float(self.factor), mode="bicubic")
         return out
 
 
@@ -232,6 +243,10 @@ class _Weighted:
         self.discriminator, self.needs_real = loss.discriminator, loss.needs_real
         self._loss, self._weight = loss, weight
 
+    def at(self, position: int) -> Loss:
+        """With the loss at a position of the training, where it changes."""
+        return _Weighted(self._loss.at(position), self._weight) if hasattr(self._loss, "at") else self
+
     def generator(self, real_scores: Tensor, fake_scores: Tensor) -> Tensor:
         """The generator's loss times the weight."""
         return self._weight * self._loss.generator(real_scores, fake_scores)
@@ -259,7 +274,7 @@ class ESRGAN(nn.Module):
             sides = "multiples of 8" if side % 8 else "32, 64, 128 … pixels (for model.discriminator=vgg)"
             raise UsageError(f"'esrgan' trains on squares of {sides}, not {side}; set modality.resolution")
         self.config = config
-        self.generator = RRDBNet(channels, self.factor, config.width, config.blocks, config.growth)
+        self.generator = RRDBNet(channels, self.factor, config.width, config.blocks, config.growth, skip=config.skip)
         width = config.discriminator_width
         self.discriminator: nn.Module = (
             UNetDiscriminator(channels, width)

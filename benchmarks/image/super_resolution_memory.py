@@ -1,6 +1,6 @@
 """Memory and time for enlarging a photograph of 4,000 x 3,000 pixels with `gan translate`, in a process of its own.
 
-    python benchmarks/image/large_photograph.py RUN [--name x2]
+    python benchmarks/image/super_resolution_memory.py RUN [--name x2]
 
 RUN is a run of `esrgan`: that of super_resolution.py, or another one. The photograph is scikit-learn's ``china.jpg``,
 enlarged and with some noise, as JPEG. Memory is the largest resident set of the command's process and of the processes
@@ -72,7 +72,7 @@ def main() -> None:
             "wall_seconds": time.monotonic() - start,
             "machine": surroundings(),
         }
-        (HERE / f"large_photograph_{arguments.name}.json").write_text(json.dumps(record, indent=1) + "\n")
+        (HERE / f"super_resolution_memory_{arguments.name}.json").write_text(json.dumps(record, indent=1) + "\n")
         record.pop("machine")
         print(json.dumps(record, indent=1))
 
