@@ -146,6 +146,18 @@ def test_members_that_climb_link_or_repeat_are_named(tmp_path, recwarn):
     }
 
 
+@pytest.mark.rule("I12")
+def test_a_member_without_a_name_is_told(tmp_path):
+    """Names end at a NUL. zipfile fails where it asks such a member whether it is a folder."""
+    with zipfile.ZipFile(tmp_path / "x.zip", "w") as archive:
+        archive.writestr("Zero.csv", "1,2")
+        archive.writestr("good.csv", "1,2")
+    (tmp_path / "x.zip").write_bytes((tmp_path / "x.zip").read_bytes().replace(b"Zero", b"\0ero"))
+    listing = list_source(tmp_path / "x.zip", CSV)
+    assert names(listing) == ["good.csv"]
+    assert listing.skipped == {"(a member)": "it has no name"}
+
+
 @pytest.mark.rule("I12", "I2")
 def test_bombs_are_not_unpacked(tmp_path):
     with zipfile.ZipFile(tmp_path / "x.zip", "w", zipfile.ZIP_DEFLATED) as archive:

@@ -279,6 +279,9 @@ def _unzip(path: Path, prefix: str, wanted: tuple[str, ...], listing: Listing) -
     names: set[str] = set()
     for member in members:
         shown = prefix + member.filename
+        if not member.filename:  # of which zipfile cannot say whether it is a folder
+            listing.skipped[f"{prefix}(a member)"] = "it has no name"
+            continue
         if member.is_dir() or PurePosixPath(member.filename).name.startswith("."):
             continue
         if not member.filename.lower().endswith(wanted) or member.filename.lower().endswith(PROVENANCE):

@@ -94,7 +94,6 @@ def test_published_recipes_of_r3gan_have_all_five_schedules(name: str):
 PAIRS = {
     "stylegan2-32": [*SMALL["stylegan2-32"], "model.group=1", "augmentations=[{name: ada, target: -1, samples: 200}]"],
     "r3gan-32": [*SMALL["r3gan-32"], "augmentations=[{name: ada-fixed, strength: 0.3}]"],
-    "wgan-gp-32": [*SMALL["wgan-gp-32"], "model.critic_repeats=2"],
     "fewshot-64": ["model={generator_width: 8, discriminator_width: 8, latent: 8}", "modality.resolution=16"],
 }
 """Recipes without batch statistics in what is compared."""
@@ -105,13 +104,14 @@ PAIRS = {
 def test_one_process_and_two_learn_the_same(name: str, tmp_path: Path):
     """Weights, averages, the average of w, the mean path length and ADA's p agree but for rounding. Optimizers are SGD:
     Adam's first steps amplify the rounding of gradients near zero."""
-    sgd = "{name: sgd, lr: 0.01, betas: [0.0, 0.0]}"
+    step = 0.001 if name == "fewshot-64" else 0.01  # its penalty divides differences by 0.05², and rounding with them
+    sgd = f"{{name: sgd, lr: {step}, betas: [0.0, 0.0]}}"
     settings = [
         *COMMON, *PAIRS[name], "training.ema_half_life=20", "training.ema_rampup=0", "data.source=digits",
         f"optimizers.generator={sgd}", f"optimizers.discriminator={sgd}", "training.samples=64",
         f"modality.labels={json.dumps(name != 'fewshot-64')}",
     ]  # fmt: skip
-    recipe = tmp_path / "recipe.json"
+
     values = with_settings(recipe_values(PLUGINS, "image", named=name), settings)
     recipe = tmp_path / "recipe.yaml"
     recipe.write_text(json.dumps(values), encoding="utf-8")  # JSON is YAML
