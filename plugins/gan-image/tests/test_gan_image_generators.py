@@ -1,4 +1,7 @@
-"""R3GAN, WGAN-GP and BigGAN: published sizes, what their papers say of them, classes, exact samples."""
+"""R3GAN, WGAN-GP and BigGAN: published sizes, what their papers say of them, classes, exact samples.
+
+One file, because most tests hold all three to the same promises.
+"""
 
 from __future__ import annotations
 

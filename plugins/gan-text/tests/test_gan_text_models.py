@@ -1,4 +1,7 @@
-"""Architectures: published parameter counts, exact identities, and generation that depends on nothing beside it."""
+"""Architectures: published parameter counts, exact identities, and generation that depends on nothing beside it.
+
+One file, because most tests hold all architectures to the same promises.
+"""
 
 from __future__ import annotations
 

@@ -9,7 +9,8 @@ concatenated with its constant input and with the styles. The discriminator sees
 above 16 pixels look at each frame, then their features are concatenated, and the first convolutions of the blocks that
 follow are modulated by the distances in time.
 
-A clip has any number of frames, at any rate: a time between two frames is as good as any other.
+A clip has any number of frames, at any rate: a time between two frames is as good as any other. It is one long file
+because it reads like the paper, whole.
 """
 
 from __future__ import annotations
