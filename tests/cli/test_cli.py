@@ -257,7 +257,8 @@ def test_on_a_terminal_a_line_moves_and_stays_readable(home, tmp_path, columns):
     words = ["run", *SHORT, "--samples", "8192", "--set", "evaluation.artefacts=2"]
     process = subprocess.Popen(
         [sys.executable, "-m", "gan", *words],
-        stderr=secondary, stdout=subprocess.DEVNULL, env={**home, "TERM": "xterm"}, cwd=tmp_path,
+        stdin=secondary, stderr=secondary, stdout=subprocess.DEVNULL, cwd=tmp_path,
+        env={**{k: v for k, v in home.items() if k not in ("COLUMNS", "LINES")}, "TERM": "xterm"},
     )  # fmt: skip
     os.close(secondary)
     seen = b""
