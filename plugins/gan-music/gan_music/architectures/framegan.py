@@ -7,8 +7,7 @@ The layers are a different design, made for two CPU cores instead of a GPU:
     convolutions over bars, beats and steps, with (track, pitch) as channels at the ends: matrix products
     the frame at a step is a sum of outputs at every time scale (Karras et al. 2020, section 4.1: skip generator), so
       that a held note is one number at a coarse scale and not many fine ones that must agree
-    a track of one voice has a categorical distribution over its pitches and silence at each step, so that it never
-      sounds two notes at once; other tracks have independent notes
+    of a track of one voice, the samples are the most probable line of single notes and rests
     a gate per track and bar is multiplied with the probability of its notes, so that empty bars are easy to generate
     beside its convolutions, the critic sees how loud the loudest note of each track and bar is
 
@@ -20,7 +19,6 @@ them.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Collection, Mapping
 from typing import Any, Literal
 
@@ -45,7 +43,7 @@ from gan_music.architectures.conditioning import (
     critic_conditions,
     soft_onset_count,
 )
-from gan_music.architectures.neurons import BINARISATION, binarise, one_line, one_note
+from gan_music.architectures.neurons import BINARISATION, binarise, of_one_voice, one_line
 from gan_music.architectures.shape import PhraseShape
 from gan_music.tracks import given_places, track_places
 
@@ -68,8 +66,8 @@ class FrameGANConfig(Section):
     )
     monophonic: list[int | str] | Literal["all"] = Field(
         [],
-        description="Tracks that sound at most one note at a time, by name or number (all: every track): at each step "
-        "one pitch or silence.",
+        description="Tracks that sound at most one note at a time, by name or number (all: every track): samples have "
+        "one pitch or silence at each step.",
     )
     gate: bool = Field(True, description="Whether a gate per track and bar decides if it is played.")
     minibatch_std: int = Field(
@@ -172,22 +170,11 @@ class Listener(nn.Module):
 class Generator(nn.Module):
     """``(N, latent)`` -> the probability of each note, ``(N, composed tracks, bar, step, pitch)``."""
 
-    is_voice: Tensor
-    """Which composed tracks are monophonic, ``(track, 1, 1, 1)``."""
-
     def __init__(
-        self,
-        shape: PhraseShape,
-        config: FrameGANConfig,
-        voices: list[bool],
-        heard: int,
-        conditions: Mapping[str, FieldSpec],
+        self, shape: PhraseShape, config: FrameGANConfig, composed: int, heard: int, conditions: Mapping[str, FieldSpec]
     ) -> None:
-        """`voices`: for each composed track, whether it is monophonic."""
         super().__init__()
-        self.shape, self.composed, self.voices = shape, len(voices), voices
-        composed = len(voices)
-        self.register_buffer("is_voice", torch.tensor(voices)[:, None, None, None], persistent=False)
+        self.shape, self.composed = shape, composed
         width, frame = config.width, composed * shape.pitches
         self.ear = Listener(shape, heard, width) if heard else None
         bar, beat, part = (width, width, width // 2) if heard else (0, 0, 0)
@@ -220,20 +207,9 @@ class Generator(nn.Module):
             frame = output(cells)
             logits = frame if logits is None else _repeat(logits, layer.times) + frame
         assert logits is not None
-        logits = logits.view(count, shape.bars, shape.steps, self.composed, shape.pitches).permute(0, 3, 1, 2, 4)
-        notes = self.probabilities(logits)
+        notes = torch.sigmoid(logits).view(count, shape.bars, shape.steps, self.composed, shape.pitches)
+        notes = notes.permute(0, 3, 1, 2, 4)
         return notes if played is None else notes * played
-
-    def probabilities(self, logits: Tensor) -> Tensor:
-        """``(N, track, bar, step, pitch)``, the same shape in 0 … 1.
-
-        Monophonic tracks have a softmax over the pitches and silence, whose logit is 0; others a sigmoid for each
-        pitch.
-        """
-        if not any(self.voices):
-            return torch.sigmoid(logits)
-        one = torch.cat([logits, torch.zeros_like(logits[..., :1])], -1).softmax(-1)[..., :-1]
-        return one if all(self.voices) else torch.where(self.is_voice, one, torch.sigmoid(logits))
 
 
 def _mean_over(features: Tensor, length: int) -> Tensor:
@@ -314,6 +290,9 @@ def frames_of(roll: Tensor) -> Tensor:
 class FrameGAN(nn.Module):
     """The adversarial game of the generator and the critic."""
 
+    is_voice: Tensor
+    """Which composed tracks are monophonic, ``(track, 1, 1, 1)``."""
+
     Config = FrameGANConfig
     Options = FrameGANOptions
 
@@ -332,11 +311,14 @@ class FrameGAN(nn.Module):
         single: Collection[int] = range(shape.tracks)
         if config.monophonic != "all":
             single = track_places(config.monophonic, self.names, shape.tracks, "model.monophonic")
-        voices = [track in single for track in (range(shape.tracks) if self.any_given else others)]
+        composed = list(range(shape.tracks)) if self.any_given else others
+        voices = torch.tensor([track in single for track in composed])
+        self.register_buffer("is_voice", voices[:, None, None, None], persistent=False)
+        self.has_voices = bool(single)
         heard = shape.tracks * (shape.pitches + 1) if self.any_given else len(self.given) * shape.pitches
         conditions = conditions_of(fields)
         self.conditions = tuple(conditions)
-        self.generator = Generator(shape, config, voices, heard, conditions)
+        self.generator = Generator(shape, config, len(composed), heard, conditions)
         self.critic = Critic(
             shape, config.critic_width or config.width, config.minibatch_std, conditions, config.binarisation
         )
@@ -357,12 +339,6 @@ class FrameGAN(nn.Module):
             nn.init.constant_(self.generator.gate.bias, 2.0)  # nearly all bars are played at first
             density /= torch.sigmoid(torch.tensor(2.0)).item()
         nn.init.constant_(outputs[0].bias, torch.logit(torch.tensor(density)).item())
-        pitches = self.shape.pitches
-        share = min(density * pitches, 0.9)  # of the steps at which a voice sounds
-        with torch.no_grad():
-            for track, single in enumerate(self.generator.voices):
-                if single:
-                    outputs[0].bias[track * pitches : (track + 1) * pitches] = math.log(share / (1 - share) / pitches)
 
     def given_fields(self, options: FrameGANOptions | None = None) -> tuple[str, ...]:
         """The roll, if some of its tracks are given, and the attributes."""
@@ -400,9 +376,6 @@ class FrameGAN(nn.Module):
             if self.config.neuron != "none":
                 drawn = self.config.neuron == "stochastic"
                 fires = notes > (batch.rng.rand(*notes.shape[1:]) if drawn else 0.5)
-                if any(self.generator.voices):
-                    chance = batch.rng.rand(*notes.shape[1:-1], 1) if drawn else None
-                    fires = torch.where(self.generator.is_voice, one_note(notes, chance), fires)
                 notes = notes + (fires.to(notes.dtype) - notes).detach()
             return self._kept(roll, 2 * notes - 1, given)
 
@@ -477,10 +450,10 @@ class FrameGAN(nn.Module):
         roll, given, notes = self._composed(latents, request)
         how = options.binarisation or self.config.binarisation
         lines = torch.ones_like(notes, dtype=torch.bool)
-        if any(self.generator.voices):
-            lines = one_line(notes, how, latents) | ~self.generator.is_voice
+        if self.has_voices:
+            lines = one_line(of_one_voice(notes), how, latents) | ~self.is_voice
             if options.sounding is None:
-                notes = torch.where(self.generator.is_voice, 1.0, notes)
+                notes = torch.where(self.is_voice, 1.0, notes)
             else:  # the most likely cells of the lines
                 notes = notes * lines
         composed = lines & binarise(torch.logit(notes, 1e-6) / 2, how, options.sounding, latents)
