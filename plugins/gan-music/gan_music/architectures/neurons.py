@@ -56,7 +56,7 @@ def held(surely: Tensor, perhaps: Tensor) -> Tensor:
 def of_one_voice(notes: Tensor) -> Tensor:
     """``(…, pitch)`` independent probabilities p of notes -> those of a voice that sings at most one of them.
 
-    In proportion p / (1 - p) for each pitch and 1 for silence: the independent ones, given that at most one note sounds.
+    In proportion p / (1 - p) for each pitch and 1 for silence: the independent ones, given that at most one sounds.
     """
     odds = notes.clamp(max=1 - 1e-6) / (1 - notes.clamp(max=1 - 1e-6))
     return odds / (1 + odds.sum(-1, keepdim=True))
