@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -61,7 +62,9 @@ def summary(values: dict[str, np.ndarray], own: str) -> dict[str, Any]:
 def record(name: str, values: dict[str, Any], model: ControlledModel) -> None:
     """Write a result with the run, the machine and the versions."""
     assert model.folder is not None
-    recipe = model.folder.recipe.read_text(encoding="utf-8")
+    recipe = re.sub(
+        r"source: /\S*?(\w+/\w+)$", r"source: \1", model.folder.recipe.read_text(encoding="utf-8"), flags=re.M
+    )
     about = {"real_samples_shown": model.trained, "recipe": recipe, "machine": surroundings()}
     (HERE / f"{name}.json").write_text(json.dumps({**values, **about}, indent=1, ensure_ascii=False) + "\n")
     print(json.dumps(values, indent=1, ensure_ascii=False))
