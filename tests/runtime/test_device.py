@@ -97,8 +97,8 @@ def test_pytorch_is_tuned_on_cuda_only(monkeypatch):
 
 @pytest.mark.skipif(sys.platform != "linux" or not hasattr(ctypes.CDLL(None), "gnu_get_libc_version"), reason="glibc")
 def test_freed_memory_is_kept_for_the_next_step():
-    """A block of 64 MiB that was freed is taken again without new pages, which would be 16,384 page faults, once the heap
-    has a place for it that nothing else divides."""
+    """A block of 64 MiB that was freed is taken again without new pages, which would be 16,384 page faults, once the
+    heap has a place for it that nothing else divides."""
     tune(torch.device("cpu"))
 
     def step():
