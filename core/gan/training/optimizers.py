@@ -9,6 +9,7 @@ in a graph.
 from __future__ import annotations
 
 import operator
+from abc import ABC, abstractmethod
 from dataclasses import dataclass, field
 from itertools import repeat
 from typing import Any
@@ -53,7 +54,7 @@ def _without_compiler(name: str) -> Any:
     return getattr(method, "__wrapped__", method)
 
 
-class Prepared(torch.optim.Optimizer):
+class Prepared(torch.optim.Optimizer, ABC):
     """What the optimizers of this module share; a class of `torch.optim` follows it among the bases."""
 
     add_param_group = _without_compiler("add_param_group")
@@ -95,14 +96,14 @@ class Prepared(torch.optim.Optimizer):
                 own: list[Any] = gradients if len(groups) == 1 else [p.grad for p in group.parameters]
                 self._change(group, own, settings, size, found)
 
+    @abstractmethod
     def _change(self, group: _Group, gradients: list[Tensor], settings: Settings, size: Any, found: Any) -> None:
-        """Abstract: change the parameters of a group by a step of `size`, a number or a tensor on the device; leave it
+        """Change the parameters of a group by a step of `size`, a number or a tensor on the device; leave it
         out where the tensor `found` is there and above 0."""
-        raise NotImplementedError
 
+    @abstractmethod
     def _prepare(self, group: _Group, settings: Settings) -> None:
-        """Abstract: collect the states of a group's parameters in lists, which `_change` uses."""
-        raise NotImplementedError
+        """Collect the states of a group's parameters in lists, which `_change` uses."""
 
     def _groups(self, settings: Settings, present: list[Tensor]) -> list[_Group]:
         """The parameters `present` by kind. They are collected again only if they are others or have new states."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 from pathlib import Path
 
@@ -19,6 +20,9 @@ from prepared import run_gan
 
 MODELS_HERE = [entry.name for entry in gan_zoo.gan_models()]
 MOST_BYTES = 40_000_000
+
+ABSOLUTE = re.compile(r"(?:^|[\s\"'=(])(/[\w.-]+/[\w./-]+)", re.MULTILINE)
+"""Absolute paths, which only the machine has on which a model was made."""
 
 
 @pytest.fixture(scope="module")
@@ -54,9 +58,7 @@ def test_a_model_is_whole_and_says_where_it_comes_from(name, installed):
     for path in folder.rglob("*"):
         if path.suffix in (".json", ".yaml", ".md"):
             text = path.read_text(encoding="utf-8")
-            assert "/tmp/" not in text, path
-            assert "/root" not in text, path
-            assert "/work/" not in text, path
+            assert not ABSOLUTE.findall(text), path
     assert (folder / "README.md").read_text(encoding="utf-8").startswith("---\nlibrary_name: gan\n")
 
 
