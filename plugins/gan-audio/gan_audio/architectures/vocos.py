@@ -15,11 +15,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 import torch
-from gan.adversarial import CriticOutput, Scored, adversarial_turns
-from gan.contracts import FieldSpec, Loss, Penalty, Request
-from gan.draws import Draws
+from gan.adversarial import CriticOutput, Scored
+from gan.contracts import FieldSpec
 from gan.errors import UsageError
-from gan.game import Batch, Optimizer, Phase, Player
+from gan.game import Optimizer, Player
 from pydantic import BaseModel, ConfigDict, Field, PositiveInt
 from torch import Tensor, nn
 from torch.nn.functional import fold, gelu, leaky_relu
@@ -27,6 +26,7 @@ from torch.nn.utils.parametrizations import weight_norm
 
 from gan_audio.architectures.hifigan import PERIODS, PeriodDiscriminator
 from gan_audio.networks.spectral import VocoderMel
+from gan_audio.networks.vocoder import Vocoder
 
 LOUDEST = 100.0
 """Largest magnitude of a bin."""
@@ -52,11 +52,12 @@ class VocosConfig(BaseModel):
     mel_weight: float = Field(45.0, ge=0, description="weight of the mean absolute difference of log-mel spectrograms")
 
 
-class Vocos(nn.Module):
+class Vocos(Vocoder):
     """Vocos' networks and its game; a `gan.contracts.ConditionalOnInput` whose input is a mel spectrogram."""
 
     Config = VocosConfig
-    generation_batch = 1
+    name = "vocos"
+    discriminator: Discriminators
 
     def __init__(self, config: VocosConfig, fields: Mapping[str, FieldSpec]) -> None:
         super().__init__()
@@ -83,22 +84,6 @@ class Vocos(nn.Module):
             "discriminator": Player(self.discriminator, adam),
         }
 
-    def phases(self, loss: Loss, penalties: Mapping[str, Penalty]) -> list[Phase]:
-        """One phase: an update of the discriminators, then one of the generator on the same sounds."""
-        turns = adversarial_turns(
-            loss,
-            penalties,
-            real=lambda batch: batch["sound"].float() / 32_768,
-            fake=self._fakes,
-            critic=self.discriminator,
-            terms={"generator": {"features": self._feature_matching, "mel": self._mel_distance}},
-        )
-        return [Phase("adversarial", turns)]
-
-    def _fakes(self, batch: Batch) -> Tensor:
-        waves: Tensor = self.generator(batch["mel"])
-        return waves
-
     def _feature_matching(self, scored: Scored) -> Tensor:
         """The mean absolute difference of features, averaged over the layers of a head but its first, and weighed as
         the heads are."""
@@ -115,18 +100,6 @@ class Vocos(nn.Module):
         real, fake = self.mel(scored.real), self.mel(scored.fake)
         distance: Tensor = self.config.mel_weight * (real - fake).abs().mean()
         return distance
-
-    def given_fields(self, options: object = None) -> tuple[str, ...]:
-        """``("mel",)``."""
-        return ("mel",)
-
-    def generate(self, count: int, rng: Draws, request: Request) -> dict[str, Tensor]:
-        """The sounds of the given mel spectrograms, of any length, and these."""
-        if request.given is None or "mel" not in request.given:
-            raise UsageError("vocos makes sounds from mel spectrograms: a file must be given")
-        mel = request.given["mel"]
-        waves: Tensor = self.generator(mel)
-        return {"sound": (waves.float().clamp(-1, 1) * 32_767).round().to(torch.int16), "mel": mel}
 
 
 class Generator(nn.Module):

@@ -1,0 +1,65 @@
+"""What vocoders share: the game of a generator that turns mel spectrograms into sound, and its use."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from typing import ClassVar
+
+import torch
+from gan.adversarial import Scored, adversarial_turns
+from gan.contracts import Loss, Penalty, Request
+from gan.draws import Draws
+from gan.errors import UsageError
+from gan.game import Batch, Phase
+from torch import Tensor, nn
+
+from gan_audio.networks.spectral import VocoderMel
+
+
+class Vocoder(nn.Module, ABC):
+    """A `gan.contracts.ConditionalOnInput` whose input is a mel spectrogram. Subclasses set the three networks."""
+
+    name: ClassVar[str]
+    """Of the architecture, for messages."""
+    generation_batch = 1
+    generator: nn.Module
+    """``(N, bands, frames)`` -> ``(N, 1, frames · hop)``."""
+    discriminator: nn.Module
+    mel: VocoderMel
+
+    def phases(self, loss: Loss, penalties: Mapping[str, Penalty]) -> list[Phase]:
+        """One phase: an update of the discriminators, then one of the generator on the same sounds."""
+        turns = adversarial_turns(
+            loss,
+            penalties,
+            real=lambda batch: batch["sound"].float() / 32_768,
+            fake=self._fakes,
+            critic=self.discriminator,
+            terms={"generator": {"features": self._feature_matching, "mel": self._mel_distance}},
+        )
+        return [Phase("adversarial", turns)]
+
+    @abstractmethod
+    def _feature_matching(self, scored: Scored) -> Tensor:
+        """The weighted distance of the discriminators' features."""
+
+    @abstractmethod
+    def _mel_distance(self, scored: Scored) -> Tensor:
+        """The weighted distance of the log-mel spectrograms."""
+
+    def _fakes(self, batch: Batch) -> Tensor:
+        waves: Tensor = self.generator(batch["mel"])
+        return waves
+
+    def given_fields(self, options: object = None) -> tuple[str, ...]:
+        """``("mel",)``."""
+        return ("mel",)
+
+    def generate(self, count: int, rng: Draws, request: Request) -> dict[str, Tensor]:
+        """The sounds of the given mel spectrograms, of any length, and these."""
+        if request.given is None or "mel" not in request.given:
+            raise UsageError(f"{self.name} makes sounds from mel spectrograms: a file must be given")
+        mel = request.given["mel"]
+        waves: Tensor = self.generator(mel)
+        return {"sound": (waves.float().clamp(-1, 1) * 32_767).round().to(torch.int16), "mel": mel}
