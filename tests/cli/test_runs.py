@@ -109,6 +109,9 @@ def test_a_packed_model_names_no_path_and_is_never_cleaned(folder, tmp_path, plu
     assert (one.fields["points"] == other.fields["points"]).all()
     with pytest.raises(UsageError, match="without a training to continue"):
         api.resume(path, plugins=plugins)
+    earlier = api.load(folder / "done", checkpoint=256, plugins=plugins)
+    with pytest.raises(UsageError, match="weights are of 256 samples and the numbers of 512"):
+        pack_run(earlier, tmp_path / "models", name="earlier", command="", licence="")
 
 
 def completed(words, cwd):
