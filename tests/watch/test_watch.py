@@ -7,7 +7,7 @@ import math
 import pytest
 from gan.contracts import Alarm, Remedy
 from gan.reporting.reporter import Tick
-from gan.watch.watch import FADE, MOST_ACTIONS, SPACING, STREAK, Watch
+from gan.watch.watch import FADE, LEFT, MOST_ACTIONS, SPACING, STREAK, Watch
 
 REMEDIES = (
     Remedy(summary="augment", dials={"augmentations.*.strength": 2.0}),
@@ -87,6 +87,7 @@ def test_noise_fades_in_windows_without_an_alarm():
     assert see(seen, 9, 0).fading == {"critics.noise": pytest.approx(FADE**2)}
     assert seen.turned == {"optimizers.critic.lr": 0.1, "critics.noise": pytest.approx(FADE**2)}
     assert len(seen.actions) == 2
+    assert [see(seen, number, 0).fading for number in range(10, 40)][-1] == {"critics.noise": pytest.approx(LEFT)}
 
 
 def test_nothing_is_treated_when_training_ends():

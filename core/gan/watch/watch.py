@@ -39,6 +39,8 @@ LEAST = 1e-3
 FADE = 0.9
 """Factor by which noise on what critics see becomes weaker in each window without an alarm: it leads a training out of
 a failure, and smaller details cannot be learned beside it (Sønderby et al. 2017, arXiv:1610.04490, anneal it)."""
+LEFT = 0.25
+"""Share of the noise of a remedy that is left at the end: without any, modes were lost again (benchmarks/watch)."""
 MOST_ACTIONS = 10
 """Remedies in one training, and entries of the history of verdicts that are kept for each."""
 NOISE = "critics.noise"
@@ -205,8 +207,9 @@ class Watch:
         due = [alarm for name, alarm in found.items() if self.streaks[name] >= STREAK]
         if acting and due:
             findings.treatment = self._treat(due[0], window, findings)
-        elif acting and not found and self.turned.get(NOISE):
-            self.turned[NOISE] *= FADE
+        elif acting and not found and NOISE in self.turned:
+            given = next(action["dials"][NOISE][1] for action in reversed(self.actions) if NOISE in action["dials"])
+            self.turned[NOISE] = max(FADE * self.turned[NOISE], LEFT * given)
             findings.fading = {NOISE: self.turned[NOISE]}
         return findings
 
