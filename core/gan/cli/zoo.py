@@ -56,13 +56,16 @@ def zoo(ctx: click.Context, as_json: bool) -> None:
 def pack(ctx: click.Context, run_folder: Path, out: Path, name: str, licence: str, command: str) -> None:
     """Write the weights of a finished run, with its recipe, numbers and card, as a model that a plugin can bring along.
 
-    Optimizers, records and the paths of this machine stay behind. A plugin offers it with the hook gan_models.
+    The weights are those that the numbers are of, at the end of the training. Optimizers, records and the paths of
+    this machine stay behind. A plugin offers it with the hook gan_models.
     """
     with importing():
         from gan.cli import loaded
         from gan.control.tuned_run import pack_run
+        from gan.reporting.result import read_result
+        from gan.storage.run_folder import RunFolder
 
-    model = loaded(ctx, run_folder, "cpu")
+    model = loaded(ctx, run_folder, "cpu", str(read_result(RunFolder.open(run_folder)).samples))
     echo(pack_run(model, out, name=name, command=command or f"gan run {name}/recipe.yaml", licence=licence))
 
 
