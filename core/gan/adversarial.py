@@ -32,11 +32,6 @@ class CriticOutput:
 NOISE = "critics.noise"
 """The dial with the standard deviation of Gaussian noise that is added to what critics see, real and generated alike
 (Arjovsky and Bottou 2017, arXiv:1701.04862, section 3.2); absent: none."""
-SMOOTHNESS = "critics.smoothness"
-"""The dial s with which a critic's gradient at real samples is penalized, as by R1 with γ = s²: the penalty to which
-noise of the deviation s amounts (Roth et al. 2017, arXiv:1705.09367, section 3); absent: not at all."""
-STEP = 0.1
-"""Share of s that samples are moved by to measure the gradient."""
 
 SATURATED = -6.9
 """σ of this score is 0.001."""
@@ -56,13 +51,6 @@ class _Judge:
 
     def of(self, kind: str) -> Callable[[Tensor], CriticResult]:
         """The critic of ``real`` or ``fake`` samples."""
-        critic = self.unchanged(kind)
-        if not self._batch.augmentations and NOISE not in self._batch.dials:
-            return critic
-        return lambda samples: critic(augmented(self._batch, samples))
-
-    def unchanged(self, kind: str = "real") -> Callable[[Tensor], CriticResult]:
-        """The critic of samples that neither augmentations nor noise change."""
         turns, arguments = self._turns, list[Any]()
         conditions = turns.conditions if kind == "real" else turns.fake_conditions or turns.conditions
         if conditions is not None:
@@ -71,7 +59,9 @@ class _Judge:
             arguments.append(self._conditions[conditions])
         if turns.with_batch:
             arguments.append(self._batch)
-        return lambda samples: turns.critic(samples, *arguments)
+        if not self._batch.augmentations and NOISE not in self._batch.dials:
+            return lambda samples: turns.critic(samples, *arguments)
+        return lambda samples: turns.critic(augmented(self._batch, samples), *arguments)
 
     def for_penalty(self, penalty: Penalty) -> Critic:
         """The critic as a penalty sees it: one tensor of scores, summed over the heads."""
@@ -361,22 +351,11 @@ class _Turns:
                 terms[name] = penalized_scores(batch, name, penalty, real_scores, fake_scores)
             elif penalty.every == 1:
                 terms[name] = penalized(batch, name, penalty, scored.critic_for(penalty), real_samples, fake_samples)
-        if SMOOTHNESS in batch.dials and real_samples.is_floating_point():
-            terms["smoothness"] = self._roughness(batch, real_samples)
         _add(terms, self.critic_terms, scored)
         terms["_real_score"] = _mean(real_scores)
         terms["_fake_score"] = _mean(fake_scores)
         probe_scores(batch, real_scores, fake_scores, real_samples)
         return terms
-
-    def _roughness(self, batch: Batch, real: Tensor) -> Tensor:
-        """s²/2 ‖∇D(x)‖², from differences of scores along random directions: no second derivative is taken, which not
-        every critic has."""
-        critic = _Judge(self, batch).unchanged()
-        moved = real + STEP * batch.dials[SMOOTHNESS] * batch.rng.randn(*real.shape[1:]).to(real.dtype)
-        pairs = zip(*(_parts(critic(samples))[0] for samples in (moved, real)), strict=True)
-        squares = [per_sample((there.float() - here.float()).square()).mean() for there, here in pairs]
-        return torch.stack(squares).sum() / (2 * STEP**2)
 
     def regularize(self, name: str, penalty: Penalty) -> Objective:
         """The objective of a lazy penalty."""

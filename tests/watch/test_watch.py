@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from dataclasses import replace
 
 import pytest
 from gan.contracts import Alarm, Remedy
@@ -25,14 +24,6 @@ class Guard:
             yield Alarm(
                 verdict="trouble", evidence="bad", advice="be good", shows={"bad": 1.0}, remedies=REMEDIES, spoils=True
             )
-
-
-class Gradient(Guard):
-    """Alarms with the same signal, and asks for a penalty."""
-
-    def judge(self, windows):
-        for alarm in super().judge(windows):
-            yield replace(alarm, remedies=(Remedy(summary="penalty", smoothness=0.5),))
 
 
 def watch(mode="warn", dials=("optimizers.critic.lr", "critics.noise")):
@@ -85,15 +76,6 @@ def test_remedies_are_tried_in_order_and_those_that_do_not_exist_are_passed_over
     assert all(findings.treatment is None for findings in later)
     assert sum("no remedy is left" in line for findings in later for line in findings.messages) == 1
     assert len(seen.actions) == 2 <= MOST_ACTIONS
-
-
-def test_a_penalty_is_added_where_there_is_none():
-    """Half of the spread of real samples, which is 2 here; where the dial does not exist the remedy is passed over."""
-    for available, expected in ((["critics.smoothness"], {"critics.smoothness": 1.0}), ([], None)):
-        seen = watch("act", ("optimizers.generator.lr", *available))
-        seen._guards = [Gradient()]
-        treated = [see(seen, number, 1).treatment for number in range(1, 4)][-1]
-        assert (treated and treated.dials) == expected
 
 
 def test_noise_fades_in_windows_without_an_alarm():

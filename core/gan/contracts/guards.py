@@ -42,8 +42,6 @@ class Remedy:
     stands for any part of a name. A remedy whose dials do not exist in a training is passed over."""
     noise: float = 0.0
     """Standard deviation of Gaussian noise on what critics see, as a multiple of that of the real samples there."""
-    smoothness: float = 0.0
-    """s, in the same unit, of a penalty on the gradient of critics that acts like R1 with γ = s²."""
     roll_back: bool = True
     """Whether training returns to the last healthy checkpoint first and continues with other random numbers."""
 

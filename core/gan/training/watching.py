@@ -23,7 +23,7 @@ from gan.plugins.manager import Plugins
 from gan.runtime.distributed import share_text
 from gan.training.trainer import Trainer
 from gan.watch.signals import Reference, features_of, spectral_norms
-from gan.watch.watch import NOISE, SMOOTHNESS, Watch
+from gan.watch.watch import NOISE, Watch
 
 PROBE_EVERY = 8
 """Most iterations between two in which objectives report their signals …"""
@@ -85,7 +85,7 @@ def _dials(resolved: ResolvedRecipe, trainer: Trainer) -> list[str]:
     for player in trainer.player_states:
         names += [f"optimizers.{player}.{number}" for number in ("lr", "betas.0", "betas.1")]
         names.append(f"turns.{player}.every")
-    return [*names, NOISE, *([] if resolved.penalties else [SMOOTHNESS])]
+    return [*names, NOISE]
 
 
 class _Measurements:

@@ -13,7 +13,7 @@ from gan.reporting.side_files import read_recipe
 from gan.storage.regular import Broken, read_json, read_regular
 from gan.storage.run_folder import RunFolder
 from gan.watch.rules import GameGuard
-from gan.watch.watch import SMOOTHNESS, Watch
+from gan.watch.watch import Watch
 
 PICTURE = "health.png"
 
@@ -124,8 +124,6 @@ def _settings(recipe: Mapping[str, Any], dials: Mapping[str, float]) -> Iterable
                 value = value[int(key)] if isinstance(value, list) else value.get(key, math.nan)
             if isinstance(value, int | float) and math.isfinite(value):
                 yield f"{name}={value * factor:.3g}"
-        elif name == SMOOTHNESS:
-            yield f"penalties=[{{name: r1, weight: {factor**2:.3g}}}]"
         elif section in ("penalties", "augmentations"):
             kind, _, number = rest.rpartition(".")
             for place, named in enumerate(recipe.get(section, [])):

@@ -252,10 +252,8 @@ def _slower(critic: str) -> tuple[Remedy, ...]:
 
 
 def _smoother(strength: float = 1.0) -> tuple[Remedy, ...]:
-    """A critic with smaller gradients: Roth et al. 2017 (arXiv:1705.09367) show that noise acts like a penalty. One is
-    added where the recipe has none."""
+    """A critic with smaller gradients: Roth et al. 2017 (arXiv:1705.09367) show that noise acts like a penalty."""
     return (
-        Remedy(summary="a penalty on the gradient of critics", smoothness=0.5 * strength),
         Remedy(summary="noise on what critics see", noise=0.25 * strength),
         Remedy(summary="penalties four times as strong", dials={"penalties.*.weight": 4.0}),
     )

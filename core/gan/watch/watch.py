@@ -43,7 +43,7 @@ LEFT = 0.25
 """Share of the noise of a remedy that is left at the end: without any, modes were lost again (benchmarks/watch)."""
 MOST_ACTIONS = 10
 """Remedies in one training, and entries of the history of verdicts that are kept for each."""
-NOISE, SMOOTHNESS = "critics.noise", "critics.smoothness"
+NOISE = "critics.noise"
 
 Mode = Literal["off", "warn", "act"]
 Measure = Callable[[int, Sequence[float] | None], tuple[dict[str, float], list[float] | None]]
@@ -277,17 +277,16 @@ class Watch:
             for name in self._available
             if fnmatchcase(name, pattern)
         }
-        for name, share in ((NOISE, remedy.noise), (SMOOTHNESS, remedy.smoothness)):
-            if share and name in self._available:
-                spreads = next(
-                    filter(None, (_spreads(seen.signals) for seen in (window, *reversed(self.windows)))), None
-                )
+        if remedy.noise:
+            for seen in (window, *reversed(self.windows)):
+                spreads = _spreads(seen.signals)
                 if spreads:
-                    dials[name] = share * max(spreads)
+                    dials[NOISE] = remedy.noise * max(spreads)
+                    break
         return {
             name: value
             for name, value in dials.items()
-            if value != self.turned.get(name, _neutral(name)) and (_neutral(name) == 0 or value == 0 or value >= LEAST)
+            if value != self.turned.get(name, _neutral(name)) and (name == NOISE or value == 0 or value >= LEAST)
         }
 
     def return_to(self, samples: int) -> None:
@@ -346,7 +345,7 @@ def _spreads(signals: Mapping[str, float]) -> list[float]:
 
 
 def _neutral(dial: str) -> float:
-    return 0.0 if dial in (NOISE, SMOOTHNESS) else 1.0
+    return 0.0 if dial == NOISE else 1.0
 
 
 def _described(dials: Mapping[str, float]) -> str:
