@@ -245,7 +245,7 @@ def test_the_end_says_what_became_of_the_training(trained):
     assert any(line.startswith("more") and f"gan generate {run}" in line for line in lines)
 
 
-@pytest.mark.parametrize("columns", [60])
+@pytest.mark.parametrize("columns", [60, *(pytest.param(width, marks=pytest.mark.slow) for width in (80, 120))])
 def test_on_a_terminal_a_line_moves_and_stays_readable(home, tmp_path, columns):
     """In a pseudoterminal: percent, rate, time left and two losses in one line; paths are not cut."""
     pty, termios = pytest.importorskip("pty"), pytest.importorskip("termios")

@@ -7,7 +7,6 @@ from pathlib import Path
 import click
 
 from gan.cli import importing, installed
-from gan.cli.columns import print_columns
 from gan.cli.completion import RUN
 from gan.cli.options import json_flag
 from gan.cli.terminal import echo
@@ -37,13 +36,12 @@ def zoo(ctx: click.Context, as_json: bool) -> None:
         raise UsageError("no models are installed: pip install gan-zoo")
     from gan.reporting.tables import number_rows
 
-    rows = [("NAME", "MODEL", "SIZE", "NUMBERS", "SUMMARY")]
+    width = max(len(entry.entry.name) for entry, _ in found) + len("zoo:")
     for entry, about in found:
         numbers = number_rows({"headline": about["numbers"]})[:NUMBERS]
-        shown = ", ".join(f"{name} {value} ({aim})" for name, value, aim, *_ in numbers)
-        size = f"{about['size'] / 1e6:.1f} MB"
-        rows.append((f"zoo:{entry.entry.name}", about["title"], size, shown, entry.entry.summary))
-    print_columns(rows)
+        shown = ", ".join(f"{name} {value.partition(' ±')[0]} ({aim})" for name, value, aim, *_ in numbers)
+        echo(f"{'zoo:' + entry.entry.name:{width}}  {about['size'] / 1e6:.1f} MB  {entry.entry.summary}")
+        echo(f"{'':{width}}  {about['title']}; {shown}")
 
 
 @zoo.command(epilog="Example: gan zoo pack runs/mine --out my_plugin/models --name mine --licence MIT")

@@ -35,6 +35,12 @@ def gan_models() -> Iterator[ModelEntry]:
             "bells, claps, hats, kicks, snares, toms",
             "MIT; trained on sounds that gan-audio makes",
         ),
+        (
+            "reference",
+            "text",
+            "passages in the manner of Python's language reference",
+            "PSF-2.0; trained on The Python Language Reference, copyright Python Software Foundation",
+        ),
     ):
         yield ModelEntry(
             name=name,
