@@ -49,6 +49,28 @@ def gan_architectures() -> Iterator[ArchitectureEntry]:
         small=("modality.resolution=16", "model.width=16", "model.features=4", "model.discriminator_width=4"),
     )
 
+    yield ArchitectureEntry(
+        name="eg3d",
+        summary="Shapes with colours from pictures alone: tri-planes and volume rendering, of a class or not",
+        target="gan_3d.architectures.eg3d:EG3D",
+        modality="shape",
+        paper="Chan et al.: Efficient geometry-aware 3D generative adversarial networks, 2022, arXiv:2112.07945",
+        parameters={"generator": 1, "discriminator": 1},
+        small=(
+            "modality.resolution=8",
+            "modality.views=1",
+            "model.plane_resolution=8",
+            "model.raw_resolution=4",
+            "model.capacity=32",
+            "model.max_channels=8",
+            "model.superresolution=[4,4]",
+            "model.latent=8",
+            "model.style=8",
+            "model.coarse=4",
+            "model.fine=2",
+        ),
+    )
+
 
 @hookimpl
 def gan_metrics() -> Iterator[MetricEntry]:
@@ -142,4 +164,10 @@ def gan_recipes() -> Iterator[RecipeEntry]:
         summary="Triplane-SDF of furniture by class: smooth shapes at any resolution",
         target="gan_3d:recipes/triplane-furniture.yaml",
         architecture="triplane-sdf",
+    )
+    yield RecipeEntry(
+        name="eg3d-furniture",
+        summary="EG3D of pictures of furniture by class: shapes from pictures alone, at 32 pixels",
+        target="gan_3d:recipes/eg3d-furniture.yaml",
+        architecture="eg3d",
     )
