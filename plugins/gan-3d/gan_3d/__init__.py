@@ -7,7 +7,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from gan.contracts import ArchitectureEntry, AttributeEntry, DatasetEntry, MetricEntry, ModalityEntry, RecipeEntry
+from gan.contracts import (
+    ArchitectureEntry,
+    AttributeEntry,
+    DatasetEntry,
+    ExtractorEntry,
+    MetricEntry,
+    ModalityEntry,
+    RecipeEntry,
+)
 from gan.hookspecs import hookimpl
 
 __version__ = "0.1.0"
@@ -55,7 +63,7 @@ def gan_architectures() -> Iterator[ArchitectureEntry]:
         target="gan_3d.architectures.eg3d:EG3D",
         modality="shape",
         paper="Chan et al.: Efficient geometry-aware 3D generative adversarial networks, 2022, arXiv:2112.07945",
-        parameters={"generator": 1, "discriminator": 1},
+        parameters={"generator": 212_942, "discriminator": 257_792},
         small=(
             "modality.resolution=8",
             "modality.views=1",
@@ -110,6 +118,31 @@ def gan_metrics() -> Iterator[MetricEntry]:
             "watertight": "share of shapes whose surface is closed",
             "largest-component": "share of a shape that is its largest piece",
         },
+    )
+
+    yield MetricEntry(
+        name="depth-consistency",
+        summary="Whether pictures of a generated shape from two cameras show the same shape: reprojected depths",
+        target="gan_3d.metrics.views:DepthConsistency",
+        modality="shape",
+        on_model=True,
+        meanings={
+            "reprojection-error": "distance of surfaces that two cameras see, in sides of the cube",
+            "agreement": "share of places that both cameras see at the same depth",
+            "colour-difference": "between two pictures of a place, 0 to 255",
+        },
+    )
+
+
+@hookimpl
+def gan_extractors() -> Iterator[ExtractorEntry]:
+    """Features of pictures of shapes."""
+    yield ExtractorEntry(
+        name="hog",
+        summary="Directions of edges and brightness in a picture of a shape, or in four around it",
+        target="gan_3d.metrics.views:EdgeHistograms",
+        modality="shape",
+        paper="Dalal and Triggs: Histograms of oriented gradients for human detection, 2005",
     )
 
 

@@ -294,7 +294,9 @@ class Shape(Modality):
         return sheet([surface_of(grid, keep_all=True, solid=solid) for grid in grids], TILE)
 
     def show(self, file: SourceFile, link: str, folder: Path) -> str:
-        """A viewer that turns the shape; its script is written into `folder`."""
+        """A viewer that turns the shape; its script is written into `folder`. A picture is shown as it is."""
+        if file.suffix == ".png":
+            return super().show(file, link, folder)
         if file.suffix in MESHES:
             triangles = normalised(_turned_points(read_triangles(file), "y" if file.suffix in Y_UP else "z"), file.name)
             mesh = _welded(triangles)

@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
+import json
 import math
+import os
+import subprocess
+import sys
 
+import gan_3d
 import numpy as np
 import pytest
 import torch
+from gan.api import recipe as named_recipe
 from gan.contracts import FieldSpec, Request, SmoothLatentSpace, StyleSpace
 from gan.draws import SeededDraws, StepDraws
 from gan.errors import BadData, UsageError
 from gan.game import Batch
 from gan.losses import NonSaturating
 from gan.source import list_source
+from gan.storage.checkpoint import Checkpoints
 from gan_3d.architectures import eg3d
 from gan_3d.architectures.eg3d import EG3D, EG3DConfig, EG3DOptions, blurred, camera_axes, composite, important
 from gan_3d.data.furniture import write_furniture
@@ -164,6 +171,65 @@ def test_every_turn_teaches_all_of_its_player(classes):
             assert parameter.grad.isfinite().all()
 
 
+def test_parts_of_a_batch_are_the_whole():
+    """Losses of two micro-batches have the mean of the whole batch's, and observe its sums: each draw is that of a row.
+    The discriminator compares no pictures with each other here."""
+    made, whole = build(group=1, classes=2), {}
+    full = batch_of(made, 2).fields
+    for start, size in ((0, 4), (0, 2), (2, 2)):
+        shared = {}
+        rows = {name: values[start : start + size] for name, values in full.items()}
+        for number, turn in enumerate(made.phases(NonSaturating(), {})[0].turns):
+            part = Batch(rows, StepDraws(number, 4, start, size, CPU), 5000, 0.0, shared)
+            found = {name: value.detach() for name, value in turn.objective(part).items()}
+            found |= {f"observed {name}": value for name, value in part.observed.items()}
+            for name, value in found.items():
+                whole.setdefault((number, name), []).append(value)
+    assert (1, "observed w") in whole
+    for (_, name), (all_of_it, first, second) in whole.items():
+        joined = first + second if name.startswith("observed") else (first + second) / 2
+        assert torch.allclose(all_of_it, joined, atol=1e-4), name
+
+
+@pytest.mark.slow
+def test_one_process_and_two_learn_the_same(tmp_path):
+    """Weights, averages and the average of w agree but for rounding, with SGD (Adam amplifies rounding near zero)."""
+    (tmp_path / "few").mkdir()
+    write_furniture(tmp_path / "few", 0, 2)
+    sgd = "{name: sgd, lr: 0.01, betas: [0.0, 0.0]}"
+    small = next(entry.small for entry in gan_3d.gan_architectures() if entry.name == "eg3d")
+    settings = [
+        *small, "model.group=1", f"data.source={tmp_path / 'few'}", f"optimizers.generator={sgd}",
+        f"optimizers.discriminator={sgd}", "training.samples=32", "training.batch=8", "training.device=cpu",
+        "training.preview_ticks=0", "evaluation.metrics=[]", "evaluation.samples=4", "evaluation.artefacts=1",
+    ]  # fmt: skip
+    recipe = tmp_path / "recipe.yaml"
+    recipe.write_text(json.dumps(named_recipe("3d", named="eg3d-furniture", settings=settings)))  # JSON is YAML
+    environment = {**os.environ, "GAN_CACHE": str(tmp_path / "cache"), "OMP_NUM_THREADS": "1"}
+    torchrun = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "--local-addr", "127.0.0.1"]
+    states = {}
+    for name, launcher in {"one": [], "two": torchrun}.items():
+        command = [
+            sys.executable,
+            *launcher,
+            "-m",
+            "gan",
+            "run",
+            "--recipe",
+            str(recipe),
+            "--out",
+            str(tmp_path / name),
+        ]
+        done = subprocess.run(
+            [*command, "--quiet"], env=environment, capture_output=True, text=True, timeout=300, check=False
+        )
+        assert done.returncode == 0, done.stderr
+        found = Checkpoints(tmp_path / name / "checkpoints").newest()
+        states[name] = {**found.state("architecture"), **found.state("average-generator")}
+    for key, value in states["one"].items():
+        torch.testing.assert_close(states["two"][key], value, rtol=2e-3, atol=2e-5, msg=key)
+
+
 def test_both_critics_inputs_are_of_the_same_kind():
     """The real picture's second half is itself made small and large again, that of a generated one its raw picture."""
     made = build(side=16)
@@ -214,6 +280,9 @@ def test_views_go_around_the_shape_that_the_mesh_is_of():
     whole = generate(made, EG3DOptions(views=4, resolution=8))
     assert whole["views"].shape == (2, 4, 3, 8, 8)
     assert torch.equal(whole["views"][:, 0], whole["picture"])
+    quarter = EG3D._shapes(made, made.latents(2, SeededDraws.of(1, 0, 2, CPU)), request(made))
+    seen = made._seen(*quarter[:2], camera_axes(torch.full((2,), 120.0), torch.full((2,), 20.0)))
+    assert (eg3d.to_pixels(seen).int() - whole["views"][:, 1].int()).abs().max() <= 1
     assert whole["density"].shape == (2, 8, 8, 8)
     assert whole["colours"].shape == (2, 8, 8, 8, 3)
     assert set(generate(made, EG3DOptions(mesh=False))) == {"picture"}

@@ -122,6 +122,13 @@ def camera_axes(azimuth: Tensor, elevation: Tensor) -> Tensor:
     return torch.stack([right, torch.linalg.cross(towards, right), towards], 1)
 
 
+def around(axes: Tensor, degrees: Tensor) -> Tensor:
+    """Cameras ``(N, 3, 3)`` that have gone so many degrees further around z."""
+    turned = camera_axes(degrees[None], torch.zeros_like(degrees)[None])  # right (-sin, cos, 0), towards (cos, sin, 0)
+    z = torch.stack([turned[0, 2], turned[0, 0], turned.new_tensor([0.0, 0.0, 1.0])])
+    return axes @ z
+
+
 def pose(axes: Tensor) -> Tensor:
     """Axes of cameras ``(N, 3, 3)`` -> ``(N, 25)``: camera to world ``(4, 4)`` and normalised optics ``(3, 3)``."""
     placement = torch.zeros(len(axes), 4, 4, device=axes.device)
@@ -178,8 +185,7 @@ class TriPlanes(nn.Module):
         )
         features = samples.view(count, 3, self.features, total).mean(1).transpose(1, 2)
         decoded: Tensor = self.out(functional.softplus(self.hidden(features)))
-        density, features = decoded.split([1, self.features], 2)
-        return density, torch.sigmoid(features) * 1.002 - 0.001
+        return decoded[..., :1], torch.sigmoid(decoded[..., 1:]) * 1.002 - 0.001
 
 
 # --------------------------------------------------------------------------------------- volume rendering (section 4.2)
@@ -256,8 +262,8 @@ class SuperResolution(nn.Module):
         """``(N, F, raw, raw)``, about -1 … 1 -> the picture ``(N, 3, side, side)``."""
         x = resized(features, self.begin)
         x, image = self.first(x, x[:, :3], w)
-        image = self.second(x, image, w)[1]
-        return image
+        enlarged: Tensor = self.second(x, image, w)[1]
+        return enlarged
 
 
 def resized(pictures: Tensor, side: int) -> Tensor:
@@ -348,7 +354,7 @@ class EG3D(nn.Module):
     Config = EG3DConfig
     Options = EG3DOptions
     generation_batch = 8
-    preview_options = {"mesh": False}
+    preview_options = {"resolution": 32}
     mixes_classes = True
     w_average: Tensor
 
@@ -461,9 +467,8 @@ class EG3D(nn.Module):
         points = rng.rand(POINTS, 3) - 0.5
         beside = points + rng.randn(POINTS, 3) * (SHIFT / 2)
         densities = triplanes.at(planes, torch.cat([points, beside], 1))[0]
-        here, there = densities.split(POINTS, 1)
         batch.shared.pop("w")
-        return {"density": self.config.density * (here - there).abs().mean()}
+        return {"density": self.config.density * (densities[:, :POINTS] - densities[:, POINTS:]).abs().mean()}
 
     # ----------------------------------------------------------------------------------------------------- generation
 
@@ -498,13 +503,21 @@ class EG3D(nn.Module):
         styles, planes, axes = self._shapes(latents, request)
         made: dict[str, Any] = {"picture": to_pixels(self._seen(styles, planes, axes))}
         if options.views:
-            azimuth, elevation = request.given["azimuth"], request.given["elevation"]
-            turns = [360.0 * view / options.views for view in range(options.views)]
-            seen = [self._seen(styles, planes, camera_axes(azimuth + turn, elevation)) for turn in turns]
+            turns = torch.arange(options.views, device=axes.device) * (360.0 / options.views)
+            seen = [self._seen(styles, planes, around(axes, turn)) for turn in turns]
             made["views"] = to_pixels(torch.stack(seen, 1))
         if options.mesh:
             made["density"], made["colours"] = self.volumes(planes, options.resolution)
         return made
+
+    def seen_by(self, latents: Tensor, request: Request, azimuth: Tensor, elevation: Tensor) -> dict[str, Tensor]:
+        """Shapes seen by other cameras than those of the request, degrees ``(N,)`` twice: ``picture`` as `decode` gives
+        it, ``depth`` along the rays and ``opacity`` ``(N, raw, raw)``, and the ``axes`` of cameras ``(N, 3, 3)``."""
+        styles, planes, _ = self._shapes(latents, request)
+        axes = camera_axes(azimuth, elevation)
+        features, depth, opacity = self.generator.rendered(planes, axes)
+        picture = to_pixels(self.generator.enlarged(features, styles)[0])
+        return {"picture": picture, "depth": depth, "opacity": opacity, "axes": axes}
 
     def decode_smooth(self, latents: Tensor, request: Request) -> dict[str, Tensor]:
         """The pictures as floats 0 … 255, without rounding."""
@@ -538,7 +551,8 @@ class EG3D(nn.Module):
         line = (torch.arange(side, device=planes.device) + 0.5) / side - 0.5
         points = torch.stack(torch.meshgrid(line, line, line, indexing="ij"), -1).view(1, -1, 3)
         parts = [
-            self.generator.triplanes.at(planes, part.expand(len(planes), -1, -1)) for part in points.split(AT_ONCE, 1)
+            self.generator.triplanes.at(planes, part.expand(len(planes), -1, -1))
+            for part in torch.split(points, AT_ONCE, 1)
         ]
         densities = torch.cat([density for density, _ in parts], 1).view(-1, side, side, side)
         colours = torch.cat([features[..., :3] for _, features in parts], 1).view(-1, side, side, side, 3)
