@@ -56,7 +56,7 @@ def _takes_input(kind: Any, modality: Modality, architecture: Any) -> bool:
         return False
     if architecture is None:
         return True
-    chosen = getattr(kind, "Options", None)
+    chosen: Any = getattr(kind, "Options", None)
     named = [chosen(given="0")] if "given" in getattr(chosen, "model_fields", ()) else []
     for options in (None, *named):  # where users choose the given tracks, it is refused for runs that take none
         with contextlib.suppress(GanError):
