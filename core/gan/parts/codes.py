@@ -240,7 +240,8 @@ def with_codes(
                     samples = self.decode_smooth(latents, Request(given=given or None))
                 read = self.read_codes(samples)
                 bounds = torch.stack(information(codes, read, self.codes_of(latents)))
-                terms = {"codes": -codes.weight * bounds.sum(), "_information": bounds.detach().sum()}
+                weight = batch.number("codes.weight", codes.weight)
+                terms = {"codes": -weight * bounds.sum(), "_information": bounds.detach().sum()}
                 if player == DISCRIMINATOR and codes.invariance:
                     agreed = self._agreement(batch)
                     terms |= {"invariance": -codes.invariance * agreed, "_agreement": agreed.detach()}
