@@ -3,9 +3,9 @@
     python benchmarks/video/steps.py
 
 Both sides train the same networks on the same random clips, with torch's fused Adam, fp32, one thread. The hand-written
-loops follow the recipes: hinge loss, critics with spectral normalization that are frozen while the generator learns. They
-report nothing and check no values. Both sides are interleaved in one process. A ratio above 1 means that the trainer is
-faster. Neither side averages weights.
+loops follow the recipes: hinge loss, and critics with spectral normalization that are frozen while the generator
+learns. They report nothing and check no values. Both sides are interleaved in one process. A ratio above 1 means that
+the trainer is faster. Neither side averages weights.
 """
 
 from __future__ import annotations

@@ -55,6 +55,7 @@ class VideoConfig(BaseModel):
         0,
         ge=0,
         le=240,
+        exclude_if=lambda value: value == 0,  # packs and runs of the first version stay valid
         description="frames a second that are used, in place of stride: of each film every n-th frame, n being its own "
         "rate over this one, rounded; 0: as stride says",
     )
