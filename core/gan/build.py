@@ -126,10 +126,6 @@ def resolve(values: Mapping[str, Any], plugins: Plugins) -> ResolvedRecipe:
             raise PluginError(plugin_entry.info.name, f"{plugin_entry} has no Config, a pydantic model of its settings")
     modality_config = validated(modality_class.Config, recipe.modality, "modality")
     model_config = validated(architecture_class.Config, recipe.model, "model")
-    if recipe.codes is not None:
-        from gan.parts.codes import with_codes
-
-        architecture_class = with_codes(architecture_class, recipe.codes, architecture.entry.name)
     owners = [architecture, modality]
 
     def made(hook: str, named: recipes.Named, where: str) -> Any:
@@ -146,6 +142,14 @@ def resolve(values: Mapping[str, Any], plugins: Plugins) -> ResolvedRecipe:
         settings = {key: value for key, value in named.settings.items() if key not in inner}
         return _constructed(plugins.load(found), settings, f"{kind(hook)} '{named.name}'", where, inner)
 
+    if recipe.codes is not None:
+        from gan.parts.codes import with_codes
+
+        changes, fields = None, ()
+        if (named := recipe.codes.augmentation) is not None:
+            changes = made("gan_augmentations", named, "codes.augmentation")
+            fields = owners[-1].entry.fields
+        architecture_class = with_codes(architecture_class, recipe.codes, architecture.entry.name, changes, fields)
     loss = made("gan_losses", recipe.loss, "loss")
     penalties: dict[str, Penalty] = {}
     augmentations: dict[str, Augmentation] = {}

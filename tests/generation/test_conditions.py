@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from dataclasses import replace
 
 import gan.api
 import numpy as np
@@ -81,6 +82,16 @@ def test_values_that_the_data_do_not_have_are_refused_with_their_range():
         data().check("size", 40.0, FIELDS["size"])
     with pytest.raises(UsageError, match="does not know what values of size"):
         Conditions().draw(FIELDS, {"kind": 1.0}, 0, 0, 1)
+
+
+def test_a_field_of_any_value_has_the_range_of_its_modality():
+    """An angle between those of the training data, or beyond them, is as good as theirs."""
+    angle = replace(FIELDS["size"], low=0, high=360, unit="degrees", any_value=True)
+    data().check("size", 40.0, angle)
+    with pytest.raises(UsageError, match=r"size 400: the training data have 0 to 360 \(degrees\)"):
+        data().check("size", 400.0, angle)
+    narrowed = data().narrowed({**FIELDS, "size": angle})
+    assert (narrowed["size"].low, narrowed["size"].high) == (0, 360)
 
 
 PLUGIN = """

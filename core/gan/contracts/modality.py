@@ -62,6 +62,9 @@ class FieldSpec:
     architecture that supports it lists it in `ConditionalOnInput.given_fields` and need not return it; `low` and `high`
     of the fields that the architecture is built with are then those of the training data. ``gan generate`` offers
     ``--NAME``. Unspecified conditions are sampled from the training data's values, which the run stores."""
+    any_value: bool = False
+    """Whether a condition may have any value of `low` … `high`, also one that the training data do not have (the angle
+    of a camera). `low` and `high` are then those of the modality for the architecture too."""
 
     def mismatch(self, values: Any, count: int | None = None) -> str:
         """Why `values`, an array or a tensor, do not fit this field: ``"is (2,) int64, …"``; empty when they do.
@@ -303,7 +306,8 @@ class Modality(ABC):
     def is_empty(self, sample: Sample) -> bool:
         """Whether a generated sample, with its generated fields only, holds nothing: no note, no sound, one colour.
 
-        The default: no field varies within the sample. The end of a training says how many samples are empty.
+        The default: no field varies within the sample. The end of a training, ``gan generate`` and ``gan evaluate``
+        say how many samples are empty.
         """
         return all(values.size < 2 or values.min() == values.max() for values in sample.values())
 

@@ -121,22 +121,26 @@ class Conditions:
         """Return `fields` with the conditions limited to their range in the data, as an architecture is built with."""
         return {
             name: dataclasses.replace(spec, low=self.ranges[name][0], high=self.ranges[name][1])
-            if name in self.ranges
+            if name in self.ranges and not spec.any_value
             else spec
             for name, spec in fields.items()
         }
 
     def check(self, name: str, value: float | Shares, spec: FieldSpec) -> None:
-        """Raise `UsageError` for a value outside the range of the training data."""
+        """Raise `UsageError` for a value outside the range of the training data, or of the field (`any_value`)."""
         if isinstance(value, np.ndarray):
             return
-        low, high = self.ranges.get(name, (spec.low, spec.high))
+        low, high = self._range(name, spec)
         if not low <= value <= high:
             raise UsageError(f"{name} {value:g}: the training data have {self.describe(name, spec)}")
 
+    def _range(self, name: str, spec: FieldSpec) -> tuple[float, float]:
+        whole = (spec.low, spec.high)
+        return whole if spec.any_value else self.ranges.get(name, whole)
+
     def describe(self, name: str, spec: FieldSpec) -> str:
         """The values that the training data have, by name where the field's values have names, else as a range."""
-        low, high = self.ranges.get(name, (spec.low, spec.high))
+        low, high = self._range(name, spec)
         names = spec.names[int(low) : int(high) + 1]
         if not names:
             return f"{low:.4g} to {high:.4g} ({spec.unit})"

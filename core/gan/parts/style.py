@@ -1,4 +1,5 @@
-"""The layers of style-based generators: equalized learning rate, filtered resampling, mapping, modulated convolutions.
+"""Style-based generators and their discriminators: equalized learning rate, filtered resampling, mapping, modulated
+convolutions, the skip generator and the residual discriminator.
 
 Karras, Laine, Aittala, Hellsten, Lehtinen, Aila, "Analyzing and improving the image quality of StyleGAN", 2020,
 arXiv:1912.04958; equation and figure numbers are of that paper. Style-based generators of several kinds of data are
@@ -8,14 +9,20 @@ built from them.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from itertools import pairwise
+from typing import Protocol
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from gan.draws import Draws
+
 GAIN = math.sqrt(2)
 """Factor after a leaky ReLU (slope 0.2), so that activations keep unit variance."""
+W_AVERAGE_DECAY = 0.995
+"""Decay of the average of w per update of the generator (Karras et al. 2019, section 2.3)."""
 
 
 class Linear(nn.Module):
@@ -185,3 +192,196 @@ def faster_form(x: Tensor) -> str:
     been measured: there, weights of their own are used for one image, where there is nothing to share.
     """
     return "grouped" if x.is_cuda and len(x) == 1 else "scaled"
+
+
+# ----------------------------------------------------------------------------------------------------------- synthesis
+
+
+class StyleSizes(Protocol):
+    """Sizes of `StyleGenerator` and `StyleDiscriminator`: settings of an architecture."""
+
+    @property
+    def latent(self) -> int:
+        """Size of z."""
+
+    @property
+    def style(self) -> int:
+        """Size of w."""
+
+    @property
+    def mapping_layers(self) -> int:
+        """Layers of the mapping network."""
+
+    @property
+    def modulation(self) -> str:
+        """The form of modulated convolutions: ``auto``, ``grouped`` or ``scaled``."""
+
+    @property
+    def group(self) -> int:
+        """Images per group of the minibatch standard deviation; 1: without."""
+
+    def channels(self, resolution: int) -> int:
+        """Channels of the feature maps at a resolution."""
+
+
+class StyledLayer(nn.Module):
+    """Modulated convolution, noise, bias, activation (figure 2c)."""
+
+    noise: Tensor
+
+    def __init__(self, inputs: int, outputs: int, style: int, *, up: bool = False, resolution: int = 0) -> None:
+        """`resolution` is that of the layer's noise; 0: it has none."""
+        super().__init__()
+        self.convolution = ModulatedConvolution(inputs, outputs, 3, style, up=up)
+        self.noise_strength = nn.Parameter(torch.zeros(())) if resolution else None
+        self.bias = nn.Parameter(torch.zeros(outputs))
+        if resolution:
+            self.register_buffer("noise", torch.randn(resolution, resolution))
+            """The noise of all images when none is drawn."""
+
+    def forward(self, x: Tensor, w: Tensor, noise: Tensor | None = None, form: str = "auto") -> Tensor:
+        """``(N, inputs, R, R), (N, style) -> (N, outputs, R, R)``, or 2R with `up`.
+
+        `noise` is ``(N, 1, R, R)`` or ``(R, R)``, N(0, 1) for each pixel; None: the layer's own.
+        """
+        x = self.convolution(x, w, form)
+        if self.noise_strength is not None:
+            x = x + ((self.noise if noise is None else noise) * self.noise_strength).to(x.dtype)
+        return activate(x + self.bias.to(x.dtype)[:, None, None])
+
+
+class SynthesisBlock(nn.Module):
+    """The layers of one resolution and its contribution to the image (figure 7b)."""
+
+    def __init__(self, inputs: int, outputs: int, resolution: int, style: int, image_channels: int) -> None:
+        super().__init__()
+        if inputs:
+            first = StyledLayer(inputs, outputs, style, up=True, resolution=resolution)
+            layers = [first, StyledLayer(outputs, outputs, style, resolution=resolution)]
+        else:
+            layers = [StyledLayer(outputs, outputs, style, resolution=resolution)]
+        self.layers = nn.ModuleList(layers)
+        self.to_image = ModulatedConvolution(outputs, image_channels, 1, style, demodulate=False)
+        self.bias = nn.Parameter(torch.zeros(image_channels))
+
+    def forward(self, x: Tensor, styles: Tensor, noise: Sequence[Tensor], form: str) -> tuple[Tensor, Tensor]:
+        """Feature maps and the image's contribution; `styles` ``(N, layers + 1, style)``, the last for the image."""
+        for index, layer in enumerate(self.layers):
+            x = layer(x, styles[:, index], noise[index], form)
+        image = self.to_image(x, styles[:, -1], form) + self.bias[:, None, None]
+        return x, image.float()
+
+
+class StyleGenerator(nn.Module):
+    """Mapping and synthesis. There are ``2·log2(R) - 2`` styles per image: one for each layer, and one for the last
+    image layer; the other image layers share the style of the next block's first layer."""
+
+    filter: Tensor
+
+    def __init__(self, config: StyleSizes, image_channels: int, resolution: int, classes: int = 0) -> None:
+        super().__init__()
+        blocks = resolution.bit_length() - 2  # resolutions 4, 8, …
+        self.styles = 2 * blocks
+        self.form = config.modulation
+        self.mapping = MappingNetwork(config.latent, classes, config.style, config.mapping_layers)
+        self.constant = nn.Parameter(torch.randn(config.channels(4), 4, 4))
+        widths = [0, *(config.channels(4 << block) for block in range(blocks))]
+        self.blocks = nn.ModuleList(
+            SynthesisBlock(a, b, 4 << block, config.style, image_channels)
+            for block, (a, b) in enumerate(pairwise(widths))
+        )
+        self.register_buffer("filter", low_pass_filter(), persistent=False)
+
+    def forward(self, styles: Tensor, noise: Sequence[Tensor] | None = None) -> Tensor:
+        """``(N, styles, style)`` -> images ``(N, channels, R, R)``; `noise` is one tensor a layer, None: fixed."""
+        if noise is None:
+            noise = self.fixed_noise()
+        x = self.constant.expand(len(styles), -1, -1, -1)
+        image: Tensor | None = None
+        style = layer = 0
+        for block in self.blocks:
+            assert isinstance(block, SynthesisBlock)
+            layers = len(block.layers)
+            x, more = block(x, styles[:, style : style + layers + 1], noise[layer : layer + layers], self.form)
+            image = more if image is None else upsample(image, self.filter) + more
+            style += layers
+            layer += layers
+        assert image is not None
+        return image
+
+    def fixed_noise(self) -> list[Tensor]:
+        """The stored noise of each layer, ``(R, R)``."""
+        return [layer.noise for layer in self.modules() if isinstance(layer, StyledLayer)]
+
+    def random_noise(self, rng: Draws) -> list[Tensor]:
+        """New noise for each image and layer, ``(N, 1, R, R)``."""
+        return [rng.randn(1, *noise.shape) for noise in self.fixed_noise()]
+
+
+# ------------------------------------------------------------------------------------------------------- discriminator
+
+
+class DiscriminatorBlock(nn.Module):
+    """Two convolutions and a shortcut, of which the second and the shortcut halve the resolution (figure 7c)."""
+
+    def __init__(self, inputs: int, outputs: int) -> None:
+        super().__init__()
+        self.first = Convolution(inputs, inputs, 3)
+        self.second = Convolution(inputs, outputs, 3, down=True)
+        self.shortcut = Convolution(inputs, outputs, 1, bias=False, down=True)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """``(N, inputs, R, R) -> (N, outputs, R/2, R/2)``."""
+        main = activate(self.second(activate(self.first(x))))
+        x = (main + self.shortcut(x)) * math.sqrt(0.5)
+        return x
+
+
+def minibatch_deviation(x: Tensor, group: int) -> Tensor:
+    """Append a channel with the standard deviation over groups of images, averaged over channels and pixels (Karras et
+    al. 2018, section 3). The group is the largest divisor of N up to `group`."""
+    count = len(x)
+    size = next(size for size in range(min(group, count), 0, -1) if count % size == 0)
+    grouped = x.reshape(size, count // size, *x.shape[1:]).float()  # image i is in group i mod (N / size)
+    deviation = (grouped.var(0, unbiased=False) + 1e-8).sqrt().mean((1, 2, 3))
+    return torch.cat([x, deviation.to(x.dtype).repeat(size)[:, None, None, None].expand(-1, 1, *x.shape[2:])], 1)
+
+
+class StyleDiscriminator(nn.Module):
+    """Residual discriminator; labels are compared with its features by projection (Miyato and Koyama 2018)."""
+
+    def __init__(self, config: StyleSizes, image_channels: int, resolution: int, classes: int = 0) -> None:
+        super().__init__()
+        self.group = config.group
+        widths = [config.channels(resolution >> block) for block in range(resolution.bit_length() - 2)]
+        last = widths[-1]
+        self.from_image = Convolution(image_channels, widths[0], 1)
+        self.blocks = nn.Sequential(*(DiscriminatorBlock(a, b) for a, b in pairwise(widths)))
+        self.convolution = Convolution(last + (self.group > 1), last, 3)
+        self.hidden = Linear(last * 16, last)
+        self.score = Linear(last, last if classes else 1)
+        self.label_mapping = MappingNetwork(0, classes, last, 8, embedding=last) if classes else None
+
+    def features(self, images: Tensor) -> list[Tensor]:
+        """The activations at each resolution, and those before the score, for images ``(N, channels, R, R)``."""
+        x, seen = activate(self.from_image(images)), []
+        for block in self.blocks:
+            x = block(x)
+            seen.append(x)
+        x = x.float() if self.group < 2 else nn.functional.pad(x.float(), (0, 0, 0, 0, 0, 1))  # each image by itself
+        return [*seen, activate(self.hidden(activate(self.convolution(x)).flatten(1)))]
+
+    def forward(self, images: Tensor, labels: Tensor | None = None) -> Tensor:
+        """``(N, channels, R, R)`` and one-hot labels ``(N, classes)`` -> scores ``(N,)``."""
+        x = self.blocks(activate(self.from_image(images)))
+        with torch.autocast(x.device.type, enabled=False):
+            x = x.float()
+            if self.group > 1:
+                x = minibatch_deviation(x, self.group)
+            x = activate(self.convolution(x))
+            x = self.score(activate(self.hidden(x.flatten(1))))
+            if self.label_mapping is not None:
+                target = unit_moment(self.label_mapping(None, labels))
+                x = (x * target).sum(1, keepdim=True) / math.sqrt(x.shape[1])
+            scores: Tensor = x.squeeze(1)
+        return scores

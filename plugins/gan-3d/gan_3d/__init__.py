@@ -7,7 +7,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from gan.contracts import ArchitectureEntry, AttributeEntry, DatasetEntry, MetricEntry, ModalityEntry, RecipeEntry
+from gan.contracts import (
+    ArchitectureEntry,
+    AttributeEntry,
+    DatasetEntry,
+    ExtractorEntry,
+    MetricEntry,
+    ModalityEntry,
+    RecipeEntry,
+)
 from gan.hookspecs import hookimpl
 
 __version__ = "0.1.0"
@@ -49,6 +57,28 @@ def gan_architectures() -> Iterator[ArchitectureEntry]:
         small=("modality.resolution=16", "model.width=16", "model.features=4", "model.discriminator_width=4"),
     )
 
+    yield ArchitectureEntry(
+        name="eg3d",
+        summary="Shapes with colours from pictures alone: tri-planes and volume rendering, of a class or not",
+        target="gan_3d.architectures.eg3d:EG3D",
+        modality="shape",
+        paper="Chan et al.: Efficient geometry-aware 3D generative adversarial networks, 2022, arXiv:2112.07945",
+        parameters={"generator": 212_942, "discriminator": 257_792},
+        small=(
+            "modality.resolution=8",
+            "modality.views=1",
+            "model.plane_resolution=8",
+            "model.raw_resolution=4",
+            "model.capacity=32",
+            "model.max_channels=8",
+            "model.superresolution=[4,4]",
+            "model.latent=8",
+            "model.style=8",
+            "model.coarse=4",
+            "model.fine=2",
+        ),
+    )
+
 
 @hookimpl
 def gan_metrics() -> Iterator[MetricEntry]:
@@ -88,6 +118,31 @@ def gan_metrics() -> Iterator[MetricEntry]:
             "watertight": "share of shapes whose surface is closed",
             "largest-component": "share of a shape that is its largest piece",
         },
+    )
+
+    yield MetricEntry(
+        name="depth-consistency",
+        summary="Whether pictures of a generated shape from two cameras show the same shape: reprojected depths",
+        target="gan_3d.metrics.views:DepthConsistency",
+        modality="shape",
+        on_model=True,
+        meanings={
+            "reprojection-error": "distance of surfaces that two cameras see, in sides of the cube",
+            "agreement": "share of places that both cameras see at the same depth",
+            "colour-difference": "between two pictures of a place, 0 to 255",
+        },
+    )
+
+
+@hookimpl
+def gan_extractors() -> Iterator[ExtractorEntry]:
+    """Features of pictures of shapes."""
+    yield ExtractorEntry(
+        name="hog",
+        summary="Directions of edges and brightness in a picture of a shape, or in four around it",
+        target="gan_3d.metrics.views:EdgeHistograms",
+        modality="shape",
+        paper="Dalal and Triggs: Histograms of oriented gradients for human detection, 2005",
     )
 
 
@@ -142,4 +197,10 @@ def gan_recipes() -> Iterator[RecipeEntry]:
         summary="Triplane-SDF of furniture by class: smooth shapes at any resolution",
         target="gan_3d:recipes/triplane-furniture.yaml",
         architecture="triplane-sdf",
+    )
+    yield RecipeEntry(
+        name="eg3d-furniture",
+        summary="EG3D of pictures of furniture by class: shapes from pictures alone, at 32 pixels",
+        target="gan_3d:recipes/eg3d-furniture.yaml",
+        architecture="eg3d",
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
@@ -12,11 +13,12 @@ from gan.errors import BadData
 from gan.source import SourceFile
 from numpy.typing import NDArray
 from PIL import Image
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from gan_3d.reading.grids import GRIDS, read_grids
 from gan_3d.reading.meshes import MESHES, kept_voxels, read_triangles
-from gan_3d.surface import Mesh, surface_at_zero, surface_of
+from gan_3d.surface import Mesh, coloured, surface_at_zero, surface_of, surface_of_density
+from gan_3d.views import photographs
 from gan_3d.voxels import (
     Grid,
     centred,
@@ -46,6 +48,8 @@ TILE = 112
 """Side of a shape in a preview, in pixels."""
 MOST_TILES = 64
 """Shapes in a preview."""
+MOST_SEEN = 200_000
+"""Faces of a mesh of which pictures are drawn."""
 
 
 class ShapeConfig(BaseModel):
@@ -53,11 +57,16 @@ class ShapeConfig(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    resolution: int = Field(32, ge=4, le=256, description="voxels along each side of a grid")
-    form: Literal["voxels", "distance"] = Field(
+    resolution: int = Field(32, ge=4, le=256, description="voxels along each side of a grid, or pixels of a picture")
+    form: Literal["voxels", "distance", "views"] = Field(
         "voxels",
         description="voxels: occupied or not; distance: the signed distance of the centre of each voxel from the "
-        "surface, in half sides of the cube, negative inside, which triplane-sdf learns",
+        "surface, in half sides of the cube, negative inside, which triplane-sdf learns; views: pictures of the shape "
+        "by cameras around it, which eg3d learns",
+    )
+    views: int = Field(8, ge=1, le=1024, description="pictures of a shape, for form=views")
+    elevations: tuple[float, float] = Field(
+        (0.0, 40.0), description="lowest and highest camera, in degrees above the ground, for form=views"
     )
     inside: Literal["solid", "shell"] = Field(
         "solid",
@@ -73,6 +82,13 @@ class ShapeConfig(BaseModel):
     )
     labels: bool = Field(False, description="whether the first subfolder is read as the condition `label`")
 
+    @model_validator(mode="after")
+    def _check(self) -> ShapeConfig:
+        low, high = self.elevations
+        if not -90 <= low < high <= 90:
+            raise ValueError(f"elevations are two numbers from -90 to 90, the lower first, not {low:g} and {high:g}")
+        return self
+
 
 class ShapeOptions(BaseModel):
     """Options of how shapes are written as files."""
@@ -85,8 +101,8 @@ class ShapeOptions(BaseModel):
 
 
 class Shape(Modality):
-    """Shapes. A sample has ``voxels``, ``(x, y, z)`` bool with z up, or ``distance``, float32 of that shape, and
-    ``label`` if the settings ask for it."""
+    """Shapes. A sample has ``voxels``, ``(x, y, z)`` bool with z up, or ``distance``, float32 of that shape, or
+    ``picture`` with its camera's ``azimuth`` and ``elevation``; and ``label`` if the settings ask for it."""
 
     Config = ShapeConfig
     Options = ShapeOptions
@@ -109,11 +125,21 @@ class Shape(Modality):
 
     @property
     def fields(self) -> dict[str, FieldSpec]:
-        """``voxels`` or ``distance`` and, if the settings ask for it, the condition ``label``."""
+        """``voxels``, ``distance`` or ``picture`` and the conditions of its camera, and, if the settings ask for it,
+        the condition ``label``."""
         cube = (self.config.resolution,) * 3
         fields = {"voxels": FieldSpec(cube, "bool", 0, 1, "occupied")}
         if self.config.form == "distance":
             fields = {"distance": FieldSpec(cube, "float32", -2, 4, "half sides of the cube", finer=True)}
+        elif self.config.form == "views":
+            low, high = self.config.elevations
+            fields = {
+                "picture": FieldSpec((3, *cube[:2]), "uint8", 0, 255, "intensity"),
+                "azimuth": FieldSpec((), "float32", 0, 360, "degrees around z", condition=True, any_value=True),
+                "elevation": FieldSpec(
+                    (), "float32", low, high, "degrees above the ground", condition=True, any_value=True
+                ),
+            }
         if self.config.labels:
             names = tuple(self.facts.get("classes", ()))
             fields["label"] = FieldSpec(
@@ -123,6 +149,8 @@ class Shape(Modality):
 
     def inventory(self, file: SourceFile) -> dict[str, int]:
         """The occupied voxels and the components of a file's shapes."""
+        if self.config.form == "views":
+            return {"pictures": sum(1 for _ in self.read(file))}
         grids = [occupied(sample) for sample in self.read(file)]
         return {
             "occupied voxels": sum(int(grid.sum()) for grid in grids),
@@ -145,6 +173,11 @@ class Shape(Modality):
             label["label"] = np.asarray(classes.index(file.folder), np.int64)
         up = ("y" if file.suffix in Y_UP else "z") if self.config.up == "auto" else self.config.up
         side = self.config.resolution
+        if self.config.form == "views":
+            for mesh in self._meshes(file, up):
+                for seen in photographs(mesh, side, self.config.views, self.config.elevations):
+                    yield {**seen, **label}
+            return
         if self.config.form == "voxels":
             for grid in self._grids(file, up, side):
                 yield {"voxels": grid, **label}
@@ -153,6 +186,30 @@ class Shape(Modality):
         for grid in self._grids(file, up, times * side):
             yield {"distance": distances(grid, times), **label}
 
+    def read_condition(self, name: str, text: str) -> float:
+        """Azimuths go around: -90 is 270."""
+        value = super().read_condition(name, text)
+        return value % 360 if name == "azimuth" else value
+
+    def _meshes(self, file: SourceFile, up: str) -> Iterator[Mesh]:
+        """The surfaces of a file's shapes in the cube, as they are seen by cameras."""
+        if file.suffix in MESHES:
+            triangles = self._placed(_turned_points(read_triangles(file), up), file)
+            if len(triangles) > MOST_SEEN:
+                raise BadData(f"{len(triangles):,} faces, more than the {MOST_SEEN:,} that are drawn", file.name)
+            yield _welded(triangles)
+            return
+        for grid in self._voxels(file, up, None):
+            yield surface_of(grid, keep_all=True, solid=self.config.inside == "solid")
+
+    def _placed(self, triangles: NDArray[np.float64], file: SourceFile) -> NDArray[np.float64]:
+        """Triangles in the cube -0.5 … 0.5, by the rule of `ShapeConfig.normalise`."""
+        if self.config.normalise == "unit":
+            return normalised(triangles, file.name)
+        if np.abs(triangles).max() > 0.5:
+            raise BadData("leaves the cube -0.5 … 0.5; set modality.normalise to unit", file.name)
+        return triangles
+
     def _grids(self, file: SourceFile, up: str, side: int) -> Iterator[Grid]:
         if file.suffix in MESHES:
             triangles = _turned_points(read_triangles(file), up)
@@ -160,25 +217,27 @@ class Shape(Modality):
             if kept is not None:
                 yield filled(kept) if self.config.inside == "solid" else surface_voxels(kept)
                 return
-            if self.config.normalise == "unit":
-                triangles = normalised(triangles, file.name)
-            elif np.abs(triangles).max() > 0.5:
-                raise BadData("leaves the cube -0.5 … 0.5; set modality.normalise to unit", file.name)
             try:
-                grid = shell(triangles, side)
+                grid = shell(self._placed(triangles, file), side)
             except BadData as error:
                 raise BadData(error.reason, file.name) from error
             yield filled(grid) if self.config.inside == "solid" else grid
             return
+        for grid in self._voxels(file, up, side):
+            yield filled(grid) if self.config.inside == "solid" else surface_voxels(grid)
+
+    def _voxels(self, file: SourceFile, up: str, side: int | None) -> Iterator[Grid]:
+        """The grids of a file of voxels in a cube of `side` voxels; None: as large as the largest side needs."""
         for grid in read_grids(file):
             grid = _turned_grid(grid, up)
             if not grid.any():
                 raise BadData("has no occupied voxel", file.name)
             if self.config.normalise == "unit":
-                grid = centred(cropped(grid, grid), side)
-            elif grid.shape != (side,) * 3:
+                block = cropped(grid, grid)
+                grid = centred(block, side or round(max(block.shape) / LARGEST_SIDE))
+            elif grid.shape != (side or len(grid),) * 3:
                 raise BadData(f"is {' x '.join(map(str, grid.shape))} and modality.resolution is {side}", file.name)
-            yield filled(grid) if self.config.inside == "solid" else surface_voxels(grid)
+            yield grid
 
     # ------------------------------------------------------------------ samples -> files
 
@@ -194,11 +253,23 @@ class Shape(Modality):
         grid = self.kept(occupied(sample), options)
         if "distance" in sample:
             return surface_at_zero(sample["distance"], grid, chosen.smooth)
+        if "density" in sample:
+            return coloured(surface_of_density(sample["density"], grid, chosen.smooth), sample["colours"])
         return surface_of(grid, chosen.smooth, keep_all=True, solid=False)
 
     def write(self, sample: Sample, stem: Path, options: BaseModel | None = None) -> Path:
-        """Write one file. A sample without occupied voxels gives a file without faces."""
+        """Write one file. A sample without occupied voxels gives a file without faces.
+
+        Pictures of a sample are files beside it: ``stem.png``, and ``stem-view-0.png`` … of its ``views``.
+        """
         kind = options.file if isinstance(options, ShapeOptions) else "glb"
+        if "picture" in sample:
+            pictures = {"": sample["picture"]}
+            pictures |= {f"-view-{index}": view for index, view in enumerate(sample.get("views", ()))}
+            for name, picture in pictures.items():
+                _image(picture).save(stem.with_name(f"{stem.name}{name}.png"))
+            if "density" not in sample:
+                return stem.with_name(f"{stem.name}.png")
         if kind == "vox":
             content = formats.vox(occupied(sample))
         elif kind == "glb":
@@ -209,8 +280,16 @@ class Shape(Modality):
         path.write_bytes(content)
         return path
 
+    def is_empty(self, sample: Sample) -> bool:
+        """Whether there is no surface: no voxel is occupied, or all are."""
+        grid = occupied(sample)
+        return not grid.any() or bool(grid.all())
+
     def preview(self, samples: Samples) -> Image.Image:
-        """Shaded pictures of the first 64 shapes from a fixed camera, of all of their components."""
+        """Shaded pictures of the first 64 shapes from a fixed camera, of all of their components; or their pictures."""
+        if "picture" in samples:
+            pictures = samples["views"] if "views" in samples else samples["picture"][:, None]
+            return _contact_sheet(pictures[:MOST_TILES])
         solid = self.config.inside == "solid"
         grids = occupied(samples)[:MOST_TILES]
         if "distance" in samples:
@@ -220,7 +299,9 @@ class Shape(Modality):
         return sheet([surface_of(grid, keep_all=True, solid=solid) for grid in grids], TILE)
 
     def show(self, file: SourceFile, link: str, folder: Path) -> str:
-        """A viewer that turns the shape; its script is written into `folder`."""
+        """A viewer that turns the shape; its script is written into `folder`. A picture is shown as it is."""
+        if file.suffix == ".png":
+            return super().show(file, link, folder)
         if file.suffix in MESHES:
             triangles = normalised(_turned_points(read_triangles(file), "y" if file.suffix in Y_UP else "z"), file.name)
             mesh = _welded(triangles)
@@ -254,6 +335,25 @@ def _turned_grid(grid: Grid, up: str) -> Grid:
     if up == "y":
         return grid.transpose(0, 2, 1)[:, ::-1]
     return grid.transpose(1, 2, 0) if up == "x" else grid
+
+
+def _image(picture: NDArray[np.uint8]) -> Image.Image:
+    """``(3, side, side)`` -> a picture."""
+    return Image.fromarray(np.ascontiguousarray(picture.transpose(1, 2, 0)))
+
+
+def _contact_sheet(pictures: NDArray[np.uint8]) -> Image.Image:
+    """Pictures ``(N, V, 3, side, side)``, the V of a shape beside each other, as square as possible."""
+    count, views, _, side, _ = pictures.shape
+    columns = max(1, round(math.sqrt(count / views)))
+    rows = math.ceil(count / columns)
+    times = max(1, TILE // side)
+    whole = np.full((3, rows * (side + 1) + 1, columns * (views * side + 1) + 1), 226, np.uint8)
+    for index, shape in enumerate(pictures):
+        top, left = 1 + index // columns * (side + 1), 1 + index % columns * (views * side + 1)
+        whole[:, top : top + side, left : left + views * side] = np.concatenate(list(shape), 2)
+    image = _image(whole)
+    return image.resize((image.width * times, image.height * times), Image.Resampling.NEAREST)
 
 
 def _welded(triangles: NDArray[np.float64]) -> Mesh:

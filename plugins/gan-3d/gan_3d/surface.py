@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
 
-from gan_3d.voxels import Grid, filled, largest_component
+from gan_3d.voxels import DENSITY_LEVEL, Grid, filled, largest_component
 
 Array = NDArray[Any]
 
@@ -30,6 +30,8 @@ class Mesh(NamedTuple):
     """``(V, 3)`` float64."""
     faces: Array
     """``(F, 3)`` int64."""
+    colours: Array | None = None
+    """``(V, 3)`` uint8: red, green and blue of each vertex; None: no colour of its own."""
 
     @property
     def volume(self) -> float:
@@ -90,6 +92,19 @@ def surface_at_zero(distance: Array, kept: Grid, smooth: int = 0) -> Mesh:
     return smoothed(level_set(np.where(kept, inside, outside), 0.0, 2 / len(distance)), smooth)
 
 
+def surface_of_density(density: Array, kept: Grid, smooth: int = 0) -> Mesh:
+    """The closed surface where a density ``(R, R, R)`` is `DENSITY_LEVEL`, of the voxels `kept` only."""
+    voxel = 2 / len(density)
+    return surface_at_zero(np.clip(1 - density / DENSITY_LEVEL, -1, 1) * voxel, kept, smooth)
+
+
+def coloured(mesh: Mesh, colours: Array) -> Mesh:
+    """`mesh` with the colours of a grid ``(R, R, R, 3)`` uint8 at its vertices, of the nearest voxel."""
+    side = len(colours)
+    x, y, z = np.clip(((mesh.vertices + 0.5) * side).astype(int), 0, side - 1).T
+    return mesh._replace(colours=colours[x, y, z])
+
+
 def smoothed(mesh: Mesh, passes: int) -> Mesh:
     """Move vertices towards and away from the mean of their neighbours, which keeps the volume: Taubin 1995, "A signal
     processing approach to fair surface design"."""
@@ -103,4 +118,4 @@ def smoothed(mesh: Mesh, passes: int) -> Mesh:
     vertices = mesh.vertices
     for factor in TAUBIN * passes:
         vertices = vertices + factor * (mean @ vertices - vertices)
-    return Mesh(vertices, mesh.faces)
+    return mesh._replace(vertices=vertices)

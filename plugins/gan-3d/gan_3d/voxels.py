@@ -21,6 +21,8 @@ MAX_POINTS = 100_000_000
 POINTS_AT_ONCE = 1_000_000
 SPACING = 0.3
 """Largest distance of neighbouring points, in voxels."""
+DENSITY_LEVEL = 10.0
+"""Density from which a place of a volume counts as occupied, as in the release of EG3D (Chan et al. 2022)."""
 
 
 def shell(triangles: Array, side: int) -> Grid:
@@ -117,9 +119,11 @@ def distances(grid: Grid, times: int = 1) -> NDArray[np.float32]:
 
 
 def occupied(samples: Mapping[str, Any]) -> Grid:
-    """The occupied voxels of samples, or of one sample, in either form. Raises `BadData` for other kinds of samples."""
+    """The occupied voxels of samples, or of one sample, in any form. Raises `BadData` for other kinds of samples."""
     if "distance" in samples:
         return np.asarray(samples["distance"] < 0)
+    if "density" in samples:
+        return np.asarray(samples["density"] > DENSITY_LEVEL)
     if "voxels" not in samples:
         raise BadData(f"the samples hold no shapes (fields: {', '.join(samples)})")
     return np.asarray(samples["voxels"], np.bool_)

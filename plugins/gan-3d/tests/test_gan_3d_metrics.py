@@ -21,9 +21,12 @@ from gan_3d.metrics.clouds import (
     surface_points,
 )
 from gan_3d.metrics.grids import NearestIoU, ShapeStatistics, nearest_overlap
+from gan_3d.metrics.views import EdgeHistograms, compared
 from gan_3d.modality import Shape, ShapeConfig, normalised
 from gan_3d.surface import surface_of
+from gan_3d.views import DISTANCE, HALF, photograph
 from gan_3d.voxels import filled, shell
+from gan_3d.writing.picture import camera
 
 MODALITY = Shape(ShapeConfig(resolution=16))
 
@@ -157,3 +160,45 @@ def test_statistics_of_single_shapes(tables):
 def test_all_kinds_have_points():
     for kind in KINDS:
         assert cloud(furniture(kind, range(1))[0], 64).shape == (64, 3)
+
+
+def test_views_of_one_ball_agree_and_those_of_two_do_not():
+    """Depths of a ball of radius 0.3 by the formula of a ray and a sphere. The error of true depths is that of pixels;
+    a ball that is nearer or farther in the second view, or of another colour there, is noticed."""
+    side, radius = 32, 0.3
+
+    def view(azimuth, shift=0.0, shade=100):
+        axes = camera(np.radians(azimuth), np.radians(20.0))
+        line = ((np.arange(side) + 0.5) / side * 2 - 1) * HALF
+        down, across = np.meshgrid(line, line, indexing="ij")
+        rays = np.stack([across, -down, -np.ones_like(down)], -1)
+        rays /= np.linalg.norm(rays, axis=2, keepdims=True)
+        along = -rays[..., 2] * DISTANCE
+        inner = radius**2 - DISTANCE**2 + along**2
+        depth = np.where(inner > 0, along - np.sqrt(np.maximum(inner, 0)), DISTANCE) - shift
+        picture = np.full((3, 2 * side, 2 * side), shade, np.uint8)
+        found = {"axes": axes, "depth": depth, "opacity": (inner > 0).astype(float), "picture": picture}
+        return {name: values[None] for name, values in found.items()}
+
+    true = compared(view(10), view(30))
+    assert true["reprojection error"] < 0.02
+    assert true["agreement"] > 0.75  # the rest is behind the horizon of the other view
+    assert true["colour difference"] == 0
+    assert compared(view(10), view(30, 0.05, 130))["colour difference"] == 30
+    assert compared(view(10), view(30, -0.2))["reprojection error"] > 0.15
+    assert compared(view(10), view(30, -0.2))["agreement"] < 0.1
+
+
+def test_histograms_of_edges_tell_directions_and_are_the_same_of_a_shape_and_its_pictures():
+    extractor, modality = EdgeHistograms(), Shape(ShapeConfig(resolution=8))
+    stripes = np.zeros((2, 3, 16, 16), np.uint8)
+    stripes[0, :, ::4] = 255
+    stripes[1, :, :, ::4] = 255
+    across, along = extractor({"picture": stripes}, modality).vectors
+    assert across.shape == (3 * 3 * 4 * 8 + 64,)
+    assert np.abs(across[:288] - along[:288]).max() > 0.3
+    grid = np.zeros((1, 8, 8, 8), bool)
+    grid[0, 2:6, 3:5, 1:7] = True
+    features = extractor({"voxels": grid}, modality).vectors
+    seen = np.stack([photograph(modality.mesh({"voxels": grid[0]}), 32, 90.0 * turn, 20.0) for turn in range(4)])
+    assert np.array_equal(features[0], extractor({"picture": seen}, modality).vectors.ravel())

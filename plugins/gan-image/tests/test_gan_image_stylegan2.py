@@ -14,7 +14,17 @@ from gan.draws import SeededDraws, StepDraws
 from gan.errors import UsageError
 from gan.game import Batch
 from gan.losses import NonSaturating
-from gan.parts.style import Convolution, ModulatedConvolution, downsample, low_pass_filter, unit_moment, upsample
+from gan.parts.style import (
+    Convolution,
+    ModulatedConvolution,
+    StyleDiscriminator,
+    StyleGenerator,
+    downsample,
+    low_pass_filter,
+    minibatch_deviation,
+    unit_moment,
+    upsample,
+)
 from gan.penalties import R1
 from gan.recipe import Training
 from gan.runtime.device import Device
@@ -22,12 +32,9 @@ from gan.storage.checkpoint import Checkpoints
 from gan.training.trainer import Trainer
 from gan_image.architectures.classes import training_labels
 from gan_image.architectures.stylegan2 import (
-    Discriminator,
-    Generator,
     StyleGAN2,
     StyleGAN2Config,
     StyleGAN2Options,
-    minibatch_deviation,
     mixed_styles,
     path_lengths,
 )
@@ -75,8 +82,8 @@ def test_parameter_counts_are_the_published_ones(
 ):
     config = StyleGAN2Config(capacity=capacity, mapping_layers=layers)
     with torch.device("meta"):
-        assert size(Generator(config, 3, side)) == generator
-        assert size(Discriminator(config, 3, side)) == discriminator
+        assert size(StyleGenerator(config, 3, side)) == generator
+        assert size(StyleDiscriminator(config, 3, side)) == discriminator
 
 
 @pytest.mark.parametrize("side", [8, 16, 64])

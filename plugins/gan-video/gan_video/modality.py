@@ -33,6 +33,8 @@ from gan_video.data.files import (
 if TYPE_CHECKING:
     from gan.contracts import Sample, Samples
 
+FLAT = 4
+"""Levels of 255 by which the pixels of a frame that shows nothing may differ."""
 INSPECTED = 16
 """Number of files whose frame rate `survey` reads."""
 DEFAULT_FPS = 8.0
@@ -275,6 +277,10 @@ class VideoModality(Modality):
         else:
             write_animation(list(coming), path, chosen.format, fps)
         return path
+
+    def is_empty(self, sample: Sample) -> bool:
+        """Whether no frame shows anything: each is of one colour, up to `FLAT` levels of a channel."""
+        return bool(np.ptp(sample["video"].astype(np.int16), axis=(-2, -1)).max() <= FLAT)
 
     def preview(self, samples: Samples) -> Image.Image:
         """One row of frames for each clip; at most `SHOWN` clips and `SHOWN` frames, evenly spaced."""

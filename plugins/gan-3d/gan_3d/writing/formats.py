@@ -13,7 +13,7 @@ import zlib
 
 import numpy as np
 
-from gan_3d.surface import Mesh
+from gan_3d.surface import Array, Mesh
 from gan_3d.voxels import Grid
 
 GREY = (176, 180, 190, 255)
@@ -23,7 +23,7 @@ GREY = (176, 180, 190, 255)
 def y_up(mesh: Mesh) -> Mesh:
     """Turn z up into y up."""
     x, y, z = mesh.vertices.T
-    return Mesh(np.stack([x, z, -y], 1), mesh.faces)
+    return mesh._replace(vertices=np.stack([x, z, -y], 1))
 
 
 def glb(mesh: Mesh, grid: Grid | None = None) -> bytes:
@@ -43,30 +43,46 @@ def glb(mesh: Mesh, grid: Grid | None = None) -> bytes:
     }
     binary = b""
     if len(mesh.faces):
-        vertices, faces = y_up(mesh).vertices.astype("<f4"), mesh.faces.astype("<u4")
-        points, indices = vertices.tobytes(), faces.tobytes()
-        binary = points + indices
+        points, faces = y_up(mesh).vertices.astype("<f4"), mesh.faces.astype("<u4")
+        parts, attributes = [(points, 34962), (faces, 34963)], {"POSITION": 0}
+        accessors: list[dict[str, object]] = [
+            {"bufferView": 0, "componentType": 5126, "count": len(points), "type": "VEC3",
+             "min": points.min(0).tolist(), "max": points.max(0).tolist()},
+            {"bufferView": 1, "componentType": 5125, "count": faces.size, "type": "SCALAR"},
+        ]  # fmt: skip
+        if mesh.colours is not None:
+            parts.append((_linear(mesh.colours), 34962))
+            attributes["COLOR_0"] = 2
+            accessors.append(
+                {"bufferView": 2, "componentType": 5121, "normalized": True, "count": len(points), "type": "VEC4"}
+            )
+        starts = np.cumsum([0, *(part.nbytes for part, _ in parts)]).tolist()
+        binary = b"".join(part.tobytes() for part, _ in parts)
         document |= {
             "nodes": [{"mesh": 0}],
-            "meshes": [{"primitives": [{"attributes": {"POSITION": 0}, "indices": 1, "material": 0}]}],
+            "meshes": [{"primitives": [{"attributes": attributes, "indices": 1, "material": 0}]}],
             "materials": [{"pbrMetallicRoughness": {"metallicFactor": 0, "roughnessFactor": 0.8}}],
             "buffers": [{"byteLength": len(binary)}],
             "bufferViews": [
-                {"buffer": 0, "byteOffset": 0, "byteLength": len(points), "target": 34962},
-                {"buffer": 0, "byteOffset": len(points), "byteLength": len(indices), "target": 34963},
+                {"buffer": 0, "byteOffset": start, "byteLength": part.nbytes, "target": target}
+                for start, (part, target) in zip(starts, parts, strict=False)
             ],
-            "accessors": [
-                {"bufferView": 0, "componentType": 5126, "count": len(vertices), "type": "VEC3",
-                 "min": vertices.min(0).tolist(), "max": vertices.max(0).tolist()},
-                {"bufferView": 1, "componentType": 5125, "count": faces.size, "type": "SCALAR"},
-            ],
-        }  # fmt: skip
+            "accessors": accessors,
+        }
     text = json.dumps(document, separators=(",", ":")).encode()
     text += b" " * (-len(text) % 4)
     chunks = struct.pack("<II", len(text), 0x4E4F534A) + text
     if binary:
         chunks += struct.pack("<II", len(binary), 0x004E4942) + binary
     return struct.pack("<III", 0x46546C67, 2, 12 + len(chunks)) + chunks
+
+
+def _linear(colours: Array) -> Array:
+    """Colours ``(V, 3)`` uint8 as glTF has them: linear in light, with opacity, ``(V, 4)`` uint8."""
+    value = colours / 255
+    light = np.where(value <= 0.04045, value / 12.92, ((value + 0.055) / 1.055) ** 2.4)
+    opaque = np.full((len(colours), 1), 255, np.uint8)
+    return np.concatenate([np.rint(light * 255).astype(np.uint8), opaque], 1)
 
 
 def obj(mesh: Mesh) -> bytes:

@@ -35,34 +35,50 @@ def camera(azimuth: float = AZIMUTH, elevation: float = ELEVATION) -> Array:
 
 
 def render(mesh: Mesh, size: int, azimuth: float = AZIMUTH) -> Image.Image:
-    """Draw a mesh on ``size x size`` pixels."""
+    """Draw a mesh on ``size x size`` pixels, seen from far away, without the faces that are turned away."""
     whole = size * FINER
-    pixels = np.full((whole * whole, 3), BACKGROUND, np.uint8)
     seen = mesh.vertices @ camera(azimuth).T
     corners = seen[mesh.faces]
     normals = np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])
     facing = normals[:, 2] > 1e-12
     corners, normals = corners[facing], normals[facing]
     shade = 0.45 + 0.55 * np.clip(normals @ LIGHT / np.linalg.norm(normals, axis=1) / np.linalg.norm(LIGHT), 0, 1)
-    colours = np.clip(shade[:, None] * SURFACE * 1.15, 0, 255).astype(np.uint8)
-    x = (corners[..., 0] / SPAN + 0.5) * whole - 0.5
-    y = (0.5 - corners[..., 1] / SPAN) * whole - 0.5
+    colours = face_colours(mesh, facing) * (1.15 * shade[:, None])
+    x, y = (corners[..., 0] / SPAN + 0.5) * whole - 0.5, (0.5 - corners[..., 1] / SPAN) * whole - 0.5
+    return drawn(x, y, corners[..., 2], colours, BACKGROUND, size)
+
+
+def face_colours(mesh: Mesh, which: Any = slice(None)) -> Array:
+    """The colours of the faces `which`, ``(F, 3)`` or one for all, 0 … 255."""
+    faces = mesh.faces[which]
+    if mesh.colours is None:
+        return np.broadcast_to(np.array(SURFACE, np.float64), (len(faces), 3))
+    return np.asarray(mesh.colours[faces].mean(1))
+
+
+def drawn(x: Array, y: Array, nearness: Array, colours: Array, background: Sequence[int], size: int) -> Image.Image:
+    """Draw triangles on ``size x size`` pixels: places ``(F, 3)`` of their corners in pixels that are `FINER` times
+    finer, a number ``(F, 3)`` that is larger for nearer corners and linear in the picture, colours ``(F, 3)``."""
+    whole = size * FINER
+    pixels = np.full((whole * whole, 3), background, np.uint8)
+    shades = np.clip(colours, 0, 255).astype(np.uint8)
     left, top = (np.clip(np.floor(axis.min(1)), 0, whole).astype(int) for axis in (x, y))
     right, bottom = (np.clip(np.floor(axis.max(1)) + 1, 0, whole).astype(int) for axis in (x, y))
     widths, counts = right - left, (right - left) * (bottom - top)
-    which = np.repeat(np.arange(len(corners)), counts)
+    which = np.repeat(np.arange(len(x)), counts)
     place = np.arange(len(which)) - np.repeat(np.cumsum(counts) - counts, counts)
     column, row = left[which] + place % widths[which], top[which] + place // widths[which]
     area = (x[:, 1] - x[:, 0]) * (y[:, 2] - y[:, 0]) - (x[:, 2] - x[:, 0]) * (y[:, 1] - y[:, 0])
+    area = np.where(np.abs(area) < 1e-12, np.inf, area)  # seen from the side
     weights = [
         ((x[which, j] - column) * (y[which, k] - row) - (x[which, k] - column) * (y[which, j] - row)) / area[which]
         for j, k in ((1, 2), (2, 0), (0, 1))
     ]
-    inside = (weights[0] >= -1e-9) & (weights[1] >= -1e-9) & (weights[2] >= -1e-9)
+    inside = (weights[0] >= -1e-9) & (weights[1] >= -1e-9) & (weights[2] >= -1e-9) & np.isfinite(area[which])
     which, target = which[inside], (row * whole + column)[inside]
-    depth = sum(weight[inside] * corners[which, corner, 2] for corner, weight in enumerate(weights))
-    order = np.argsort(depth, kind="stable")  # the nearest is written last
-    pixels[target[order]] = colours[which[order]]
+    near = sum(weight[inside] * nearness[which, corner] for corner, weight in enumerate(weights))
+    order = np.argsort(near, kind="stable")  # the nearest is written last
+    pixels[target[order]] = shades[which[order]]
     picture = Image.fromarray(pixels.reshape(whole, whole, 3))
     return picture.resize((size, size), Image.Resampling.BOX)
 

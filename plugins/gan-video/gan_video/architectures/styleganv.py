@@ -28,12 +28,15 @@ from gan.errors import UsageError
 from gan.game import Batch, Optimizer, Phase, Player
 from gan.latents import class_shares
 from gan.parts.style import (
+    W_AVERAGE_DECAY,
     Convolution,
     Linear,
     MappingNetwork,
     ModulatedConvolution,
+    StyledLayer,
     activate,
     low_pass_filter,
+    minibatch_deviation,
     unit_moment,
     upsample,
 )
@@ -53,8 +56,6 @@ SHORTEST, LONGEST = 16.0, 1024.0
 """Periods of the positional encoding, in frames."""
 JOINED = 16
 """Resolution at which the discriminator concatenates the features of its frames."""
-W_AVERAGE_DECAY = 0.995
-"""Decay of the average of w per update of the generator (Karras et al. 2019, section 2.3)."""
 PART = 32
 """Frames of a part when a clip is streamed."""
 
@@ -161,19 +162,6 @@ class MotionEncoder(nn.Module):
 # ---------------------------------------------------------------------- generator (section 3.2)
 
 
-class Layer(nn.Module):
-    """Modulated convolution, bias, activation."""
-
-    def __init__(self, inputs: int, outputs: int, style: int, *, up: bool = False) -> None:
-        super().__init__()
-        self.convolution = ModulatedConvolution(inputs, outputs, 3, style, up=up)
-        self.bias = nn.Parameter(torch.zeros(outputs))
-
-    def forward(self, x: Tensor, styles: Tensor) -> Tensor:
-        """``(N, inputs, R, R), (N, style)`` -> ``(N, outputs, R, R)``, or 2R with `up`."""
-        return activate(self.convolution(x, styles) + self.bias.to(x.dtype)[:, None, None])
-
-
 class Generator(nn.Module):
     """Mapping, motion, and the synthesis of frames."""
 
@@ -185,10 +173,10 @@ class Generator(nn.Module):
         self.motion = MotionEncoder(config.motion, config.encoding)
         style, first = config.style + config.encoding, config.channels(4)
         self.constant = nn.Parameter(torch.randn(first, 4, 4))
-        self.first = Layer(first + config.encoding, first, style)
+        self.first = StyledLayer(first + config.encoding, first, style)
         widths = [config.channels(4 << block) for block in range(side.bit_length() - 2)]  # 4, 8, … side
         self.blocks = nn.ModuleList(
-            nn.ModuleList([Layer(a, b, style, up=True), Layer(b, b, style)]) for a, b in pairwise(widths)
+            nn.ModuleList([StyledLayer(a, b, style, up=True), StyledLayer(b, b, style)]) for a, b in pairwise(widths)
         )
         self.images = nn.ModuleList(ModulatedConvolution(w, channels, 1, style, demodulate=False) for w in widths)
         self.biases = nn.Parameter(torch.zeros(len(widths), channels))
@@ -219,7 +207,7 @@ class Block(nn.Module):
     def __init__(self, inputs: int, outputs: int, style: int) -> None:
         super().__init__()
         self.plain = None if style else Convolution(inputs, inputs, 3)
-        self.modulated = Layer(inputs, inputs, style) if style else None
+        self.modulated = StyledLayer(inputs, inputs, style) if style else None
         self.second = Convolution(inputs, outputs, 3, down=True)
         self.shortcut = Convolution(inputs, outputs, 1, bias=False, down=True)
 
@@ -284,21 +272,12 @@ class Discriminator(nn.Module):
         """``(N, F, channels, R, R)``, times ``(N, F)`` and shares of classes -> ``(N,)`` raw scores."""
         x = self.features(frames, times)[-1].float()
         if self.group > 1:
-            x = torch.cat([x, deviation(x, self.group)], 1)
+            x = minibatch_deviation(x, self.group)
         scores: Tensor = self.score(activate(self.hidden(activate(self.convolution(x)).flatten(1))))
         if self.labels is not None:
             target = unit_moment(self.labels(None, shares))
             scores = (scores * target).sum(1, keepdim=True) / math.sqrt(scores.shape[1])
         return scores.squeeze(1)
-
-
-def deviation(x: Tensor, group: int) -> Tensor:
-    """Minibatch standard deviation ``(N, C, 4, 4) -> (N, 1, 4, 4)``: one number for each group of clips, the largest
-    up to `group` that divides N (Karras et al. 2018, arXiv:1710.10196, section 3)."""
-    size = next(n for n in range(min(group, len(x)), 0, -1) if len(x) % n == 0)
-    grouped = x.view(size, -1, *x.shape[1:])
-    found = (grouped.var(0, correction=0) + 1e-8).sqrt().mean((1, 2, 3))
-    return found.repeat(size)[:, None, None, None].expand(-1, 1, *x.shape[2:])
 
 
 # ---------------------------------------------------------------------- the game
