@@ -25,8 +25,9 @@ DENSITY_LEVEL = 10.0
 """Density from which a place of a volume counts as occupied, as in the release of EG3D (Chan et al. 2022)."""
 
 
-def shell(triangles: Array, side: int) -> Grid:
-    """The voxels that the surface passes through: triangles ``(F, 3, 3)`` in -0.5 … 0.5 -> ``(side, side, side)``.
+def shell(triangles: Array, side: int, painted: Array | None = None) -> Array:
+    """The voxels that the surface passes through: triangles ``(F, 3, 3)`` in -0.5 … 0.5 -> ``(side, side, side)`` bool,
+    or the largest of the numbers `painted` ``(F,)`` of the triangles in each voxel.
 
     Each triangle is sampled on a lattice whose spacing is at most `SPACING` voxels along its longest edge and across
     it, and its other two edges likewise. Triangles outside of the cube are cut off. Raises `BadData` for surfaces of
@@ -46,16 +47,19 @@ def shell(triangles: Array, side: int) -> Grid:
         raise BadData(
             f"its surface needs {needed:,} points at a resolution of {side}, more than the limit of {MAX_POINTS:,}"
         )
-    grid = np.zeros((side, side, side), np.bool_)
+    marks = np.ones(len(corners), np.bool_) if painted is None else painted
+    grid = np.zeros((side, side, side), marks.dtype)
     one = np.ones_like(along)
-    _mark(grid, a, b, apex, along, across)
-    _mark(grid, a, apex, apex, along, one)
-    _mark(grid, b, apex, apex, along, one)
+    _mark(grid, marks, a, b, apex, along, across)
+    _mark(grid, marks, a, apex, apex, along, one)
+    _mark(grid, marks, b, apex, apex, along, one)
     return grid
 
 
-def _mark(grid: Grid, a: Array, b: Array, apex: Array, along: NDArray[np.int64], across: NDArray[np.int64]) -> None:
-    """Mark the voxels of ``along · across`` points on each triangle, some triangles at a time."""
+def _mark(
+    grid: Array, marks: Array, a: Array, b: Array, apex: Array, along: NDArray[np.int64], across: NDArray[np.int64]
+) -> None:
+    """Mark the voxels of ``along · across`` points on each triangle with its mark, some triangles at a time."""
     side = len(grid)
     counts = along * across
     ends = np.cumsum(counts)
@@ -70,8 +74,12 @@ def _mark(grid: Grid, a: Array, b: Array, apex: Array, along: NDArray[np.int64],
         t = (place // along[which] / np.maximum(across[which] - 1, 1))[:, None]
         points = (1 - t) * ((1 - s) * a[which] + s * b[which]) + t * apex[which]
         cells = np.floor(points).astype(np.int64)
-        cells = cells[((cells >= 0) & (cells < side)).all(axis=1)]
-        grid[cells[:, 0], cells[:, 1], cells[:, 2]] = True
+        inside = ((cells >= 0) & (cells < side)).all(axis=1)
+        places = tuple(cells[inside].T)
+        if grid.dtype == np.bool_:
+            grid[places] = True
+        else:
+            np.maximum.at(grid, places, marks[which[inside]])
         start = stop
 
 
