@@ -225,8 +225,8 @@ class Shape(Modality):
     def _grids(self, file: SourceFile, up: str, side: int) -> Iterator[tuple[Grid, NDArray[Any]]]:
         """The occupied voxels of a file's shapes in a cube of `side` voxels, and codes of some of them or booleans."""
         if file.suffix not in MESHES:
-            for grid in self._voxels(file, up, side):
-                yield filled(grid != 0) if self.config.inside == "solid" else surface_voxels(grid != 0), grid
+            for coded in self._voxels(file, up, side):
+                yield filled(coded != 0) if self.config.inside == "solid" else surface_voxels(coded != 0), coded
             return
         triangles, colours = read_triangles(file)
         triangles = _turned_points(triangles, up)

@@ -119,7 +119,11 @@ def distances(grid: Grid, times: int = 1) -> NDArray[np.float32]:
     """
     if not grid.any():
         raise BadData("has no occupied voxel")
-    outside, inside = (ndimage.distance_transform_edt(part) for part in (~grid, grid))
+    outside = ndimage.distance_transform_edt(~grid)
+    inside = np.zeros_like(outside)
+    block = _block(grid)  # what is outside of it is empty, or beyond the border of the grid, which is not
+    around = tuple(slice(max(0, part.start - 1), part.stop + 1) for part in block)
+    inside[around] = ndimage.distance_transform_edt(grid[around])
     signed = np.where(grid, 0.5 - inside, outside - 0.5) * (2 / len(grid))
     side = len(grid) // times
     blocks = signed.reshape(side, times, side, times, side, times)
@@ -141,11 +145,16 @@ def cropped(grid: Array, occupied: Grid) -> Array:
     """The smallest block of `grid` that contains all `occupied` voxels. Raises `BadData` if there are none."""
     if not occupied.any():
         raise BadData("has no occupied voxel")
-    block = []
+    return grid[_block(occupied)]
+
+
+def _block(grid: Grid) -> tuple[slice, slice, slice]:
+    """The smallest block that contains all occupied voxels, of which there is one at least."""
+    ends = []
     for axis in range(3):
-        places = np.flatnonzero(occupied.any(axis=tuple(other for other in range(3) if other != axis)))
-        block.append(slice(places[0], places[-1] + 1))
-    return grid[tuple(block)]
+        places = np.flatnonzero(grid.any(axis=tuple(other for other in range(3) if other != axis)))
+        ends.append(slice(int(places[0]), int(places[-1]) + 1))
+    return ends[0], ends[1], ends[2]
 
 
 def centred(block: Array, side: int) -> Array:
