@@ -57,6 +57,7 @@ class VideoConfig(BaseModel):
         0,
         ge=0,
         le=240,
+        exclude_if=lambda value: value == 0,  # packs and runs of the first version stay valid
         description="frames a second that are used, in place of stride: of each film every n-th frame, n being its own "
         "rate over this one, rounded; 0: as stride says",
     )
@@ -216,8 +217,17 @@ class VideoModality(Modality):
         yield {"video": clip}
 
     def _frames(self, file: SourceFile, used: Used) -> Iterator[Image.Image | None]:
-        reader = {"films": frames, "strips": strip, "frames": numbered}[self.config.layout]
-        return reader(file, used)
+        if self.config.layout == "films":
+            return frames(file, used, self._scaled)
+        return (strip if self.config.layout == "strips" else numbered)(file, used)
+
+    def _scaled(self, width: int, height: int) -> tuple[int, int]:
+        """The size of a frame before `_array` makes it square."""
+        side = self.config.resolution
+        if self.config.fit == "stretch":
+            return side, side
+        scale = side / (max if self.config.fit == "pad" else min)(width, height)
+        return max(1, round(width * scale)), max(1, round(height * scale))
 
     def _label(self, file: SourceFile) -> int:
         classes: list[str] = self.facts.get("classes", [])

@@ -14,6 +14,7 @@ from gan.data.packing import open_pack
 from gan.errors import BadData
 from gan.plugins.manager import Plugins
 from gan.source import SourceFile, list_source
+from gan_video.data.files import write_film
 from gan_video.modality import VideoConfig, VideoModality, VideoOptions
 from PIL import Image
 
@@ -87,6 +88,19 @@ def test_frames_of_no_clip_are_not_converted(tmp_path, monkeypatch):
     assert len(seen) == 6 + len(film) == 12
     opened(path, stride=1, hop=9)
     assert len(seen) == 12 + 6  # 0, 1, 2 and 9, 10, 11
+
+
+@pytest.mark.parametrize(("fit", "shape"), [("crop", (16, 16)), ("pad", (9, 16)), ("stretch", (16, 16))])
+def test_large_films_are_averaged_while_they_are_converted(tmp_path, fit, shape):
+    """A film of 128 x 72 pixels, left half dark, right half light, keeps its halves at 16 pixels."""
+    picture = Image.new("RGB", (128, 72), (40, 40, 40))
+    picture.paste((200, 200, 200), (64, 0, 128, 72))
+    write_film([picture] * 3, tmp_path / "a.mp4", 10)
+    (found,) = opened(tmp_path / "a.mp4", fit=fit)
+    row = found[1, 0, 8].astype(int)
+    np.testing.assert_allclose(row[[0, 6]], 40, atol=4)
+    np.testing.assert_allclose(row[[9, 15]], 200, atol=4)
+    assert (found[1, 0, :, 12] > 150).sum() == shape[0]
 
 
 def numbered(folder, numbers, pattern="{:04d}.png"):

@@ -49,7 +49,8 @@ PART = 32
 
 
 class MoCoGANConfig(BaseModel):
-    """Sizes of the networks; the defaults are those of the paper."""
+    """Sizes of the networks; the defaults are those of the paper. Settings that the first version did not have are left
+    out of records at their defaults, so that its runs can be resumed."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -64,22 +65,35 @@ class MoCoGANConfig(BaseModel):
     )
     clip_critic: Literal["volume", "stack"] = Field(
         "volume",
+        exclude_if=lambda value: value == "volume",
         description="how the critic of clips sees time. volume: convolutions over time and picture, as published; "
         "stack: the frames are the channels of one picture, with twice the critic_width, several times faster on a CPU",
     )
     condition: Literal["classifier", "projection"] = Field(
         "classifier",
+        exclude_if=lambda value: value == "classifier",
         description="how the critic of clips knows classes. classifier: it names the class beside its score, as "
         "published; projection: its score depends on the class that was asked for",
     )
     generator: Literal["published", "apart"] = Field(
         "published",
+        exclude_if=lambda value: value == "published",
         description="published: each frame is drawn from content, class and motion code; apart: from class and motion "
         "code, with features scaled and shifted by the content",
     )
-    state: int = Field(16, ge=1, le=4096, description="size of the motion code (for generator=apart)")
+    state: int = Field(
+        16,
+        ge=1,
+        le=4096,
+        exclude_if=lambda value: value == 16,
+        description="size of the motion code (for generator=apart)",
+    )
     jitter: float = Field(
-        0.3, ge=0, le=10, description="standard deviation of the noise of a frame (for generator=apart)"
+        0.3,
+        ge=0,
+        le=10,
+        exclude_if=lambda value: value == 0.3,
+        description="standard deviation of the noise of a frame (for generator=apart)",
     )
     patch: bool = Field(True, description="whether the critics give a map of scores of patches, as in the default code")
     class_weight: float = Field(1.0, ge=0, le=1000, description="weight of the cross-entropy of the class of a clip")
