@@ -28,7 +28,7 @@ from packaging.requirements import Requirement
 HERE = Path(__file__).parent
 MAIN = "import sys; from gan.cli import main; main(sys.argv[1:])"
 OURS = ("gan-core", "gan-3d", "gan-audio", "gan-image", "gan-music", "gan-text", "gan-video", "gan-zoo")
-COMPLETION = {"_GAN_COMPLETE": "bash_complete", "COMP_WORDS": "gan run image --set training.mi", "COMP_CWORD": "4"}
+COMPLETION = {"_GAN_COMPLETE": "bash_complete", "COMP_LINE": "gan run image --set training.mi"}
 
 
 def required(names: tuple[str, ...], extras: set[str]) -> set[str]:

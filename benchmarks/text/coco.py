@@ -1,4 +1,4 @@
-"""COCO captions: maximum likelihood, SeqGAN, RelGAN and a small GPT, compared with Texygen's published table.
+"""COCO captions: maximum likelihood, SeqGAN, RelGAN, a small GPT and self-play, compared with Texygen's table.
 
     python benchmarks/text/coco.py [--only seqgan,relgan,gpt] [--out coco.json] [--work FOLDER]
 
@@ -80,10 +80,18 @@ RECIPES = {
         "optimizers": {"generator": {"lr": 2e-3, "warmup_samples": 3200}},
         "samples": 72_000,
     },
+    "gpt-spin": {
+        "architecture": "gpt-spin",
+        "model": {"layers": 2, "heads": 4, "width": 128, "dropout": 0.2},
+        "optimizers": {"generator": {"lr": 2e-3, "warmup_samples": 3200}},
+        "phases": {"mle": {"samples": 72_000}},
+        "samples": 12_800,
+    },
 }  # fmt: skip
 
 
-BASELINES = {"seqgan": "mle", "relgan": "relgan-mle"}  # names of the rows for the ends of the first phases
+# names of the rows for the ends of the first phases
+BASELINES = {"seqgan": "mle", "relgan": "relgan-mle", "gpt-spin": "gpt-spin-mle"}
 
 
 def tokenised(folder):

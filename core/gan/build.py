@@ -126,10 +126,6 @@ def resolve(values: Mapping[str, Any], plugins: Plugins) -> ResolvedRecipe:
             raise PluginError(plugin_entry.info.name, f"{plugin_entry} has no Config, a pydantic model of its settings")
     modality_config = validated(modality_class.Config, recipe.modality, "modality")
     model_config = validated(architecture_class.Config, recipe.model, "model")
-    if recipe.codes is not None:
-        from gan.parts.codes import with_codes
-
-        architecture_class = with_codes(architecture_class, recipe.codes, architecture.entry.name)
     owners = [architecture, modality]
 
     def made(hook: str, named: recipes.Named, where: str) -> Any:
@@ -146,6 +142,14 @@ def resolve(values: Mapping[str, Any], plugins: Plugins) -> ResolvedRecipe:
         settings = {key: value for key, value in named.settings.items() if key not in inner}
         return _constructed(plugins.load(found), settings, f"{kind(hook)} '{named.name}'", where, inner)
 
+    if recipe.codes is not None:
+        from gan.parts.codes import with_codes
+
+        changes, fields = None, ()
+        if (named := recipe.codes.augmentation) is not None:
+            changes = made("gan_augmentations", named, "codes.augmentation")
+            fields = owners[-1].entry.fields
+        architecture_class = with_codes(architecture_class, recipe.codes, architecture.entry.name, changes, fields)
     loss = made("gan_losses", recipe.loss, "loss")
     penalties: dict[str, Penalty] = {}
     augmentations: dict[str, Augmentation] = {}
@@ -319,8 +323,11 @@ def data_licence(resolved: ResolvedRecipe, plugins: Plugins) -> str:
 
 
 def open_data(resolved: ResolvedRecipe, plugins: Plugins, reporter: Reporter) -> Pack:
-    """Open the pack of the recipe's dataset."""
-    source = find_source(resolved, plugins)
+    """Open the pack of the recipe's dataset. A folder that has the name of a dataset is used, and that is said."""
+    source, name = find_source(resolved, plugins), resolved.recipe.data.source or ""
+    datasets = {found.entry.name for found in plugins.entries("gan_datasets", resolved.modality.info.name)}
+    if name in datasets and os.path.exists(name):
+        reporter.warn(f"the data are ./{name} here, not the dataset '{name}'; for the dataset, rename or move ./{name}")
     return open_pack(
         source,
         resolved.modality_class,

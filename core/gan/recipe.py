@@ -281,12 +281,34 @@ class Codes(Section):
         [], max_length=64, description="Numbers of classes, one for each code of classes; classes are equally frequent."
     )
     continuous: int = Field(0, ge=0, le=1024, description="Number of codes that are numbers, from U(-1, 1).")
-    weight: float = Field(1.0, ge=0, le=1e9, description="Weight of the mutual information in both players' losses.")
+    weight: Number = Field(
+        1.0,
+        description="Weight of the mutual information in both players' losses, or its schedule: with an invariance the "
+        "reader finds better classes before the generator holds on to some.",
+    )
+    invariance: float = Field(
+        0.0,
+        ge=0,
+        le=1e9,
+        description="Weight with which a real sample and its augmented copy are to be read as the same classes.",
+    )
+    augmentation: Named | None = Field(
+        None, description="The changes that leave the class of a sample as it is; with an invariance."
+    )
+
+    @field_validator("augmentation", mode="before")
+    @classmethod
+    def _by_name(cls, value: Any) -> Any:
+        return {"name": value} if isinstance(value, str) else value
 
     @model_validator(mode="after")
-    def _not_empty(self) -> Self:
+    def _complete(self) -> Self:
         if not self.categorical and not self.continuous:
             raise ValueError("codes need categorical (for example [10]) or continuous (for example 2)")
+        if not all(0 <= value <= 1e9 for value in ends(self.weight)):
+            raise ValueError("the weight of codes must be within 0 … 1e9")
+        if self.invariance and (self.augmentation is None or not self.categorical):
+            raise ValueError("an invariance of codes needs categorical and an augmentation (for example affine)")
         return self
 
 

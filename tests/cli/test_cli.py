@@ -60,9 +60,9 @@ def test_start_up_imports_nothing_heavy(home, arguments):
 def test_completion_names_plugins_without_torch(home):
     program = (
         "import os, sys\n"
-        "os.environ.update(_GAN_COMPLETE='bash_complete', COMP_WORDS='gan run --plugin t', COMP_CWORD='3')\n"
-        "from gan.cli import group\n"
-        "try: group(prog_name='gan')\n"
+        "os.environ.update(_GAN_COMPLETE='bash_complete', COMP_LINE='gan run --plugin t')\n"
+        "from gan.cli import main\n"
+        "try: main([])\n"
         "finally: print('HEAVY', 'torch' in sys.modules)"
     )
     done = subprocess.run([sys.executable, "-c", program], env=home, capture_output=True, text=True, timeout=60)
@@ -245,7 +245,7 @@ def test_the_end_says_what_became_of_the_training(trained):
     assert any(line.startswith("more") and f"gan generate {run}" in line for line in lines)
 
 
-@pytest.mark.parametrize("columns", [60])
+@pytest.mark.parametrize("columns", [60, *(pytest.param(width, marks=pytest.mark.slow) for width in (80, 120))])
 def test_on_a_terminal_a_line_moves_and_stays_readable(home, tmp_path, columns):
     """In a pseudoterminal: percent, rate, time left and two losses in one line; paths are not cut."""
     pty, termios = pytest.importorskip("pty"), pytest.importorskip("termios")

@@ -9,11 +9,13 @@ import gan.cli
 import pytest
 from gan import api
 from gan.cli import main
+from gan.errors import UsageError
 from gan.generation.flags import describe_flags
 from gan.plugins.manager import Plugins
 from gan.reporting.result import Result
 from gan.testing.points import Points
 from gan.training.outputs import Outputs
+from pydantic import BaseModel
 
 
 @pytest.fixture(scope="module")
@@ -56,6 +58,18 @@ class Accompanies:
         return self.fields
 
 
+class AccompaniesChosen(Accompanies):
+    """Users choose what is given, where the run was trained for it."""
+
+    class Options(BaseModel):
+        given: str | None = None
+
+    def given_fields(self, options=None):
+        if options is not None and options.given and not self.fields:
+            raise UsageError("--given applies only to other models")
+        return self.fields if options is not None and options.given else ()
+
+
 class Alone:
     Options = None
 
@@ -67,6 +81,8 @@ class Alone:
         (Accompanies, Accompanies(("points",)), True),
         (Accompanies, Accompanies(()), False),
         (Accompanies, None, True),
+        (AccompaniesChosen, AccompaniesChosen(("points",)), True),
+        (AccompaniesChosen, AccompaniesChosen(()), False),
         (Alone, None, False),
     ],
 )
@@ -75,6 +91,7 @@ def test_the_help_of_a_run_offers_an_input_only_where_it_takes_one(monkeypatch, 
     resolved = SimpleNamespace(architecture_class=kind, title="toy/x", distributions={})
     found = describe_flags(resolved, Points(Points.Config()), SimpleNamespace(ranges={}), architecture)
     assert ("accompany" in dict(found["flags"])) == offered
+    assert ("given" in dict(found["flags"])) == (offered and kind is AccompaniesChosen)
 
 
 @pytest.mark.parametrize(
@@ -110,6 +127,13 @@ def test_texts_are_printed_and_files_beside_a_sample_are_named(run, tmp_path, cl
     assert f"2 .csv files in {tmp_path / 'texts'}" in error
     out, _ = cli("generate", run, "--count", "1", "--out", tmp_path / "json", "--json")
     assert json.loads(out)["texts"] == ["point (2,)"]
+
+
+def test_generate_warns_of_empty_samples(run, tmp_path, cli, monkeypatch):
+    monkeypatch.setattr(Points, "is_empty", lambda self, sample: True)
+    _, error = cli("generate", run, "--count", 3, "--out", tmp_path / "more")
+    assert "warning: empty artefacts: all 3 samples hold nothing" in error
+    assert f"gan diagnose {run}" in error
 
 
 def test_a_text_says_itself():

@@ -65,6 +65,7 @@ def test_every_run_says_what_it_is(folder):
     assert any(line.startswith(f"{folder}/done") and "100 %" in line and "toy/mlp" in line for line in table)
     assert len(json.loads(gan("runs", "--in", folder, "--json").stdout)) == 4
     assert "--in" in gan("runs", "--in", folder / "none", code=2).stderr
+    assert f"gan runs --in {folder}" in gan("runs", folder, code=2).stderr
 
 
 def test_clean_lists_first_and_removes_only_what_nobody_needs(folder, tmp_path):
@@ -109,20 +110,20 @@ def test_a_packed_model_names_no_path_and_is_never_cleaned(folder, tmp_path, plu
     assert (one.fields["points"] == other.fields["points"]).all()
     with pytest.raises(UsageError, match="without a training to continue"):
         api.resume(path, plugins=plugins)
+    earlier = api.load(folder / "done", checkpoint=256, plugins=plugins)
+    with pytest.raises(UsageError, match="weights are of 256 samples and the numbers of 512"):
+        pack_run(earlier, tmp_path / "models", name="earlier", command="", licence="")
 
 
 def completed(words, cwd):
     program = (
         "import os, sys\n"
-        "os.environ.update(_GAN_COMPLETE='bash_complete', COMP_WORDS=sys.argv[1], COMP_CWORD=sys.argv[2])\n"
-        "from gan.cli import group\n"
-        "try: group(prog_name='gan')\n"
+        "os.environ.update(_GAN_COMPLETE='bash_complete', COMP_LINE=sys.argv[1])\n"
+        "from gan.cli import main\n"
+        "try: main([])\n"
         "finally: print('HEAVY', sorted({'torch', 'numpy', 'pydantic'} & set(sys.modules)))"
     )
-    number = str(len(words.split(" ")) - 1)
-    done = subprocess.run(
-        [sys.executable, "-c", program, words, number], capture_output=True, text=True, timeout=60, cwd=cwd
-    )
+    done = subprocess.run([sys.executable, "-c", program, words], capture_output=True, text=True, timeout=60, cwd=cwd)
     assert done.stdout.splitlines()[-1] == "HEAVY []", done.stdout + done.stderr
     return [line.partition(",")[2] for line in done.stdout.splitlines()[:-1]]
 
@@ -137,12 +138,39 @@ def completed(words, cwd):
         ("gan run --plugin music --set modality.min_no", {"modality.min_notes="}),
         ("gan run --set see", {"seed="}),
         ("gan page runs/do", {"runs/done"}),
+        ("gan generate zoo:chor", {"chorales"}),  # bash keeps what stands before the colon
     ],
 )
 def test_completion(words, found, folder, tmp_path):
     (tmp_path / "runs").mkdir()
     shutil.copytree(folder / "done", tmp_path / "runs" / "done")
     assert found <= set(completed(words, tmp_path))
+
+
+def test_bash_itself_completes(folder, tmp_path):
+    """Names are kept where files are possible as well, words are found behind a colon, and a key ends with =."""
+    bash = shutil.which("bash")
+    if bash is None:
+        pytest.skip("bash is not installed")
+    (tmp_path / "runs").mkdir()
+    shutil.copytree(folder / "done", tmp_path / "runs" / "done")
+    lines = {
+        "gan run image --recipe dcgan-d": "dcgan-digits",
+        "gan generate zoo:chor": "chorales",
+        "gan run --set training.mi": "training.micro_batch= training.minutes=",
+        "gan generate runs/do": "runs/done",
+        "gan resu": "resume",
+    }
+    script = (
+        f'gan() {{ "{sys.executable}" -m gan "$@"; }}; eval "$(_GAN_COMPLETE=bash_source gan)"; compopt() {{ :; }}\n'
+        'env() { local pair; for pair in "${@:1:2}"; do export "$pair"; done; "${@:3}"; unset _GAN_COMPLETE; }\n'
+    )
+    for line in lines:
+        script += f'COMP_LINE={line!r} COMP_POINT={len(line)}; _gan_completion gan; echo "${{COMPREPLY[*]}}"\n'
+    done = subprocess.run([bash, "--norc", "-c", script], capture_output=True, text=True, timeout=60, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    found = [" ".join(sorted(line.split())) for line in done.stdout.splitlines()]
+    assert found == list(lines.values()), done.stderr
 
 
 def test_keys_are_those_of_the_classes():

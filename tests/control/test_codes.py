@@ -12,7 +12,8 @@ from gan.build import resolve
 from gan.contracts import FieldSpec, Request
 from gan.draws import SeededDraws
 from gan.errors import UsageError
-from gan.parts.codes import code_names, drawn, information, scales, with_codes
+from gan.game import Batch
+from gan.parts.codes import agreement, code_names, drawn, information, scales, with_codes
 from gan.recipe import Codes
 from gan.storage.checkpoint import Checkpoints
 from gan.testing.mlp import MLP
@@ -37,6 +38,14 @@ def test_information_by_hand():
     assert float(of_class) == pytest.approx(math.log(3), abs=1e-5)
     assert float(of_number) == pytest.approx(-0.2258 - 0.25, abs=1e-4)
     assert float(information(CODES, torch.zeros(2, 4), code)[0]) == pytest.approx(0, abs=1e-6)
+
+
+def test_agreement_by_hand():
+    """Equal and sure: log 3 where the classes are equally frequent, 0 where all are of one. Independent: 0."""
+    sure = 50 * torch.eye(3).repeat(4, 1)
+    assert float(agreement(sure, sure)) == pytest.approx(math.log(3), abs=1e-5)
+    assert float(agreement(sure[:1].repeat(9, 1), sure[:1].repeat(9, 1))) == pytest.approx(0, abs=1e-5)
+    assert float(agreement(sure.repeat_interleave(3, 0), sure.repeat(3, 1))) == pytest.approx(0, abs=1e-5)
 
 
 def test_codes_in_latents_have_mean_zero_and_variance_one():
@@ -69,6 +78,11 @@ def test_what_codes_need_is_said(plugins):
     resolved = resolve(values, plugins)
     with pytest.raises(UsageError, match="latents of 3 numbers, and the codes need 3; enlarge model.latent"):
         resolved.architecture_class(resolved.model_config, FIELDS)
+    for unfinished in ({"categorical": [3]}, {"continuous": 2, "augmentation": "affine"}):
+        with pytest.raises(UsageError, match="an invariance of codes needs categorical and an augmentation"):
+            resolve({**values, "codes": {"invariance": 1.0, **unfinished}}, plugins)
+    with pytest.raises(UsageError, match="weight of codes must be within"):
+        resolve({**values, "codes": {"categorical": [3], "weight": {"first": -1, "last": 1, "until": 10}}}, plugins)
     with pytest.raises(UsageError, match="codes need categorical"):
         resolve({**values, "codes": {}}, plugins)
 
@@ -104,3 +118,15 @@ def test_training_with_codes_learns_them_and_resumes_exactly(plugins, tmp_path):
     model = gan.api.load(whole, plugins=plugins)
     chosen = model.generate(50, options={"code_1": 1})["points"]
     assert not np.array_equal(chosen, model.generate(50, options={"code_1": 2})["points"])
+
+
+def test_the_weight_may_follow_a_schedule():
+    codes = Codes(categorical=[3], weight={"first": 0.0, "last": 2.0, "until": 100})
+    torch.manual_seed(0)
+    net = with_codes(MLP, codes, "mlp")(MLP.Config(latent=8), FIELDS)
+    found = {}
+    for position in (0, 50, 500):
+        batch = Batch({"points": torch.zeros(4, 2)}, SeededDraws.of(0, 0, 4, CPU), position, 0.0)
+        terms = net._information("generator")(batch)
+        found[position] = (terms["codes"] / terms["_information"]).item()
+    assert found == pytest.approx({0: 0.0, 50: -1.0, 500: -2.0})

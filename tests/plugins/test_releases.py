@@ -17,6 +17,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
+README = (ROOT / "README.md").read_text(encoding="utf-8")
 PROJECTS = [ROOT, *sorted(path.parent for path in ROOT.glob("plugins/*/pyproject.toml"))]
 
 
@@ -48,19 +49,26 @@ def run(*command: object, **options: object) -> str:
 
 @pytest.fixture(scope="module")
 def built(tmp_path_factory):
-    """The folder with a wheel and a source distribution of the core and of every plugin here."""
+    """The folder that `make dist` makes, with wheels and source distributions of the core and of every plugin here."""
     folder = tmp_path_factory.mktemp("dist")
-    for project in PROJECTS:
-        run(sys.executable, "-m", "build", "--no-isolation", "--outdir", folder, project)
+    run(sys.executable, ROOT / "tools" / "release.py", "--out", folder, timeout=600)
     return folder
 
 
 @pytest.mark.slow
+def test_a_release_is_checked_and_lists_its_wheels(built):
+    """`make dist` runs twine's check itself; registry.yaml names every wheel by its sha256, notes say what is new."""
+    tool = ROOT / "tools" / "release.py"
+    run(sys.executable, tool, "--out", built, "--check", timeout=60)
+    assert len(list(built.glob("*.whl"))) == len(list(built.glob("*.tar.gz"))) == len(PROJECTS)
+    assert (built / "NOTES.md").read_text(encoding="utf-8").startswith("# gan ")
+
+
+@pytest.mark.slow
 def test_distributions_are_whole(built):
-    run(sys.executable, "-m", "twine", "check", "--strict", *sorted(built.iterdir()))
     (core,) = built.glob("gan_core-*.whl")
     names = set(zipfile.ZipFile(core).namelist())
-    assert {"gan/py.typed", "gan/registry.yaml", "gan/templates/plugin/__module__/__init__.py.tmpl"} <= names
+    assert {"gan/py.typed", "gan/registry.yaml", "gan/plugins/templates/plugin/__module__/__init__.py.tmpl"} <= names
     assert {name.partition("/")[0].partition("-")[0] for name in names} == {"gan", "gan_core"}
     (source,) = built.glob("gan_core-*.tar.gz")
     with tarfile.open(source) as archive:
@@ -87,15 +95,40 @@ def environment(folder: Path) -> tuple[Path, dict[str, str]]:
     """An environment that has third parties' packages and nothing of ours; (python, its variables)."""
     venv.create(folder, with_pip=True)
     python = folder / "bin" / "python"
+    run(python, "-m", "pip", "uninstall", "--yes", "setuptools")  # of Python 3.11, older than what torch requires
     (site,) = folder.glob("lib/python*/site-packages")
     import pydantic
     import torch
 
-    others = sorted({str(Path(package.__file__).parents[1]) for package in (torch, pydantic, pytest)})
-    # a path in a .pth file is searched, and the .pth files in it, such as those of editable installs, are not read
-    (site / "others.pth").write_text("\n".join(others) + "\n")
+    others = folder / "others"
+    others.mkdir()
+    for packages in {Path(package.__file__).parents[1] for package in (torch, pydantic, pytest)}:
+        for path in packages.iterdir():
+            if not re.match(r"gan[_-]|__editable__|pip\b", path.name) and path.suffix != ".pth":
+                (others / path.name).symlink_to(path)
+    (site / "others.pth").write_text(f"{others}\n")
     variables = {name: value for name, value in os.environ.items() if not name.startswith(("GAN_", "PYTHON"))}
     return python, {**variables, "GAN_CACHE": str(folder / "cache"), "OMP_NUM_THREADS": "1"}
+
+
+@pytest.mark.slow
+def test_the_folder_of_wheels_is_installed_by_name_and_shows_something_at_once(built, tmp_path):
+    """As README says it; then `gan demo` and `gan generate zoo:NAME`, without a network."""
+    shown = re.search(r"^pip install --find-links dist ([\w -]+?)\s*(?:#.*)?$", README, re.MULTILINE)
+    assert shown is not None
+    python, variables = environment(tmp_path / "env")
+    quiet = {"env": variables, "cwd": tmp_path, "timeout": 300}
+    names = [*shown[1].split(), *(f"gan-{name}" for name in ("3d", "audio", "text", "video"))]
+    run(python, "-m", "pip", "install", "--no-index", "--find-links", built, *names, **quiet)
+    gan = tmp_path / "env" / "bin" / "gan"
+    began = time.monotonic()
+    run(gan, "demo", "--count", "2", **quiet)
+    pages = list((tmp_path / "demo").glob("*/page/index.html"))
+    models = json.loads(run(gan, "zoo", "--json", **quiet))
+    assert len(pages) == len(models) > 2
+    print(f"artefacts of {len(models)} models: {time.monotonic() - began:.0f} s")
+    done = run(gan, "generate", "zoo:chorales", "--count", "2", **quiet)
+    assert done.startswith("samples/chorales/seed-0/sample-0000.mid")
 
 
 @pytest.mark.slow
@@ -129,7 +162,7 @@ def test_a_new_plugin_lives_beside_ours_in_an_empty_environment(built, tmp_path)
     assert all((tmp_path / "one" / n).read_bytes() == (tmp_path / "two" / n).read_bytes() for n in files)
     report = json.loads(run(gan, "plugins", "check", "sketch", "--json", **quiet))
     assert report["passed"]
-    assert report["skipped"] == 0
+    assert {o["check"] for o in report["outcomes"] if o["status"] == "skipped"} == {"settles", "learned state"}
 
 
 def release_tool():

@@ -9,6 +9,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+from gan.cli.progress import number_lines
 from gan.contracts import MetricValue
 from gan.reporting.reporter import Pace, Progress, Reporter, Several, Tick
 from gan.reporting.terminal import (
@@ -128,6 +129,23 @@ def test_a_path_has_a_line_of_its_own_and_is_not_cut(tmp_path):
     finally:
         reporter.close()
     assert f"preview  {path}" in stream.getvalue()
+
+
+ROWS = [
+    ["SWD", "178.4", "↓", "232.8", "distance of small patches at all scales from real ones; 0: the same"],
+    ["MS-SSIM", "0.9669 ± 0.0014", "→ 0.1976", "0.9981", "how alike two images of a set are"],
+    ["precision[raw]", "0 ± 0", "↑", "0", ""],
+]
+
+
+@pytest.mark.parametrize("width", [60, 80, 120])
+def test_the_numbers_fit_and_are_explained_beside_or_below(width):
+    lines = list(number_lines(ROWS, width))
+    assert max(map(len, lines)) <= width
+    assert lines[0].endswith("what it says" if width == 120 else "before")
+    assert "SWD 178.4 ↓ 232.8 distance of small patches at all scales" in " ".join(" ".join(lines).split())
+    assert "MS-SSIM         0.9669 ± 0.0014  → 0.1976  0.9981" in "\n".join(lines)
+    assert len(lines) <= 7
 
 
 def test_several_reporters_hear_everything():

@@ -61,8 +61,8 @@ def test_code_without_safe_points_is_left_within_the_grace():
     assert process.stdout.readline() == "ready\n"
     process.send_signal(signal.SIGTERM)
     started = time.monotonic()
-    _, errors = process.communicate(timeout=20)
-    assert time.monotonic() - started < 10
+    _, errors = process.communicate(timeout=120)
+    assert time.monotonic() - started < 25
     assert process.returncode == 75
     assert errors == "stopped by SIGTERM; nothing was trained yet; start again\n"
 
@@ -79,5 +79,5 @@ def test_a_forked_child_ends_at_a_signal_and_its_parent_goes_on():
             os.kill(child, signal.SIGTERM)
             print(os.waitpid(child, 0)[1])
     """)
-    out, errors = process.communicate(timeout=20)
+    out, errors = process.communicate(timeout=120)
     assert (process.returncode, out) == (0, f"{int(signal.SIGTERM)}\n"), errors

@@ -297,7 +297,7 @@ def test_headers_that_arrive_a_byte_at_a_time_are_given_up(server, download, mon
     begin = time.monotonic()
     with pytest.raises(BadData, match="headers of the answer took more than"):
         download(f"{server.base}/dribble", sha256=SHA256, size=1000)
-    assert time.monotonic() - begin < 10
+    assert time.monotonic() - begin < 60
 
 
 @pytest.mark.rule("L4")

@@ -4,16 +4,15 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-import numpy as np
 import pytest
 from gan import api
-from gan.contracts import FieldSpec, MetricValue
+from gan.contracts import MetricValue
 from gan.reporting.reporter import Reporter
 from gan.reporting.result import read_result
 from gan.reporting.tables import number_rows
 from gan.storage.run_folder import RunFolder
 from gan.testing.points import Points
-from gan.watch.verdict import Evidence, headline, improvements, judge, meaning, percent, variety
+from gan.watch.verdict import Evidence, headline, improvements, judge, meaning
 
 PAIRS = (("precision", "recall"),)
 BETTER = [MetricValue("FID[raw]", 1.0, direction="lower"), MetricValue("empty bars", 0.1, real=0.1)]
@@ -30,7 +29,7 @@ COLLAPSE = {"verdict": "mode-collapse", "since": 900, "evidence": "diversity 0.1
         ({"share": 0.2, "minutes": 1.0}, "short", "its limit of 1 minutes", "gan resume runs/x --minutes 4"),
         ({"values": BEFORE, "untrained": BETTER}, "not learned", "only 0 of 2 numbers", "gan diagnose runs/x"),
         ({"values": []}, "not measured", "nothing was measured", ""),
-        ({"empty": 8, "share": 0.02}, "empty", "all 8 samples hold nothing: too short, 2 %", "leave out --samples"),
+        ({"empty": 8, "share": 0.02}, "empty", "all 8 samples hold nothing; too short, 2 %", "leave out --samples"),
         ({"empty": 6}, "empty", "6 of 8 samples hold nothing", "gan diagnose runs/x"),
         ({"variety": 0.01}, "alike", "differ by 1 % of what real samples differ", "gan diagnose runs/x"),
         ({"variety": 0.01, "health": [COLLAPSE]}, "alike", "nearly equal", "add r1"),
@@ -77,16 +76,6 @@ def test_what_a_value_says_is_found_by_its_name():
     assert [meaning(name, meanings) for name in names] == ["a distance", "overlap", "silence", ""]
 
 
-def test_variety_is_one_for_real_samples_and_nothing_for_copies():
-    rng = np.random.default_rng(0)
-    real = {"points": rng.normal(size=(64, 4)).astype(np.float32), "label": np.arange(64)}
-    fields = {"points": FieldSpec((4,), "float32", -4, 4, "")}
-    again = {"points": rng.normal(size=(64, 4)).astype(np.float32)}
-    assert variety(again, real, fields) == pytest.approx(1, abs=0.15)
-    assert variety({"points": np.ones((8, 4), np.float32)}, real, fields) == 0
-    assert variety({"points": again["points"][:1]}, real, fields) is None
-
-
 def test_a_verdict_does_not_cost_a_training(tmp_path, plugins, cache, monkeypatch):
     def broken(self, sample):
         raise ZeroDivisionError("is_empty")
@@ -105,15 +94,11 @@ def test_a_verdict_does_not_cost_a_training(tmp_path, plugins, cache, monkeypatc
     assert any("ZeroDivisionError" in text for text in warnings.texts)
 
 
-def test_percentages():
-    assert [percent(share) for share in (1.0, 0.021, 0.003)] == ["100 %", "2 %", "0.3 %"]
-
-
 def test_a_training_ends_with_its_verdict_and_can_be_continued(tmp_path, plugins, cache, monkeypatch):
     """A tenth of the recipe is too short; with a limit of time, more minutes finish it."""
     short = ["training.batch=64", "training.preview_ticks=0", "evaluation.samples=64", "evaluation.artefacts=3"]
     values = api.recipe("toy", settings=[*short, "training.samples=2560"], plugins=plugins)
-    monkeypatch.setattr("gan.watch.verdict.ALIKE", 0.0)  # an untrained perceptron makes one point
+    monkeypatch.setattr("gan.generation.flaws.ALIKE", 0.0)  # an untrained perceptron makes one point
     result = api.train(values, samples=256, out=tmp_path / "short", plugins=plugins)
     assert result.verdict["kind"] == "short"
     assert "10 % of the recipe" in result.verdict["sentence"]

@@ -7,7 +7,7 @@ import math
 import pytest
 from gan.contracts import Alarm, Remedy
 from gan.reporting.reporter import Tick
-from gan.watch.watch import MOST_ACTIONS, SPACING, STREAK, Watch
+from gan.watch.watch import FADE, LEFT, MOST_ACTIONS, SPACING, STREAK, Watch
 
 REMEDIES = (
     Remedy(summary="augment", dials={"augmentations.*.strength": 2.0}),
@@ -76,6 +76,18 @@ def test_remedies_are_tried_in_order_and_those_that_do_not_exist_are_passed_over
     assert all(findings.treatment is None for findings in later)
     assert sum("no remedy is left" in line for findings in later for line in findings.messages) == 1
     assert len(seen.actions) == 2 <= MOST_ACTIONS
+
+
+def test_noise_fades_in_windows_without_an_alarm():
+    seen = watch("act")
+    treated = [see(seen, number, 1).treatment for number in range(1, 7)]
+    assert treated[-1].dials["critics.noise"] == 1.0
+    assert see(seen, 7, 1).fading == {}
+    assert see(seen, 8, 0).fading == {"critics.noise": pytest.approx(FADE)}
+    assert see(seen, 9, 0).fading == {"critics.noise": pytest.approx(FADE**2)}
+    assert seen.turned == {"optimizers.critic.lr": 0.1, "critics.noise": pytest.approx(FADE**2)}
+    assert len(seen.actions) == 2
+    assert [see(seen, number, 0).fading for number in range(10, 40)][-1] == {"critics.noise": pytest.approx(LEFT)}
 
 
 def test_nothing_is_treated_when_training_ends():

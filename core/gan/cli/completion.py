@@ -24,7 +24,7 @@ def complete_recipe(ctx: click.Context, param: click.Parameter, incomplete: str)
     from click.shell_completion import CompletionItem
 
     names = _beginning((found.entry.name for found in _entries("gan_recipes", ctx)), incomplete)
-    return [*names, CompletionItem(incomplete, type="file")]
+    return [*map(CompletionItem, names), CompletionItem(incomplete, type="file")]
 
 
 def complete_architecture(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[str]:

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 @click.command(
     cls=OfRun,
     context_settings={"ignore_unknown_options": True, "allow_extra_args": True},
-    epilog="Example: gan generate runs/music-framegan-0001 --count 4 --seed 7 --out more --tempo 90",
+    epilog="Example: gan generate runs/mine --count 4 --seed 7 --out more",
 )
 @click.argument("run_folder", metavar="RUN", type=RUN)
 @click.option("--count", type=click.IntRange(min=1, max=10**7), default=8, show_default=True, help="Number of samples.")
@@ -200,6 +200,8 @@ def generate(
     known = {*paths, *([] if preview is None else [preview])}
     beside = [path for path in model.placed if path not in known]
     texts = _texts(model, samples, len(paths))
+    if flaw := _flaw(model, samples):
+        echo(f"warning: {flaw}; see how its training went: gan diagnose {run_folder}", err=True)
     if as_json:
         from gan.cli.progress import print_json
 
@@ -218,6 +220,15 @@ def generate(
             echo(f"{len(paths)} {paths[0].suffix} files in {paths[0].parent}", err=True)
         for path in [*beside, *([] if preview is None else [preview]), *made]:
             echo(path, err=any(texts))
+
+
+def _flaw(model: Model, samples: Samples) -> str:
+    """What is wrong with the samples whatever they are: most of them are empty."""
+    from gan.generation.flaws import PAIRED, count_empty, generated_fields, sentence
+
+    few = {name: values[:PAIRED] for name, values in samples.items()}
+    fields = generated_fields(model.modality, few, model.given_fields())
+    return sentence(len(next(iter(few.values()), ())), count_empty(model.modality, few, fields), None)
 
 
 def _texts(model: Model, samples: Samples, count: int) -> list[str]:

@@ -5,7 +5,9 @@ from __future__ import annotations
 import json
 import math
 import os
+import shutil
 import sys
+import textwrap
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
@@ -19,6 +21,10 @@ from gan.reporting.tables import number_rows
 from gan.reporting.terminal import LiveReporter, PlainReporter, QuietReporter, can_move, duration, losses_text
 from gan.storage.run_folder import RunFolder
 
+WIDTH = 110
+"""Columns of what is written elsewhere than to a terminal."""
+LEAST_BESIDE = 30
+"""Columns that what a number says needs beside it."""
 PROGRESS_EVERY = 5.0
 """Seconds between two events about progress."""
 
@@ -88,12 +94,26 @@ class JsonReporter(Reporter):
         self._write("finished", **summary)
 
 
+def number_lines(rows: Sequence[Sequence[str]], width: int) -> Iterator[str]:
+    """The table of `number_rows` in `width` columns: what a number says beside it, or below where room is short."""
+    rows = [("number", "now", "aim", "before", "what it says"), *rows]
+    widths = [max(len(row[column]) for row in rows) for column in range(4)]
+    indent = sum(widths) + 8
+    beside = width - indent >= LEAST_BESIDE
+    for row in rows:
+        line = "  ".join(cell.ljust(size) for cell, size in zip(row, widths))
+        said = textwrap.wrap(row[4], max(width - (indent if beside else 4), 10))
+        if beside:
+            yield f"{line}  {said[0] if said else ''}".rstrip()
+            yield from (" " * indent + text for text in said[1:])
+        else:
+            yield line.rstrip()
+            if row is not rows[0]:
+                yield from ("    " + text for text in said)
+
+
 def show_summary(summary: dict[str, Any]) -> None:
     """Print the verdict on a finished training, the numbers that matter most, and where everything is."""
-    from rich.console import Console
-    from rich.table import Table
-
-    console = Console(width=None if sys.stdout.isatty() else 110, markup=False, highlight=False)
     run = summary["run"]
     verdict = summary.get("verdict") or {}
     if verdict:
@@ -103,12 +123,9 @@ def show_summary(summary: dict[str, Any]) -> None:
         echo()
     numbers = number_rows(summary)
     if numbers:
-        table = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False, header_style="")
-        for name, style in (("number", ""), ("now", ""), ("aim", ""), ("before", ""), ("what it says", "dim")):
-            table.add_column(name, style=style, no_wrap=name != "what it says", overflow="fold")
-        for cells in numbers:
-            table.add_row(*map(escaped, cells))
-        console.print(table)
+        width = shutil.get_terminal_size().columns if sys.stdout.isatty() else WIDTH
+        for line in number_lines(numbers, width):
+            echo(escaped(line))
         if len(summary["metrics"]) > len(numbers):
             echo(f"all {len(summary['metrics'])} are in {run}/evaluation/result.json and on the page")
         echo()

@@ -7,7 +7,6 @@ from pathlib import Path
 import click
 
 from gan.cli import importing, installed
-from gan.cli.columns import print_columns
 from gan.cli.completion import RUN
 from gan.cli.options import json_flag
 from gan.cli.terminal import echo
@@ -37,13 +36,12 @@ def zoo(ctx: click.Context, as_json: bool) -> None:
         raise UsageError("no models are installed: pip install gan-zoo")
     from gan.reporting.tables import number_rows
 
-    rows = [("NAME", "MODEL", "SIZE", "NUMBERS", "SUMMARY")]
+    width = max(len(entry.entry.name) for entry, _ in found) + len("zoo:")
     for entry, about in found:
         numbers = number_rows({"headline": about["numbers"]})[:NUMBERS]
-        shown = ", ".join(f"{name} {value} ({aim})" for name, value, aim, *_ in numbers)
-        size = f"{about['size'] / 1e6:.1f} MB"
-        rows.append((f"zoo:{entry.entry.name}", about["title"], size, shown, entry.entry.summary))
-    print_columns(rows)
+        shown = ", ".join(f"{name} {value.partition(' ±')[0]} ({aim})" for name, value, aim, *_ in numbers)
+        echo(f"{'zoo:' + entry.entry.name:{width}}  {about['size'] / 1e6:.1f} MB  {entry.entry.summary}")
+        echo(f"{'':{width}}  {about['title']}; {shown}")
 
 
 @zoo.command(epilog="Example: gan zoo pack runs/mine --out my_plugin/models --name mine --licence MIT")
@@ -56,13 +54,16 @@ def zoo(ctx: click.Context, as_json: bool) -> None:
 def pack(ctx: click.Context, run_folder: Path, out: Path, name: str, licence: str, command: str) -> None:
     """Write the weights of a finished run, with its recipe, numbers and card, as a model that a plugin can bring along.
 
-    Optimizers, records and the paths of this machine stay behind. A plugin offers it with the hook gan_models.
+    The weights are those that the numbers are of, at the end of the training. Optimizers, records and the paths of
+    this machine stay behind. A plugin offers it with the hook gan_models.
     """
     with importing():
         from gan.cli import loaded
         from gan.control.tuned_run import pack_run
+        from gan.reporting.result import read_result
+        from gan.storage.run_folder import RunFolder
 
-    model = loaded(ctx, run_folder, "cpu")
+    model = loaded(ctx, run_folder, "cpu", str(read_result(RunFolder.open(run_folder)).samples))
     echo(pack_run(model, out, name=name, command=command or f"gan run {name}/recipe.yaml", licence=licence))
 
 

@@ -306,7 +306,8 @@ class Modality(ABC):
     def is_empty(self, sample: Sample) -> bool:
         """Whether a generated sample, with its generated fields only, holds nothing: no note, no sound, one colour.
 
-        The default: no field varies within the sample. The end of a training says how many samples are empty.
+        The default: no field varies within the sample. The end of a training, ``gan generate`` and ``gan evaluate``
+        say how many samples are empty.
         """
         return all(values.size < 2 or values.min() == values.max() for values in sample.values())
 

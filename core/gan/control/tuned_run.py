@@ -63,7 +63,8 @@ def save_tuned(parent: LatentModel, tuned: LatentModel, path: Path) -> Path:
 def pack_run(model: LatentModel, path: Path, *, name: str, command: str, licence: str) -> Path:
     """Write a light run of a trained model for a zoo, ``path/name``, with its numbers and card; returns the folder.
 
-    `command` makes it again. Paths of this machine are left out. Raises `UsageError` for a run that has not ended.
+    `command` makes it again. Paths of this machine are left out. Raises `UsageError` for a run that has not ended,
+    and for weights that its numbers are not of.
     """
     origin = model.folder
     if origin is None:
@@ -72,6 +73,10 @@ def pack_run(model: LatentModel, path: Path, *, name: str, command: str, licence
     source = str(before.get("data", {}).get("source", ""))
     name_of_data = Path(source).name if os.sep in source else source
     result = read_result(origin)
+    if model.trained != result.samples:
+        raise UsageError(
+            f"the weights are of {model.trained:,} samples and the numbers of {result.samples:,}; load that checkpoint"
+        )
     result = replace(result, data=result.data.replace(source, name_of_data))
     before = json.loads(json.dumps(before).replace(json.dumps(source)[1:-1], name_of_data)) if source else before
     run = RunFolder.create(path / name)

@@ -39,6 +39,7 @@ from gan.evaluation.sample_sets import (
     receipts_of,
     size,
 )
+from gan.generation.flaws import PAIRED, count_empty, generated_fields, sentence, variety
 from gan.generation.loading import load_model, resolve_run
 from gan.generation.model import Model
 from gan.metrics import nearest_rows
@@ -53,7 +54,7 @@ from gan.storage.run_folder import RunFolder
 
 SHOWN = 36
 """Samples of each set in the picture that compares them."""
-PAIRED = 16
+NEIGHBOURS = 16
 """Generated samples in a picture of nearest neighbours."""
 
 
@@ -106,9 +107,9 @@ class Evaluation:
         drawn = [plot_side_by_side(pictures, folder / "samples.png")]
         for extractor in self.extractors:
             generated, real = (extractor(samples, self.modality) for samples in (self.generated, self.real))
-            near = nearest_rows(generated.vectors[:PAIRED], real.vectors)
+            near = nearest_rows(generated.vectors[:NEIGHBOURS], real.vectors)
             pairs = {
-                "generated": self.modality.preview(_first(self.generated, PAIRED)),
+                "generated": self.modality.preview(_first(self.generated, NEIGHBOURS)),
                 f"nearest real by {extractor.name}": self.modality.preview({n: v[near] for n, v in self.real.items()}),
             }
             name = "".join(letter if letter.isalnum() or letter in "-." else "-" for letter in extractor.name)
@@ -163,6 +164,7 @@ def _evaluate_run(
     reporter.note(f"generating {count:,} samples")
     generated = generated_set(model, rows, count, seed, request.target, request.options)
     real = real_set(rows, count, request.real_count, origin, paired=paired)
+    _warn_of_flaws(kind.modality, generated.samples, real.samples, model.given_fields(request.options), reporter)
     return _measure(request, metrics, generated, real, kind, resolved.distributions, device, reporter)
 
 
@@ -193,6 +195,7 @@ def _evaluate_files(
     generated = read_samples(target, kind.modality, request.count, reporter)
     origin = {"source": request.against, "fingerprint": pack.fingerprint}
     real = real_set(rows, size(generated.samples), request.real_count, origin)
+    _warn_of_flaws(kind.modality, generated.samples, real.samples, (), reporter)
     distributions = {owner.distribution: owner.version}
     return _measure(request, metrics, generated, real, kind, distributions, device, reporter)
 
@@ -214,6 +217,17 @@ def _find_metrics(
         raise UsageError(f"{kind.name} has no default metrics; choose some with --metrics, see `gan plugins show`")
     name = str(choose_device(device, "fp32").device)
     return find_metrics(names, kind.name, plugins, device=name, prefer=owner.name, architecture=architecture)
+
+
+def _warn_of_flaws(
+    modality: Modality, generated: Samples, real: Samples, given: Sequence[str], reporter: Reporter
+) -> None:
+    """Warn of empty and of nearly equal samples, by the first of them: most numbers do not show either."""
+    few = _first(generated, PAIRED)
+    fields = generated_fields(modality, few, given)
+    flaw = sentence(size(few), count_empty(modality, few, fields), variety(few, real, fields))
+    if flaw:
+        reporter.warn(f"{flaw}; their numbers say little")
 
 
 def _measure(

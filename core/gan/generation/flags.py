@@ -5,6 +5,7 @@ A training stores the description in the run folder, so that ``gan generate RUN 
 
 from __future__ import annotations
 
+import contextlib
 from typing import Any
 
 from gan.build import ResolvedRecipe
@@ -17,6 +18,7 @@ from gan.contracts import (
     SmoothLatentSpace,
     StyleSpace,
 )
+from gan.errors import GanError
 from gan.generation.conditions import Conditions
 from gan.plugins.settings import settings
 
@@ -52,9 +54,15 @@ def _takes_input(kind: Any, modality: Modality, architecture: Any) -> bool:
     """Whether samples can be made from an input; of the class alone it is only known whether some of its can."""
     if not _has(kind, ConditionalOnInput):
         return False
-    if architecture is None or "given" in getattr(getattr(kind, "Options", None), "model_fields", ()):
+    if architecture is None:
         return True
-    return any(not modality.fields[name].condition for name in architecture.given_fields())
+    chosen: Any = getattr(kind, "Options", None)
+    named = [chosen(given="0")] if "given" in getattr(chosen, "model_fields", ()) else []
+    for options in (None, *named):  # where users choose the given tracks, it is refused for runs that take none
+        with contextlib.suppress(GanError):
+            if any(not modality.fields[name].condition for name in architecture.given_fields(options)):
+                return True
+    return False
 
 
 def describe_flags(
@@ -72,7 +80,7 @@ def describe_flags(
         rows.append((modality.whole_input, "A file to use as a whole as input."))
     of_input = modality.GivenOptions if takes_input else None
     for model in (getattr(resolved.architecture_class, "Options", None), of_input, modality.Options):
-        rows += [(found.name, found.description) for found in settings(model)]
+        rows += [(f.name, f.description) for f in settings(model) if takes_input or f.name != "given"]
     return {
         "title": resolved.title,
         "flags": [list(row) for row in rows],

@@ -12,6 +12,11 @@ in nats. For numbers Q is a Gaussian whose mean is read and whose deviation is 1
 
 Latents that are several vectors ``(N, vectors, size)``, such as one for each track, have the same code in each of them.
 
+With an ``invariance`` the reader learns from real samples as well, that a sample and its augmented copy have the same
+classes, and that all classes are as frequent (Ji, Henriques, Vedaldi, "Invariant information clustering", 2019,
+arXiv:1807.06653; for InfoGAN, Ojha, Singh, Hsieh, Lee, "Elastic-InfoGAN", 2020, arXiv:1910.01112). Classes then stand
+for what the augmentation leaves as it is, and not for the factor that varies most.
+
 Different from the paper, whose noise is U(-1, 1): in the latent vector, codes are scaled to mean 0 and variance 1 like
 the components of N(0, 1) beside them. Without, the classes of digits followed the noise, and the code their slant.
 """
@@ -19,7 +24,7 @@ the components of N(0, 1) beside them. Without, the classes of digits followed t
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -29,12 +34,12 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
 from gan.adversarial import plus
-from gan.contracts import CriticFeatures, FieldSpec, Loss, Penalty, Request, SmoothLatentSpace
+from gan.contracts import Augmentation, CriticFeatures, FieldSpec, Loss, Penalty, Request, SmoothLatentSpace
 from gan.draws import Draws, SeededDraws
 from gan.errors import UsageError
 from gan.game import Batch, Objective, Phase, Player
 from gan.latents import class_shares
-from gan.recipe import Codes
+from gan.recipe import Codes, Schedule
 
 WIDTH = 128
 """Width of the reader's hidden layer (appendix C.1 of the paper)."""
@@ -78,16 +83,37 @@ def information(codes: Codes, read: Tensor, code: Tensor) -> list[Tensor]:
     return found
 
 
+def agreement(one: Tensor, other: Tensor) -> Tensor:
+    """The mutual information in nats of the classes that two versions of the same samples are read as.
+
+    Of logits ``(N, classes)`` each: of the mean of the products of both probabilities, made symmetric (Ji et al. 2019,
+    equations 2 and 3). At most log of the number of classes. It depends on the batch, as batch statistics do.
+    """
+    joint = one.float().softmax(1).T @ other.float().softmax(1) / len(one)
+    joint = (0.5 * (joint + joint.T)).clamp_min(1e-9)
+    return (joint * (joint.log() - joint.sum(0).log() - joint.sum(1, keepdim=True).log())).sum()
+
+
 def _rows(latents: Tensor) -> Tensor:
     """``(N, vectors, size)``: the vectors of latents, of which ``(N, …)`` of other shapes have one."""
     return latents if latents.ndim == 3 else latents.flatten(1)[:, None]
 
 
-def with_codes(architecture_class: Any, codes: Codes, name: str) -> Any:
+def with_codes(
+    architecture_class: Any,
+    codes: Codes,
+    name: str,
+    augmentation: Augmentation | None = None,
+    augmented_fields: Sequence[str] = (),
+) -> Any:
     """The architecture with codes in its latents, a reader of its own and the term of both players.
 
-    Raises `UsageError` where it lacks `decode_smooth` or `critic_features`.
+    `augmentation` is that of the codes, for `augmented_fields`. Raises `UsageError` where the architecture lacks
+    `decode_smooth` or `critic_features`, or the strength of the augmentation is no number.
     """
+    strength = getattr(augmentation, "strength", 1.0)
+    if isinstance(strength, (Schedule, Tensor)):
+        raise UsageError("codes.augmentation: its strength must be a number")
     lacking = [
         method
         for protocol, method in ((SmoothLatentSpace, "decode_smooth"), (CriticFeatures, "critic_features"))
@@ -112,11 +138,12 @@ def with_codes(architecture_class: Any, codes: Codes, name: str) -> Any:
             super().__init__(config, specs)
             self.codes = codes
             self.code_size = sum(codes.categorical) + codes.continuous
+            self.code_fields = {field: spec for field, spec in specs.items() if not spec.condition}
             mean, deviation = scales(codes)
             self.register_buffer("code_mean", mean, persistent=False)
             self.register_buffer("code_deviation", deviation, persistent=False)
             self.latent_axes = self.latents(1, SeededDraws([0], torch.device("cpu"))).ndim
-            blank = {n: torch.zeros(1, *spec.shape) for n, spec in specs.items() if not spec.condition}
+            blank = {field: torch.zeros(1, *spec.shape) for field, spec in self.code_fields.items()}
             training = self.training
             with torch.no_grad():
                 features = self.eval().critic_features(blank)[-1].flatten(1)
@@ -213,9 +240,29 @@ def with_codes(architecture_class: Any, codes: Codes, name: str) -> Any:
                     samples = self.decode_smooth(latents, Request(given=given or None))
                 read = self.read_codes(samples)
                 bounds = torch.stack(information(codes, read, self.codes_of(latents)))
-                return {"codes": -codes.weight * bounds.sum(), "_information": bounds.detach().sum()}
+                weight = batch.number("codes.weight", codes.weight)
+                terms = {"codes": -weight * bounds.sum(), "_information": bounds.detach().sum()}
+                if player == DISCRIMINATOR and codes.invariance:
+                    agreed = self._agreement(batch)
+                    terms |= {"invariance": -codes.invariance * agreed, "_agreement": agreed.detach()}
+                return terms
 
             return objective
+
+        def _agreement(self, batch: Batch) -> Tensor:
+            """`agreement` of real samples and their augmented copies, summed over the codes of classes."""
+            seen = {}
+            for field, spec in self.code_fields.items():
+                values = batch[field].float()
+                copy = values
+                if augmentation is not None and field in augmented_fields:  # augmentations change samples in -1 … 1
+                    half = 0.5 * (spec.high - spec.low)
+                    scaled = (values - spec.low) / half - 1
+                    power = torch.full((), strength, device=values.device)
+                    copy = (augmentation(scaled, batch.rng, power) + 1) * half + spec.low
+                seen[field] = torch.cat([values, copy])
+            read = torch.split(self.read_codes(seen)[:, : sum(codes.categorical)], list(codes.categorical), 1)
+            return torch.stack([agreement(*logits.chunk(2)) for logits in read]).sum()
 
     Coded.__name__ = Coded.__qualname__ = f"{architecture_class.__name__}WithCodes"
     return Coded

@@ -17,6 +17,7 @@ from gan.draws import derive
 from gan.errors import CheckpointError, GanError, PluginError
 from gan.evaluation.receipts import RECEIPTS, write_receipts
 from gan.evaluation.sample_sets import generate, real_samples
+from gan.generation.flaws import count_empty, generated_fields, variety
 from gan.generation.labelling import has_weights, labels_of
 from gan.generation.model import Model
 from gan.plugins.manager import PluginEntry, Plugins
@@ -34,7 +35,7 @@ from gan.training.model_card import model_card
 from gan.training.trainer import Trainer
 from gan.training.validation import Evaluator
 from gan.watch.report import health_of
-from gan.watch.verdict import Evidence, Verdict, headline, judge, variety
+from gan.watch.verdict import Evidence, Verdict, headline, judge
 
 PREVIEW_SAMPLES = 16
 
@@ -156,15 +157,12 @@ class Outputs:
     ) -> Verdict:
         """What became of the training; `samples` are those that were written."""
         modality = self.model.modality
-        given = self.model.given_fields()
-        made = {
-            n: spec for n, spec in modality.fields.items() if not spec.condition and n not in given and n in samples
-        }
+        made = generated_fields(modality, samples, self.model.given_fields())
         count = len(next(iter(samples.values()), ()))
         empty = 0
         try:
             with self._plugin_errors(self.resolved.modality, "is_empty"):
-                empty = sum(modality.is_empty({name: samples[name][row] for name in made}) for row in range(count))
+                empty = count_empty(modality, samples, made)
         except PluginError as error:  # a verdict must not cost a training
             self.reporter.warn(f"whether samples are empty is not known: {error}")
         real = real_samples(self.real_rows, count) if count > 1 and made else {}

@@ -54,14 +54,15 @@ def completed(recipe: Mapping[str, Any]) -> Mapping[str, Any]:
         return recipe
     new: dict[str, Any] = {
         "augmentations": [],
-        "codes": None,
         "start": None,
         "provenance": Provenance().model_dump(mode="json"),
         "card": Card().model_dump(mode="json"),
     }
     training = {"draws": "auto", "watch": "warn", "watch_features": "raw"}
     data = {"licence": "", "consent": "", **recipe.get("data", {})}
-    return {**new, **recipe, "data": data, "training": {**training, **recipe.get("training", {})}}
+    codes = recipe.get("codes") and {"invariance": 0.0, "augmentation": None, **recipe["codes"]}
+    trained = {"data": data, "codes": codes, "training": {**training, **recipe.get("training", {})}}
+    return {**new, **recipe, **trained}
 
 
 def _data(pack: Pack) -> dict[str, Any]:

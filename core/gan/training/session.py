@@ -453,6 +453,8 @@ class Session:
     def _on_tick(self, tick: Tick) -> None:
         """Watch the training on all processes alike; the first one writes."""
         findings = self.watch.tick(tick)
+        for name, value in findings.fading.items():
+            self.trainer.turn_dial(name, value)
         number = tick.samples // (self.recipe.training.tick or 1)
         saves = number % self.recipe.training.checkpoint_ticks == 0 or tick.final or tick.is_baseline
         if saves and findings.treatment is None and self.watch.healthy:

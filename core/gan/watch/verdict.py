@@ -12,16 +12,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
-import numpy as np
-
-from gan.contracts import FieldSpec, MetricValue, Samples
+from gan.contracts import MetricValue
 from gan.evaluation.comparison import cost, paired
-from gan.metrics.neighbours import squared_distances
+from gan.generation.flaws import percent, sentence
 
 SHORT = 0.5
 """Share of the recipe's length below which a training is too short …"""
-ALIKE = 0.05
-"""Mean distance of generated pairs over that of real ones, below which samples are nearly equal."""
 LEARNED = 0.5
 """Share of the measured numbers that are better than before training, above which something was learned."""
 SHOWN = 5
@@ -50,7 +46,7 @@ class Evidence:
     empty: int
     """How many of them are empty (`gan.contracts.Modality.is_empty`)."""
     variety: float | None
-    """`variety` of them; None: not known."""
+    """`gan.generation.flaws.variety` of them; None: not known."""
     health: Sequence[Mapping[str, Any]]
     """Verdicts of the watch that last (`gan.watch.watch.Watch.lasting`)."""
     share: float
@@ -71,16 +67,12 @@ def judge(evidence: Evidence) -> Verdict:
     longer = _longer(evidence)
     done = f"{percent(evidence.share)} of the recipe"
     remedy = longer if short else f"see what went wrong: gan diagnose {evidence.run}"
-    if evidence.written and evidence.empty > evidence.written / 2:
-        number = "all" if evidence.empty == evidence.written else f"{evidence.empty} of"
-        because = f": too short, {done} was trained" if short else ""
-        return Verdict("empty", f"empty artefacts: {number} {evidence.written} samples hold nothing{because}", remedy)
+    because = f"; too short, {done} was trained" if short else ""
     spoiled = [verdict for verdict in evidence.health if verdict.get("spoils")]
-    if evidence.variety is not None and evidence.variety < ALIKE:
-        apart = f"they differ by {percent(evidence.variety)} of what real samples differ"
-        because = f"; too short, {done} was trained" if short else ""
-        advice = spoiled[0]["advice"] if spoiled else ""
-        return Verdict("alike", f"nearly equal artefacts: {apart}{because}", advice or remedy)
+    if flaw := sentence(evidence.written, evidence.empty, None):
+        return Verdict("empty", flaw + because, remedy)
+    if flaw := sentence(evidence.written, 0, evidence.variety):
+        return Verdict("alike", flaw + because, (spoiled[0]["advice"] if spoiled else "") or remedy)
     if spoiled:
         worst = spoiled[0]
         return Verdict(
@@ -103,33 +95,6 @@ def _longer(evidence: Evidence) -> str:
         return "train the whole recipe: leave out --samples, or --samples with more"
     needed = max(1.0, evidence.seconds / 60 * (1 - evidence.share) / max(evidence.share, 1e-3))
     return f"train on: gan resume {evidence.run} --minutes {math.ceil(needed)}"
-
-
-def percent(share: float) -> str:
-    """``"2 %"``, ``"0.3 %"``, ``"100 %"``."""
-    return f"{100 * share:.1g} %" if share < 0.01 else f"{100 * share:.0f} %"
-
-
-def variety(generated: Samples, real: Samples, fields: Mapping[str, FieldSpec]) -> float | None:
-    """Mean distance of pairs of generated samples over that of real ones, of their raw values; None for fewer than two.
-
-    `fields` are those that were generated; one whose samples have another shape than real ones (longer texts) is left
-    out.
-    """
-    distances = []
-    for samples in (generated, real):
-        rows = [
-            (samples[name].reshape(len(samples[name]), -1).astype(np.float32) - spec.low)
-            / max(spec.high - spec.low, 1e-12)
-            for name, spec in fields.items()
-            if name in generated and name in real and generated[name].shape[1:] == real[name].shape[1:]
-        ]
-        if not rows or len(rows[0]) < 2:
-            return None
-        joined = np.concatenate(rows, axis=1)
-        total = sum(float(np.sqrt(part).sum()) for _, part in squared_distances(joined, joined))
-        distances.append(total / (len(joined) * (len(joined) - 1)))
-    return distances[0] / distances[1] if distances[1] > 0 else None
 
 
 def improvements(

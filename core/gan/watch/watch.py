@@ -36,6 +36,11 @@ LOSS = 0.2
 """Loss of coverage, from the best window, with which a checkpoint still counts as healthy."""
 LEAST = 1e-3
 """Factor below which no dial is turned, except to 0."""
+FADE = 0.9
+"""Factor by which noise on what critics see becomes weaker in each window without an alarm: it leads a training out of
+a failure, and smaller details cannot be learned beside it (Sønderby et al. 2017, arXiv:1610.04490, anneal it)."""
+LEFT = 0.25
+"""Share of the noise of a remedy that is left at the end: without any, modes were lost again (benchmarks/watch)."""
 MOST_ACTIONS = 10
 """Remedies in one training, and entries of the history of verdicts that are kept for each."""
 NOISE = "critics.noise"
@@ -61,6 +66,8 @@ class Findings:
     signals: dict[str, float] = field(default_factory=dict)
     messages: list[str] = field(default_factory=list)
     treatment: Treatment | None = None
+    fading: dict[str, float] = field(default_factory=dict)
+    """Dials of an earlier treatment that return to what they were, at their new values."""
 
 
 class Watch:
@@ -148,7 +155,7 @@ class Watch:
         }
 
     def tick(self, tick: Tick) -> Findings:
-        """See a tick, on every process. The caller carries out `Findings.treatment`."""
+        """See a tick, on every process. The caller carries out `Findings.treatment` and turns `Findings.fading`."""
         if self.mode == "off":
             return Findings()
         weight = max(1, tick.samples - max(self._closed_at, self._gathered_to))
@@ -200,6 +207,10 @@ class Watch:
         due = [alarm for name, alarm in found.items() if self.streaks[name] >= STREAK]
         if acting and due:
             findings.treatment = self._treat(due[0], window, findings)
+        elif acting and not found and NOISE in self.turned:
+            given = next(action["dials"][NOISE][1] for action in reversed(self.actions) if NOISE in action["dials"])
+            self.turned[NOISE] = max(FADE * self.turned[NOISE], LEFT * given)
+            findings.fading = {NOISE: self.turned[NOISE]}
         return findings
 
     def _pronounce(self, alarm: Alarm, window: Window, findings: Findings) -> None:

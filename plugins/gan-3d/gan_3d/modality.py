@@ -299,6 +299,11 @@ class Shape(Modality):
         path.write_bytes(content)
         return path
 
+    def is_empty(self, sample: Sample) -> bool:
+        """Whether there is no surface: no voxel is occupied, or all are."""
+        grid = occupied(sample)
+        return not grid.any() or bool(grid.all())
+
     def preview(self, samples: Samples) -> Image.Image:
         """Shaded pictures of the first 64 shapes from a fixed camera, of all of their components; or their pictures."""
         if "picture" in samples:

@@ -351,6 +351,15 @@ def gan_augmentations() -> Iterator[AugmentationEntry]:
         paper=paper,
     )
     yield AugmentationEntry(
+        name="affine",
+        summary="Small turns, scalings, shears and shifts of every image",
+        target="gan_image.augmentations.affine:Affine",
+        modality="image",
+        fields=("image",),
+        paper="Ji, Henriques, Vedaldi: Invariant information clustering for unsupervised image classification and "
+        "segmentation, 2019, arXiv:1807.06653",
+    )
+    yield AugmentationEntry(
         name="diffaugment",
         summary="Colour, translation and cutout for every image",
         target="gan_image.augmentations.diffaugment:DiffAugment",

@@ -41,6 +41,8 @@ if TYPE_CHECKING:
     from gan.contracts import Given, Sample, Samples
 
 MODES = {1: "L", 3: "RGB", 4: "RGBA"}
+FLAT = 4
+"""Levels of 255 by which the pixels of a picture that shows nothing may differ."""
 BESIDE = ("image", "source", "target", "reconstruction")
 """Fields of a sample in the order in which they are shown beside each other."""
 LOOKED_AT = 64
@@ -431,6 +433,10 @@ class ImageModality(Modality):
             picture = Image.fromarray(self.marked(np.asarray(picture)))
         picture.save(path, format="PNG", compress_level=6, icc_profile=profile)
         return path
+
+    def is_empty(self, sample: Sample) -> bool:
+        """Whether the picture is of one colour, up to `FLAT` levels of a channel."""
+        return all(np.ptp(values.astype(np.int16), axis=(-2, -1)).max() <= FLAT for values in sample.values())
 
     def preview(self, samples: Samples) -> Image.Image:
         """A grid that is as square as possible; a tile shows source, target and, if the architecture provides it, the

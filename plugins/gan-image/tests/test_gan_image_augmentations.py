@@ -1,4 +1,4 @@
-"""ADA's pipeline and DiffAugment: identity, exact cases, formulas, gradients, and rows that do not depend on others."""
+"""ADA, DiffAugment and affine changes: identity, exact cases, formulas, gradients, rows that do not mix."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import pytest
 import torch
 from gan.draws import Draws, SeededDraws, StepDraws
 from gan_image.augmentations import ada, diffaugment
+from gan_image.augmentations.affine import Affine
 
 CPU = torch.device("cpu")
 
@@ -237,10 +238,11 @@ def test_p_rises_only_above_the_target():
         lambda: ada.ADA(target=2),
         lambda: ada.Pipeline(colour=1.5),
         lambda: diffaugment.DiffAugment(policy="colour,zoom"),
+        lambda: Affine(scale=0.5),
     ],
 )
 def test_settings_that_make_no_sense_are_refused(make):
-    with pytest.raises(ValueError, match=r"-1 … 1|factor|zoom"):
+    with pytest.raises(ValueError, match=r"-1 … 1|factor|zoom|scale 1 … 4"):
         make()
 
 
@@ -249,3 +251,36 @@ def test_diffaugment_reaches_the_stated_share():
     for strength in (0.0, 0.5, 1.0):
         out = diffaugment.DiffAugment()(images, rows(300), p(strength))
         assert abs((out != images).flatten(1).any(1).float().mean().item() - strength) < 0.08
+
+
+def spot(side: int) -> torch.Tensor:
+    """A soft spot 6 pixels right of the middle, -1 elsewhere."""
+    y, x = torch.meshgrid(*(torch.arange(side) - (side - 1) / 2,) * 2, indexing="ij")
+    return (2 * torch.exp(-((x - 6).square() + y.square()) / 8) - 1)[None, None]
+
+
+def centres(images: torch.Tensor) -> torch.Tensor:
+    """``(N, 2)``: x and y of the spots' centres, from the middle, in pixels."""
+    side = images.shape[-1]
+    weight = (images[:, 0] + 1).clamp_min(0)
+    axis = torch.arange(side) - (side - 1) / 2
+    total = weight.sum((1, 2))
+    return torch.stack([(weight.sum(1) * axis).sum(1) / total, (weight.sum(2) * axis).sum(1) / total], 1)
+
+
+def test_affine_changes_reach_what_they_state():
+    """A spot 6 pixels right of the middle moves by up to 6 sin 20° with a turn, to 6 / 1.25 … 6 · 1.25 with a scale, by
+    up to 0.1 · 32 with a shift, and neither up nor down with a shear."""
+    images = spot(32).repeat(400, 1, 1, 1)
+    still = {"degrees": 0.0, "scale": 1.0, "shear": 0.0, "move": 0.0}
+    found = {
+        name: centres(Affine(**{**still, name: value})(images, rows(400), p(1.0)))
+        for name, value in {"degrees": 20.0, "scale": 1.25, "shear": 0.4, "move": 0.1}.items()
+    }
+    assert found["degrees"][:, 1].abs().max() == pytest.approx(6 * math.sin(math.radians(20)), abs=0.25)
+    assert found["degrees"].norm(dim=1).sub(6).abs().max() < 0.1
+    assert found["scale"][:, 0].min() < 5.2
+    assert found["scale"][:, 0].max() > 7.0
+    assert found["shear"][:, 1].abs().max() < 0.05
+    assert found["move"].sub(torch.tensor([6.0, 0.0])).abs().max() == pytest.approx(3.2, abs=0.2)
+    assert (Affine()(images, rows(400), p(0.0)) - images).abs().max() < 1e-5

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import signal
+
+import gan.api
 import numpy as np
 import pytest
 import torch
 from gan.contracts import FieldSpec, Request
 from gan.draws import SeededDraws
+from gan.errors import Stopped
 from gan.parts.codes import information, with_codes
 from gan.recipe import Codes
+from gan.storage.checkpoint import Checkpoints
+from gan.storage.run_folder import RunFolder
 from gan.testing import real_file, shared_data
 from gan_image.architectures.biggan import BigGAN, BigGANConfig
 from gan_image.architectures.dcgan import DCGAN, DCGANConfig, DCGANOptions
@@ -133,6 +139,30 @@ def test_r3gan_takes_codes_and_shows_what_its_discriminator_sees(classes):
     for part in (net.generator, net.discriminator):
         reached = [parameter.grad for parameter in part.parameters() if parameter.grad is not None]
         assert sum(float(gradient.abs().sum()) for gradient in reached) > 0
+
+
+def test_codes_that_are_invariant_see_augmented_copies_and_resume_exactly(tmp_path, monkeypatch):
+    """The reader's agreement is trained (a positive weight changes the discriminator), and is the same in two parts."""
+    monkeypatch.setenv("GAN_CACHE", str(tmp_path / "cache"))
+    settings = [
+        "modality.resolution=16", "model={latent: 8, generator_width: 4, discriminator_width: 4}", "data.source=digits",
+        "evaluation={metrics: [], samples: 4, artefacts: 0}", "training.batch=16",
+        "training.tick=32", "training.samples=96", "training.checkpoint_ticks=1", "training.device=cpu",
+    ]  # fmt: skip
+    states = {}
+    for name, weight in (("whole", 2.0), ("parts", 2.0), ("without", 0.0)):
+        codes = f"codes={{categorical: [3], invariance: {weight}, augmentation: affine}}"
+        values = gan.api.recipe("image", named="dcgan-32", settings=[*settings, codes])
+        if name == "parts":
+            with pytest.raises(Stopped):
+                gan.api.train(values, out=tmp_path / name, on_tick=lambda tick: signal.raise_signal(signal.SIGTERM))
+        gan.api.train(values, out=tmp_path / name, or_resume=True)
+        terms = list(RunFolder(tmp_path / name).read_metrics())[-1]["terms"]
+        assert ("discriminator/invariance" in terms) == bool(weight)
+        states[name] = Checkpoints(tmp_path / name / "checkpoints").newest().state("architecture")
+    whole, parts, without = states.values()
+    assert all(torch.equal(value, parts[key]) for key, value in whole.items())
+    assert not torch.equal(whole["discriminator.0.weight"], without["discriminator.0.weight"])
 
 
 def test_attributes_by_hand():

@@ -379,7 +379,7 @@ for path in sorted(Path(sys.argv[1]).iterdir()):
     try:
         list(modality.read(SourceFile(path.name, path, None, path.stat().st_size)))
     except BadData:
-        assert time.process_time() - start < 5, path.name
+        assert time.process_time() - start < 30, path.name
     else:
         sys.exit(f"{path.name} was read")
 peak = int(re.search(r"VmHWM:\\s+(\\d+) kB", Path("/proc/self/status").read_text())[1]) // 1024

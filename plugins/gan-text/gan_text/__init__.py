@@ -62,6 +62,13 @@ def gan_architectures() -> Iterable[ArchitectureEntry]:
         ),
     )  # fmt: skip
     yield ArchitectureEntry(
+        name="gpt-spin", summary="A causal transformer, from scratch or pretrained, against its own earlier self",
+        target="gan_text.architectures.gpt_spin:GPTSpin", modality="text", parameters={"generator": 528_896},
+        small=("model.width=16", "model.layers=1", "modality.length=8", "model.renew=32"),
+        paper="Chen, Deng, Yuan, Ji, Gu: Self-Play Fine-Tuning Converts Weak Language Models to Strong Language "
+        "Models, ICML 2024, https://arxiv.org/abs/2401.01335",
+    )  # fmt: skip
+    yield ArchitectureEntry(
         name="mle", summary="SeqGAN's LSTM trained by maximum likelihood alone: the baseline for text GANs",
         target="gan_text.architectures.mle:MLE", modality="text", paper=SEQGAN,
         parameters={"generator": 333_320}, small=WORDS,
@@ -174,6 +181,7 @@ def gan_recipes() -> Iterable[RecipeEntry]:
         ("seqgan-fast", "seqgan", "A small SeqGAN on its oracle: minutes on a CPU, better than the published value"),
         ("mle", "mle", "The maximum-likelihood baseline on the oracle"),
         ("gpt-adversarial", "gpt-seqgan", "Adversarial fine-tuning of a small GPT on Python's language reference"),
+        ("gpt-spin", "gpt-spin", "A small GPT against its own earlier self, on lines: captions, verses, names"),
         ("relgan", "relgan", "RelGAN on lines of words, as published for captions"),
         ("relgan-fast", "relgan", "A small RelGAN on lines of words, a quarter of an hour on a CPU"),
     ):

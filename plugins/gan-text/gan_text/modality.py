@@ -202,6 +202,11 @@ class Text(Modality):
         """The text."""
         return self.text(sample)
 
+    def is_empty(self, sample: Sample) -> bool:
+        """Whether the text has no word, or one word or one character again and again."""
+        words = self.text(sample).split()
+        return not words or any(len(parts) > 3 and len(set(parts)) == 1 for parts in (words, "".join(words)))
+
     def preview(self, samples: Samples) -> Image.Image:
         """An image with the beginning of each text."""
         from gan_text.preview import page

@@ -41,6 +41,11 @@ TINY = {
         {"mle": 32, "discriminator": 40, "adversarial": 80},
         "non-saturating",
     ),
+    "gpt-spin": (
+        {"layers": 1, "heads": 1, "width": 8, "dropout": 0.2, "renew": 24, "likelihood": 0.5},
+        {"mle": 32, "self-play": 64},
+        "non-saturating",
+    ),
     "mle": ({"embedding": 4, "hidden": 4}, {}, "non-saturating"),
     "gpt": ({"layers": 1, "heads": 1, "width": 8, "dropout": 0.2}, {}, "non-saturating"),
 }

@@ -41,7 +41,7 @@ def gan_architectures() -> Iterator[ArchitectureEntry]:
         summary="Clips from a content code and a path of motion, with critics of frames and of clips",
         target="gan_video.architectures.mocogan:MoCoGAN",
         modality="video",
-        parameters={"generator": 240_212, "discriminator": 120_192},
+        parameters={"generator": 219_824, "discriminator": 521_856},
         paper="Tulyakov, Liu, Yang, Kautz: MoCoGAN: Decomposing motion and content for video generation, 2018, "
         "arXiv:1707.04993",
         small=("model.width=4", "model.critic_width=4", "model.content=6"),
@@ -70,6 +70,17 @@ def gan_architectures() -> Iterator[ArchitectureEntry]:
         ),
     )  # fmt: skip
 
+    yield ArchitectureEntry(
+        name="animate",
+        summary="Clips that begin with a given picture, for gan translate",
+        target="gan_video.architectures.animate:Animate",
+        modality="video",
+        parameters={"generator": 406_952, "discriminator": 532_224},
+        paper="Tulyakov, Liu, Yang, Kautz: MoCoGAN: Decomposing motion and content for video generation, 2018, "
+        "arXiv:1707.04993 (image-to-video translation)",
+        small=("model.width=4", "model.critic_width=4", "model.encoder_width=4", "model.content=6", "model.state=6"),
+    )
+
 
 @hookimpl
 def gan_metrics() -> Iterator[MetricEntry]:
@@ -96,6 +107,14 @@ def gan_extractors() -> Iterator[ExtractorEntry]:
         target="gan_video.metrics:ClipStatistics",
         modality="video",
         paper="defined in gan_video.metrics; no weights",
+    )
+    yield ExtractorEntry(
+        name="i3d",
+        summary="The network of the Fréchet video distance, from a file: i3d=rgb_imagenet.pt",
+        target="gan_video.i3d:I3DExtractor",
+        modality="video",
+        paper="Carreira, Zisserman: Quo vadis, action recognition?, 2017, arXiv:1705.07750",
+        weights="a file of yours, I3D of Kinetics-400 in PyTorch, 51 MB",
     )
 
 
@@ -152,6 +171,12 @@ def gan_recipes() -> Iterator[RecipeEntry]:
         summary="MoCoGAN as published: 16 frames of 64x64 pixels, for a GPU",
         target="gan_video:recipes/mocogan-64.yaml",
         architecture="mocogan",
+    )
+    yield RecipeEntry(
+        name="animate",
+        summary="Clips that begin with a given picture, learned from the drawn clips at 32x32 pixels, sized for a CPU",
+        target="gan_video:recipes/animate.yaml",
+        architecture="animate",
     )
     yield RecipeEntry(
         name="dvdgan-motions",

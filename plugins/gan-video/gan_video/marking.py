@@ -42,4 +42,6 @@ class VideoMark(Mark):
             if file.suffix != ".png":
                 raise
             pictures = list(islice(strip(file), LOOKED_AT))
-        return self._spectrum.detect([np.asarray(picture) for picture in pictures], self.false_positive_rate)
+        return self._spectrum.detect(
+            [np.asarray(picture) for picture in pictures if picture is not None], self.false_positive_rate
+        )

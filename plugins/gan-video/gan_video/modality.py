@@ -10,18 +10,31 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
-from gan.contracts import Continued, FieldSpec, Modality
+from gan.contracts import Continued, FieldSpec, Given, Modality
 from gan.errors import BadData
 from gan.source import SourceFile
 from numpy.typing import NDArray
 from PIL import Image
 from pydantic import BaseModel, ConfigDict, Field
 
-from gan_video.data.files import FILMS, PICTURES, frames, rate, strip, write_animation, write_film
+from gan_video.data.files import (
+    FILMS,
+    PICTURES,
+    Used,
+    frames,
+    numbered,
+    rate,
+    still,
+    strip,
+    write_animation,
+    write_film,
+)
 
 if TYPE_CHECKING:
     from gan.contracts import Sample, Samples
 
+FLAT = 4
+"""Levels of 255 by which the pixels of a frame that shows nothing may differ."""
 INSPECTED = 16
 """Number of files whose frame rate `survey` reads."""
 DEFAULT_FPS = 8.0
@@ -40,6 +53,14 @@ class VideoConfig(BaseModel):
     resolution: int = Field(64, ge=4, le=512, description="width and height of a frame, in pixels")
     frames: int = Field(16, ge=2, le=256, description="frames of a clip")
     stride: int = Field(1, ge=1, le=1000, description="every how many frames of a file one is used")
+    rate: float = Field(
+        0,
+        ge=0,
+        le=240,
+        exclude_if=lambda value: value == 0,  # packs and runs of the first version stay valid
+        description="frames a second that are used, in place of stride: of each film every n-th frame, n being its own "
+        "rate over this one, rounded; 0: as stride says",
+    )
     long: Literal["clips", "windows"] = Field(
         "clips",
         description="what is used of a longer film. clips: clips one after another, as `hop` says; windows: all of it, "
@@ -59,9 +80,10 @@ class VideoConfig(BaseModel):
     )
     background: int = Field(0, ge=0, le=255, description="grey value of padding and behind transparent pixels")
     labels: bool = Field(False, description="whether the first subfolder is read as the class `label` of a clip")
-    layout: Literal["films", "strips"] = Field(
+    layout: Literal["films", "strips", "frames"] = Field(
         "films",
-        description="films: films and animated pictures; strips: pictures in which square frames lie side by side",
+        description="films: films and animated pictures; strips: pictures in which square frames lie side by side; "
+        "frames: folders of pictures with consecutive numbers, each folder a film",
     )
 
 
@@ -100,7 +122,7 @@ class VideoModality(Modality):
         return facts
 
     def _frame_rate(self, files: Sequence[SourceFile]) -> float:
-        if self.config.layout == "strips":
+        if self.config.layout != "films":
             return DEFAULT_FPS
         found: list[float] = []
         for file in files[:INSPECTED]:
@@ -108,8 +130,20 @@ class VideoModality(Modality):
                 stated = rate(file)
             except BadData:
                 continue
-            found += [stated] if stated else []
-        return round(statistics.median(found) / self.config.stride, 3) if found else DEFAULT_FPS
+            found += [stated / self._stride_of(stated)] if stated else []
+        return round(statistics.median(found), 3) if found else DEFAULT_FPS
+
+    def _stride_of(self, stated: float) -> int:
+        """Every how many frames one is used, in a file of so many frames a second."""
+        return max(1, round(stated / self.config.rate)) if self.config.rate else int(self.config.stride)
+
+    def _stride(self, file: SourceFile) -> int:
+        if not self.config.rate:
+            return int(self.config.stride)
+        stated = rate(file) if self.config.layout == "films" else None
+        if stated is None:
+            raise BadData("states no frame rate; set modality.stride in place of modality.rate", file.name)
+        return self._stride_of(stated)
 
     @property
     def fields(self) -> dict[str, FieldSpec]:
@@ -126,26 +160,33 @@ class VideoModality(Modality):
 
     def inventory(self, file: SourceFile) -> dict[str, int]:
         """Count the frames of a file."""
-        return {"frames": sum(1 for _ in self._frames(file))}
+        return {"frames": sum(1 for _ in self._frames(file, lambda index: False))}
 
     def read(self, file: SourceFile) -> Iterator[Sample]:
         """Yield the clips of a file; frames after the last whole clip are left out. With windows, yield the whole film
-        in parts."""
+        in parts. Frames of no clip are decoded where others depend on them, and never converted."""
         config = self.config
         label = self._label(file) if config.labels else None
+        stride = self._stride(file)
         if config.long == "windows":
-            yield from self._film(file, label)
+            yield from self._film(file, stride, label)
             return
-        length = (config.frames - 1) * config.stride + 1
-        hop = config.hop or config.frames * config.stride
-        window: deque[NDArray[np.uint8]] = deque(maxlen=config.frames * config.stride)
+        length = (config.frames - 1) * stride + 1
+        hop = config.hop or config.frames * stride
+        window: deque[NDArray[np.uint8] | None] = deque(maxlen=length)
         count = clips = 0
-        for picture in self._frames(file):
-            window.append(self._array(picture))
+
+        def used(index: int) -> bool:
+            """Whether a clip has this frame: clip n has those at n · hop, n · hop + stride …"""
+            starts = range(index - index % hop, max(-1, index - length), -hop)
+            return any((index - start) % stride == 0 for start in starts)
+
+        for picture in self._frames(file, used):
+            window.append(None if picture is None else self._array(picture))
             count += 1
             if count >= length and (count - length) % hop == 0:
                 clips += 1
-                chosen = list(window)[len(window) - length :: config.stride]
+                chosen = [frame for frame in list(window)[::stride] if frame is not None]
                 sample: Sample = {"video": np.stack(chosen)}
                 if label is not None:
                     sample["label"] = np.asarray(label, np.int64)
@@ -153,19 +194,40 @@ class VideoModality(Modality):
         if not clips:
             raise BadData(f"has {count} frames; a clip needs {length}", file.name)
 
-    def _film(self, file: SourceFile, label: int | None) -> Iterator[Sample]:
+    def _film(self, file: SourceFile, stride: int, label: int | None) -> Iterator[Sample]:
         """Every `stride`-th frame of a film, in parts; the first has a whole clip."""
-        used = (self._array(picture) for picture in islice(self._frames(file), 0, None, self.config.stride))
+        coming = self._frames(file, lambda index: index % stride == 0)
+        used = (self._array(picture) for picture in coming if picture is not None)
         first = list(islice(used, max(self.config.frames, PART)))
         if len(first) < self.config.frames:
-            stride = f" at modality.stride={self.config.stride}" if self.config.stride > 1 else ""
-            raise BadData(f"has {len(first)} frames{stride}; a clip needs {self.config.frames}", file.name)
+            reason = f" at modality.stride={stride}" if stride > 1 else ""
+            raise BadData(f"has {len(first)} frames{reason}; a clip needs {self.config.frames}", file.name)
         yield {"video": np.stack(first), **({} if label is None else {"label": np.asarray(label, np.int64)})}
         while part := list(islice(used, PART)):
             yield Continued({"video": np.stack(part)})
 
-    def _frames(self, file: SourceFile) -> Iterator[Image.Image]:
-        return strip(file) if self.config.layout == "strips" else frames(file)
+    def read_given(self, file: SourceFile | Image.Image, given: Given) -> Iterator[Sample]:
+        """Read a picture, or the first frame of a film, as the beginning of a clip; the frames after it are black."""
+        if isinstance(file, Image.Image):
+            first = file.convert("RGBA" if "A" in file.getbands() or "transparency" in file.info else "RGB")
+        else:
+            first = still(file) if file.suffix in PICTURES else next(shown for shown in frames(file) if shown)
+        clip = np.zeros(self.fields["video"].shape, np.uint8)
+        clip[0] = self._array(first)
+        yield {"video": clip}
+
+    def _frames(self, file: SourceFile, used: Used) -> Iterator[Image.Image | None]:
+        if self.config.layout == "films":
+            return frames(file, used, self._scaled)
+        return (strip if self.config.layout == "strips" else numbered)(file, used)
+
+    def _scaled(self, width: int, height: int) -> tuple[int, int]:
+        """The size of a frame before `_array` makes it square."""
+        side = self.config.resolution
+        if self.config.fit == "stretch":
+            return side, side
+        scale = side / (max if self.config.fit == "pad" else min)(width, height)
+        return max(1, round(width * scale)), max(1, round(height * scale))
 
     def _label(self, file: SourceFile) -> int:
         classes: list[str] = self.facts.get("classes", [])
@@ -215,6 +277,10 @@ class VideoModality(Modality):
         else:
             write_animation(list(coming), path, chosen.format, fps)
         return path
+
+    def is_empty(self, sample: Sample) -> bool:
+        """Whether no frame shows anything: each is of one colour, up to `FLAT` levels of a channel."""
+        return bool(np.ptp(sample["video"].astype(np.int16), axis=(-2, -1)).max() <= FLAT)
 
     def preview(self, samples: Samples) -> Image.Image:
         """One row of frames for each clip; at most `SHOWN` clips and `SHOWN` frames, evenly spaced."""

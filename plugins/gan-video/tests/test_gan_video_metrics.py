@@ -2,9 +2,16 @@
 
 from __future__ import annotations
 
+import hashlib
+
 import numpy as np
 import pytest
+import torch
+from gan.errors import BadData, UsageError
+from gan.evaluation.metric_names import find_metrics, measure
+from gan.plugins.manager import Plugins
 from gan_video.data.datasets import CLASSES, FRAMES, clip
+from gan_video.i3d import BLOCKS, I3D, I3DExtractor, prepared, same
 from gan_video.metrics import ClipStatistics, Motion, cells, kept, motion
 
 
@@ -68,3 +75,86 @@ def test_drawn_shapes_stay_in_the_picture_and_move(kind):
         assert motion(video)[0] > 0.3
         edges = np.concatenate([video[..., 0, :].ravel(), video[..., -1, :].ravel(), video[..., 0].ravel()])
         assert edges.max() < 40, "the shape touches the border"
+
+
+def test_i3d_has_the_size_of_the_published_network():
+    """12.7 million parameters: the convolutions of Inception-v1 with a third axis, two numbers for each of their
+    channels, and 400 logits with biases."""
+    network = I3D()
+    assert sum(p.numel() for p in network.parameters()) == 12_697_264
+    blocks = sum(
+        before * (b0 + b1a + b2a + b3b) + 27 * (b1a * b1b + b2a * b2b)
+        for before, b0, b1a, b1b, b2a, b2b, b3b in BLOCKS.values()
+    )
+    stem = 3 * 64 * 343 + 64 * 64 + 64 * 192 * 27
+    norms = 2 * (64 + 64 + 192 + sum(sum(widths[1:]) for widths in BLOCKS.values()))
+    assert stem + blocks + norms + 1024 * 400 + 400 == 12_697_264
+
+
+def test_same_padding_is_that_of_tensorflow():
+    """Seven taps with stride 2 over 224 pixels need 5 more: 2 before, 3 behind; over 225 they need 6."""
+    x = torch.ones(1, 1, 1, 1, 224)
+    padded = same(x, (1, 1, 7), (1, 1, 2))[0, 0, 0, 0]
+    assert padded.tolist() == [0, 0, *[1] * 224, 0, 0, 0]
+    assert same(torch.ones(1, 1, 1, 1, 225), (1, 1, 7), (1, 1, 2)).shape[-1] == 225 + 6
+
+
+def random_weights(path):
+    """A network of random weights, saved as the published file is."""
+    torch.manual_seed(0)
+    network = I3D()
+    torch.save({n: v for n, v in network.state_dict().items() if "num_batches" not in n}, path)
+    return network.eval()
+
+
+def test_the_weights_of_i3d_are_read_from_a_file(tmp_path):
+    network = random_weights(tmp_path / "mine.pt")
+    found = I3DExtractor(tmp_path / "mine.pt")
+    assert all(
+        torch.equal(one, other) for one, other in zip(network.parameters(), found.network.parameters(), strict=True)
+    )
+    assert found.sha256 == hashlib.sha256((tmp_path / "mine.pt").read_bytes()).hexdigest()
+
+
+@pytest.mark.slow
+def test_the_video_distance_is_named_after_its_file(tmp_path):
+    """And its vectors are the network's logits for the prepared clips; grey clips count as RGB."""
+    network = random_weights(tmp_path / "mine.pt")
+    clips = np.random.default_rng(0).integers(0, 255, (2, 9, 1, 16, 16)).astype(np.uint8)
+    name = f"fid[i3d={tmp_path / 'mine.pt'}]"
+    metrics = find_metrics([name], "video", Plugins.installed())
+    (value,) = measure(metrics, {"video": clips}, {"video": clips}, None)
+    assert value.name == "FVD[i3d:mine]"
+    assert abs(value.value) < 1e-6
+    with torch.no_grad():
+        wanted = network(prepared(torch.from_numpy(clips[:1])))
+    found = metrics[name].extractor.extractor({"video": clips[:1]}, None).vectors
+    np.testing.assert_allclose(found, wanted, rtol=1e-4, atol=1e-6)
+
+
+def test_clips_are_prepared_for_i3d():
+    """Grey of 0 and 255 becomes -1 and 1 in three channels, time behind channels."""
+    seen = prepared(torch.tensor([0, 255], dtype=torch.uint8).view(1, 2, 1, 1, 1).expand(1, 2, 1, 8, 8))
+    assert seen.shape == (1, 3, 2, 224, 224)
+    assert torch.equal(seen[:, :, 0], torch.full((1, 3, 224, 224), -1.0))
+    torch.testing.assert_close(seen[:, :, 1], torch.full((1, 3, 224, 224), 1.0))
+
+
+def test_files_that_hold_no_i3d_are_refused(tmp_path):
+    with pytest.raises(UsageError, match=r"i3d=rgb_imagenet\.pt"):
+        I3DExtractor()
+    (tmp_path / "a.pt").write_bytes(b"no weights")
+    with pytest.raises(BadData, match="no weights of PyTorch"):
+        I3DExtractor(tmp_path / "a.pt")
+    torch.save({"logits.conv3d.weight": torch.zeros(400, 1024, 1, 1, 1)}, tmp_path / "b.pt")
+    with pytest.raises(BadData, match="no I3D of 400 classes"):
+        I3DExtractor(tmp_path / "b.pt")
+    torch.save({"logits.conv3d.weight": torch.zeros(600, 1024, 1, 1, 1)}, tmp_path / "c.pt")
+    with pytest.raises(BadData, match="no I3D of 400 classes"):
+        I3DExtractor(tmp_path / "c.pt")
+
+
+def test_clips_too_short_for_i3d_are_refused(tmp_path):
+    torch.save(I3D().state_dict(), tmp_path / "a.pt")
+    with pytest.raises(BadData, match="I3D needs 9"):
+        I3DExtractor(tmp_path / "a.pt")({"video": np.zeros((1, 8, 3, 8, 8), np.uint8)}, None)

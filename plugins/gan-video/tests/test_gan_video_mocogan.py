@@ -1,4 +1,4 @@
-"""MoCoGAN: published sizes, content and motion apart, longer clips, classes."""
+"""MoCoGAN: published sizes, content and motion apart, longer clips, classes, and the forms for little time."""
 
 from __future__ import annotations
 
@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 import torch
 from gan.contracts import FieldSpec, Request
-from gan.draws import SeededDraws
+from gan.draws import SeededDraws, StepDraws
 from gan.errors import UsageError
+from gan.game import Batch
 from gan.generation.model import Model
 from gan_video.architectures.mocogan import MoCoGAN, MoCoGANConfig, MoCoGANOptions
 from gan_video.modality import VideoConfig, VideoModality, VideoOptions
@@ -53,6 +54,9 @@ def test_critics_give_the_published_maps():
     assert made.image_critic(clip[:, :, 0]).shape == (2, 1, 4, 4)
 
 
+APART = {"generator": "apart", "clip_critic": "stack", "condition": "projection", "patch": False}
+
+
 def made_by(model, count=2, label=None, **options):
     given = None if label is None else {"label": torch.full((count,), label)}
     request = Request(MoCoGANOptions(**options), given)
@@ -60,18 +64,20 @@ def made_by(model, count=2, label=None, **options):
         return model.generate(count, SeededDraws.of(3, 0, count, CPU), request)["video"]
 
 
-def test_longer_clips_begin_like_shorter_ones():
-    model = build()
+@pytest.mark.parametrize("form", [{}, APART])
+def test_longer_clips_begin_like_shorter_ones(form):
+    model = build(**form)
     short, long = made_by(model), made_by(model, frames=25)
     assert short.shape == (2, 10, 3, 16, 16)
     assert long.shape == (2, 25, 3, 16, 16)
     assert torch.equal(long[:, :10], short)
 
 
+@pytest.mark.parametrize("form", [{}, APART])
 @pytest.mark.parametrize("options", [{}, {"frames": 70}, {"frames": 40, "content_seed": 1}, {"motion_seed": 2}])
-def test_a_stream_is_the_clip_in_parts(options):
+def test_a_stream_is_the_clip_in_parts(options, form):
     """Of at most 32 frames; pixels differ by rounding at most."""
-    model = build(classes=2)
+    model = build(classes=2, **form)
     whole = made_by(model, 1, label=1, **options)
     request = Request(MoCoGANOptions(**options), {"label": torch.tensor([1])})
     with torch.no_grad():
@@ -98,9 +104,10 @@ def test_a_streamed_file_is_the_written_one(tmp_path, form):
     assert path.stat().st_size > 0
 
 
-def test_content_and_motion_are_chosen_apart():
+@pytest.mark.parametrize("form", [{}, APART])
+def test_content_and_motion_are_chosen_apart(form):
     """With one content seed the content codes of all clips are equal and the rest is not, and the other way round."""
-    model = build()
+    model = build(**form)
     seen = {}
     model.decode = lambda latents, request: seen.setdefault("latents", latents.clone()) is None or {"video": latents}
     for option, same in (("content_seed", slice(0, 6)), ("motion_seed", slice(6, None))):
@@ -111,6 +118,38 @@ def test_content_and_motion_are_chosen_apart():
         alike[same] = True
         assert torch.equal(first[alike], second[alike])
         assert not torch.equal(first[~alike], second[~alike])
+
+
+def test_a_projection_adds_the_score_of_the_class():
+    """Behind s + ⟨y, V h⟩ the scores of one clip as two classes differ by those of the classes alone, and a clip that
+    is half of each has their mean; the critic of frames knows no class."""
+    model = build(classes=2, **APART)
+    clips = torch.randn(3, 10, 3, 16, 16, generator=torch.Generator().manual_seed(1))
+
+    def scores(label):
+        batch = Batch({"label": label}, StepDraws(0, 3, 0, 3, CPU), 0, 0.0)
+        return model.critic(clips, batch)
+
+    with torch.no_grad():
+        zero, one, half = (
+            scores(label) for label in (torch.zeros(3).long(), torch.ones(3).long(), torch.full((3, 2), 0.5))
+        )
+    frame, clip = zero.scores
+    assert clip.shape == (3, 1, 1, 1)
+    torch.testing.assert_close(frame, one.scores[0])
+    torch.testing.assert_close((one.scores[1] - clip).flatten(), zero.features[0][:, 1] - zero.features[0][:, 0])
+    torch.testing.assert_close(half.scores[1], (clip + one.scores[1]) / 2)
+
+
+def test_content_scales_features_and_enters_no_code():
+    """With styles of zero, two contents give the same clip; the code of a frame is class, noise and state."""
+    model = build(classes=3, **APART)
+    assert model.image_generator[0].in_channels == 3 + 4 + 16
+    assert not torch.equal(*(made_by(model, 1, label=0, content_seed=seed, motion_seed=0) for seed in (1, 2)))
+    assert model.linear_maps()[0].shape[1] == model.latents(1, SeededDraws.of(0, 0, 1, CPU)).shape[1]
+    for layer in model.styles:
+        torch.nn.init.zeros_(layer.weight)
+    assert torch.equal(*(made_by(model, 1, label=0, content_seed=seed, motion_seed=0) for seed in (1, 2)))
 
 
 def test_the_class_is_part_of_every_frames_code():

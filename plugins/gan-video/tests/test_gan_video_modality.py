@@ -14,6 +14,7 @@ from gan.data.packing import open_pack
 from gan.errors import BadData
 from gan.plugins.manager import Plugins
 from gan.source import SourceFile, list_source
+from gan_video.data.files import write_film
 from gan_video.modality import VideoConfig, VideoModality, VideoOptions
 from PIL import Image
 
@@ -72,6 +73,79 @@ def test_clips_start_at_every_hop(tmp_path, settings, starts, step):
     found = opened(written(tmp_path, "webp"), **settings)
     assert [int(video[0, 0, 8, 8]) for video in found] == [10 * start for start in starts]
     assert all(int(video[1, 0, 8, 8]) - int(video[0, 0, 8, 8]) == 10 * step for video in found)
+
+
+def test_frames_of_no_clip_are_not_converted(tmp_path, monkeypatch):
+    """Clips of 3 frames with stride 2 that start every 6 frames have frames 0, 2 and 4 of each six; of 12 frames these
+    are 6, and with windows every second one."""
+    path = written(tmp_path, "mp4", frames=12)
+    seen = []
+    plain = VideoModality._array
+    monkeypatch.setattr(VideoModality, "_array", lambda self, picture: seen.append(1) or plain(self, picture))
+    assert len(opened(path, stride=2)) == 2
+    assert len(seen) == 6
+    (film,) = opened(path, stride=2, long="windows")
+    assert len(seen) == 6 + len(film) == 12
+    opened(path, stride=1, hop=9)
+    assert len(seen) == 12 + 6  # 0, 1, 2 and 9, 10, 11
+
+
+@pytest.mark.parametrize(("fit", "shape"), [("crop", (16, 16)), ("pad", (9, 16)), ("stretch", (16, 16))])
+def test_large_films_are_averaged_while_they_are_converted(tmp_path, fit, shape):
+    """A film of 128 x 72 pixels, left half dark, right half light, keeps its halves at 16 pixels."""
+    picture = Image.new("RGB", (128, 72), (40, 40, 40))
+    picture.paste((200, 200, 200), (64, 0, 128, 72))
+    write_film([picture] * 3, tmp_path / "a.mp4", 10)
+    (found,) = opened(tmp_path / "a.mp4", fit=fit)
+    row = found[1, 0, 8].astype(int)
+    np.testing.assert_allclose(row[[0, 6]], 40, atol=4)
+    np.testing.assert_allclose(row[[9, 15]], 200, atol=4)
+    assert (found[1, 0, :, 12] > 150).sum() == shape[0]
+
+
+def numbered(folder, numbers, pattern="{:04d}.png"):
+    """Grey pictures whose level is their number."""
+    folder.mkdir(parents=True)
+    for number in numbers:
+        Image.new("RGB", (16, 16), (number,) * 3).save(folder / pattern.format(number))
+
+
+@pytest.mark.parametrize("pattern", ["{:04d}.png", "shot-{}.png", "a{:02d}.jpg", "frame_{:d}.webp"])
+def test_a_folder_of_numbered_pictures_is_a_film(tmp_path, pattern):
+    """Nine pictures from 5 to 13 are three clips, in the order of their numbers, with zeros before them or not; a gap
+    begins another film, and folders are classes as ever."""
+    numbered(tmp_path / "left" / "one", range(5, 14), pattern)
+    numbered(tmp_path / "right" / "two", [*range(3), *range(20, 23)], pattern)
+    config = VideoConfig(resolution=16, frames=3, layout="frames", labels=True)
+    pack = open_pack(tmp_path, VideoModality, config, "video", cache=tmp_path / "cache")
+    rows = pack.take(np.arange(len(pack)))
+    levels = rows["video"][:, :, 0, 8, 8].astype(int).tolist()
+    found = sorted(zip(rows["label"].tolist(), levels, strict=True))
+    wanted = [(0, [5, 6, 7]), (0, [8, 9, 10]), (0, [11, 12, 13]), (1, [0, 1, 2]), (1, [20, 21, 22])]
+    np.testing.assert_allclose([row for _, row in found], [row for _, row in wanted], atol=2)
+    assert [label for label, _ in found] == [label for label, _ in wanted]
+    assert pack.skipped == {}
+
+
+def test_folders_of_pictures_without_numbers_say_so(tmp_path):
+    numbered(tmp_path / "a", [7])
+    with pytest.raises(BadData, match="single picture"):
+        opened(tmp_path / "a" / "0007.png", layout="frames")
+    Image.new("RGB", (16, 16)).save(tmp_path / "a" / "title.png")
+    with pytest.raises(BadData, match="names end in numbers"):
+        opened(tmp_path / "a" / "title.png", layout="frames")
+    with pytest.raises(BadData, match="layout=frames"):
+        opened(tmp_path / "a" / "title.png")
+
+
+def test_a_rate_chooses_the_stride_of_each_film(tmp_path):
+    """Of 24 and of 48 frames a second, 12 are every second and every fourth."""
+    (tmp_path / "b").mkdir()
+    slow, fast = written(tmp_path, "mp4", frames=9, fps=24), written(tmp_path / "b", "mp4", frames=9, fps=48)
+    for path, stride in ((slow, 2), (fast, 4)):
+        np.testing.assert_array_equal(opened(path, rate=12)[0], opened(path, stride=stride)[0])
+    files = list_source(tmp_path, VideoModality.suffixes).files
+    assert VideoModality(VideoConfig(rate=12)).survey(files)["fps"] == pytest.approx(12)
 
 
 def test_the_frame_rate_of_the_data_is_that_of_what_is_written(tmp_path):

@@ -14,7 +14,7 @@ from gan.hookspecs import hookimpl
 
 @hookimpl
 def gan_models() -> Iterator[ModelEntry]:
-    """Models of music, pictures and shapes."""
+    """One model for each kind of data."""
     for name, plugin, summary, licence in (
         (
             "chorales",
@@ -29,6 +29,18 @@ def gan_models() -> Iterator[ModelEntry]:
             "CC BY 4.0; trained on Optical Recognition of Handwritten Digits (Alpaydin and Kaynak, UCI, 1998)",
         ),
         ("furniture", "3d", "chairs, lamps, shelves and tables", "MIT; trained on shapes that gan-3d draws"),
+        (
+            "percussion",
+            "audio",
+            "bells, claps, hats, kicks, snares, toms",
+            "MIT; trained on sounds that gan-audio makes",
+        ),
+        (
+            "reference",
+            "text",
+            "passages in the manner of Python's language reference",
+            "PSF-2.0; trained on The Python Language Reference, copyright Python Software Foundation",
+        ),
     ):
         yield ModelEntry(
             name=name,

@@ -1,8 +1,9 @@
-"""Makes a model of this zoo again: trains it, packs it, and prints where it is.
+"""Makes a model of this zoo again: trains its recipe, packs it, and prints where it is.
 
     python -m gan_zoo.make chorales [--run runs/zoo-chorales] [--out FOLDER]
 
-A run that is there already is continued, or packed as it is. All that is done is two commands, which are printed.
+The recipe is that of the model, ``models/NAME/recipe.yaml``, so that later changes of a plugin's default recipe do not
+matter. A run that is there already is continued, or packed as it is. Both commands that are run are printed.
 """
 
 from __future__ import annotations
@@ -16,21 +17,13 @@ from pathlib import Path
 
 import gan_zoo
 
-RECIPES: dict[str, tuple[str, ...]] = {
-    "chorales": (
-        "music", "--set", "training.samples=50000", "--set", "data.holdout=0.2", "--set", "evaluation.samples=500",
-    ),
-    "digits": ("image", "--set", "training.samples=24000"),
-    "furniture": ("3d", "--minutes", "4"),
-}  # fmt: skip
-"""Name -> what ``gan run`` trains: a plugin's default recipe, shortened to some minutes on one core."""
 MODELS = Path(gan_zoo.__file__).parent / "models"
 
 
 def make(name: str, run: Path, out: Path) -> None:
     """Train (or continue) the run of the model `name`, and pack it into `out`, in place of an older one."""
     (entry,) = [found for found in gan_zoo.gan_models() if found.name == name]
-    _gan("run", *RECIPES[name], "--out", str(run), "--or-resume")
+    _gan("run", "--recipe", str(MODELS / name / "recipe.yaml"), "--out", str(run), "--or-resume")
     shutil.rmtree(out / name, ignore_errors=True)
     about = ("--licence", entry.licence, "--command", entry.command)
     _gan("zoo", "pack", str(run), "--out", str(out), "--name", name, *about)
@@ -43,15 +36,16 @@ def _gan(*words: str) -> None:
 
 def main() -> None:
     """Make the models that the command line names; all if it names none."""
+    known = [entry.name for entry in gan_zoo.gan_models()]
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("names", nargs="*", metavar="NAME", help=f"{', '.join(RECIPES)}; default: all")
+    parser.add_argument("names", nargs="*", metavar="NAME", help=f"{', '.join(known)}; default: all")
     parser.add_argument("--run", type=Path, help="the run folder; default: runs/zoo-NAME")
     parser.add_argument("--out", type=Path, default=MODELS, help="the folder of models; default: that of this package")
     arguments = parser.parse_args()
-    unknown = set(arguments.names) - set(RECIPES)
+    unknown = set(arguments.names) - set(known)
     if unknown:
-        parser.error(f"no model named {', '.join(sorted(unknown))}; there are {', '.join(RECIPES)}")
-    for name in arguments.names or RECIPES:
+        parser.error(f"no model named {', '.join(sorted(unknown))}; there are {', '.join(known)}")
+    for name in arguments.names or known:
         make(name, arguments.run or Path("runs") / f"zoo-{name}", arguments.out)
 
 

@@ -105,7 +105,7 @@ def transformation(p: Tensor, rng: Draws, height: int, width: int) -> Tensor:
     )
 
 
-def _matrix(rows: list[list[Tensor]]) -> Tensor:
+def matrix_of(rows: list[list[Tensor]]) -> Tensor:
     """``(N, k, k)`` of entries ``(N, 1)``."""
     return torch.stack([torch.cat(row, 1) for row in rows], 1)
 
@@ -113,19 +113,19 @@ def _matrix(rows: list[list[Tensor]]) -> Tensor:
 def scaling(x: Tensor, y: Tensor) -> Tensor:
     """``(N, 3, 3)`` of factors ``(N, 1)``."""
     zero, one = torch.zeros_like(x), torch.ones_like(x)
-    return _matrix([[x, zero, zero], [zero, y, zero], [zero, zero, one]])
+    return matrix_of([[x, zero, zero], [zero, y, zero], [zero, zero, one]])
 
 
 def rotation(angle: Tensor) -> Tensor:
     """``(N, 3, 3)`` of angles in radians ``(N, 1)``."""
     zero, one, sine, cosine = torch.zeros_like(angle), torch.ones_like(angle), angle.sin(), angle.cos()
-    return _matrix([[cosine, -sine, zero], [sine, cosine, zero], [zero, zero, one]])
+    return matrix_of([[cosine, -sine, zero], [sine, cosine, zero], [zero, zero, one]])
 
 
 def shift(x: Tensor, y: Tensor) -> Tensor:
     """``(N, 3, 3)``: the contents of an image move right by x and down by y pixels ``(N, 1)``."""
     zero, one = torch.zeros_like(x), torch.ones_like(x)
-    return _matrix([[one, zero, -x], [zero, one, -y], [zero, zero, one]])
+    return matrix_of([[one, zero, -x], [zero, one, -y], [zero, zero, one]])
 
 
 def resampled(images: Tensor, matrix: Tensor) -> Tensor:

@@ -188,17 +188,19 @@ class GPT(nn.Module):
         names = inspect.signature(self.model.forward).parameters
         return {"cache" if "cache" in names else "past_key_values": DynamicCache(config=self.model.config)}
 
-    def logits(self, tokens: Tensor) -> Tensor:
-        """``(N, T)`` tokens -> ``(N, T, V)`` logits of each token given the ones before it."""
+    def logits(self, tokens: Tensor, model: Any = None) -> Tensor:
+        """``(N, T)`` tokens -> ``(N, T, V)`` logits of each token given the ones before it, by `model` or this one."""
         before = F.pad(tokens[:, :-1].long(), (1, 0), value=START)
         # with a cache, though an empty one, transformers does not look for packed texts, which would read the tokens
-        found: Tensor = self.model(input_ids=before, use_cache=True, **self._new_cache()).logits
+        network = self.model if model is None else model
+        found: Tensor = network(input_ids=before, use_cache=True, **self._new_cache()).logits
         return found[..., : self.words]
 
-    def nll(self, samples: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
-        """Negative log-likelihood of the given texts in nats, and their token counts with the end: ``(N,), (N,)``."""
+    def nll(self, samples: Mapping[str, Tensor], model: Any = None) -> tuple[Tensor, Tensor]:
+        """Negative log-likelihood of the given texts in nats, and their token counts with the end: ``(N,), (N,)``; by
+        `model` or this one."""
         tokens = samples["tokens"].long()
-        logits = self.logits(tokens).float()
+        logits = self.logits(tokens, model).float()
         nll = F.cross_entropy(logits.flatten(0, 1), tokens.flatten(), reduction="none").view(tokens.shape)
         mask = sequence_mask(samples["length"], tokens.shape[1]) if self.ends else torch.ones_like(nll)
         return (nll * mask).sum(1), mask.sum(1)
@@ -230,16 +232,18 @@ class GPT(nn.Module):
         lengths = lengths_of(tokens) if self.ends else torch.full((count,), length, device=device)
         return tokens * (torch.arange(tokens.shape[1], device=device) < lengths[:, None])
 
-    def sample(self, uniforms: Tensor, temperature: float = 1.0) -> Tensor:
-        """``(N, T)`` uniforms in [0, 1) -> ``(N, T)`` int64 tokens, without options and without reading on the host.
+    def sample(self, uniforms: Tensor, temperature: float = 1.0, model: Any = None) -> Tensor:
+        """``(N, T)`` uniforms in [0, 1) -> ``(N, T)`` int64 tokens by `model` or this one, without options and without
+        reading on the host.
 
         `write` asks after each token whether all texts have ended.
         """
+        network = self.model if model is None else model
         cache = self._new_cache()
         tokens = torch.full((len(uniforms), 1), START, dtype=torch.int64, device=uniforms.device)
         found = []
         for step in uniforms.unbind(1):
-            scores = self.model(input_ids=tokens, use_cache=True, **cache).logits[:, -1].float()
+            scores = network(input_ids=tokens, use_cache=True, **cache).logits[:, -1].float()
             if self.words < scores.shape[1]:
                 scores = scores[:, : self.words]
             if not self.ends and getattr(self.field, "encode", None) is not None:  # token 0 is not a word here

@@ -6,13 +6,20 @@ critic D_I judges single frames, another one D_V whole clips; both learn in one 
 because Adam treats each weight by itself.
 
 The published form has batch normalization in all networks. The default here normalizes the critics spectrally (Miyato
-et al. 2018), which batch statistics of generated and real clips would unbalance.
+et al. 2018), which batch statistics of generated and real clips would unbalance. Three settings depart from the paper,
+and make classes, content and motion come apart within minutes on a CPU:
+
+- ``condition=projection``: the critic of clips judges a clip together with its class (Miyato and Koyama 2018,
+  arXiv:1802.05637). A classifier beside it rewards what is easily told apart: one clip for each class.
+- ``clip_critic=stack``: the critic of clips sees the frames as channels of one picture.
+- ``generator=apart``: the recurrent network knows the class, at its start and in each frame; noise of the whole clip
+  chooses the motion; the content scales and shifts features behind the first layer (Huang and Belongie 2017,
+  arXiv:1703.06868), so that where things are follows from the motion and what they look like from the content.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from itertools import pairwise
 from typing import Any, Literal
 
 import torch
@@ -25,25 +32,68 @@ from gan.latents import class_shares
 from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor, nn
 from torch.nn import functional
-from torch.nn.utils import parametrizations
 
-from gan_video.architectures.clips import clip_shape, pixels_of, real_clips
+from gan_video.architectures.clips import (
+    clip_critic,
+    clip_shape,
+    drawn_frames,
+    frame_generator,
+    frame_styles,
+    pixels_of,
+    projected,
+    real_clips,
+)
 
 PART = 32
 """Frames of a part when a clip is streamed."""
 
 
 class MoCoGANConfig(BaseModel):
-    """Sizes of the networks; the defaults are those of the paper."""
+    """Sizes of the networks; the defaults are those of the paper. Settings that the first version did not have are left
+    out of records at their defaults, so that its runs can be resumed."""
 
     model_config = ConfigDict(extra="forbid")
 
     content: int = Field(50, ge=1, le=4096, description="size of the content code z_C")
-    motion: int = Field(10, ge=1, le=4096, description="size of the noise of a frame and of the motion code z_M")
+    motion: int = Field(
+        10, ge=1, le=4096, description="size of the noise of a frame, and of the motion code z_M of the published form"
+    )
     width: int = Field(64, ge=1, le=1024, description="channels before the image generator's last layer")
     critic_width: int = Field(64, ge=1, le=1024, description="channels after the first layer of both critics")
     critic_norm: Literal["batch", "spectral"] = Field(
         "spectral", description="normalization of the critics: batch as published, or spectral without batch statistics"
+    )
+    clip_critic: Literal["volume", "stack"] = Field(
+        "volume",
+        exclude_if=lambda value: value == "volume",
+        description="how the critic of clips sees time. volume: convolutions over time and picture, as published; "
+        "stack: the frames are the channels of one picture, with twice the critic_width, several times faster on a CPU",
+    )
+    condition: Literal["classifier", "projection"] = Field(
+        "classifier",
+        exclude_if=lambda value: value == "classifier",
+        description="how the critic of clips knows classes. classifier: it names the class beside its score, as "
+        "published; projection: its score depends on the class that was asked for",
+    )
+    generator: Literal["published", "apart"] = Field(
+        "published",
+        exclude_if=lambda value: value == "published",
+        description="published: each frame is drawn from content, class and motion code; apart: from class and motion "
+        "code, with features scaled and shifted by the content",
+    )
+    state: int = Field(
+        16,
+        ge=1,
+        le=4096,
+        exclude_if=lambda value: value == 16,
+        description="size of the motion code (for generator=apart)",
+    )
+    jitter: float = Field(
+        0.3,
+        ge=0,
+        le=10,
+        exclude_if=lambda value: value == 0.3,
+        description="standard deviation of the noise of a frame (for generator=apart)",
     )
     patch: bool = Field(True, description="whether the critics give a map of scores of patches, as in the default code")
     class_weight: float = Field(1.0, ge=0, le=1000, description="weight of the cross-entropy of the class of a clip")
@@ -73,12 +123,23 @@ class MoCoGAN(nn.Module):
         self.frames, channels, side = clip_shape(fields, "mocogan")
         stages = side.bit_length() - 3  # 4·2^n pixels
         self.classes = int(fields["label"].high) + 1 if "label" in fields else 0
-        code = config.content + self.classes + config.motion
-        self.motion_cell = nn.GRUCell(config.motion, config.motion)
-        self.image_generator = _image_generator(code, config.width, channels, stages)
+        self.apart = config.generator == "apart"
+        if self.apart:
+            self.motion_start = nn.Linear(config.motion + self.classes, config.state)
+            self.motion_cell = nn.GRUCell(config.motion + self.classes, config.state)
+            code = self.classes + config.motion + config.state
+        else:
+            self.motion_cell = nn.GRUCell(config.motion, config.motion)
+            code = config.content + self.classes + config.motion
+        self.image_generator = frame_generator(code, config.width, channels, stages)
+        if self.apart:
+            self.styles = frame_styles(self.image_generator, config.content)
         spectral = config.critic_norm == "spectral"
-        self.image_critic = _critic(2, channels, config.critic_width, stages, 1, spectral, config.patch)
-        self.video_critic = _critic(3, channels, config.critic_width, stages, 1 + self.classes, spectral, config.patch)
+        self.image_critic = clip_critic(2, channels, config.critic_width, stages, 1, spectral, config.patch)
+        axes, seen, width = 3, channels, config.critic_width
+        if config.clip_critic == "stack":
+            axes, seen, width = 2, channels * self.frames, 2 * config.critic_width
+        self.video_critic = clip_critic(axes, seen, width, stages, 1 + self.classes, spectral, config.patch)
         layers = sum(isinstance(module, nn.Conv3d) for module in self.video_critic)
         if self.frames < 3 * layers + 1:
             raise UsageError(
@@ -92,13 +153,15 @@ class MoCoGAN(nn.Module):
         """Adam(2e-4; 0.5, 0.999). The authors add a weight decay of 1e-5: ``optimizers.PLAYER.name=adamw``."""
         adam = Optimizer(lr=2e-4, betas=(0.5, 0.999))
         generator = nn.ModuleList([self.motion_cell, self.image_generator])
+        if self.apart:
+            generator.extend([self.motion_start, self.styles])
         critics = nn.ModuleList([self.image_critic, self.video_critic])
         return {"generator": Player(generator, adam, average=True), "discriminator": Player(critics, adam)}
 
     def phases(self, loss: Loss, penalties: Mapping[str, Penalty]) -> list[Phase]:
         """One phase. The loss is summed over the scores of a random frame of each clip and those of the clips."""
         terms: dict[str, dict[str, Term]] = {}
-        if self.classes and self.config.class_weight:
+        if self.classes and self.config.class_weight and self.config.condition == "classifier":
             terms = {"discriminator": {"class": self._class_of_real}, "generator": {"class": self._class_of_fake}}
         turns = adversarial_turns(
             loss, penalties, real=real_clips, fake=self._fake, critic=self.critic, with_batch=True, terms=terms
@@ -112,12 +175,20 @@ class MoCoGAN(nn.Module):
     def critic(self, clips: Tensor, batch: Batch) -> CriticOutput:
         """``(N, frames, channels, R, R)`` -> scores of one random frame of each clip and of the clip, ``(N, …)`` each.
 
-        The feature is the class logits of the clips, ``(N, classes)``.
+        The feature is the class logits of the clips, ``(N, classes)``. With a projection the score of a clip is
+        ``s(x) + ⟨y, V h(x)⟩``, whose second term these logits are, at each place of a map of scores.
         """
         chosen = batch.rng.randint(clips.shape[1])
         image_scores = self.image_critic(clips[torch.arange(len(clips), device=clips.device), chosen])
-        output = self.video_critic(clips.transpose(1, 2))
-        return CriticOutput([image_scores, output[:, :1]], [output[:, 1:].flatten(2).mean(2)])
+        output = self.video_critic(self._seen(clips))
+        score = output[:, :1]
+        if self.classes and self.config.condition == "projection":
+            score = projected(output, class_shares(batch["label"], self.classes))
+        return CriticOutput([image_scores, score], [output[:, 1:].flatten(2).mean(2)])
+
+    def _seen(self, clips: Tensor) -> Tensor:
+        """``(N, frames, channels, R, R)`` as the critic of clips receives them."""
+        return clips.flatten(1, 2) if self.config.clip_critic == "stack" else clips.transpose(1, 2)
 
     def _class_of_real(self, scored: Scored) -> Tensor:
         (logits,) = scored.real_features
@@ -142,24 +213,33 @@ class MoCoGAN(nn.Module):
     def clips(self, latents: Tensor, label: Tensor | None) -> Tensor:
         """Latents -> ``(N, frames, channels, R, R)`` in -1 … 1."""
         content, motion = latents[:, : self.config.content], latents[:, self.config.content :]
-        state, *noise = motion.chunk(motion.shape[1] // self.config.motion, 1)
-        return self._frames(content, label, state, noise)[0]
+        drawn, *noise = motion.chunk(motion.shape[1] // self.config.motion, 1)
+        shares, lasting, state = self._start(content, label, drawn)
+        return self._frames(content, shares, lasting, state, noise)[0]
 
-    def _frames(
-        self, content: Tensor, label: Tensor | None, state: Tensor, noise: Sequence[Tensor]
-    ) -> tuple[Tensor, Tensor]:
-        """The frames of the noises that follow a motion state, and the state after them."""
-        constant = [content]
+    def _start(self, content: Tensor, label: Tensor | None, drawn: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Shares of the classes, what is the same in the codes of all frames, and the motion state before the first,
+        of the noise `drawn` for the whole clip."""
+        shares = content[:, :0]
         if self.classes:
             assert label is not None
-            constant.append(class_shares(label, self.classes).to(content))
+            shares = class_shares(label, self.classes).to(content)
+        if self.apart:
+            both = torch.cat([drawn, shares], 1)
+            return shares, torch.cat([shares, drawn], 1), torch.tanh(self.motion_start(both))
+        return shares, torch.cat([content, shares], 1), drawn
+
+    def _frames(
+        self, content: Tensor, shares: Tensor, lasting: Tensor, state: Tensor, noise: Sequence[Tensor]
+    ) -> tuple[Tensor, Tensor]:
+        """The frames of the noises that follow a motion state, and the state after them."""
         codes = []
-        for frame_noise in noise:
-            state = self.motion_cell(frame_noise, state)
-            codes.append(torch.cat([*constant, state], 1))
+        for drawn in noise:
+            known = torch.cat([self.config.jitter * drawn, shares], 1) if self.apart else drawn
+            state = self.motion_cell(known, state)
+            codes.append(torch.cat([lasting, state], 1))
         stacked = torch.stack(codes, 1)  # (N, frames, code)
-        made: Tensor = self.image_generator(stacked.flatten(0, 1)[..., None, None])
-        return made.view(*stacked.shape[:2], *made.shape[1:]), state
+        return drawn_frames(self.image_generator, stacked, self.styles if self.apart else (), content), state
 
     def settle(self, rng: Draws) -> None:
         """Run the generator for standing statistics, with all classes alike."""
@@ -173,14 +253,17 @@ class MoCoGAN(nn.Module):
         return {"content": content, "motion": ~content}
 
     def linear_maps(self) -> list[Tensor]:
-        """The layer that the content enters in every frame, ``(features, latent)``; motion passes a recurrent layer."""
-        first = self.image_generator[0].get_parameter("weight").detach().flatten(1).T[:, : self.config.content]
+        """The layers that the content enters in every frame, ``(features, latent)``; motion passes a recurrent one."""
+        if self.apart:
+            first = torch.cat([layer.get_parameter("weight").detach() for layer in self.styles])
+        else:
+            first = self.image_generator[0].get_parameter("weight").detach().flatten(1).T[:, : self.config.content]
         motion = first.new_zeros(len(first), self.config.motion * (1 + self.frames))
         return [torch.cat([first, motion], 1)]
 
     def critic_features(self, samples: Mapping[str, Tensor]) -> list[Tensor]:
         """The activations of the critic of clips."""
-        x, seen = (samples["video"].float() / 127.5 - 1).transpose(1, 2), []
+        x, seen = self._seen(samples["video"].float() / 127.5 - 1), []
         for layer in list(self.video_critic)[:-1]:
             x = layer(x)
             if isinstance(layer, nn.LeakyReLU):
@@ -219,50 +302,13 @@ class MoCoGAN(nn.Module):
         if options.motion_seed is not None:
             moving = SeededDraws.of(options.motion_seed, 0, 1, rng.device)
             moving.randn(self.config.content)
-        state, frames = moving.randn(self.config.motion), options.frames or self.frames
+        shares, lasting, state = self._start(content, label, moving.randn(self.config.motion))
+        frames = options.frames or self.frames
         for begin in range(0, frames, PART):
             noise = [moving.randn(self.config.motion) for _ in range(min(PART, frames - begin))]
-            made, state = self._frames(content, label, state, noise)
+            made, state = self._frames(content, shares, lasting, state, noise)
             yield {"video": pixels_of(made)}
 
     def _latents_of(self, seed: int, frames: int, like: Tensor) -> Tensor:
         """The latents of the first sample of a seed, ``(1, …)``."""
         return self.latents(1, SeededDraws.of(seed, 0, 1, like.device), frames)
-
-
-def _image_generator(code: int, width: int, channels: int, stages: int) -> nn.Sequential:
-    """The image generator of the authors' code: transposed convolutions from 1 to 4·2^n pixels."""
-    widths = [width * 2 ** (stages - 1 - stage) for stage in range(stages)]
-    layers: list[nn.Module] = [nn.ConvTranspose2d(code, widths[0], 4, 1, 0, bias=False)]
-    layers += [nn.BatchNorm2d(widths[0]), nn.ReLU(inplace=True)]
-    for before, after in pairwise(widths):
-        layers += [nn.ConvTranspose2d(before, after, 4, 2, 1, bias=False), nn.BatchNorm2d(after), nn.ReLU(inplace=True)]
-    layers += [nn.ConvTranspose2d(widths[-1], channels, 4, 2, 1, bias=False), nn.Tanh()]
-    return nn.Sequential(*layers)
-
-
-def _critic(
-    axes: int, channels: int, width: int, stages: int, outputs: int, spectral: bool, patch: bool
-) -> nn.Sequential:
-    """The critic of frames (two axes) or of clips (three axes, of which time is neither padded nor strided).
-
-    A patch critic has one stage less and ends with a strided convolution that gives a map of scores.
-    """
-
-    def conv(before: int, after: int, stride: int, padding: int) -> nn.Module:
-        layer: nn.Module
-        if axes == 2:
-            layer = nn.Conv2d(before, after, 4, stride, padding, bias=False)
-        else:
-            layer = nn.Conv3d(before, after, 4, (1, stride, stride), (0, padding, padding), bias=False)
-        return parametrizations.spectral_norm(layer) if spectral else layer
-
-    widths = [width * 2**stage for stage in range(stages - 1 if patch else stages)]
-    layers: list[nn.Module] = [conv(channels, widths[0], 2, 1), nn.LeakyReLU(0.2)]
-    for before, after in pairwise(widths):
-        layers.append(conv(before, after, 2, 1))
-        if not spectral:
-            layers.append(nn.BatchNorm2d(after) if axes == 2 else nn.BatchNorm3d(after))
-        layers.append(nn.LeakyReLU(0.2))
-    layers.append(conv(widths[-1], outputs, 2, 1) if patch else conv(widths[-1], outputs, 1, 0))
-    return nn.Sequential(*layers)

@@ -1,24 +1,26 @@
-"""Decoding of films, animated pictures and strips of frames from untrusted bytes, and their encoding.
+"""Decoding of films, animated pictures, strips and folders of frames from untrusted bytes, and their encoding.
 
 Frames are decoded one after another and converted at once, so that a film of any length needs the memory of one clip.
-PyAV (the libraries of FFmpeg) decodes films, Pillow decodes animated pictures and strips.
+PyAV (the libraries of FFmpeg) decodes films, Pillow decodes pictures. Readers yield None for a frame that is not used,
+which is neither converted nor, where it stands in a file of its own, decoded.
 """
 
 from __future__ import annotations
 
 import io
-from collections.abc import Iterable, Iterator, Sequence
+import re
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from fractions import Fraction
 from itertools import chain
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 from gan.errors import BadData, GanError
-from gan.source import SourceFile
+from gan.source import Companion, SourceFile
 from PIL import Image
 
 FILMS = (".mp4", ".m4v", ".webm", ".mov", ".mkv", ".avi")
-PICTURES = (".gif", ".png", ".apng", ".webp")
+PICTURES = (".gif", ".png", ".apng", ".webp", ".jpg", ".jpeg")
 MAX_FILM_BYTES = 4 << 30
 """Maximum size of a film on the disk; inside an archive the core's limit holds."""
 MAX_PICTURE_BYTES = 100 << 20
@@ -29,13 +31,29 @@ MAX_FRAMES = 1_000_000
 """Maximum number of frames decoded of one file: nine hours at 30 frames a second."""
 MAX_RATE = 1000.0
 """Maximum frames per second that are believed."""
-FORMATS = ("PNG", "GIF", "WEBP")
+FORMATS = ("PNG", "GIF", "WEBP", "JPEG")
+
+Used = Callable[[int], bool]
+"""Whether the frame of a number, from 0 on, is used."""
 
 
-def frames(file: SourceFile) -> Iterator[Image.Image]:
-    """Yield the frames of a film or an animated picture as RGB or RGBA images. Raises `BadData` with the reason."""
+Scaled = Callable[[int, int], tuple[int, int]]
+"""The size to which a frame of a width and a height may be scaled while it is converted."""
+
+
+def every(index: int) -> bool:
+    """All frames are used."""
+    return True
+
+
+def frames(file: SourceFile, used: Used = every, scaled: Scaled | None = None) -> Iterator[Image.Image | None]:
+    """Yield the frames of a film or an animated picture as RGB or RGBA images. Raises `BadData` with the reason.
+
+    Frames of films that are larger than `scaled` says come in that size: their pixels are averaged while they are
+    converted, which costs less than both one behind the other.
+    """
     found = 0
-    for picture in _film_frames(file) if file.suffix in FILMS else _picture_frames(file):
+    for picture in _film_frames(file, used, scaled) if file.suffix in FILMS else _picture_frames(file, used):
         found += 1
         if found > MAX_FRAMES:
             raise BadData(f"more than {MAX_FRAMES:,} frames", file.name)
@@ -52,8 +70,18 @@ def _source(file: SourceFile) -> Any:
     return str(file.path)
 
 
-def _film_frames(file: SourceFile) -> Iterator[Image.Image]:
+def _film_frames(file: SourceFile, used: Used, scaled: Scaled | None) -> Iterator[Image.Image | None]:
     import av
+    from av.video.reformatter import VideoReformatter
+
+    reformatter = VideoReformatter()  # one for all frames: it keeps its tables
+
+    def converted(frame: Any) -> Image.Image:
+        size = (frame.width, frame.height) if scaled is None else scaled(frame.width, frame.height)
+        if size[0] > frame.width or size[1] > frame.height:
+            size = (frame.width, frame.height)
+        found: Image.Image = reformatter.reformat(frame, *size, format="rgb24", interpolation="AREA").to_image()
+        return found
 
     try:
         with av.open(_source(file), metadata_errors="ignore") as container:
@@ -64,9 +92,9 @@ def _film_frames(file: SourceFile) -> Iterator[Image.Image]:
                 raise BadData("cannot be decoded: its codec is not known", file.name)
             stream.thread_type = "NONE"
             _check_size(stream.codec_context.width, stream.codec_context.height, file.name)
-            for frame in container.decode(stream):
+            for index, frame in enumerate(container.decode(stream)):
                 _check_size(frame.width, frame.height, file.name)
-                yield frame.to_image()
+                yield converted(frame) if used(index) else None
     except (av.FFmpegError, ValueError, OSError, MemoryError) as error:
         raise BadData(f"cannot be decoded: {getattr(error, 'strerror', None) or error}", file.name) from error
 
@@ -96,26 +124,74 @@ def open_picture(file: SourceFile) -> Image.Image:
     try:
         picture: Image.Image = Image.open(io.BytesIO(data), formats=FORMATS)
     except Exception as error:
-        raise BadData("is not a PNG, GIF or WebP picture", file.name) from error
+        raise BadData("is not a PNG, GIF, WebP or JPEG picture", file.name) from error
     _check_size(*picture.size, file.name)
     return picture
 
 
-def _picture_frames(file: SourceFile) -> Iterator[Image.Image]:
+def _picture_frames(file: SourceFile, used: Used) -> Iterator[Image.Image | None]:
     picture = open_picture(file)
     count = int(getattr(picture, "n_frames", 1))
     if count < 2:
-        raise BadData("is a still picture; set modality.layout=strips if its frames lie side by side", file.name)
+        raise BadData(
+            "is a still picture; set modality.layout=strips if its frames lie side by side, modality.layout=frames if "
+            "its folder is a film",
+            file.name,
+        )
     for index in range(count):
         try:
             picture.seek(index)
-            frame = picture.convert(_mode(picture))
+            frame = picture.convert(_mode(picture)) if used(index) else None
         except Exception as error:
             raise BadData(f"frame {index + 1} cannot be decoded: {error}", file.name) from error
         yield frame
 
 
-def strip(file: SourceFile) -> Iterator[Image.Image]:
+def still(file: SourceFile) -> Image.Image:
+    """The picture of a file, the first one of an animation. Raises `BadData`."""
+    picture = open_picture(file)
+    try:
+        return picture.convert(_mode(picture))
+    except Exception as error:
+        raise BadData(f"cannot be decoded: {error}", file.name) from error
+
+
+def numbered(file: SourceFile, used: Used = every) -> Iterator[Image.Image | None]:
+    """Yield the pictures of a folder whose names end in consecutive numbers (``0001.png``, ``0002.png`` …), from `file`
+    on; a number that is missing ends the film.
+
+    Raises `Companion` for a picture that another one precedes, and `BadData` for one without a number.
+    """
+    if _beside(file, -1) is not None:
+        raise Companion
+    if _beside(file, 1) is None:
+        raise BadData("is a single picture; with modality.layout=frames names end in consecutive numbers", file.name)
+    following: SourceFile | None = file
+    index = 0
+    while following is not None:
+        if index == MAX_FRAMES:
+            raise BadData(f"more than {MAX_FRAMES:,} frames", file.name)
+        yield still(following) if used(index) else None
+        following, index = _beside(following, 1), index + 1
+
+
+def _beside(file: SourceFile, step: int) -> SourceFile | None:
+    """The picture whose number is larger by `step`, with as many digits or without leading zeros, or None."""
+    name = PurePosixPath(file.name)
+    match = re.fullmatch(r"(.*?)(\d{1,12})", name.stem)
+    if match is None:
+        raise BadData("has no number in its name; with modality.layout=frames names end in numbers", file.name)
+    number, digits = int(match[2]) + step, len(match[2])
+    if number < 0:
+        return None
+    suffix = name.suffix
+    for wanted in dict.fromkeys((f"{number:0{digits}d}", str(number))):
+        if found := file.sibling(f"{match[1]}{wanted}{suffix}"):
+            return found
+    return None
+
+
+def strip(file: SourceFile, used: Used = every) -> Iterator[Image.Image | None]:
     """Yield the square frames of a picture in which they lie side by side, from left to right. Raises `BadData`."""
     picture = open_picture(file)
     width, height = picture.size
@@ -125,8 +201,8 @@ def strip(file: SourceFile) -> Iterator[Image.Image]:
         whole = picture.convert(_mode(picture))
     except Exception as error:
         raise BadData(f"cannot be decoded: {error}", file.name) from error
-    for left in range(0, width, height):
-        yield whole.crop((left, 0, left + height, height))
+    for index, left in enumerate(range(0, width, height)):
+        yield whole.crop((left, 0, left + height, height)) if used(index) else None
 
 
 def _check_size(width: int, height: int, name: str) -> None:
