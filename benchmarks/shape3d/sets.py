@@ -178,7 +178,7 @@ def halves(grids: np.ndarray, groups: int) -> float:
     return float(np.mean([nearest_overlap(*pair).mean() for pair in parts]))
 
 
-def evaluate(case: str, work: Path, out: Path) -> None:
+def evaluate(case: str, work: Path, each: int, out: Path) -> None:
     """Measure the newest checkpoint, and write the record and a picture."""
     plugins = Plugins.installed()
     resolved = resolve(values_of(case, work), plugins)
@@ -186,12 +186,12 @@ def evaluate(case: str, work: Path, out: Path) -> None:
     modality = resolved.modality_class(resolved.modality_config, pack.facts)
     data, side = pack.take(np.arange(len(pack))), modality.config.resolution
     training, classes = occupied(data), len(KINDS) if "label" in data else 0
-    wanted = np.repeat(np.arange(classes), EACH) if classes else np.arange(0)
+    wanted = np.repeat(np.arange(classes), each) if classes else np.arange(0)
     count = len(wanted) or MODELS
     given = {"label": wanted} if classes else None
     if classes:
-        held_out = real_furniture(HELD_OUT, EACH, side)
-        second = np.concatenate([training[data["label"] == number][:EACH] for number in range(classes)])
+        held_out = real_furniture(HELD_OUT, each, side)
+        second = np.concatenate([training[data["label"] == number][:each] for number in range(classes)])
     else:
         plain = Shape(ShapeConfig(resolution=side))
         (file,) = list_source(Path(source_of(case, work, "held-out")), plain.suffixes).files
@@ -236,7 +236,7 @@ def evaluate(case: str, work: Path, out: Path) -> None:
         "machine": surroundings("trimesh", "scikit-image"),
     }
     out.write_text(json.dumps(result, indent=1) + "\n")
-    rows = np.concatenate([np.arange(8) + number * EACH for number in range(classes)]) if classes else np.arange(32)
+    rows = np.concatenate([np.arange(8) + number * each for number in range(classes)]) if classes else np.arange(32)
     drawn = [modality.mesh({key: values[row] for key, values in generated.items()}) for row in rows]
     sheet(drawn, 112, 8).save(out.with_suffix(".png"))
     print(json.dumps({key: result[key] for key in ("sets", "exported", "training_cpu_seconds")}, indent=1))
@@ -247,13 +247,14 @@ def main() -> None:
     parser.add_argument("what", choices=["train", "evaluate"])
     parser.add_argument("case", choices=sorted(CASES))
     parser.add_argument("--work", type=Path, required=True)
+    parser.add_argument("--each", type=int, default=EACH, help="shapes of each kind of furniture in a set")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     arguments.work.mkdir(parents=True, exist_ok=True)
     if arguments.what == "train":
         train(arguments.case, arguments.work)
     else:
-        evaluate(arguments.case, arguments.work, HERE / f"{arguments.case}.json")
+        evaluate(arguments.case, arguments.work, arguments.each, HERE / f"{arguments.case}.json")
 
 
 if __name__ == "__main__":

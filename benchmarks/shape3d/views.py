@@ -3,7 +3,7 @@
     gan run --plugin 3d --recipe eg3d-furniture --out RUN
     python benchmarks/shape3d/views.py RUN
 
-Meshes of 64 shapes of each kind, from densities on 64³ points, are read again by trimesh, named by a classifier that
+Meshes of 32 shapes of each kind, from densities on 48³ points, are read again by trimesh, named by a classifier that
 was trained on real voxels, and compared with as many real shapes of seeds that the training does not use. Pictures are
 compared with pictures of these shapes by the Fréchet distance of their edges. "Untrained" is the network before its
 first step.
@@ -36,12 +36,14 @@ from gan_3d.modality import Shape, ShapeConfig, _welded, normalised
 from gan_3d.views import photographs
 from gan_3d.voxels import centred, cropped, occupied
 from PIL import Image
-from sets import EACH, HELD_OUT, classifier, exported, real_furniture
+from sets import HELD_OUT, classifier, exported, real_furniture
 
 HERE = Path(__file__).parent
+EACH = 32
+"""Shapes of each kind of furniture in a set."""
 SIDE = 16
 """Voxels along each side where shapes are named and compared."""
-OPTIONS = {"resolution": 64}
+OPTIONS = {"resolution": 48}
 
 
 def real_pictures(first: int, each: int, config: Any) -> dict[str, np.ndarray]:
@@ -83,8 +85,8 @@ def main() -> None:
     network = build_game(resolved, modality.fields).architecture.eval()
     untrained = Model(network, modality, "untrained", trained.device, conditions=Conditions())
     plain, wanted = Shape(ShapeConfig(resolution=SIDE)), np.repeat(np.arange(len(KINDS)), EACH)
-    shapes, data = real_furniture(HELD_OUT, EACH, SIDE), real_furniture(0, 2 * EACH, SIDE)
-    name = classifier(data, np.repeat(np.arange(len(KINDS)), 2 * EACH))
+    shapes, data = real_furniture(HELD_OUT, EACH, SIDE), real_furniture(0, 4 * EACH, SIDE)
+    name = classifier(data, np.repeat(np.arange(len(KINDS)), 4 * EACH))
     start, extractor, sets = time.process_time(), EdgeHistograms(), dict[str, dict[str, Any]]()
     samples: dict[str, np.ndarray] = {}
     for title, model in (("generated", trained), ("untrained", untrained)):
@@ -115,7 +117,7 @@ def main() -> None:
     }
     for metric in (ChamferMetrics(), ShapeStatistics()):
         values = metric.compute(
-            {"voxels": data[np.tile(np.arange(2 * EACH) < EACH, len(KINDS))]}, {"voxels": shapes}, plain
+            {"voxels": data[np.tile(np.arange(4 * EACH) < EACH, len(KINDS))]}, {"voxels": shapes}, plain
         )
         sets["real"] |= {value.name: value.value for value in values}
     result = {

@@ -300,7 +300,9 @@ class Shape(Modality):
         return path
 
     def is_empty(self, sample: Sample) -> bool:
-        """Whether there is no surface: no voxel is occupied, or all are."""
+        """Whether there is no surface: no voxel is occupied, or all are; a picture alone: one colour."""
+        if "picture" in sample and "density" not in sample:
+            return super().is_empty({"picture": sample["picture"]})
         grid = occupied(sample)
         return not grid.any() or bool(grid.all())
 

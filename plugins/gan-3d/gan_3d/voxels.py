@@ -160,13 +160,18 @@ def _block(grid: Grid) -> tuple[slice, slice, slice]:
 def centred(block: Array, side: int) -> Array:
     """Place a block of voxels in the middle of a grid ``(side, side, side)``, after scaling it down where it is larger.
 
-    Scaling takes the voxel at the centre of each new one for indices of colours, so a thin part may vanish.
+    Scaling takes the voxel at the centre of each new one for indices of colours, so a thin part may vanish; of a shape
+    that would vanish whole it takes the largest index in each.
     """
     largest = max(block.shape)
     if largest > side:
         sizes = [max(1, round(length * side / largest)) for length in block.shape]
         picks = [((np.arange(size) + 0.5) * length / size).astype(int) for size, length in zip(sizes, block.shape)]
-        block = block[np.ix_(*picks)]
+        whole, block = block, block[np.ix_(*picks)]
+        if not block.any():
+            for axis, size in enumerate(sizes):
+                whole = np.maximum.reduceat(whole, np.arange(size) * whole.shape[axis] // size, axis)
+            block = whole
     grid = np.zeros((side, side, side), block.dtype)
     begin = [(side - length) // 2 for length in block.shape]
     grid[tuple(slice(at, at + length) for at, length in zip(begin, block.shape))] = block
