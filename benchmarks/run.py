@@ -37,6 +37,12 @@ CALLS = {
             )
         ),
     ],
+    "shape3d/sets.py": [
+        [what, case, "--work", f"{WORK}/shapes/{case}"]
+        for case in ("3dgan-furniture", "3dgan-mmmm", "triplane-furniture", "triplane-mmmm")
+        for what in ("train", "evaluate")
+    ],
+    "shape3d/views.py": [],
     "text/coco.py": [["--work", f"{WORK}/coco"]],
     "text/coco_lengths.py": [["--work", f"{WORK}/coco"]],
     "text/paper_cost.py": [["ORACLE"]],

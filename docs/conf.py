@@ -1,15 +1,19 @@
 """Settings of the documentation site: ``make docs`` builds it from the pages of this folder into ``docs/_build``.
 
-Each tutorial is also offered as a notebook, which is written beside its page.
+Each tutorial is also offered as a notebook, which is written beside its page, and the page of recipes is completed.
 """
 
 from __future__ import annotations
 
 import json
 import re
+import sys
 import tomllib
 from pathlib import Path
 from typing import Any
+
+sys.path.insert(0, str(Path(__file__).parent))
+import recipe_tables
 
 project = "gan"
 author = "the authors of gan"
@@ -39,8 +43,10 @@ def notebook(page: str) -> dict[str, Any]:
     return {"cells": cells, "metadata": {"kernelspec": kernel}, "nbformat": 4, "nbformat_minor": 4}
 
 
-def _offer_notebook(app: Any, name: str, source: list[str]) -> None:
+def _complete(app: Any, name: str, source: list[str]) -> None:
     folder, _, tutorial = name.rpartition("/")
+    if name == "recipes":
+        source[0] += "\n" + recipe_tables.text()
     if folder == "tutorials":
         source[0] += f'\n<a href="{tutorial}.ipynb" download>This page as a notebook</a>\n'
 
@@ -53,6 +59,6 @@ def _write_notebooks(app: Any, error: Exception | None) -> None:
 
 
 def setup(app: Any) -> None:
-    """Offer the notebooks."""
-    app.connect("source-read", _offer_notebook)
+    """Offer the notebooks and complete the page of recipes."""
+    app.connect("source-read", _complete)
     app.connect("build-finished", _write_notebooks)

@@ -12,6 +12,7 @@ from urllib.parse import unquote, urlparse
 
 import pytest
 from doc_names import ROOT
+from gan.plugins.manager import Plugins
 
 DOCS = ROOT / "docs"
 
@@ -88,3 +89,14 @@ def test_every_tutorial_is_offered_as_a_notebook(site):
         assert code[0].startswith("import gan\n")
         assert f'href="{page.stem}.ipynb"' in (site / "tutorials" / f"{page.stem}.html").read_text(encoding="utf-8")
         assert "```python" not in json.dumps(notebook)
+
+
+@pytest.mark.slow
+def test_the_site_lists_recipes_and_settings_of_every_plugin(site):
+    text = (site / "recipes.html").read_text(encoding="utf-8")
+    for plugin in ("3d", "audio", "image", "music", "text", "video"):
+        for hook in ("gan_recipes", "gan_architectures", "gan_modalities"):
+            for found in Plugins.installed().entries(hook, plugin):
+                assert found.entry.name in text, found.entry.name
+    for key in ("training.minutes", "modality.resolution", "model.generator_width"):
+        assert f">{key}<" in text, key

@@ -15,9 +15,9 @@ import time
 from pathlib import Path
 
 import numpy as np
-from furniture import HELD_OUT, real_shapes
 from gan.reporting.manifest import surroundings
 from gan_3d.metrics import clouds
+from sets import HELD_OUT, real_furniture
 
 HERE = Path(__file__).parent
 CHECKED = 4
@@ -35,7 +35,7 @@ def main() -> None:
     arguments = parser.parse_args()
     sets = []
     for first in (0, HELD_OUT):
-        grids, _ = real_shapes(first, arguments.count // 4, 16)
+        grids = real_furniture(first, arguments.count // 4, 16)
         sets.append(np.stack([clouds.cloud(grid, clouds.POINTS) for grid in grids]))
     computed = 0
     plain = clouds._chamfer

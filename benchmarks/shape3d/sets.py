@@ -31,6 +31,7 @@ from gan.generation.settling import settle
 from gan.plugins.manager import Plugins
 from gan.reporting.manifest import surroundings
 from gan.reporting.reporter import Reporter
+from gan.source import list_source
 from gan.testing import real_file
 from gan_3d.data.furniture import KINDS, shape
 from gan_3d.metrics.clouds import ChamferMetrics
@@ -38,6 +39,7 @@ from gan_3d.metrics.grids import NearestIoU, ShapeStatistics, nearest_overlap
 from gan_3d.modality import Shape, ShapeConfig, normalised
 from gan_3d.surface import level_set
 from gan_3d.voxels import filled, occupied, shell
+from gan_3d.writing.picture import sheet
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
@@ -48,35 +50,42 @@ EACH = 64
 """Shapes of each kind of furniture in a set."""
 MODELS = 60
 """Models of mmmm that are held out, and in a set."""
+PAIRED = [
+    "loss.name=relativistic-pairing",
+    "penalties=[{name: r1, weight: 1.0, every: 8}, {name: r2, weight: 1.0, every: 8}]",
+    "model.critic_repeats=1",
+    "training.batch=16",
+    "optimizers.generator.betas=[0.0, 0.99]",
+    "optimizers.discriminator.betas=[0.0, 0.99]",
+]
+"""The game of 3dgan-furniture for Triplane-SDF."""
+MMMM = ["modality.resolution=16", "modality.labels=false"]
 CASES: dict[str, tuple[str, list[str]]] = {
     "3dgan-furniture": ("3dgan-furniture", ["training.samples=130000"]),
-    "3dgan-mmmm": (
-        "3dgan-furniture",
-        ["modality.resolution=32", "modality.labels=false", "model.generator_width=16", "model.discriminator_width=16",
-         "training.samples=44000"],
+    "3dgan-mmmm": ("3dgan-furniture", [*MMMM, "training.samples=24000"]),
+    "triplane-furniture": (
+        "triplane-furniture",
+        ["modality.resolution=16", "model.sharpness=0.06", *PAIRED, "training.samples=10000"],
     ),
-}  # fmt: skip
-"""Recipe and settings of each training, of about ten CPU minutes."""
+    "triplane-mmmm": ("triplane-furniture", [*MMMM, "model.sharpness=0.06", *PAIRED, "training.samples=10000"]),
+}
+"""Recipe and settings of each training."""
 COMMON = ["training.minutes=null", "training.device=cpu", "training.preview_ticks=0", "evaluation.metrics=[]",
           "evaluation.samples=16", "evaluation.artefacts=8"]  # fmt: skip
 
 
-def source_of(case: str, work: Path) -> str | Path:
-    """The data of a training."""
+def source_of(case: str, work: Path, part: str = "training") -> str | Path:
+    """The data of a training, or those that are held out."""
     if case.endswith("furniture"):
         return "furniture"
-    path = work / "models.npz"
+    path = work / f"{part}.npz"
     if not path.is_file():
-        np.savez_compressed(path, voxels=models()[0])
+        with np.load(real_file("shape3d", "mmmm_voxels_32.npz")) as archive:
+            grids = archive["grid"] > 0
+        order = np.random.default_rng(0).permutation(len(grids))
+        rows = order[:-MODELS] if part == "training" else order[-MODELS:]
+        np.savez_compressed(path, voxels=grids[rows])
     return path
-
-
-def models() -> tuple[np.ndarray, np.ndarray]:
-    """(training, held out): the occupied voxels of the models of mmmm."""
-    with np.load(real_file("shape3d", "mmmm_voxels_32.npz")) as archive:
-        grids = archive["grid"] > 0
-    order = np.random.default_rng(0).permutation(len(grids))
-    return grids[order[:-MODELS]], grids[order[-MODELS:]]
 
 
 def values_of(case: str, work: Path) -> dict[str, Any]:
@@ -169,7 +178,7 @@ def halves(grids: np.ndarray, groups: int) -> float:
     return float(np.mean([nearest_overlap(*pair).mean() for pair in parts]))
 
 
-def evaluate(case: str, work: Path, out: Path) -> None:
+def evaluate(case: str, work: Path, each: int, out: Path) -> None:
     """Measure the newest checkpoint, and write the record and a picture."""
     plugins = Plugins.installed()
     resolved = resolve(values_of(case, work), plugins)
@@ -177,17 +186,16 @@ def evaluate(case: str, work: Path, out: Path) -> None:
     modality = resolved.modality_class(resolved.modality_config, pack.facts)
     data, side = pack.take(np.arange(len(pack))), modality.config.resolution
     training, classes = occupied(data), len(KINDS) if "label" in data else 0
-    wanted = np.repeat(np.arange(classes), EACH) if classes else np.arange(0)
+    wanted = np.repeat(np.arange(classes), each) if classes else np.arange(0)
     count = len(wanted) or MODELS
     given = {"label": wanted} if classes else None
     if classes:
-        held_out = real_furniture(HELD_OUT, EACH, side)
-        second = np.concatenate([training[data["label"] == number][:EACH] for number in range(classes)])
+        held_out = real_furniture(HELD_OUT, each, side)
+        second = np.concatenate([training[data["label"] == number][:each] for number in range(classes)])
     else:
-        keep = Shape(ShapeConfig(resolution=side))
-        held_out = np.stack([filled(grid) for grid in models()[1]])
-        second = training[:count]
-        assert keep.config.inside == resolved.modality_config.inside
+        plain = Shape(ShapeConfig(resolution=side))
+        (file,) = list_source(Path(source_of(case, work, "held-out")), plain.suffixes).files
+        held_out, second = np.stack([sample["voxels"] for sample in plain.read(file)]), training[:count]
     trained = gan.load(work / "run")
     network = build_game(resolved, modality.fields).architecture
     settle(network, trained.device)
@@ -228,9 +236,9 @@ def evaluate(case: str, work: Path, out: Path) -> None:
         "machine": surroundings("trimesh", "scikit-image"),
     }
     out.write_text(json.dumps(result, indent=1) + "\n")
-    shown = np.concatenate([np.arange(number * EACH, number * EACH + 8) for number in range(max(4, classes))])
-    rows = shown if classes else np.arange(32)
-    modality.preview({key: values[rows] for key, values in generated.items()}).save(out.with_suffix(".png"))
+    rows = np.concatenate([np.arange(8) + number * each for number in range(classes)]) if classes else np.arange(32)
+    drawn = [modality.mesh({key: values[row] for key, values in generated.items()}) for row in rows]
+    sheet(drawn, 112, 8).save(out.with_suffix(".png"))
     print(json.dumps({key: result[key] for key in ("sets", "exported", "training_cpu_seconds")}, indent=1))
 
 
@@ -239,13 +247,14 @@ def main() -> None:
     parser.add_argument("what", choices=["train", "evaluate"])
     parser.add_argument("case", choices=sorted(CASES))
     parser.add_argument("--work", type=Path, required=True)
+    parser.add_argument("--each", type=int, default=EACH, help="shapes of each kind of furniture in a set")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     arguments.work.mkdir(parents=True, exist_ok=True)
     if arguments.what == "train":
         train(arguments.case, arguments.work)
     else:
-        evaluate(arguments.case, arguments.work, HERE / f"{arguments.case}.json")
+        evaluate(arguments.case, arguments.work, arguments.each, HERE / f"{arguments.case}.json")
 
 
 if __name__ == "__main__":

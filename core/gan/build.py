@@ -323,8 +323,11 @@ def data_licence(resolved: ResolvedRecipe, plugins: Plugins) -> str:
 
 
 def open_data(resolved: ResolvedRecipe, plugins: Plugins, reporter: Reporter) -> Pack:
-    """Open the pack of the recipe's dataset."""
-    source = find_source(resolved, plugins)
+    """Open the pack of the recipe's dataset. A folder that has the name of a dataset is used, and that is said."""
+    source, name = find_source(resolved, plugins), resolved.recipe.data.source or ""
+    datasets = {found.entry.name for found in plugins.entries("gan_datasets", resolved.modality.info.name)}
+    if name in datasets and os.path.exists(name):
+        reporter.warn(f"the data are ./{name} here, not the dataset '{name}'; for the dataset, rename or move ./{name}")
     return open_pack(
         source,
         resolved.modality_class,

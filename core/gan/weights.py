@@ -23,6 +23,8 @@ __all__ = [
 ]
 
 VARIABLE = "GAN_WEIGHTS"
+FETCH = "fetch them, gan data fetch weights:EXTRACTOR, or "
+"""The remedy in a message about weights that are not here; who knows the extractor puts its name in."""
 ALLOW_VARIABLE = "GAN_ALLOW_DOWNLOAD"
 _restoring: ContextVar[bool] = ContextVar("restoring", default=False)
 
@@ -73,8 +75,9 @@ def find_weights(name: str, sha256: str, given: Path | None = None) -> Path:
         candidates = [folder / name for folder in (*folders, weights_folder())]
     found = next((path for path in candidates if path.is_file()), None)
     if found is None:
-        fetch = f"fetch them, gan data fetch weights:EXTRACTOR, or name their folder in the variable {VARIABLE}"
-        where = f"{given} does not hold it" if given is not None else fetch
+        where = (
+            f"{given} does not hold it" if given is not None else f"{FETCH}name their folder in the variable {VARIABLE}"
+        )
         raise UsageError(
             f"the weights {name} (sha256 {sha256[:16]}…) are not here: {where}, or, for an extractor, "
             "write the path behind its name, as in fid[NAME=PATH]"

@@ -14,9 +14,10 @@ import gan
 import pytest
 from doc_names import ROOT
 from gan import api
+from gan.build import open_data, resolve
 from gan.errors import UsageError
 from gan.recipe import merged
-from gan.reporting.reporter import Tick
+from gan.reporting.reporter import Reporter, Tick
 from gan.testing import install
 
 SHORT = {"training": {"samples": 256, "batch": 64, "preview_ticks": 0}, "evaluation": {"samples": 64, "artefacts": 3}}
@@ -129,6 +130,29 @@ def test_the_documented_signatures_are_those_of_the_functions(name):
     squeezed = [re.sub(r"\s+", "", found).rstrip(",") for found in (documented[0], expected)]
     assert squeezed[0] == squeezed[1]
     assert documented[1] == str(signature.return_annotation)
+
+
+def test_a_folder_with_the_name_of_a_dataset_is_said(tmp_path, plugins, monkeypatch):
+    """`samples.save("ring")` makes one: the next training of the dataset `ring` would read it in silence."""
+
+    class Warnings(Reporter):
+        def __init__(self):
+            self.texts = []
+
+        def warn(self, text):
+            self.texts.append(text)
+
+    monkeypatch.setenv("GAN_CACHE", str(tmp_path / "cache"))
+    monkeypatch.chdir(tmp_path)
+    warnings = Warnings()
+    resolved = resolve(api.recipe("toy", plugins=plugins), plugins)
+    open_data(resolved, plugins, warnings)
+    assert warnings.texts == []
+    (tmp_path / "ring").mkdir()
+    (tmp_path / "ring" / "a.csv").write_text("1,2\n3,4\n")
+    assert len(open_data(resolved, plugins, warnings)) == 2
+    (text,) = warnings.texts
+    assert "./ring here, not the dataset 'ring'" in text
 
 
 def test_a_script_needs_no_main_guard(tmp_path):

@@ -65,6 +65,7 @@ def test_every_run_says_what_it_is(folder):
     assert any(line.startswith(f"{folder}/done") and "100 %" in line and "toy/mlp" in line for line in table)
     assert len(json.loads(gan("runs", "--in", folder, "--json").stdout)) == 4
     assert "--in" in gan("runs", "--in", folder / "none", code=2).stderr
+    assert f"gan runs --in {folder}" in gan("runs", folder, code=2).stderr
 
 
 def test_clean_lists_first_and_removes_only_what_nobody_needs(folder, tmp_path):

@@ -11,12 +11,13 @@ from typing import Any
 import gan.testing.toy
 import numpy as np
 import pytest
-from gan.contracts import ExtractorEntry, Features, FieldSpec, MetricValue
+from gan.contracts import ExtractorEntry, Features, FieldSpec, MetricValue, WeightsFile
 from gan.errors import BadData, PluginError, UnknownName, UsageError
 from gan.evaluation.metric_names import MetricSpec, find_metrics, measure, measure_each
 from gan.hookspecs import hookimpl
 from gan.metrics.extractors import NamedExtractor
 from gan.plugins.manager import Plugins
+from gan.weights import find_weights
 
 SAMPLES = {"x": np.zeros((2, 1), np.float32)}
 MODALITY = SimpleNamespace(fields={"points": FieldSpec((2,), "float32", -6, 6, "position")})
@@ -51,6 +52,10 @@ def broken(weights: Path | None, device: str) -> None:
     raise KeyError("layer1")
 
 
+def absent(weights: Path | None, device: str) -> None:
+    find_weights("net.pth", "0" * 64, weights)
+
+
 @pytest.fixture
 def plugins() -> Plugins:
     """The toy plugin and one with extractors of three kinds of data."""
@@ -61,13 +66,18 @@ def plugins() -> Plugins:
             ("counting", "points", "counting_plugin:Counting"),
             ("inception-v3-2015", "pictures", "counting_plugin:Counting"),
             ("broken", None, "counting_plugin:broken"),
+            ("absent", None, "counting_plugin:absent"),
         ):
             yield ExtractorEntry(name=name, modality=modality, summary="", target=target, paper="")
+        file = WeightsFile(name="net.pth", url="https://example.org/net.pth", sha256="0" * 64, size=1, licence="MIT")
+        made = {"summary": "", "paper": "", "target": "counting_plugin:absent", "files": (file,)}
+        yield ExtractorEntry(name="offered", modality=None, **made)
 
     import sys
 
     module = ModuleType("counting_plugin")
     module.gan_extractors, module.Counting, module.broken = gan_extractors, Counting, broken
+    module.absent = absent
     sys.modules["counting_plugin"] = module
     found = Plugins()
     found.register("toy", gan.testing.toy)
@@ -178,3 +188,13 @@ def test_what_cannot_be_measured_is_refused_with_the_remedy(plugins, name, modal
 def test_wrong_features_are_the_extractors_fault(features):
     with pytest.raises(PluginError, match="extractor 'odd' returned"):
         NamedExtractor("odd", lambda samples, modality: features)({"x": np.zeros((3, 1))}, MODALITY)
+
+
+@pytest.mark.parametrize(("name", "offered"), [("offered", True), ("absent", False)])
+def test_weights_that_are_not_here_have_the_remedy_of_their_extractor(plugins, monkeypatch, name, offered):
+    monkeypatch.delenv("GAN_WEIGHTS", raising=False)
+    with pytest.raises(UsageError) as refused:
+        find_metrics([f"fid[{name}]"], "points", plugins, device="cpu")
+    assert (f"gan data fetch weights:{name}" in str(refused.value)) == offered
+    assert f"fid[{name}=PATH]" in str(refused.value)
+    assert "EXTRACTOR" not in str(refused.value)

@@ -147,7 +147,7 @@ def main(arguments: list[str] | None = None) -> None:
     """Run the command line and exit with 0 or the exit code of the error (see `gan.errors`)."""
     arguments = sys.argv[1:] if arguments is None else arguments
     if "_GAN_COMPLETE" in os.environ:
-        from gan.cli.completion import register_bash
+        from gan.cli.bash import register_bash
 
         register_bash()
     if _is_follower():

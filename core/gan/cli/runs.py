@@ -12,7 +12,18 @@ from gan.cli.terminal import echo
 from gan.errors import UsageError
 
 
-@click.group(invoke_without_command=True, epilog="Example: gan runs --in experiments")
+class _Runs(click.Group):
+    """Answers ``gan runs FOLDER`` with the flag that names a folder."""
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        if Path(args[0]).is_dir() and args[0] not in self.commands:
+            ctx.fail(f"name the folder with --in: gan runs --in {args[0]}")
+        return super().resolve_command(ctx, args)
+
+
+@click.group(cls=_Runs, invoke_without_command=True, epilog="Example: gan runs --in experiments")
 @click.option(
     "--in",
     "folder",

@@ -25,6 +25,7 @@ from gan.errors import GanError, PluginError, UnknownName, UsageError
 from gan.metrics.blocks import computing_on
 from gan.metrics.extractors import NamedExtractor
 from gan.runtime.signals import check_stop
+from gan.weights import FETCH
 
 if TYPE_CHECKING:
     from gan.contracts import Samples
@@ -182,6 +183,9 @@ def load_extractor(
     factory = plugins.load(plugin_entry)
     try:
         return NamedExtractor(name, factory(weights, device))
+    except UsageError as error:  # weights that are not here; their remedy names this extractor, if it can be fetched
+        fetch = FETCH.replace("EXTRACTOR", name) if plugin_entry.entry.files else ""
+        raise UsageError(str(error).replace(FETCH, fetch).replace("[NAME=", f"[{name}=")) from error
     except (GanError, MemoryError):
         raise
     except Exception as error:

@@ -13,7 +13,7 @@ Array: TypeAlias = np.ndarray[Any, Any]
 
 ALIKE = 0.05
 """Mean distance of generated pairs over that of real ones, below which samples are nearly equal."""
-PAIRED = 256
+PAIRED = 64
 """Samples of a set, at most, whose distances are measured."""
 CLASS_PAIRS = 6
 """Pairs of one class, at least, in both sets, for distances within the classes."""

@@ -139,7 +139,7 @@ def gan_extractors() -> Iterator[ExtractorEntry]:
     """Features of pictures of shapes."""
     yield ExtractorEntry(
         name="hog",
-        summary="Directions of edges and brightness in a picture of a shape, or in four around it",
+        summary="Directions of edges and brightness in a picture of a shape, or in two of a shape that is none",
         target="gan_3d.metrics.views:EdgeHistograms",
         modality="shape",
         paper="Dalal and Triggs: Histograms of oriented gradients for human detection, 2005",

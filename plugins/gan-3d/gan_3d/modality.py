@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from gan_3d.colours import codes, spread
 from gan_3d.reading.grids import GRIDS, read_grids
 from gan_3d.reading.meshes import MESHES, kept_voxels, read_triangles
 from gan_3d.surface import Mesh, coloured, surface_at_zero, surface_of, surface_of_density
@@ -64,6 +65,11 @@ class ShapeConfig(BaseModel):
         "surface, in half sides of the cube, negative inside, which triplane-sdf learns; views: pictures of the shape "
         "by cameras around it, which eg3d learns",
     )
+    colours: bool = Field(
+        False,
+        description="whether voxels have colours, which 3dgan then learns: those of palettes (.vox, .npz) and of "
+        "vertices and faces of meshes, and grey where a file has none",
+    )
     views: int = Field(8, ge=1, le=1024, description="pictures of a shape, for form=views")
     elevations: tuple[float, float] = Field(
         (0.0, 40.0), description="lowest and highest camera, in degrees above the ground, for form=views"
@@ -87,6 +93,8 @@ class ShapeConfig(BaseModel):
         low, high = self.elevations
         if not -90 <= low < high <= 90:
             raise ValueError(f"elevations are two numbers from -90 to 90, the lower first, not {low:g} and {high:g}")
+        if self.colours and self.form != "voxels":
+            raise ValueError(f"colours=true is for form=voxels; form={self.form} has those of the files without it")
         return self
 
 
@@ -101,8 +109,9 @@ class ShapeOptions(BaseModel):
 
 
 class Shape(Modality):
-    """Shapes. A sample has ``voxels``, ``(x, y, z)`` bool with z up, or ``distance``, float32 of that shape, or
-    ``picture`` with its camera's ``azimuth`` and ``elevation``; and ``label`` if the settings ask for it."""
+    """Shapes. A sample has ``voxels``, ``(x, y, z)`` bool with z up, and ``colours`` ``(x, y, z, 3)`` uint8 if the
+    settings ask for them; or ``distance``, float32 of that shape, or ``picture`` with its camera's ``azimuth`` and
+    ``elevation``; and ``label`` if the settings ask for it."""
 
     Config = ShapeConfig
     Options = ShapeOptions
@@ -129,6 +138,8 @@ class Shape(Modality):
         the condition ``label``."""
         cube = (self.config.resolution,) * 3
         fields = {"voxels": FieldSpec(cube, "bool", 0, 1, "occupied")}
+        if self.config.colours:
+            fields["colours"] = FieldSpec((*cube, 3), "uint8", 0, 255, "red, green, blue")
         if self.config.form == "distance":
             fields = {"distance": FieldSpec(cube, "float32", -2, 4, "half sides of the cube", finer=True)}
         elif self.config.form == "views":
@@ -179,11 +190,12 @@ class Shape(Modality):
                     yield {**seen, **label}
             return
         if self.config.form == "voxels":
-            for grid in self._grids(file, up, side):
-                yield {"voxels": grid, **label}
+            for grid, coded in self._grids(file, up, side):
+                colours = {"colours": spread(coded, grid)} if self.config.colours else {}
+                yield {"voxels": grid, **colours, **label}
             return
         times = FINER if file.suffix in MESHES and kept_voxels(file, side) is None else 1
-        for grid in self._grids(file, up, times * side):
+        for grid, _ in self._grids(file, up, times * side):
             yield {"distance": distances(grid, times), **label}
 
     def read_condition(self, name: str, text: str) -> float:
@@ -194,13 +206,13 @@ class Shape(Modality):
     def _meshes(self, file: SourceFile, up: str) -> Iterator[Mesh]:
         """The surfaces of a file's shapes in the cube, as they are seen by cameras."""
         if file.suffix in MESHES:
-            triangles = self._placed(_turned_points(read_triangles(file), up), file)
+            triangles, colours = read_triangles(file)
             if len(triangles) > MOST_SEEN:
                 raise BadData(f"{len(triangles):,} faces, more than the {MOST_SEEN:,} that are drawn", file.name)
-            yield _welded(triangles)
+            yield _welded(self._placed(_turned_points(triangles, up), file), colours)
             return
         for grid in self._voxels(file, up, None):
-            yield surface_of(grid, keep_all=True, solid=self.config.inside == "solid")
+            yield _surface(grid != 0, grid, solid=self.config.inside == "solid")
 
     def _placed(self, triangles: NDArray[np.float64], file: SourceFile) -> NDArray[np.float64]:
         """Triangles in the cube -0.5 … 0.5, by the rule of `ShapeConfig.normalise`."""
@@ -210,30 +222,37 @@ class Shape(Modality):
             raise BadData("leaves the cube -0.5 … 0.5; set modality.normalise to unit", file.name)
         return triangles
 
-    def _grids(self, file: SourceFile, up: str, side: int) -> Iterator[Grid]:
-        if file.suffix in MESHES:
-            triangles = _turned_points(read_triangles(file), up)
-            kept = kept_voxels(file, side) if up == "y" and self.config.normalise == "unit" else None
-            if kept is not None:
-                yield filled(kept) if self.config.inside == "solid" else surface_voxels(kept)
-                return
+    def _grids(self, file: SourceFile, up: str, side: int) -> Iterator[tuple[Grid, NDArray[Any]]]:
+        """The occupied voxels of a file's shapes in a cube of `side` voxels, and codes of some of them or booleans."""
+        if file.suffix not in MESHES:
+            for coded in self._voxels(file, up, side):
+                yield filled(coded != 0) if self.config.inside == "solid" else surface_voxels(coded != 0), coded
+            return
+        triangles, colours = read_triangles(file)
+        triangles = _turned_points(triangles, up)
+        kept = kept_voxels(file, side) if up == "y" and self.config.normalise == "unit" else None
+        painted = codes(colours) if self.config.colours and colours is not None else None
+        grid: NDArray[Any] | None = kept
+        if kept is None or painted is not None:
             try:
-                grid = shell(self._placed(triangles, file), side)
+                grid = shell(self._placed(triangles, file), side, painted)
             except BadData as error:
                 raise BadData(error.reason, file.name) from error
-            yield filled(grid) if self.config.inside == "solid" else grid
-            return
-        for grid in self._voxels(file, up, side):
-            yield filled(grid) if self.config.inside == "solid" else surface_voxels(grid)
+        assert grid is not None
+        found = grid != 0 if kept is None else kept
+        if self.config.inside == "solid":
+            yield filled(found), grid
+        else:
+            yield found if kept is None else surface_voxels(found), grid
 
-    def _voxels(self, file: SourceFile, up: str, side: int | None) -> Iterator[Grid]:
-        """The grids of a file of voxels in a cube of `side` voxels; None: as large as the largest side needs."""
-        for grid in read_grids(file):
+    def _voxels(self, file: SourceFile, up: str, side: int | None) -> Iterator[NDArray[Any]]:
+        """The grids of a file of voxels in a cube of `side` voxels, booleans or codes; None: as large as needed."""
+        for grid in read_grids(file, coloured=self.config.colours or self.config.form == "views"):
             grid = _turned_grid(grid, up)
             if not grid.any():
                 raise BadData("has no occupied voxel", file.name)
             if self.config.normalise == "unit":
-                block = cropped(grid, grid)
+                block = cropped(grid, grid != 0)
                 grid = centred(block, side or round(max(block.shape) / LARGEST_SIDE))
             elif grid.shape != (side or len(grid),) * 3:
                 raise BadData(f"is {' x '.join(map(str, grid.shape))} and modality.resolution is {side}", file.name)
@@ -255,7 +274,7 @@ class Shape(Modality):
             return surface_at_zero(sample["distance"], grid, chosen.smooth)
         if "density" in sample:
             return coloured(surface_of_density(sample["density"], grid, chosen.smooth), sample["colours"])
-        return surface_of(grid, chosen.smooth, keep_all=True, solid=False)
+        return _surface(grid, sample.get("colours"), chosen.smooth)
 
     def write(self, sample: Sample, stem: Path, options: BaseModel | None = None) -> Path:
         """Write one file. A sample without occupied voxels gives a file without faces.
@@ -271,7 +290,7 @@ class Shape(Modality):
             if "density" not in sample:
                 return stem.with_name(f"{stem.name}.png")
         if kind == "vox":
-            content = formats.vox(occupied(sample))
+            content = formats.vox(occupied(sample), sample.get("colours"))
         elif kind == "glb":
             content = formats.glb(self.mesh(sample, options), self.kept(occupied(sample), options))
         else:
@@ -281,7 +300,9 @@ class Shape(Modality):
         return path
 
     def is_empty(self, sample: Sample) -> bool:
-        """Whether there is no surface: no voxel is occupied, or all are."""
+        """Whether there is no surface: no voxel is occupied, or all are; a picture alone: one colour."""
+        if "picture" in sample and "density" not in sample:
+            return super().is_empty({"picture": sample["picture"]})
         grid = occupied(sample)
         return not grid.any() or bool(grid.all())
 
@@ -296,20 +317,24 @@ class Shape(Modality):
             fields = samples["distance"][:MOST_TILES]
             kept = [filled(grid) if solid else grid for grid in grids]
             return sheet([surface_at_zero(field, grid) for field, grid in zip(fields, kept, strict=True)], TILE)
-        return sheet([surface_of(grid, keep_all=True, solid=solid) for grid in grids], TILE)
+        colours = samples.get("colours", [None] * len(grids))
+        meshes = [_surface(grid, shades, solid=solid) for grid, shades in zip(grids, colours, strict=False)]
+        return sheet(meshes, TILE)
 
     def show(self, file: SourceFile, link: str, folder: Path) -> str:
         """A viewer that turns the shape; its script is written into `folder`. A picture is shown as it is."""
         if file.suffix == ".png":
             return super().show(file, link, folder)
         if file.suffix in MESHES:
-            triangles = normalised(_turned_points(read_triangles(file), "y" if file.suffix in Y_UP else "z"), file.name)
-            mesh = _welded(triangles)
+            triangles, colours = read_triangles(file)
+            triangles = _turned_points(triangles, "y" if file.suffix in Y_UP else "z")
+            mesh = _welded(normalised(triangles, file.name), colours)
         else:
-            grid = next(read_grids(file))
+            grid = next(read_grids(file, coloured=True))
             if not grid.any():
                 return viewer(surface_of(np.zeros((2, 2, 2), np.bool_)), "", folder)
-            mesh = surface_of(centred(grid, max(grid.shape)), keep_all=True)
+            grid = centred(grid, max(grid.shape))
+            mesh = _surface(grid != 0, grid)
         return viewer(mesh, Path(file.name).stem, folder)
 
 
@@ -356,7 +381,21 @@ def _contact_sheet(pictures: NDArray[np.uint8]) -> Image.Image:
     return image.resize((image.width * times, image.height * times), Image.Resampling.NEAREST)
 
 
-def _welded(triangles: NDArray[np.float64]) -> Mesh:
-    """A mesh whose equal corners are one vertex."""
-    points, faces = np.unique(triangles.reshape(-1, 3), axis=0, return_inverse=True)
-    return Mesh(points, faces.reshape(-1, 3).astype(np.int64))
+def _surface(grid: Grid, colours: NDArray[Any] | None, smooth: int = 0, *, solid: bool = False) -> Mesh:
+    """The surface of all components of a grid, with the colours ``(R, R, R, 3)`` or the codes ``(R, R, R)`` of its
+    voxels; None or booleans: without."""
+    mesh = surface_of(grid, smooth, keep_all=True, solid=solid)
+    if colours is None or colours.dtype == np.bool_ or not len(mesh.faces):
+        return mesh
+    coded = np.where(grid, codes(colours) if colours.ndim == 4 else colours, 0)
+    return coloured(mesh, spread(coded, np.ones_like(grid)))
+
+
+def _welded(triangles: NDArray[np.float64], colours: NDArray[np.uint8] | None) -> Mesh:
+    """A mesh whose corners of equal places and colours are one vertex; colours ``(F, 3)`` of the triangles."""
+    rows = triangles.reshape(-1, 3)
+    if colours is not None:
+        rows = np.concatenate([rows, np.repeat(colours, 3, axis=0)], 1)
+    points, faces = np.unique(rows, axis=0, return_inverse=True)
+    shades = None if colours is None else points[:, 3:].astype(np.uint8)
+    return Mesh(points[:, :3], faces.reshape(-1, 3).astype(np.int64), shades)

@@ -25,8 +25,9 @@ DENSITY_LEVEL = 10.0
 """Density from which a place of a volume counts as occupied, as in the release of EG3D (Chan et al. 2022)."""
 
 
-def shell(triangles: Array, side: int) -> Grid:
-    """The voxels that the surface passes through: triangles ``(F, 3, 3)`` in -0.5 … 0.5 -> ``(side, side, side)``.
+def shell(triangles: Array, side: int, painted: Array | None = None) -> Array:
+    """The voxels that the surface passes through: triangles ``(F, 3, 3)`` in -0.5 … 0.5 -> ``(side, side, side)`` bool,
+    or the largest of the numbers `painted` ``(F,)`` of the triangles in each voxel.
 
     Each triangle is sampled on a lattice whose spacing is at most `SPACING` voxels along its longest edge and across
     it, and its other two edges likewise. Triangles outside of the cube are cut off. Raises `BadData` for surfaces of
@@ -46,16 +47,19 @@ def shell(triangles: Array, side: int) -> Grid:
         raise BadData(
             f"its surface needs {needed:,} points at a resolution of {side}, more than the limit of {MAX_POINTS:,}"
         )
-    grid = np.zeros((side, side, side), np.bool_)
+    marks = np.ones(len(corners), np.bool_) if painted is None else painted
+    grid = np.zeros((side, side, side), marks.dtype)
     one = np.ones_like(along)
-    _mark(grid, a, b, apex, along, across)
-    _mark(grid, a, apex, apex, along, one)
-    _mark(grid, b, apex, apex, along, one)
+    _mark(grid, marks, a, b, apex, along, across)
+    _mark(grid, marks, a, apex, apex, along, one)
+    _mark(grid, marks, b, apex, apex, along, one)
     return grid
 
 
-def _mark(grid: Grid, a: Array, b: Array, apex: Array, along: NDArray[np.int64], across: NDArray[np.int64]) -> None:
-    """Mark the voxels of ``along · across`` points on each triangle, some triangles at a time."""
+def _mark(
+    grid: Array, marks: Array, a: Array, b: Array, apex: Array, along: NDArray[np.int64], across: NDArray[np.int64]
+) -> None:
+    """Mark the voxels of ``along · across`` points on each triangle with its mark, some triangles at a time."""
     side = len(grid)
     counts = along * across
     ends = np.cumsum(counts)
@@ -70,8 +74,12 @@ def _mark(grid: Grid, a: Array, b: Array, apex: Array, along: NDArray[np.int64],
         t = (place // along[which] / np.maximum(across[which] - 1, 1))[:, None]
         points = (1 - t) * ((1 - s) * a[which] + s * b[which]) + t * apex[which]
         cells = np.floor(points).astype(np.int64)
-        cells = cells[((cells >= 0) & (cells < side)).all(axis=1)]
-        grid[cells[:, 0], cells[:, 1], cells[:, 2]] = True
+        inside = ((cells >= 0) & (cells < side)).all(axis=1)
+        places = tuple(cells[inside].T)
+        if grid.dtype == np.bool_:
+            grid[places] = True
+        else:
+            np.maximum.at(grid, places, marks[which[inside]])
         start = stop
 
 
@@ -111,7 +119,11 @@ def distances(grid: Grid, times: int = 1) -> NDArray[np.float32]:
     """
     if not grid.any():
         raise BadData("has no occupied voxel")
-    outside, inside = (ndimage.distance_transform_edt(part) for part in (~grid, grid))
+    outside = ndimage.distance_transform_edt(~grid)
+    inside = np.zeros_like(outside)
+    block = _block(grid)  # what is outside of it is empty, or beyond the border of the grid, which is not
+    around = tuple(slice(max(0, part.start - 1), part.stop + 1) for part in block)
+    inside[around] = ndimage.distance_transform_edt(grid[around])
     signed = np.where(grid, 0.5 - inside, outside - 0.5) * (2 / len(grid))
     side = len(grid) // times
     blocks = signed.reshape(side, times, side, times, side, times)
@@ -133,23 +145,33 @@ def cropped(grid: Array, occupied: Grid) -> Array:
     """The smallest block of `grid` that contains all `occupied` voxels. Raises `BadData` if there are none."""
     if not occupied.any():
         raise BadData("has no occupied voxel")
-    block = []
+    return grid[_block(occupied)]
+
+
+def _block(grid: Grid) -> tuple[slice, slice, slice]:
+    """The smallest block that contains all occupied voxels, of which there is one at least."""
+    ends = []
     for axis in range(3):
-        places = np.flatnonzero(occupied.any(axis=tuple(other for other in range(3) if other != axis)))
-        block.append(slice(places[0], places[-1] + 1))
-    return grid[tuple(block)]
+        places = np.flatnonzero(grid.any(axis=tuple(other for other in range(3) if other != axis)))
+        ends.append(slice(int(places[0]), int(places[-1]) + 1))
+    return ends[0], ends[1], ends[2]
 
 
 def centred(block: Array, side: int) -> Array:
     """Place a block of voxels in the middle of a grid ``(side, side, side)``, after scaling it down where it is larger.
 
-    Scaling takes the voxel at the centre of each new one for indices of colours, so a thin part may vanish.
+    Scaling takes the voxel at the centre of each new one for indices of colours, so a thin part may vanish; of a shape
+    that would vanish whole it takes the largest index in each.
     """
     largest = max(block.shape)
     if largest > side:
         sizes = [max(1, round(length * side / largest)) for length in block.shape]
         picks = [((np.arange(size) + 0.5) * length / size).astype(int) for size, length in zip(sizes, block.shape)]
-        block = block[np.ix_(*picks)]
+        whole, block = block, block[np.ix_(*picks)]
+        if not block.any():
+            for axis, size in enumerate(sizes):
+                whole = np.maximum.reduceat(whole, np.arange(size) * whole.shape[axis] // size, axis)
+            block = whole
     grid = np.zeros((side, side, side), block.dtype)
     begin = [(side - length) // 2 for length in block.shape]
     grid[tuple(slice(at, at + length) for at, length in zip(begin, block.shape))] = block

@@ -391,5 +391,7 @@ def test_a_generated_sample_is_written_as_mesh_and_pictures(tmp_path):
     samples = {name: values[None] for name, values in sample.items()}
     assert modality.preview(samples).size[0] > 3 * 8
     assert modality.write({"picture": picture}, tmp_path / "alone").name == "alone.png"
+    assert modality.is_empty({"picture": picture})
+    assert not modality.is_empty(sample)
     with pytest.raises(BadData, match="hold no shapes"):
         occupied({"picture": picture[None]})

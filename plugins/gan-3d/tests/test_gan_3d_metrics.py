@@ -195,10 +195,10 @@ def test_histograms_of_edges_tell_directions_and_are_the_same_of_a_shape_and_its
     stripes[0, :, ::4] = 255
     stripes[1, :, :, ::4] = 255
     across, along = extractor({"picture": stripes}, modality).vectors
-    assert across.shape == (3 * 3 * 4 * 8 + 64,)
-    assert np.abs(across[:288] - along[:288]).max() > 0.3
+    assert across.shape == (16 * 8 + 16,)
+    assert np.abs(across[:128] - along[:128]).max() > 0.3
     grid = np.zeros((1, 8, 8, 8), bool)
     grid[0, 2:6, 3:5, 1:7] = True
     features = extractor({"voxels": grid}, modality).vectors
-    seen = np.stack([photograph(modality.mesh({"voxels": grid[0]}), 32, 90.0 * turn, 20.0) for turn in range(4)])
+    seen = np.stack([photograph(modality.mesh({"voxels": grid[0]}), 32, turn, 20.0) for turn in (30.0, 120.0)])
     assert np.array_equal(features[0], extractor({"picture": seen}, modality).vectors.ravel())

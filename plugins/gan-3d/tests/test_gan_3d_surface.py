@@ -212,3 +212,13 @@ def test_equal_meshes_give_equal_bytes_and_a_valid_file():
         assert writer(NOTHING)
     assert formats.glb(mesh)[:4] == b"glTF"
     assert len(formats.glb(mesh)) % 4 == 0
+
+
+def test_a_thin_shape_does_not_vanish_when_it_is_scaled_down():
+    """A rod in an odd row of 32 is between the centres that are kept for 16; its cells keep their index."""
+    rod = np.zeros((32, 32, 32), np.uint8)
+    rod[:, 0, 0] = 7
+    rod[:, 31, 31] = 9
+    small = centred(rod, 10)
+    assert sorted(np.unique(small)) == [0, 7, 9]
+    assert (small == 7).sum() == 10

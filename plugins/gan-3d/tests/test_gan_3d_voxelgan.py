@@ -50,7 +50,7 @@ def test_resolutions_drop_stages(side):
     grids = model.generate(2, SeededDraws.of(0, 0, 2, CPU), Request())["voxels"]
     assert grids.shape == (2, side, side, side)
     assert grids.dtype == torch.bool
-    assert model.critic(grids.float()).shape == (2,)
+    assert model.critic(model.volumes({"voxels": grids})).shape == (2,)
 
 
 @pytest.mark.parametrize("side", [4, 20, 48])
@@ -71,7 +71,7 @@ def test_classes_change_the_sample_and_the_score():
         grids = model.decode_smooth(latents, request)["voxels"]
         assert ((grids[0] - grids[1]).abs().max() > 1e-4) & ((grids[1] - grids[2]).abs().max() > 1e-4)
         model.projection.weight.normal_()
-        scores = model.critic(grids[:1].repeat(3, 1, 1, 1), torch.arange(3))
+        scores = model.critic(grids[:1, None].repeat(3, 1, 1, 1, 1), torch.arange(3))
     assert len(set(scores.tolist())) == 3
     with pytest.raises(UsageError, match="label"):
         model.generate(1, SeededDraws.of(0, 0, 1, CPU), Request())
@@ -144,7 +144,7 @@ def test_the_gate_counts_real_above_and_fake_below_zero():
     now = batch()
     model.phases(NonSaturating(), {})[0].turns[0].objective(now)
     assert now.observed["right"] == 0
-    model.critic = lambda samples, labels=None: 10 * (samples.mean((1, 2, 3)) - 0.375) + 1e-3
+    model.critic = lambda samples, labels=None: 10 * (samples.mean((1, 2, 3, 4)) - 0.375) + 1e-3
     model.generator.register_forward_hook(lambda module, inputs, output: torch.zeros_like(output))
     now = batch()
     model.phases(NonSaturating(), {})[0].turns[0].objective(now)

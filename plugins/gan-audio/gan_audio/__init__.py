@@ -77,7 +77,7 @@ def gan_architectures() -> Iterator[ArchitectureEntry]:
         summary="Neural codec: sounds become codes at several bit rates, and codes sounds",
         target="gan_audio.architectures.codec:Codec",
         modality="audio",
-        parameters={"generator": 718_202, "discriminator": 12_692},
+        parameters={"generator": 724_978, "discriminator": 3_468},
         paper="Défossez, Copet, Synnaeve, Adi: High fidelity neural audio compression, 2022, arXiv:2210.13438",
         small=(
             "model.width=2",
@@ -86,6 +86,7 @@ def gan_architectures() -> Iterator[ArchitectureEntry]:
             "model.codes=8",
             "model.choices=[1,3]",
             "model.discriminator_width=1",
+            "model.warm_up=16",
             "modality.seconds=0.128",
         ),
     )
@@ -163,13 +164,31 @@ def gan_metrics() -> Iterator[MetricEntry]:
 
 @hookimpl
 def gan_extractors() -> Iterator[ExtractorEntry]:
-    """Features without weights."""
+    """Features: statistics without weights, and networks whose weights lie in wheels."""
     yield ExtractorEntry(
         name="logmel",
         summary="Statistics of the log-mel spectrogram of a sound: fid[logmel] is the Fréchet distance on them",
         target="gan_audio.metrics.logmel:LogMelStatistics",
         modality="audio",
         paper="this plugin; the mel scale is that of Slaney: Auditory Toolbox, 1998",
+    )
+    yield ExtractorEntry(
+        name="musicnn",
+        summary="musicnn, a tagger of music at 16 kHz: 200 features of sounds, for a Fréchet distance of music",
+        target="gan_audio.extractors.musicnn:MusicNNExtractor",
+        modality="audio",
+        paper="Pons, Serra: musicnn: pre-trained convolutional neural networks for music audio tagging, 2019, "
+        "arXiv:1909.06654",
+        weights="the folder musicnn/MTT_musicnn of the wheel musicnn 0.1.0, 9 MB",
+    )
+    yield ExtractorEntry(
+        name="basic-pitch",
+        summary="Basic Pitch: how long and how often each of 88 notes sounds, as 176 features of sounds",
+        target="gan_audio.extractors.basic_pitch:BasicPitchExtractor",
+        modality="audio",
+        paper="Bittner et al.: A lightweight instrument-agnostic model for polyphonic note transcription and "
+        "multipitch estimation, 2022, arXiv:2203.09893",
+        weights="nmp.onnx of the wheel basic-pitch 0.4.0, 0.2 MB",
     )
 
 

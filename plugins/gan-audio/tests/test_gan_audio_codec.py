@@ -245,6 +245,32 @@ def test_micro_batches_observe_and_move_as_the_batch():
     assert (one - other).norm() < 1e-2 * one.norm()
 
 
+def test_the_warm_up_passes_vectors_and_learns_their_codes():
+    codec = small(warm_up=24)
+    warm_up, game = codec.phases(Hinge(), {})
+    assert (warm_up.name, warm_up.samples, game.samples) == ("warm-up", 24, None)
+    assert game.reset_optimizers
+    (turn,) = warm_up.turns
+    assert turn.player == "generator"
+    sounds = torch.randint(-9000, 9000, (2, 1, 1024), dtype=torch.int16)
+    batch = Batch({"sound": sounds}, StepDraws(0, 2, 0, 2, CPU), 0, 0.0)
+    terms = turn.objective(batch)
+    waves = sounds / 32_768
+    assert torch.equal(terms["time"], (waves - codec.decoder(codec.encoder(waves))).abs().mean())
+    assert not codec.codebooks.ready()
+    turn.learn(batch.observed, StepDraws(1, 2, 0, 2, CPU))
+    assert codec.codebooks.ready()
+    assert [phase.name for phase in small().phases(Hinge(), {})] == ["adversarial"]
+
+
+def test_the_output_depends_on_the_input_from_the_start():
+    codec = small(width=16)
+    waves = torch.randn(8, 1, 1024) * torch.rand(8, 1, 1)
+    with torch.no_grad():
+        vectors = codec.encoder(waves)
+    assert vectors.std((0, 2)).mean() > 0.1 * vectors.abs().mean()
+
+
 def test_the_losses_of_an_update():
     model, (critic, turn) = taught(choices=[])
     one = batch()

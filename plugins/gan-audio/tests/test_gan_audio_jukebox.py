@@ -273,6 +273,7 @@ def test_classes_and_times(tmp_path):
     fields = audio.fields
     model = jukebox(fields)
     model.priors[1].labels.weight.data *= 100  # as a training would
+    model.priors[1].model.wte.weight.data *= 50  # and choices that are not even
     made = generate(model, given={"label": torch.tensor([0, 1])}, seconds=0.3)
     assert made["elapsed"].shape == (2, 38)
     assert made["elapsed"][0, :3].tolist() == pytest.approx([0, 0.008, 0.016])

@@ -546,8 +546,8 @@ class EG3D(nn.Module):
         return self.generator.enlarged(self.generator.rendered(planes, axes)[0], styles)[0]
 
     def volumes(self, planes: Tensor, side: int) -> tuple[Tensor, Tensor]:
-        """Densities ``(N, side, side, side)`` at the centres of voxels, and colours ``(N, side, side, side, 3)`` uint8.
-        What touches the border of the cube is left out there."""
+        """Densities ``(N, side, side, side)`` at the centres of voxels, and colours ``(N, side, side, side, 3)``
+        uint8."""
         line = (torch.arange(side, device=planes.device) + 0.5) / side - 0.5
         points = torch.stack(torch.meshgrid(line, line, line, indexing="ij"), -1).view(1, -1, 3)
         parts = [

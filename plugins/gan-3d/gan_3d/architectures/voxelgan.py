@@ -13,6 +13,9 @@ section 3 and the authors' release; the first normalisation of the discriminator
 With classes, an embedding of the class is concatenated with the latent vector, and the discriminator adds the inner
 product of a class's vector and its last features, at all of their 4³ places (Miyato and Koyama 2018, arXiv:1802.05637).
 With features averaged over the places, the class weighed so little that classes were exchanged early in a training.
+
+With colours (``modality.colours=true``), a voxel has four numbers: its probability to be occupied, and red, green and
+blue, which the discriminator sees times that probability, so that colours of empty voxels mean nothing.
 """
 
 from __future__ import annotations
@@ -84,11 +87,12 @@ class VoxelGAN(nn.Module):
         self.config = config
         self.register_buffer("accuracy", torch.zeros(()))
         self.classes = class_count(fields)
+        self.channels = 4 if "colours" in fields else 1
         extra = config.embedding if self.classes else 0
         self.embedding = nn.Embedding(self.classes, extra) if self.classes else None
-        self.generator = _generator(config.latent + extra, config.generator_width, stages)
+        self.generator = _generator(config.latent + extra, config.generator_width, stages, self.channels)
         normalised = config.discriminator_norm == "batch"
-        self.features = _features(config.discriminator_width, stages, normalised)
+        self.features = _features(config.discriminator_width, stages, normalised, self.channels)
         width = config.discriminator_width * 2 ** (stages - 1)
         self.score = nn.Conv3d(width, 1, 4, 1, 0, bias=False)  # 4 -> 1 voxel
         self.projection = nn.Embedding(self.classes, width * 64) if self.classes else None
@@ -115,7 +119,7 @@ class VoxelGAN(nn.Module):
         turns = adversarial_turns(
             loss,
             penalties,
-            real=lambda batch: batch["voxels"].float(),
+            real=lambda batch: self.volumes(batch.fields),
             fake=self._fakes,
             critic=self.critic,
             conditions=(lambda batch: batch["label"]) if self.classes else None,
@@ -137,24 +141,33 @@ class VoxelGAN(nn.Module):
         self.accuracy.copy_(observed["right"] / observed["seen"])
 
     def _fakes(self, batch: Batch) -> Tensor:
-        return self.probabilities(self.latents(batch.count, batch.rng), batch["label"] if self.classes else None)
+        made = self.probabilities(self.latents(batch.count, batch.rng), batch["label"] if self.classes else None)
+        return made if self.channels == 1 else torch.cat([made[:, :1], made[:, :1] * made[:, 1:]], 1)
+
+    def volumes(self, samples: Mapping[str, Tensor]) -> Tensor:
+        """Samples, also before rounding, as the critic sees them: ``(N, 1 or 4, R, R, R)`` in 0 … 1."""
+        voxels = samples["voxels"].float()[:, None]
+        if self.channels == 1:
+            return voxels
+        return torch.cat([voxels, voxels * samples["colours"].permute(0, 4, 1, 2, 3) / 255], 1)
 
     def critic(self, samples: Tensor, labels: Tensor | None = None) -> Tensor:
-        """Occupancies ``(N, R, R, R)`` in 0 … 1 and classes ``(N,)`` -> raw scores ``(N,)``."""
-        features = self.features(samples[:, None])
+        """Volumes ``(N, 1 or 4, R, R, R)`` in 0 … 1 and classes ``(N,)`` -> raw scores ``(N,)``."""
+        features = self.features(samples)
         scores: Tensor = self.score(features).flatten()
         if self.projection is not None and labels is not None:
             scores = scores + (self.projection(labels) * features.flatten(1)).sum(1)
         return scores
 
     def probabilities(self, latents: Tensor, labels: Tensor | None) -> Tensor:
-        """Latents ``(N, latent)``, classes ``(N,)`` -> the probability that each voxel is occupied ``(N, R, R, R)``."""
+        """Latents ``(N, latent)``, classes ``(N,)`` -> ``(N, 1 or 4, R, R, R)`` in 0 … 1: the probability that a voxel
+        is occupied and, with colours, the colour that it then has."""
         if self.embedding is not None:
             if labels is None:
                 raise UsageError("the model needs the label of each shape")
             latents = torch.cat([latents, embedded(self.embedding, labels)], 1)
         grids: Tensor = self.generator(latents[:, :, None, None, None])
-        return grids[:, 0]
+        return grids
 
     # ------------------------------------------------------------------ generation
 
@@ -180,7 +193,7 @@ class VoxelGAN(nn.Module):
 
     def critic_features(self, samples: Mapping[str, Tensor]) -> list[Tensor]:
         """The discriminator's activations."""
-        x, seen = samples["voxels"].float()[:, None], []
+        x, seen = self.volumes(samples), []
         for layer in self.features:
             x = layer(x)
             if isinstance(layer, nn.LeakyReLU):
@@ -188,17 +201,22 @@ class VoxelGAN(nn.Module):
         return seen
 
     def decode_smooth(self, latents: Tensor, request: Request) -> dict[str, Tensor]:
-        """The probability that each voxel is occupied."""
+        """The probability that each voxel is occupied, and the colours, 0 … 255."""
         labels = request.given["label"] if self.classes and request.given is not None else None
         grids = self.probabilities(latents, labels).float()
         if isinstance(request.options, VoxelGANOptions) and request.options.symmetric:
-            grids = (grids + grids.flip(1)) / 2
-        return {"voxels": grids}
+            grids = (grids + grids.flip(2)) / 2
+        made = {"voxels": grids[:, 0]}
+        return made if self.channels == 1 else {**made, "colours": grids[:, 1:].permute(0, 2, 3, 4, 1) * 255}
 
     def decode(self, latents: Tensor, request: Request) -> dict[str, Tensor]:
         """Shapes of the given latent vectors, with the components that they have."""
         threshold = request.options.threshold if isinstance(request.options, VoxelGANOptions) else 0.5
-        return {"voxels": self.decode_smooth(latents, request)["voxels"] >= threshold}
+        made = self.decode_smooth(latents, request)
+        voxels = made["voxels"] >= threshold
+        if "colours" not in made:
+            return {"voxels": voxels}
+        return {"voxels": voxels, "colours": (made["colours"] * voxels[..., None]).round().to(torch.uint8)}
 
     def generate(self, count: int, rng: Draws, request: Request) -> dict[str, Tensor]:
         """Generate `count` shapes."""
@@ -217,19 +235,19 @@ def class_count(fields: Mapping[str, FieldSpec]) -> int:
     return int(fields["label"].high) + 1 if "label" in fields else 0
 
 
-def _generator(latent: int, width: int, stages: int) -> nn.Sequential:
+def _generator(latent: int, width: int, stages: int, channels: int) -> nn.Sequential:
     widths = [width * 2 ** (stages - 1 - stage) for stage in range(stages)]
     layers: list[nn.Module] = [nn.ConvTranspose3d(latent, widths[0], 4, 1, 0, bias=False)]  # 1 -> 4 voxels
     layers += [nn.BatchNorm3d(widths[0]), nn.ReLU(inplace=True)]
     for before, after in pairwise(widths):
         layers += [nn.ConvTranspose3d(before, after, 4, 2, 1, bias=False), nn.BatchNorm3d(after), nn.ReLU(inplace=True)]
-    layers += [nn.ConvTranspose3d(widths[-1], 1, 4, 2, 1, bias=False), nn.Sigmoid()]
+    layers += [nn.ConvTranspose3d(widths[-1], channels, 4, 2, 1, bias=False), nn.Sigmoid()]
     return nn.Sequential(*layers)
 
 
-def _features(width: int, stages: int, normalised: bool) -> nn.Sequential:
+def _features(width: int, stages: int, normalised: bool, channels: int) -> nn.Sequential:
     widths = [width * 2**stage for stage in range(stages)]
-    layers: list[nn.Module] = [nn.Conv3d(1, widths[0], 4, 2, 1, bias=False), nn.LeakyReLU(0.2, inplace=True)]
+    layers: list[nn.Module] = [nn.Conv3d(channels, widths[0], 4, 2, 1, bias=False), nn.LeakyReLU(0.2, inplace=True)]
     for before, after in pairwise(widths):
         layers.append(nn.Conv3d(before, after, 4, 2, 1, bias=False))
         layers += [nn.BatchNorm3d(after)] if normalised else []

@@ -20,7 +20,7 @@ Array = NDArray[Any]
 
 SIDE, CELL, ORIENTATIONS = 32, 8, 8
 """Pixels of a picture whose edges are counted, of a cell, and directions of edges."""
-AROUND = ((0.0, 20.0), (90.0, 20.0), (180.0, 20.0), (270.0, 20.0))
+AROUND = ((30.0, 20.0), (120.0, 20.0))
 """Cameras that look at a shape that is no picture: azimuths and elevations."""
 SAMPLES, SEED, STEP = 32, 0, 20.0
 """Shapes whose views are compared, the seed of their latents, and degrees between two cameras."""
@@ -35,19 +35,19 @@ HIDDEN, NEAR = 0.1, 0.05
 
 
 class EdgeHistograms:
-    """Histograms of the directions of edges in cells of 8 x 8 pixels, normalised in blocks of 2 x 2 (Dalal and Triggs
-    2005, "Histograms of oriented gradients for human detection"), and the brightness of 4 x 4 pixels, of a picture of
-    32 pixels; of a shape, those of four pictures around it. No network, no weights: fixed and at hand everywhere."""
+    """Histograms of the directions of edges in cells of 8 x 8 pixels, each normalised (Dalal and Triggs 2005,
+    "Histograms of oriented gradients for human detection"), and the brightness of the cells, of a picture of 32 pixels;
+    of a shape, those of two pictures of it. No network, no weights: fixed and at hand everywhere."""
 
     version = "1"
     sha256 = ""
-    preprocessing = "grey, resized to 32 x 32 by antialiased bilinear interpolation; shapes: drawn from four sides"
+    preprocessing = "grey, resized to 32 x 32 by antialiased bilinear interpolation; shapes: drawn from two sides"
 
     def __init__(self, weights: Path | None = None, device: str = "cpu") -> None:
         pass
 
     def __call__(self, samples: Samples, modality: Modality) -> Features:
-        """Features ``(N, d)``: 352 numbers for each picture."""
+        """Features ``(N, d)``: 144 numbers for each picture."""
         if "picture" in samples:
             return Features(np.stack([_edges(picture) for picture in samples["picture"]]))
         count = len(next(iter(samples.values())))
@@ -67,8 +67,9 @@ def _edges(picture: NDArray[np.uint8]) -> NDArray[np.float32]:
 
     grey = Image.fromarray(np.ascontiguousarray(picture.transpose(1, 2, 0))).convert("L")
     values = np.asarray(grey.resize((SIDE, SIDE), Image.Resampling.BILINEAR), np.float32) / 255
-    found = hog(values, ORIENTATIONS, (CELL, CELL), (2, 2), block_norm="L2-Hys", feature_vector=True)
-    light = values.reshape(CELL, 4, CELL, 4).mean((1, 3)).ravel()
+    found = hog(values, ORIENTATIONS, (CELL, CELL), (1, 1), block_norm="L2-Hys", feature_vector=True)
+    cells = SIDE // CELL
+    light = values.reshape(cells, CELL, cells, CELL).mean((1, 3)).ravel()
     return np.concatenate([found, light]).astype(np.float32)
 
 

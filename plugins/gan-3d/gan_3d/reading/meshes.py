@@ -15,6 +15,8 @@ from gan.errors import BadData
 from gan.source import SourceFile
 from numpy.typing import NDArray
 
+from gan_3d.colours import GREY, from_light
+
 MESHES = (".glb", ".gltf", ".obj", ".ply", ".stl", ".off")
 MAX_FACES = 2_000_000
 """Maximum number of triangles of a file, with all instances of a mesh counted."""
@@ -38,8 +40,9 @@ class _Beside:
         return beside.data()
 
 
-def read_triangles(file: SourceFile) -> NDArray[np.float64]:
-    """The triangles of all meshes of a file, placed by its scene, ``(F, 3, 3)`` in the units of the file.
+def read_triangles(file: SourceFile) -> tuple[NDArray[np.float64], NDArray[np.uint8] | None]:
+    """The triangles of all meshes of a file, placed by its scene, ``(F, 3, 3)`` in the units of the file, and their
+    colours ``(F, 3)``, of vertices or faces; None if no mesh has any.
 
     Polygons are split into triangles; materials, textures, points and lines are ignored. Raises `BadData` for files
     without faces, with vertices that are not finite, or above the limits of this module.
@@ -61,7 +64,7 @@ def read_triangles(file: SourceFile) -> NDArray[np.float64]:
             if isinstance(scene.geometry[scene.graph[node][1]], trimesh.Trimesh)
         )
         _check_faces(count, file)
-        parts = []
+        parts, colours = [], list[NDArray[np.uint8] | None]()
         for node in scene.graph.nodes_geometry:
             transform, name = scene.graph[node]
             mesh = scene.geometry[name]
@@ -71,6 +74,8 @@ def read_triangles(file: SourceFile) -> NDArray[np.float64]:
                     raise BadData("a face names a vertex that does not exist", file.name)
                 points = np.asarray(mesh.vertices, np.float64) @ transform[:3, :3].T + transform[:3, 3]
                 parts.append(points[faces])
+                has = mesh.visual.kind in ("vertex", "face") and len(mesh.visual.face_colors) == len(faces)
+                colours.append(np.asarray(mesh.visual.face_colors, np.uint8)[:, :3] if has else None)
     except BadData:
         raise
     except Exception as error:  # trimesh raises whatever its parsers meet
@@ -81,7 +86,11 @@ def read_triangles(file: SourceFile) -> NDArray[np.float64]:
     triangles = np.concatenate(parts)
     if not np.isfinite(triangles).all():
         raise BadData("has vertices that are not finite numbers", file.name)
-    return triangles
+    if all(part is None for part in colours):
+        return triangles, None
+    grey = [np.tile(np.array(GREY, np.uint8), (len(part), 1)) for part in parts]
+    joined = np.concatenate([own if own is not None else other for own, other in zip(colours, grey, strict=True)])
+    return triangles, from_light(joined) if file.suffix in (".glb", ".gltf") else joined
 
 
 def kept_voxels(file: SourceFile, side: int) -> NDArray[np.bool_] | None:

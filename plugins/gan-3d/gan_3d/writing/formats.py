@@ -13,11 +13,9 @@ import zlib
 
 import numpy as np
 
+from gan_3d.colours import GREY, to_light, to_palette
 from gan_3d.surface import Array, Mesh
 from gan_3d.voxels import Grid
-
-GREY = (176, 180, 190, 255)
-"""Colour of the voxels in a VOX file."""
 
 
 def y_up(mesh: Mesh) -> Mesh:
@@ -51,7 +49,8 @@ def glb(mesh: Mesh, grid: Grid | None = None) -> bytes:
             {"bufferView": 1, "componentType": 5125, "count": faces.size, "type": "SCALAR"},
         ]  # fmt: skip
         if mesh.colours is not None:
-            parts.append((_linear(mesh.colours), 34962))
+            opaque = np.full((len(points), 1), 255, np.uint8)
+            parts.append((np.concatenate([to_light(mesh.colours), opaque], 1), 34962))
             attributes["COLOR_0"] = 2
             accessors.append(
                 {"bufferView": 2, "componentType": 5121, "normalized": True, "count": len(points), "type": "VEC4"}
@@ -77,17 +76,12 @@ def glb(mesh: Mesh, grid: Grid | None = None) -> bytes:
     return struct.pack("<III", 0x46546C67, 2, 12 + len(chunks)) + chunks
 
 
-def _linear(colours: Array) -> Array:
-    """Colours ``(V, 3)`` uint8 as glTF has them: linear in light, with opacity, ``(V, 4)`` uint8."""
-    value = colours / 255
-    light = np.where(value <= 0.04045, value / 12.92, ((value + 0.055) / 1.055) ** 2.4)
-    opaque = np.full((len(colours), 1), 255, np.uint8)
-    return np.concatenate([np.rint(light * 255).astype(np.uint8), opaque], 1)
-
-
 def obj(mesh: Mesh) -> bytes:
-    """Wavefront OBJ."""
+    """Wavefront OBJ; colours follow the places of vertices, 0 … 1, as many programs read them."""
     lines = [f"v {x:.6f} {y:.6f} {z:.6f}" for x, y, z in (y_up(mesh).vertices + 0.0).tolist()]
+    if mesh.colours is not None:
+        shades = [f" {r:.4f} {g:.4f} {b:.4f}" for r, g, b in (mesh.colours / 255).tolist()]
+        lines = [line + shade for line, shade in zip(lines, shades, strict=True)]
     lines += [f"f {a} {b} {c}" for a, b, c in (mesh.faces + 1).tolist()]
     return ("\n".join(lines) + "\n").encode()
 
@@ -96,10 +90,19 @@ def ply(mesh: Mesh) -> bytes:
     """Binary PLY."""
     head = f"ply\nformat binary_little_endian 1.0\nelement vertex {len(mesh.vertices)}\n"
     head += "property float x\nproperty float y\nproperty float z\n"
+    kind: list[tuple[str, str, int]] = [("place", "<f4", 3)]
+    if mesh.colours is not None:
+        head += "property uchar red\nproperty uchar green\nproperty uchar blue\n"
+        kind.append(("colour", "u1", 3))
     head += f"element face {len(mesh.faces)}\nproperty list uchar int vertex_indices\nend_header\n"
-    faces = np.empty(len(mesh.faces), np.dtype([("count", "u1"), ("corners", "<i4", 3)]))
-    faces["count"], faces["corners"] = 3, mesh.faces
-    return head.encode() + mesh.vertices.astype("<f4").tobytes() + faces.tobytes()
+    vertices, faces = (
+        np.empty(len(mesh.vertices), kind),
+        np.empty(len(mesh.faces), [("count", "u1"), ("corners", "<i4", 3)]),
+    )
+    vertices["place"], faces["count"], faces["corners"] = mesh.vertices, 3, mesh.faces
+    if mesh.colours is not None:
+        vertices["colour"] = mesh.colours
+    return head.encode() + vertices.tobytes() + faces.tobytes()
 
 
 def stl(mesh: Mesh) -> bytes:
@@ -112,13 +115,16 @@ def stl(mesh: Mesh) -> bytes:
     return b"gan-3d".ljust(80, b" ") + struct.pack("<I", len(faces)) + faces.tobytes()
 
 
-def vox(grid: Grid) -> bytes:
-    """MagicaVoxel 150: all occupied voxels, in one colour."""
+def vox(grid: Grid, colours: Array | None = None) -> bytes:
+    """MagicaVoxel 150: all occupied voxels, in grey or in their colours ``(R, R, R, 3)``, of which 255 are kept."""
     places = np.argwhere(grid).astype(np.uint8)
-    cells = np.concatenate([places, np.ones((len(places), 1), np.uint8)], 1).tobytes()
-    palette = bytes(GREY) + bytes(4 * 255)
+    shades = np.tile(np.array(GREY, np.uint8), (len(places), 1)) if colours is None else colours[grid]
+    used, rows = to_palette(shades)
+    cells = np.concatenate([places, rows[:, None] + np.uint8(1)], 1).tobytes()
+    palette = np.zeros((256, 4), np.uint8)
+    palette[: len(used), :3], palette[: len(used), 3] = used, 255
     children = _chunk(b"SIZE", struct.pack("<3I", *grid.shape))
-    children += _chunk(b"XYZI", struct.pack("<I", len(places)) + cells) + _chunk(b"RGBA", palette)
+    children += _chunk(b"XYZI", struct.pack("<I", len(places)) + cells) + _chunk(b"RGBA", palette.tobytes())
     return b"VOX " + struct.pack("<I", 150) + b"MAIN" + struct.pack("<II", 0, len(children)) + children
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from gan_3d.surface import Mesh
-from gan_3d.writing.picture import render
+from gan_3d.writing.picture import face_colours, render
 
 STILL = 300
 """Side of the still picture, in pixels."""
@@ -35,12 +35,14 @@ def viewer(mesh: Mesh, stem: str, folder: Path) -> str:
         return f'<img alt="shape" width="{STILL}" src="{still}"><small>{facts}</small>'
     points = np.clip(np.rint(mesh.vertices * 32767), -32768, 32767).astype("<i2")
     faces = mesh.faces.astype("<u4" if len(points) > 65535 else "<u2")
-    encoded = [base64.b64encode(array.tobytes()).decode() for array in (points, faces)]
+    shades = np.rint(face_colours(mesh)).astype(np.uint8)
+    encoded = [base64.b64encode(array.tobytes()).decode() for array in (points, faces, shades)]
     script = folder / f"{stem}-viewer.js"
     script.write_bytes(files("gan_3d").joinpath("writing/viewer.js").read_bytes())
     return (
         f'<canvas class="gan-3d" width="{STILL}" height="{STILL}" title="drag to turn" '
         f'style="background:url({still});touch-action:none;cursor:grab" '
-        f'data-points="{encoded[0]}" data-faces="{encoded[1]}" data-wide="{int(faces.itemsize == 4)}"></canvas>'
+        f'data-points="{encoded[0]}" data-faces="{encoded[1]}" data-colours="{encoded[2]}" '
+        f'data-wide="{int(faces.itemsize == 4)}"></canvas>'
         f'<small>{facts}; drag to turn</small><script src="{html.escape(script.name)}"></script>'
     )

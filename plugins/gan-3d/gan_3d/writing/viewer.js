@@ -14,6 +14,7 @@
     const points = new Int16Array(bytes(canvas.dataset.points));
     const raw = bytes(canvas.dataset.faces);
     const faces = canvas.dataset.wide === "1" ? new Uint32Array(raw) : new Uint16Array(raw);
+    const colours = new Uint8Array(bytes(canvas.dataset.colours));
     const count = faces.length / 3, seen = new Float32Array(points.length);
     const order = new Uint32Array(count), depth = new Float32Array(count);
     const context = canvas.getContext("2d"), side = canvas.width;
@@ -49,7 +50,7 @@
         const facing = (nx * light[0] + ny * light[1] + nz * light[2]) / Math.hypot(nx, ny, nz);
         const shade = 1.15 * (0.45 + 0.55 * Math.max(0, facing));
         context.fillStyle = context.strokeStyle =
-          "rgb(" + [158, 176, 205].map((v) => Math.min(255, Math.round(v * shade))).join(",") + ")";
+          "rgb(" + [0, 1, 2].map((i) => Math.min(255, Math.round(colours[3 * f + i] * shade))).join(",") + ")";
         context.beginPath();
         context.moveTo(half + scale * seen[a], half - scale * seen[a + 1]);
         context.lineTo(half + scale * seen[b], half - scale * seen[b + 1]);

@@ -8,7 +8,8 @@ Samples use different numbers of stages in training, so that one model serves se
 Different from the authors' code: the padding at the start is zeros instead of a reflection, so that a part with the
 state of the one before it gives exactly what the whole gives; the number of stages is drawn for each sample instead of
 each batch; codebooks begin with random vectors of the first batch instead of their k-means; the spectral loss compares
-logarithms in both of its terms.
+logarithms in both of its terms. A short training needs the phase `warm_up`: codes that are learned as averages are too
+slow for an encoder that is far from its end, the commitment draws its vectors to them, and both shrink to nothing.
 """
 
 from __future__ import annotations
@@ -65,6 +66,12 @@ class CodecConfig(BaseModel):
     time_weight: float = Field(0.1, ge=0, description="share of the gradient of the distance of waveforms")
     spectrum_weight: float = Field(2.0, ge=0, description="share of the gradient of the distance of mel spectrograms")
     commitment: float = Field(1.0, ge=0, description="weight of the commitment to codes, which is not balanced")
+    warm_up: int = Field(
+        0,
+        ge=0,
+        description="real samples of a first phase, in which the decoder gets the encoder's vectors instead of codes, "
+        "on the distance of waveforms alone, while the codebooks learn these vectors; 0: none",
+    )
 
 
 class CodecOptions(BaseModel):
@@ -127,14 +134,27 @@ class Codec(nn.Module):
         }
 
     def phases(self, loss: Loss, penalties: Mapping[str, Penalty]) -> list[Phase]:
-        """One phase: an update of the discriminators, then one of the codec on the same sounds."""
+        """An update of the discriminators, then one of the codec on the same sounds; before it the phase `warm_up`."""
         *critic, _ = adversarial_turns(loss, penalties, real=self._real, fake=self._made, critic=self.discriminators)
 
         def objective(batch: Batch) -> dict[str, Tensor]:
             return self._reconstruct(batch, loss)
 
         codec = Turn("generator", objective, learn=self._learn, when=self._ready)
-        return [Phase("adversarial", [*critic, codec])]
+        if not self.config.warm_up:
+            return [Phase("adversarial", [*critic, codec])]
+        warm_up = Turn("generator", self._without_codes, learn=self.codebooks.learn)
+        return [
+            Phase("warm-up", [warm_up], samples=self.config.warm_up),
+            Phase("adversarial", [*critic, codec], reset_optimizers=True),  # balanced gradients have another scale
+        ]
+
+    def _without_codes(self, batch: Batch) -> dict[str, Tensor]:
+        """The distance of the waveforms, which alone knows their phases."""
+        real = self._real(batch)
+        vectors = self.encoder(real)
+        self.codebooks.observe(batch, vectors)
+        return {"time": (real - self.decoder(vectors).float()).abs().mean()}
 
     def _ready(self, batch: Batch) -> Tensor:
         """The first iteration only learns codebooks and norms of gradients."""
@@ -258,7 +278,7 @@ class Convolution(nn.Module):
     def __init__(self, before: int, after: int, kernel: int, stride: int = 1) -> None:
         super().__init__()
         self.past = kernel - stride
-        self.layer = weight_norm(nn.Conv1d(before, after, kernel, stride))
+        self.layer = _normalised(nn.Conv1d(before, after, kernel, stride))
 
     def forward(self, x: Tensor, state: State | None) -> Tensor:
         """``(N, before, T)`` -> ``(N, after, T / stride)``."""
@@ -274,7 +294,7 @@ class Upsampling(nn.Module):
     def __init__(self, before: int, after: int, stride: int) -> None:
         super().__init__()
         self.stride = stride
-        self.layer = weight_norm(nn.ConvTranspose1d(before, after, 2 * stride, stride))
+        self.layer = _normalised(nn.ConvTranspose1d(before, after, 2 * stride, stride))
 
     def forward(self, x: Tensor, state: State | None) -> Tensor:
         """``(N, before, T)`` -> ``(N, after, T · stride)``."""
@@ -289,6 +309,18 @@ def _continued(layer: nn.Module, x: Tensor, past: int, state: State | None) -> T
     if state is not None:
         state[layer] = x[..., x.shape[2] - past :]
     return x
+
+
+def _normalised(layer: nn.Conv1d | nn.ConvTranspose1d) -> nn.Module:
+    """A layer with weight normalisation, whose weights have three times the variance that PyTorch gives them.
+
+    With PyTorch's a dozen layers have an output that hardly depends on the input, and a small network stays there.
+    """
+    nn.init.kaiming_normal_(layer.weight, nonlinearity="linear")
+    assert layer.bias is not None
+    nn.init.zeros_(layer.bias)
+    normed: nn.Module = weight_norm(layer)
+    return normed
 
 
 class Residual(nn.Module):

@@ -7,7 +7,8 @@ distance of its vectors from their codes.
 
 Different from the authors' code: variance and spectral norm, by which the losses are divided, are means over the
 training so far instead of a pass over the data before it; in small batches a code is replaced below a quarter of even
-use instead of below one use an update.
+use instead of below one use an update; layers outside the residual branches' ends begin with three times the variance
+that PyTorch gives them, which shrinks sounds so much that the codes say nothing of them for the first hundred updates.
 """
 
 from __future__ import annotations
@@ -44,6 +45,7 @@ class VQVAEConfig(BaseModel):
     multipliers: list[PositiveInt] = Field([], description="factors on width and depth of each level; []: 1")
     size: int = Field(64, ge=1, description="length of a code vector")
     codes: int = Field(1024, ge=2, le=1 << 16, description="vectors of the codebook of a level")
+    decay: float = Field(0.99, gt=0, lt=1, description="decay of the averages that are the codes, for each update")
     commitment: float = Field(0.02, ge=0, description="weight of the commitment to codes")
     spectrum_weight: float = Field(1.0, ge=0, description="weight of the distance of spectrograms")
     worst_weight: float = Field(0.0, ge=0, description="weight of the mean of the largest squared errors")
@@ -237,7 +239,12 @@ class Level(nn.Module):
         )
         self.decoders = nn.Sequential(*(Upsampling(size, size, width, depth, down) for down in reversed(downs)))
         self.last = nn.Conv1d(size, channels, 3, padding=1)
-        self.codebook = Codebooks(1, config.codes, size, least=1.0, rarest=4.0)
+        self.codebook = Codebooks(1, config.codes, size, least=1.0, rarest=4.0, decay=config.decay)
+        for name, layer in self.named_modules():
+            if isinstance(layer, nn.Conv1d | nn.ConvTranspose1d) and ".narrow" not in name:
+                nn.init.kaiming_normal_(layer.weight, nonlinearity="linear")
+                if layer.bias is not None:
+                    nn.init.zeros_(layer.bias)
         dilations = sum(3**layer for layer in range(depth))
         self.reach = 2 * (dilations + 2) + 2 * len(downs)
         """Codes on each side on which the waveform of a code depends, at most: halving rates double the reach of the
