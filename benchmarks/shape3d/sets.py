@@ -111,8 +111,8 @@ def train(case: str, work: Path) -> None:
 
 
 def real_furniture(first: int, each: int, side: int, times: int = 1) -> np.ndarray:
-    """The voxels of `each` shapes of every kind, kind by kind; with `times`, those with a negative signed distance, which
-    is computed on a grid so many times finer."""
+    """The voxels of `each` shapes of every kind, kind by kind; with `times`, those with a negative signed distance that
+    was computed on a grid so many times finer."""
     grids = []
     for number, kind in enumerate(KINDS):
         for index in range(first, first + each):
