@@ -25,7 +25,18 @@ CALLS = {
         *(["pix2pix"], ["pix2pix", "--tenth", "1"], ["pix2pix", "--data", "pairs_blob2noto_64.zip"]),
         *([kind, *shapes] for kind in ("cyclegan", "cut") for shapes in ([], ["--shapes"])),
     ],
-    "video/motions.py": [["motions"], ["dvdgan-motions"], ["stylegan-v-motions"]],
+    "video/motions.py": [
+        *([name] for name in ("motions", "animate", "dvdgan-motions", "stylegan-v-motions")),
+        ["motions", "--data", "shapes", "--minutes", "1"],
+        *(
+            [name, "--data", "sprites", "--minutes", "1", *more]
+            for name, more in (
+                ("motions", ["--set", "model.content=24", "--set", "model.motion=8"]),
+                ("dvdgan-motions", []),
+                ("stylegan-v-motions", []),
+            )
+        ),
+    ],
     "shape3d/sets.py": [
         [what, case, "--work", f"{WORK}/shapes/{case}"]
         for case in ("3dgan-furniture", "3dgan-mmmm", "triplane-furniture", "triplane-mmmm")

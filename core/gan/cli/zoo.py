@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
@@ -10,7 +11,10 @@ from gan.cli import importing, installed
 from gan.cli.completion import RUN
 from gan.cli.options import json_flag
 from gan.cli.terminal import echo
-from gan.errors import UsageError
+from gan.errors import PluginError, UsageError
+
+if TYPE_CHECKING:
+    from gan.plugins.manager import PluginEntry, Plugins
 
 NUMBERS = 2
 """Numbers of a model in the list; `--json` has all."""
@@ -41,7 +45,19 @@ def zoo(ctx: click.Context, as_json: bool) -> None:
         numbers = number_rows({"headline": about["numbers"]})[:NUMBERS]
         shown = ", ".join(f"{name} {value.partition(' ±')[0]} ({aim})" for name, value, aim, *_ in numbers)
         echo(f"{'zoo:' + entry.entry.name:{width}}  {about['size'] / 1e6:.1f} MB  {entry.entry.summary}")
-        echo(f"{'':{width}}  {about['title']}; {shown}")
+        echo(f"{'':{width}}  {about['title']}; {shown}{_needs(entry, plugins)}")
+
+
+def _needs(found: PluginEntry, plugins: Plugins) -> str:
+    """What has to be installed for a model, or why its plugin cannot be used; empty where it can."""
+    plugin = found.entry.plugin
+    if plugin not in {info.name for info in plugins.infos()}:
+        return f"; pip install gan-{plugin}"
+    try:
+        plugins.require(plugin)
+    except PluginError as error:
+        return f"; {error}"
+    return ""
 
 
 @zoo.command(epilog="Example: gan zoo pack runs/mine --out my_plugin/models --name mine --licence MIT")
@@ -77,7 +93,7 @@ def pack(ctx: click.Context, run_folder: Path, out: Path, name: str, licence: st
 )
 @click.pass_context
 def demo(ctx: click.Context, out: Path, count: int, seed: int) -> None:
-    """Make samples with every model of the zoo, and a page to see, hear and read them: no training, a few seconds."""
+    """Make samples with every model whose plugin is installed, and a page to see, hear and read them: no training."""
     plugins = installed(ctx)
     models = plugins.entries("gan_models")
     if not models:
@@ -89,6 +105,9 @@ def demo(ctx: click.Context, out: Path, count: int, seed: int) -> None:
         from gan.reporting.page import write_page
     for found in models:
         name = found.entry.name
+        if needs := _needs(found, plugins):
+            echo(f"{name:12}  {found.entry.summary}{needs}")
+            continue
         samples = generate(f"zoo:{name}", count, seed, plugins=plugins)
         page = write_page(out / name, samples.modality, samples.save(out / name))
         echo(f"{name:12}  {found.entry.summary}\n{'':12}  {page}")

@@ -75,7 +75,7 @@ def gan_architectures() -> Iterator[ArchitectureEntry]:
         summary="Clips that begin with a given picture, for gan translate",
         target="gan_video.architectures.animate:Animate",
         modality="video",
-        parameters={"generator": 406_952, "discriminator": 532_224},
+        parameters={"generator": 407_854, "discriminator": 532_224},
         paper="Tulyakov, Liu, Yang, Kautz: MoCoGAN: Decomposing motion and content for video generation, 2018, "
         "arXiv:1707.04993 (image-to-video translation)",
         small=("model.width=4", "model.critic_width=4", "model.encoder_width=4", "model.content=6", "model.state=6"),

@@ -162,7 +162,7 @@ class I3DExtractor:
 def prepared(clips: Tensor) -> Tensor:
     """``(N, T, 1 | 3, H, W)`` 0 … 255 -> ``(N, 3, T, 224, 224)`` in -1 … 1."""
     frames = interpolate(clips.flatten(0, 1).float(), (SIDE, SIDE), mode="bilinear", align_corners=False)
-    return (frames / 127.5 - 1).expand(-1, 3, -1, -1).unflatten(0, clips.shape[:2]).transpose(1, 2)
+    return (frames / 127.5 - 1).expand(-1, 3, -1, -1).reshape(*clips.shape[:2], 3, SIDE, SIDE).transpose(1, 2)
 
 
 def loaded(file: Path) -> I3D:

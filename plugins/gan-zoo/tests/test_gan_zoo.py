@@ -91,6 +91,16 @@ def test_the_list_has_every_model(tmp_path):
     assert len(json.loads(gan("zoo", "--json", cwd=tmp_path).stdout)) == len(MODELS_HERE)
 
 
+def test_a_demo_without_some_plugins_says_why(tmp_path):
+    others = [entry for entry in gan_zoo.gan_models() if entry.plugin != "image"]
+    blocked = [word for entry in others for word in ("--no-plugin", entry.plugin)]
+    done = gan(*blocked, "demo", "--count", "1", cwd=tmp_path)
+    assert (tmp_path / "demo" / "digits" / "page" / "index.html").is_file()
+    assert [path.name for path in (tmp_path / "demo").iterdir()] == ["digits"]
+    for text in (done.stdout, gan(*blocked, "zoo", cwd=tmp_path).stdout):
+        assert text.count("switched off by --no-plugin") == len(others)
+
+
 @pytest.mark.slow
 def test_the_demo_shows_every_model(tmp_path):
     done = gan("demo", "--count", "2", cwd=tmp_path)

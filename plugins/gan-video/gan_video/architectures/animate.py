@@ -123,8 +123,9 @@ def composed(first: Tensor, moved: Tensor, made: Tensor) -> Tensor:
     """Given pictures ``(N, C, R, R)``, the same moved for each frame ``(N, F, C, R, R)``, and what the generator makes,
     ``(N, F, C + 2, R, R)``: pixels and, in -1 … 1, the logits of what is moved and of what is drawn -> frames."""
     logits = torch.cat([torch.zeros_like(made[:, :, :1]), SHARP * made[:, :, -2:]], 2)
-    still, along, drawn = logits.softmax(2).split(1, 2)
-    return still * first[:, None] + along * moved + drawn * made[:, :, :-2]
+    still, along, drawn = logits.softmax(2).chunk(3, 2)
+    frames: Tensor = still * first[:, None] + along * moved + drawn * made[:, :, :-2]
+    return frames
 
 
 class Animate(nn.Module):

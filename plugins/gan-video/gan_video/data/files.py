@@ -76,11 +76,12 @@ def _film_frames(file: SourceFile, used: Used, scaled: Scaled | None) -> Iterato
 
     reformatter = VideoReformatter()  # one for all frames: it keeps its tables
 
-    def converted(frame: Any) -> Image.Image:
-        size = (frame.width, frame.height) if scaled is None else scaled(frame.width, frame.height)
-        if size[0] > frame.width or size[1] > frame.height:
-            size = (frame.width, frame.height)
-        found: Image.Image = reformatter.reformat(frame, *size, format="rgb24", interpolation="AREA").to_image()
+    def picture_of(frame: Any) -> Image.Image:
+        width, height = (frame.width, frame.height) if scaled is None else scaled(frame.width, frame.height)
+        if width > frame.width or height > frame.height:
+            width, height = frame.width, frame.height
+        converted: Any = reformatter.reformat(frame, width, height, "rgb24", interpolation="AREA")
+        found: Image.Image = converted.to_image()
         return found
 
     try:
@@ -94,7 +95,7 @@ def _film_frames(file: SourceFile, used: Used, scaled: Scaled | None) -> Iterato
             _check_size(stream.codec_context.width, stream.codec_context.height, file.name)
             for index, frame in enumerate(container.decode(stream)):
                 _check_size(frame.width, frame.height, file.name)
-                yield converted(frame) if used(index) else None
+                yield picture_of(frame) if used(index) else None
     except (av.FFmpegError, ValueError, OSError, MemoryError) as error:
         raise BadData(f"cannot be decoded: {getattr(error, 'strerror', None) or error}", file.name) from error
 
