@@ -117,11 +117,11 @@ def gan_extractors() -> Iterator[ExtractorEntry]:
     )
     yield ExtractorEntry(
         name="i3d",
-        summary="The network of the Fréchet video distance, from a file: i3d=rgb_imagenet.pt",
+        summary="The network of the Fréchet video distance, from a file: i3d=rgb_imagenet.safetensors",
         target="gan_video.i3d:I3DExtractor",
         modality="video",
         paper="Carreira, Zisserman: Quo vadis, action recognition?, 2017, arXiv:1705.07750",
-        weights="a file of yours, I3D of Kinetics-400 in PyTorch, 51 MB",
+        weights="a file of yours, I3D of Kinetics-400 in safetensors, 51 MB",
     )
 
 

@@ -4,8 +4,12 @@ Carreira and Zisserman, "Quo vadis, action recognition?", 2017, arXiv:1705.07750
 have an axis of time. Unterthiner et al., "Towards accurate generative models of video: a new metric and challenges",
 2018, arXiv:1812.01717: the distance is that of its 400 logits for clips of 16 frames at 224 pixels.
 
-Layers have the names of the usual PyTorch conversion of the authors' weights, ``rgb_imagenet.pt``. The plugin brings no
-weights and knows no place to fetch them from: the file is named, and its SHA-256 stands in the receipts.
+Layers have the names of the usual PyTorch conversion of the authors' weights, ``rgb_imagenet.pt``, and the file is
+one of safetensors: pickled files of others are not read. The plugin brings no weights and knows no place to fetch them
+from: the file is named, and its SHA-256 stands in the receipts. To convert it once::
+
+    import torch; from safetensors.torch import save_file
+    save_file(torch.load("rgb_imagenet.pt", weights_only=True), "rgb_imagenet.safetensors")
 """
 
 from __future__ import annotations
@@ -19,6 +23,8 @@ import torch
 from gan.contracts import Features, Modality
 from gan.errors import BadData, UsageError
 from gan.weights import file_sha256
+from safetensors import SafetensorError
+from safetensors.torch import load_file
 from torch import Tensor, nn
 from torch.nn.functional import avg_pool3d, interpolate, max_pool3d, pad
 
@@ -139,7 +145,7 @@ class I3DExtractor:
 
     def __init__(self, weights: Path | None = None, device: str = "cpu") -> None:
         if weights is None or not weights.expanduser().is_file():
-            raise UsageError("name the file with the weights: fid[i3d=rgb_imagenet.pt]")
+            raise UsageError("name the file with the weights: fid[i3d=rgb_imagenet.safetensors]")
         file = weights.expanduser()
         self.label, self.sha256 = f"i3d:{file.stem}", file_sha256(file)
         self.device = torch.device(device)
@@ -166,15 +172,15 @@ def prepared(clips: Tensor) -> Tensor:
 
 
 def loaded(file: Path) -> I3D:
-    """The network with the weights of a file, without unpickling objects. Raises `BadData` where they do not fit."""
+    """The network with the weights of a file. Raises `BadData` where they do not fit."""
     try:
-        state = torch.load(file, map_location="cpu", weights_only=True)
-    except Exception as error:  # noqa: BLE001  (damaged files raise many kinds)
-        raise BadData(f"holds no weights of PyTorch: {str(error).splitlines()[0]}", file) from None
+        state = load_file(file)
+    except (SafetensorError, OSError) as error:
+        raise BadData(f"is no file of safetensors: {str(error).splitlines()[0]}", file) from None
     network = I3D()
     try:
         missing, surplus = network.load_state_dict(state, strict=False)
-    except (RuntimeError, TypeError, AttributeError) as error:
+    except RuntimeError as error:
         raise BadData(f"holds no I3D of 400 classes: {str(error).splitlines()[-1].strip()}", file) from None
     wrong = [name for name in missing if not name.endswith("num_batches_tracked")] + list(surplus)
     if wrong:

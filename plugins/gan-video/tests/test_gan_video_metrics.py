@@ -13,6 +13,7 @@ from gan.plugins.manager import Plugins
 from gan_video.data.datasets import CLASSES, FRAMES, clip
 from gan_video.i3d import BLOCKS, I3D, I3DExtractor, prepared, same
 from gan_video.metrics import ClipStatistics, FrameStatistics, Motion, cells, kept, motion
+from safetensors.torch import save_file
 
 
 def arrays(*clips):
@@ -110,25 +111,25 @@ def random_weights(path):
     """A network of random weights, saved as the published file is."""
     torch.manual_seed(0)
     network = I3D()
-    torch.save({n: v for n, v in network.state_dict().items() if "num_batches" not in n}, path)
+    save_file({n: v for n, v in network.state_dict().items() if "num_batches" not in n}, path)
     return network.eval()
 
 
 def test_the_weights_of_i3d_are_read_from_a_file(tmp_path):
-    network = random_weights(tmp_path / "mine.pt")
-    found = I3DExtractor(tmp_path / "mine.pt")
+    network = random_weights(tmp_path / "mine.safetensors")
+    found = I3DExtractor(tmp_path / "mine.safetensors")
     assert all(
         torch.equal(one, other) for one, other in zip(network.parameters(), found.network.parameters(), strict=True)
     )
-    assert found.sha256 == hashlib.sha256((tmp_path / "mine.pt").read_bytes()).hexdigest()
+    assert found.sha256 == hashlib.sha256((tmp_path / "mine.safetensors").read_bytes()).hexdigest()
 
 
 @pytest.mark.slow
 def test_the_video_distance_is_named_after_its_file(tmp_path):
     """And its vectors are the network's logits for the prepared clips; grey clips count as RGB."""
-    network = random_weights(tmp_path / "mine.pt")
+    network = random_weights(tmp_path / "mine.safetensors")
     clips = np.random.default_rng(0).integers(0, 255, (2, 9, 1, 16, 16)).astype(np.uint8)
-    name = f"fid[i3d={tmp_path / 'mine.pt'}]"
+    name = f"fid[i3d={tmp_path / 'mine.safetensors'}]"
     metrics = find_metrics([name], "video", Plugins.installed())
     (value,) = measure(metrics, {"video": clips}, {"video": clips}, None)
     assert value.name == "FVD[i3d:mine]"
@@ -148,20 +149,20 @@ def test_clips_are_prepared_for_i3d():
 
 
 def test_files_that_hold_no_i3d_are_refused(tmp_path):
-    with pytest.raises(UsageError, match=r"i3d=rgb_imagenet\.pt"):
+    with pytest.raises(UsageError, match=r"i3d=rgb_imagenet\.safetensors"):
         I3DExtractor()
-    (tmp_path / "a.pt").write_bytes(b"no weights")
-    with pytest.raises(BadData, match="no weights of PyTorch"):
-        I3DExtractor(tmp_path / "a.pt")
-    torch.save({"logits.conv3d.weight": torch.zeros(400, 1024, 1, 1, 1)}, tmp_path / "b.pt")
+    (tmp_path / "a.safetensors").write_bytes(b"no weights")
+    with pytest.raises(BadData, match="no file of safetensors"):
+        I3DExtractor(tmp_path / "a.safetensors")
+    save_file({"logits.conv3d.weight": torch.zeros(400, 1024, 1, 1, 1)}, tmp_path / "b.safetensors")
     with pytest.raises(BadData, match="no I3D of 400 classes"):
-        I3DExtractor(tmp_path / "b.pt")
-    torch.save({"logits.conv3d.weight": torch.zeros(600, 1024, 1, 1, 1)}, tmp_path / "c.pt")
+        I3DExtractor(tmp_path / "b.safetensors")
+    save_file({"logits.conv3d.weight": torch.zeros(600, 1024, 1, 1, 1)}, tmp_path / "c.safetensors")
     with pytest.raises(BadData, match="no I3D of 400 classes"):
-        I3DExtractor(tmp_path / "c.pt")
+        I3DExtractor(tmp_path / "c.safetensors")
 
 
 def test_clips_too_short_for_i3d_are_refused(tmp_path):
-    torch.save(I3D().state_dict(), tmp_path / "a.pt")
+    save_file(I3D().state_dict(), tmp_path / "a.safetensors")
     with pytest.raises(BadData, match="I3D needs 9"):
-        I3DExtractor(tmp_path / "a.pt")({"video": np.zeros((1, 8, 3, 8, 8), np.uint8)}, None)
+        I3DExtractor(tmp_path / "a.safetensors")({"video": np.zeros((1, 8, 3, 8, 8), np.uint8)}, None)
