@@ -36,9 +36,9 @@ from gan.testing import real_file
 from gan_3d.data.furniture import KINDS, shape
 from gan_3d.metrics.clouds import ChamferMetrics
 from gan_3d.metrics.grids import NearestIoU, ShapeStatistics, nearest_overlap
-from gan_3d.modality import Shape, ShapeConfig, normalised
+from gan_3d.modality import FINER, Shape, ShapeConfig, normalised
 from gan_3d.surface import level_set
-from gan_3d.voxels import filled, occupied, shell
+from gan_3d.voxels import distances, filled, occupied, shell
 from gan_3d.writing.picture import sheet
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
@@ -110,13 +110,15 @@ def train(case: str, work: Path) -> None:
 # ---------------------------------------------------------------------------------------------------------- measurement
 
 
-def real_furniture(first: int, each: int, side: int) -> np.ndarray:
-    """The voxels of `each` shapes of every kind, kind by kind."""
+def real_furniture(first: int, each: int, side: int, times: int = 1) -> np.ndarray:
+    """The voxels of `each` shapes of every kind, kind by kind; with `times`, those with a negative signed distance that
+    was computed on a grid so many times finer."""
     grids = []
     for number, kind in enumerate(KINDS):
         for index in range(first, first + each):
             vertices, faces = shape(kind, number * 1_000_000 + index)
-            grids.append(filled(shell(normalised(np.round(vertices, 4)[faces], kind), side)))
+            grid = filled(shell(normalised(np.round(vertices, 4)[faces], kind), side * times))
+            grids.append(grid if times == 1 else distances(grid, times) < 0)
     return np.stack(grids)
 
 
@@ -190,7 +192,7 @@ def evaluate(case: str, work: Path, each: int, out: Path) -> None:
     count = len(wanted) or MODELS
     given = {"label": wanted} if classes else None
     if classes:
-        held_out = real_furniture(HELD_OUT, each, side)
+        held_out = real_furniture(HELD_OUT, each, side, FINER if "distance" in data else 1)
         second = np.concatenate([training[data["label"] == number][:each] for number in range(classes)])
     else:
         plain = Shape(ShapeConfig(resolution=side))

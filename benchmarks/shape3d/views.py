@@ -106,8 +106,8 @@ def main() -> None:
         sets[title]["class named rightly by kind"] = {
             kind: float(named[wanted == number].mean()) for number, kind in enumerate(KINDS)
         }
-        sets[title]["exported"] = exported(modality, samples, arguments.run)
         if title == "generated":
+            sets[title]["exported"] = exported(modality, samples, arguments.run)
             draw(trained, modality, given, arguments.out)
         print(title, json.dumps(sets[title], indent=1), flush=True)
     (frechet,) = FrechetDistance().compute(extractor(other, modality), extractor(held_out, modality))

@@ -117,7 +117,11 @@ class Shape(Modality):
     Options = ShapeOptions
     suffixes = (*MESHES, *GRIDS)
     metrics = ("shape-statistics", "chamfer", "nearest-iou")
-    conditions: ClassVar[dict[str, str]] = {"label": "modality.labels=true"}
+    conditions: ClassVar[dict[str, str]] = {
+        "label": "modality.labels=true",
+        "azimuth": "modality.form=views",
+        "elevation": "modality.form=views",
+    }
     headline = ("MMD-CD", "1-NNA-CD", "connected", "watertight")
     trade_offs = (*Modality.trade_offs, ("MMD-CD", "COV-CD"))
 
