@@ -19,6 +19,7 @@ CALLS = {
         ["stylegan2-32", "--truncations", "0.3", "0.5", "0.7"],
     ],
     "image/super_resolution_memory.py": [[f"{WORK}/super-resolution/run"]],
+    "audio/hifigan_digits.py": [],
     "audio/packing.py": [],
     **{f"audio/{name}.py": [["--run", f"{WORK}/{name}"]] for name in ("codec_digits", "jukebox_music")},
     "image/translation.py": [

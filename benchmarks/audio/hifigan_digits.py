@@ -82,14 +82,19 @@ def griffin_lim(python: str, mel: np.ndarray, folder: Path) -> tuple[np.ndarray,
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--librosa", required=True, help="a Python interpreter with librosa")
-    parser.add_argument("--run", type=Path, help="where the run is or shall be; a run that was stopped is resumed")
+    parser.add_argument(
+        "--run",
+        type=Path,
+        help="of the run; one that was stopped is resumed, one that ended is measured",
+    )
     parser.add_argument("--samples", type=int, help="train on so many real samples in all, instead of the recipe's")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     speakers = digits()
     with tempfile.TemporaryDirectory() as temporary:
-        data, run = Path(temporary) / "data", arguments.run or Path(temporary) / "run"
-        data.mkdir()
+        run = arguments.run or Path(temporary) / "run"
+        data = run.with_name(f"{run.name}-data")  # beside the run, which can be resumed with it
+        data.mkdir(exist_ok=True)
         for speaker in sorted(set(speakers) - set(UNSEEN)):
             soundfile.write(data / f"{speaker}.wav", np.concatenate(speakers[speaker]), RATE)
         values = recipe("audio", named="hifigan-small")
@@ -99,8 +104,10 @@ def main() -> None:
         values["training"] |= {"preview_ticks": 0}
         values["evaluation"] |= {"samples": 32}
         began = time.process_time()
-        train(values, out=run, samples=arguments.samples, or_resume=True)
-        trained = time.process_time() - began
+        is_finished = (run / "evaluation" / "result.json").exists()
+        if not is_finished:
+            train(values, out=run, samples=arguments.samples, or_resume=True)
+        trained = None if is_finished else time.process_time() - began
         model = load(run)
         original = np.concatenate([digit for speaker in UNSEEN for digit in speakers[speaker][:EACH]])
         original = original[: len(original) // MEL.hop * MEL.hop].astype(np.float32)

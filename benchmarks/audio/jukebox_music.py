@@ -79,14 +79,19 @@ print(before / 1024, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024, 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--run", type=Path, help="where the run is or shall be; a run that was stopped is resumed")
+    parser.add_argument(
+        "--run",
+        type=Path,
+        help="of the run; one that was stopped is resumed, one that ended is measured",
+    )
     parser.add_argument("--samples", type=int, help="train on so many real samples in all, instead of the recipe's")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     pieces = music()
     with tempfile.TemporaryDirectory() as temporary:
-        data, run = Path(temporary) / "data", arguments.run or Path(temporary) / "run"
-        data.mkdir()
+        run = arguments.run or Path(temporary) / "run"
+        data = run.with_name(f"{run.name}-data")  # beside the run, which can be resumed with it
+        data.mkdir(exist_ok=True)
         for name, wave in pieces.items():
             soundfile.write(data / f"{name}.wav", wave[: 3 * len(wave) // 4], RATE)
         values = recipe("audio", named="jukebox")
@@ -94,8 +99,10 @@ def main() -> None:
         values["training"] |= {"preview_ticks": 0}
         values["evaluation"] |= {"samples": 8, "artefacts": 2, "metrics": ["code-bits"]}
         began = time.process_time()
-        train(values, out=run, samples=arguments.samples, or_resume=True)
-        trained = time.process_time() - began
+        is_finished = (run / "evaluation" / "result.json").exists()
+        if not is_finished:
+            train(values, out=run, samples=arguments.samples, or_resume=True)
+        trained = None if is_finished else time.process_time() - began
         model = load(run)
         jukebox, modality = model.architecture.eval(), model.modality
         command = [sys.executable, "-c", THIRTY, str(run), str(Path(temporary) / "thirty")]

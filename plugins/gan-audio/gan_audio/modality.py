@@ -164,6 +164,7 @@ class Audio(Modality):
                 -12,
                 12,
                 f"log mel magnitude at {self.config.rate} Hz",
+                longer=True,
                 longer_axis=1,
                 window=int(windows),
             )

@@ -268,7 +268,7 @@ def test_the_output_depends_on_the_input_from_the_start():
     waves = torch.randn(8, 1, 1024) * torch.rand(8, 1, 1)
     with torch.no_grad():
         vectors = codec.encoder(waves)
-    assert vectors.std((0, 2)).mean() > 0.1 * vectors.abs().mean()
+    assert vectors.std((0, 2)).mean() > 0.8 * vectors.abs().mean()  # 0.5 with the weights of PyTorch
 
 
 def test_the_losses_of_an_update():

@@ -148,6 +148,13 @@ def test_mel_spectrograms_of_any_length_become_sound(frames):
         small().generate(1, rng, Request())
 
 
+def test_generated_samples_may_be_longer_than_those_of_the_training():
+    fields = modality().fields
+    bands, frames = fields["mel"].shape
+    assert not fields["mel"].mismatch(np.zeros((1, bands, 3 * frames), np.float32), 1)
+    assert not fields["sound"].mismatch(np.zeros((1, 1, 3 * fields["sound"].shape[1]), np.int16), 1)
+
+
 def test_settings_that_do_not_fit_are_named():
     with pytest.raises(UsageError, match="multiplies to 32, and modality.mel_hop is 64"):
         small(upsampling=[8, 4])

@@ -10,6 +10,8 @@ state of the one before it gives exactly what the whole gives; the number of sta
 each batch; codebooks begin with random vectors of the first batch instead of their k-means; the spectral loss compares
 logarithms in both of its terms. A short training needs the phase `warm_up`: codes that are learned as averages are too
 slow for an encoder that is far from its end, the commitment draws its vectors to them, and both shrink to nothing.
+
+The file is long because it has the whole method: layers that continue a recording, networks, losses, phases and use.
 """
 
 from __future__ import annotations

@@ -85,8 +85,8 @@ class BasicPitch(nn.Module):
             if octave:
                 x = conv1d(pad(x, (KERNEL // 2 - 1, KERNEL // 2 - 1)), self.lowpass, stride=2)
             reflected = pad(x, (KERNEL // 2, KERNEL // 2), mode="reflect")
-            parts = conv1d(reflected, self.kernels, stride=HOP >> octave).unflatten(1, (2, 36))
-            found.append(parts.square().sum(1).sqrt())
+            real, imaginary = conv1d(reflected, self.kernels, stride=HOP >> octave).square().chunk(2, 1)
+            found.append((real + imaginary).sqrt())
         bins: Tensor = torch.cat(found[::-1], 1)[:, -BINS:].transpose(1, 2)
         return bins * self.scales
 

@@ -85,6 +85,7 @@ class MusicNN(nn.Module):
             self.input_norm, *self.front_norms, *self.middle_norms, self.pooled_norm, self.dense_norm
         ]  # fmt: skip
         for number, layer in enumerate(convolutions):
+            assert isinstance(layer, nn.Conv1d | nn.Conv2d)
             kernel = variables[f"{_numbered('conv2d', number)}/kernel"]  # (time, bands or inputs, 1, outputs)
             swapped = (
                 kernel.transpose(3, 2, 0, 1) if isinstance(layer, nn.Conv2d) else kernel[:, :, 0].transpose(2, 1, 0)
