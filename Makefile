@@ -54,12 +54,14 @@ gallery: $(RUNTIME)
 	$(VENV)/bin/gan generate zoo:chorales --count 2 --seed 1 --render ogg --out build/gallery/chorales
 	$(VENV)/bin/gan generate zoo:digits --count 16 --seed 1 --out build/gallery/digits
 	$(VENV)/bin/gan generate zoo:furniture --count 8 --seed 1 --out build/gallery/furniture
+	$(VENV)/bin/gan generate zoo:motions --count 4 --seed 1 --out build/gallery/motions
 	$(VENV)/bin/gan generate zoo:percussion --count 6 --seed 2 --format ogg --out build/gallery/percussion
 	$(VENV)/bin/gan generate zoo:reference --seed 1 --count 1 --prompt 'The "while" statement is' --temperature 0.7 --top-p 0.9 --max-length 40 --out build/gallery/reference
 	cp build/gallery/digits/preview.png docs/gallery/digits.png
 	cp build/gallery/chorales/preview.png docs/gallery/chorales.png
 	cp build/gallery/chorales/sample-0000.ogg docs/gallery/chorales.ogg
 	cp build/gallery/furniture/preview.png docs/gallery/furniture.png
+	cp build/gallery/motions/preview.png docs/gallery/motions.png
 	cp build/gallery/percussion/preview.png docs/gallery/percussion.png
 	cp build/gallery/percussion/sample-0000.ogg docs/gallery/percussion.ogg
 	cp build/gallery/reference/sample-0000.txt docs/gallery/reference.txt

@@ -109,6 +109,13 @@ def gan_extractors() -> Iterator[ExtractorEntry]:
         paper="defined in gan_video.metrics; no weights",
     )
     yield ExtractorEntry(
+        name="frame-statistics",
+        summary="the middle frame of a clip at 8x8 pixels",
+        target="gan_video.metrics:FrameStatistics",
+        modality="video",
+        paper="defined in gan_video.metrics; no weights",
+    )
+    yield ExtractorEntry(
         name="i3d",
         summary="The network of the Fréchet video distance, from a file: i3d=rgb_imagenet.pt",
         target="gan_video.i3d:I3DExtractor",

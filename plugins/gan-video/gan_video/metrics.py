@@ -1,7 +1,7 @@
 """Metrics of clips: motion, content, and statistics as features for distances between sets of clips.
 
-The Fréchet video distance is defined on an I3D network whose weights do not come with this plugin. A distance on the
-features here is called ``FD[clip-statistics]``, never FVD.
+The Fréchet video distance is defined on an I3D network (`gan_video.i3d`) whose weights do not come with this plugin. A
+distance on the features here is named after them, ``FID[clip-statistics]``, never FVD.
 """
 
 from __future__ import annotations
@@ -105,3 +105,22 @@ class ClipStatistics:
             np.abs(np.diff(levels, axis=1)).mean(1),
         ]
         return Features(np.concatenate([part.reshape(len(levels), -1) for part in parts], 1).astype(np.float32))
+
+
+class FrameStatistics:
+    """Features of a single frame of each clip, the middle one, by formula: mean levels of 8x8 cells. A distance on them
+    compares what frames look like, whatever moves."""
+
+    version = "1"
+    sha256 = ""
+    preprocessing = f"the middle frame, mean levels of {GRID}x{GRID} cells, 0 … 1"
+
+    def __init__(self, weights: object = None, device: str = "cpu") -> None:
+        pass
+
+    def __call__(self, samples: Samples, modality: Modality) -> Features:
+        """``(N, channels · 64)`` float32."""
+        clips = samples["video"]
+        middle = clips.shape[1] // 2
+        levels = cells(clips[:, middle : middle + 1])
+        return Features(levels.reshape(len(levels), -1))

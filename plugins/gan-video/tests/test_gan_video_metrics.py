@@ -12,7 +12,7 @@ from gan.evaluation.metric_names import find_metrics, measure
 from gan.plugins.manager import Plugins
 from gan_video.data.datasets import CLASSES, FRAMES, clip
 from gan_video.i3d import BLOCKS, I3D, I3DExtractor, prepared, same
-from gan_video.metrics import ClipStatistics, Motion, cells, kept, motion
+from gan_video.metrics import ClipStatistics, FrameStatistics, Motion, cells, kept, motion
 
 
 def arrays(*clips):
@@ -64,6 +64,13 @@ def test_features_tell_directions_apart():
     right, left = feature("right"), feature("left")
     np.testing.assert_allclose(right, -left, atol=1e-3)
     assert np.abs(right).max() > 0.05
+
+
+def test_a_frame_is_described_whatever_moves():
+    """Of three frames the second counts; 8x8 pixels are their own cells."""
+    video = np.random.default_rng(0).integers(0, 256, (2, 3, 3, 8, 8)).astype(np.uint8)
+    found = FrameStatistics()({"video": video}, None).vectors
+    np.testing.assert_allclose(found, video[:, 1].reshape(2, -1) / 255, rtol=1e-6)
 
 
 @pytest.mark.parametrize("kind", CLASSES)

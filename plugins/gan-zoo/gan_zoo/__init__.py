@@ -29,6 +29,7 @@ def gan_models() -> Iterator[ModelEntry]:
             "CC BY 4.0; trained on Optical Recognition of Handwritten Digits (Alpaydin and Kaynak, UCI, 1998)",
         ),
         ("furniture", "3d", "chairs, lamps, shelves and tables", "MIT; trained on shapes that gan-3d draws"),
+        ("motions", "video", "coloured shapes that move, grow or turn", "MIT; trained on clips that gan-video draws"),
         (
             "percussion",
             "audio",

@@ -43,6 +43,13 @@ def test_the_whole_distribution_is_small_and_every_model_can_be_made_again():
     assert set(MODELS_HERE) == {path.name for path in MODELS.iterdir() if path.is_dir()}
 
 
+def test_every_kind_of_data_has_a_model(installed):
+    """Of the plugins of this repository that have a default dataset, and so a default training."""
+    found = installed.entries("gan_modalities")
+    kinds = {entry.info.name for entry in found if entry.info.distribution.startswith("gan-") and entry.entry.dataset}
+    assert {entry.plugin for entry in gan_zoo.gan_models()} == kinds
+
+
 @pytest.mark.parametrize("name", MODELS_HERE)
 def test_a_model_is_made_again_by_one_command(name, installed, tmp_path, monkeypatch):
     """Its own recipe, which is still valid, is trained and packed."""
