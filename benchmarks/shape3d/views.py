@@ -98,15 +98,16 @@ def main() -> None:
             values = DepthConsistency().compute(model.architecture, samples, held_out, modality)
         sets[title] |= {value.name: value.value for value in values}
         sets[title] |= {f"{value.name}, of two shapes": value.details["of other shapes"] for value in values}
-        for metric in (ChamferMetrics(), ShapeStatistics()):
-            values = metric.compute({"voxels": grids}, {"voxels": shapes}, plain)
-            sets[title] |= {value.name: value.value for value in values}
         named = name(grids) == wanted
         sets[title]["class named rightly"] = float(named.mean())
         sets[title]["class named rightly by kind"] = {
             kind: float(named[wanted == number].mean()) for number, kind in enumerate(KINDS)
         }
+        sets[title]["empty"] = float((~grids.any((1, 2, 3))).mean())
         if title == "generated":
+            for metric in (ChamferMetrics(), ShapeStatistics()):
+                values = metric.compute({"voxels": grids}, {"voxels": shapes}, plain)
+                sets[title] |= {value.name: value.value for value in values}
             sets[title]["exported"] = exported(modality, samples, arguments.run)
             draw(trained, modality, given, arguments.out)
         print(title, json.dumps(sets[title], indent=1), flush=True)
