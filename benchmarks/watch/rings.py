@@ -76,9 +76,8 @@ def main() -> None:
                 shutil.rmtree(out)
                 print(name, {k: v for k, v in runs[name].items() if k != "verdicts"}, flush=True)
                 result["modes"] = {
-                    f"{d}/{w}": [runs[f"{d}/{w}/{s}"]["modes"] for s in arguments.seeds if f"{d}/{w}/{s}" in runs]
-                    for d in arguments.data
-                    for w in ("warn", "act")
+                    case: [run["modes"] for name, run in runs.items() if name.startswith(f"{case}/")]
+                    for case in sorted({name.rpartition("/")[0] for name in runs})
                 }
                 result["machine"] = surroundings()
                 record(arguments.out, result)
