@@ -28,7 +28,7 @@ CALLS = {
     ],
     "video/motions.py": [
         *([name] for name in ("motions", "animate", "dvdgan-motions", "stylegan-v-motions")),
-        ["motions", "--data", "shapes", "--minutes", "1"],
+        ["motions", "--data", "shapes", "--minutes", "8"],
         *(
             [name, "--data", "sprites", "--minutes", "1", *more]
             for name, more in (
