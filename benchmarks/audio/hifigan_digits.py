@@ -13,27 +13,25 @@ seconds of CPU time on one thread, the second call of each.
 from __future__ import annotations
 
 import argparse
-import io
 import json
 import os
 import subprocess
 import tempfile
 import time
-import zipfile
 from pathlib import Path
 
 import numpy as np
 import soundfile
 import torch
+from codec_digits import RATE, UNSEEN, digits
 from gan.api import load, recipe, train
 from gan.reporting.manifest import surroundings
-from gan.testing import shared_data
 from gan_audio.metrics.pairs import convergence, log_distance
 from gan_audio.picture import sheet
 from gan_audio.spectra import MelSettings, vocoder_mel
 
 HERE = Path(__file__).parent
-RATE, UNSEEN, EACH = 8000, ("theo", "yweweler"), 75
+EACH = 75
 MEL = MelSettings(RATE, 128, 64, RATE / 2)
 GRIFFIN_LIM = """
 import sys, time
@@ -46,20 +44,6 @@ for _ in range(2):
 np.save(sys.argv[2], wave)
 print(time.process_time() - before, librosa.__version__)
 """
-
-
-def digits() -> dict[str, list[np.ndarray]]:
-    """Speaker -> waveforms with a peak of 0.95."""
-    path = shared_data("audio", "fsdd_digits_8k.zip")
-    if path is None:
-        raise SystemExit("needs ../shared/data/audio/fsdd_digits_8k.zip")
-    found: dict[str, list[np.ndarray]] = {}
-    with zipfile.ZipFile(path) as archive:
-        for name in sorted(archive.namelist()):
-            if name.endswith(".wav"):
-                wave, _ = soundfile.read(io.BytesIO(archive.read(name)), dtype="float32")
-                found.setdefault(name.split("_")[1], []).append(0.95 * wave / np.abs(wave).max())
-    return found
 
 
 def distances(made: np.ndarray, original: np.ndarray) -> dict[str, float]:
