@@ -14,8 +14,7 @@ from __future__ import annotations
 
 import argparse
 import json
-import statistics
-import time
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -38,6 +37,9 @@ from torch import Tensor
 from torch.nn.functional import relu, softplus
 
 HERE = Path(__file__).parent
+sys.path.insert(0, str(HERE.parent))
+from interleaving import interleaved  # noqa: E402  (beside the folders of the benchmarks)
+
 CPU = torch.device("cpu")
 KINDS = {"stylegan2": ("stylegan2-32", 64, 0), "biggan": ("biggan-32", 32, 10)}
 """Architecture -> recipe, pixels and classes."""
@@ -190,25 +192,6 @@ def sampled(kind: str, plugins: Plugins, rounds: int, count: int) -> dict[str, A
         model.generate(count, 0, given=None if labels is None else {"label": labels})
 
     return {**interleaved(plain, ours, rounds, 1), "images": count, "images_in_a_batch": net.generation_batch}
-
-
-def interleaved(plain: Callable[[int], None], ours: Callable[[int], None], rounds: int, steps: int) -> dict[str, Any]:
-    """CPU seconds of both sides in turn, and their ratio."""
-    seconds: dict[str, list[float]] = {"plain": [], "ours": []}
-    for number in range(rounds + 1):
-        sides = {"plain": plain, "ours": ours}
-        for name in list(sides)[:: 1 if number % 2 else -1]:
-            start = time.process_time()
-            sides[name](steps)
-            if number:  # the first round warms up
-                seconds[name].append((time.process_time() - start) / steps)
-    ratios = [one / other for one, other in zip(seconds["plain"], seconds["ours"], strict=True)]
-    return {
-        "speed_of_ours_over_plain": statistics.median(ratios),
-        "ratio_quartiles": statistics.quantiles(ratios, n=4),
-        "plain_ms": 1000 * statistics.median(seconds["plain"]),
-        "ours_ms": 1000 * statistics.median(seconds["ours"]),
-    }
 
 
 def main() -> None:

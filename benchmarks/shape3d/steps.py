@@ -12,8 +12,7 @@ from __future__ import annotations
 
 import argparse
 import json
-import statistics
-import time
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -34,6 +33,9 @@ from torch import Tensor
 from torch.nn.functional import softplus
 
 HERE = Path(__file__).parent
+sys.path.insert(0, str(HERE.parent))
+from interleaving import interleaved  # noqa: E402  (beside the folders of the benchmarks)
+
 CPU = torch.device("cpu")
 LABELS = ("chair", "lamp", "shelf", "table")
 Step = Callable[[dict[str, np.ndarray]], None]
@@ -152,7 +154,7 @@ BY_HAND = {"3dgan-furniture": voxels_by_hand, "eg3d-furniture": views_by_hand}
 
 
 def compared(name: str, plugins: Plugins, rounds: int, steps: int) -> dict[str, Any]:
-    """CPU seconds of both sides in turn, and their ratio."""
+    """A training by the recipe `name` and by hand."""
     settings = ["training.device=cpu", "training.precision=fp32", "training.samples=10000000"]
     settings += ["training.ema_half_life=0", "training.minutes=null"]
     settings += ["model.blur=0"] if name.startswith("eg3d") else []
@@ -180,22 +182,7 @@ def compared(name: str, plugins: Plugins, rounds: int, steps: int) -> dict[str, 
         end = trainer.samples + count * batch
         trainer.run(lambda tick: None, lambda: trainer.samples >= end)
 
-    seconds: dict[str, list[float]] = {"plain": [], "ours": []}
-    for number in range(rounds + 1):
-        sides = {"plain": by_hand, "ours": ours}
-        for side in list(sides)[:: 1 if number % 2 else -1]:
-            start = time.process_time()
-            sides[side](steps)
-            if number:  # the first round warms up
-                seconds[side].append((time.process_time() - start) / steps)
-    ratios = [one / other for one, other in zip(seconds["plain"], seconds["ours"], strict=True)]
-    return {
-        "speed_of_ours_over_plain": statistics.median(ratios),
-        "ratio_quartiles": statistics.quantiles(ratios, n=4),
-        "plain_ms": 1000 * statistics.median(seconds["plain"]),
-        "ours_ms": 1000 * statistics.median(seconds["ours"]),
-        "batch": batch,
-    }
+    return {**interleaved(by_hand, ours, rounds, steps), "batch": batch}
 
 
 def main() -> None:
