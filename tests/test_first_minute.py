@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import subprocess
 
@@ -21,10 +22,11 @@ def test_a_default_training_ends_after_a_quarter_of_an_hour_at_the_latest(plugin
     assert 0 < recipe_values(Plugins.installed(), plugin, None, None)["training"]["minutes"] <= MOST_MINUTES
 
 
-def made(target: str) -> str:
-    """What `make` would do for a target in a fresh checkout."""
-    words = ["make", "--dry-run", "--always-make", "VENV=/nowhere", target]
-    done = subprocess.run(words, cwd=ROOT, capture_output=True, text=True, timeout=60)
+def made(*words: str) -> str:
+    """What `make` would do in a fresh checkout, said alike when a `make` runs these tests."""
+    command = ["make", "--no-print-directory", "--dry-run", "--always-make", "VENV=/nowhere", *words]
+    own = {name: value for name, value in os.environ.items() if name not in ("MAKEFLAGS", "MFLAGS", "MAKELEVEL")}
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60, env=own)
     assert done.returncode == 0, done.stderr
     return done.stdout
 
@@ -46,8 +48,7 @@ def test_tests_get_the_tools_of_development():
 
 
 def test_the_index_of_torch_can_be_chosen():
-    words = ["make", "--dry-run", "--always-make", "VENV=/nowhere", "TORCH_INDEX=https://example.org/cpu", "demo"]
-    text = subprocess.run(words, cwd=ROOT, capture_output=True, text=True, timeout=60, check=True).stdout
+    text = made("TORCH_INDEX=https://example.org/cpu", "demo")
     assert "--index-url https://example.org/cpu torch" in text
     assert "TORCH_INDEX" in README
 
