@@ -121,6 +121,7 @@ def main() -> None:
             made = training.samples(arguments.samples)
             point = {"real_samples_shown": training.trainer.samples, "cpu_seconds": training.seconds}
             point |= training.scores(distance, made, real, plugins)
+            point |= {name: value for name, value in training.ticks[-1][1].items() if name.endswith("_ada_strength")}
             curve.append(point)
             print(json.dumps(point), flush=True)
         quality = training.scores(

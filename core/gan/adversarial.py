@@ -354,6 +354,9 @@ class _Turns:
         _add(terms, self.critic_terms, scored)
         terms["_real_score"] = _mean(real_scores)
         terms["_fake_score"] = _mean(fake_scores)
+        for name, augmentation in batch.augmentations.items():
+            if isinstance(augmentation, AdaptiveAugmentation) and isinstance(augmentation.strength, Tensor):
+                terms[f"_{name}_strength"] = augmentation.strength.detach().clone()
         probe_scores(batch, real_scores, fake_scores, real_samples)
         return terms
 
