@@ -355,7 +355,7 @@ class _Turns:
         terms["_real_score"] = _mean(real_scores)
         terms["_fake_score"] = _mean(fake_scores)
         for name, augmentation in batch.augmentations.items():
-            if isinstance(augmentation, AdaptiveAugmentation) and isinstance(augmentation.strength, Tensor):
+            if isinstance(augmentation.strength, Tensor):  # adaptive
                 terms[f"_{name}_strength"] = augmentation.strength.detach().clone()
         probe_scores(batch, real_scores, fake_scores, real_samples)
         return terms

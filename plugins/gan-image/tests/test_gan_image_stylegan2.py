@@ -240,7 +240,7 @@ def test_truncation_moves_styles_to_their_average_up_to_the_cutoff():
             options = StyleGAN2Options(truncation=truncation, truncation_cutoff=cutoff)
             return model.decode_smooth(z, Request(options))["image"]
 
-        assert image(0.0).std(0).max() < 1e-3  # all images are that of the average but for rounding; pixels are 0 … 255
+        assert image(0.0).std(0).max() < 1e-3  # all images are that of the average but for rounding
         spreads = [image(psi).std(0).mean().item() for psi in (0.0, 0.25, 0.5, 1.0)]
         assert spreads == sorted(spreads)
         torch.testing.assert_close(image(1.0), model.decode_smooth(styles, Request())["image"])
@@ -369,7 +369,7 @@ def test_a_resumed_training_has_the_same_averages_and_weights(tmp_path: Path):
     checkpoints.newest().load(second.owners())
     ticks = []
     second.run(ticks.append)
-    assert 0.08 < ticks[-1].terms["discriminator/_ada_strength"] <= 0.32  # p before its updates, as a mean over the tick
+    assert 0.08 < ticks[-1].terms["discriminator/_ada_strength"] <= 0.32  # the mean over a tick
     state = second.architecture.state_dict()
     for name, value in whole.state_dict().items():
         assert torch.equal(state[name], value), name
