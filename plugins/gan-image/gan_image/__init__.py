@@ -525,8 +525,14 @@ def gan_recipes() -> Iterator[RecipeEntry]:
     )
     yield RecipeEntry(
         name="sngan-32",
-        summary="SNGAN with the published networks and settings for CIFAR-10",
+        summary="SNGAN at 32 pixels, sized for a CPU",
         target="gan_image:recipes/sngan-32.yaml",
+        architecture="biggan",
+    )
+    yield RecipeEntry(
+        name="sngan-cifar10",
+        summary="SNGAN with the published networks and settings for CIFAR-10",
+        target="gan_image:recipes/sngan-cifar10.yaml",
         architecture="biggan",
     )
     yield RecipeEntry(

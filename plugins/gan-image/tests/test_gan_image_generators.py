@@ -144,7 +144,7 @@ def test_published_recipes_have_the_sizes_that_were_counted():
         "wgan-gp-mnist": {"latent": 128, "width": 64, "critic_repeats": 5},
         "biggan-128": {"width": 96, "latent": 120, "hierarchical": True, "shared": 128, "attention": (64,)},
         "biggan-cifar10": {"width": 64, "latent": 128, "hierarchical": False, "shared": 0, "critic_repeats": 4},
-        "sngan-32": {"width": 64, "discriminator_width": 32, "spectral_generator": False, "critic_repeats": 5},
+        "sngan-cifar10": {"width": 64, "discriminator_width": 32, "spectral_generator": False, "critic_repeats": 5},
         "sagan-128": {"width": 64, "attention": (32,), "shared": 0, "spectral_generator": True},
     }
     for name, expected in published.items():
