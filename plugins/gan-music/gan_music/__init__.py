@@ -106,7 +106,7 @@ def gan_metrics() -> Iterator[MetricEntry]:
             "pitches": "different pitches in a bar",
             "pitch-classes": "different pitch classes in a bar",
             "polyphony": "share of steps with two pitches or more",
-            "qualified-notes": "share of notes that last at least a 32nd of a bar (3 of 96 steps, as in MuseGAN's paper)",
+            "qualified-notes": "share of notes that last at least a 32nd of a bar (the paper's 3 of 96 steps)",
             "tonal-distance": "how far two tracks are apart in harmony",
             "density": "share of the roll that sounds",
         },
