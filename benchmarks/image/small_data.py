@@ -55,6 +55,7 @@ SETS = {
         extractor="resnet20",
         settings=("modality.channels=3", "modality.mirror=true"),
         cases={
+            "dcgan": ("dcgan-32",),
             "stylegan2": ("stylegan2-32",),
             "stylegan2-ada": ("stylegan2-32", ADA),
             "stylegan2-diffaugment": ("stylegan2-32", DIFFAUGMENT),
@@ -69,6 +70,7 @@ SETS = {
         extractor="squeezenet",
         settings=("modality.resolution=64", "modality.channels=3", "modality.mirror=true"),
         cases={
+            "dcgan": ("dcgan-digits",),
             "fewshot": ("fewshot-64",),
             "stylegan2-ada": ("stylegan2-32", "model.capacity=1024", ADA),
         },
