@@ -195,7 +195,7 @@ class Colours:
 
     def __init__(self, sources: Array, targets: Array, modality: Any, plugins: Plugins) -> None:
         self.sources, self.targets, self.modality = sources, targets, modality
-        self.metrics = find_metrics(["fid[squeezenet]"], "image", plugins) if os.environ.get(VARIABLE) else []
+        self.metrics = find_metrics(["fid[squeezenet]"], "image", plugins) if os.environ.get(VARIABLE) else {}
 
     def of(self, pictures: Array) -> dict[str, float]:
         """The measures of pictures ``(N, 3, H, W)`` uint8."""
@@ -310,15 +310,13 @@ def main() -> None:
             }
             rows = [samples["source"][shown], samples["target"][shown], targets[shown]]
             if kind == "pix2pix":
-                many = [
-                    translated({"source": sources}, None, noise)["target"] for noise in range(MANY if latent else 1)
-                ]
+                count = 1 if not latent else MANY if trainer.finished else 3
+                many = [translated({"source": sources}, None, noise)["target"] for noise in range(count)]
                 result["translated_with_noise"] = scores(many[0], targets)
-                if latent:
-                    result["of_many"] = of_many(np.stack(many), targets)
-                    rows[2:2] = [pictures[shown] for pictures in many[:3]]
+                rows[2:2] = [pictures[shown] for pictures in many[:3]] if latent else []
                 if trainer.finished:
                     result["colours"] = coloured(samples["target"], many[0])
+                    result["of_many"] = of_many(np.stack(many), targets) if latent else None
             if "reconstruction" in samples:
                 back = translated({"target": targets}, {"direction": "ba"})
                 result["translated_back"] = scores(back["source"], sources)

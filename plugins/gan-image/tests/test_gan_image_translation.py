@@ -84,6 +84,7 @@ def test_generators_keep_the_shape(side: int):
 
 def test_the_unet_sees_each_level_again():
     """Without the innermost levels the output still follows the input: the outermost skip is at work."""
+    torch.manual_seed(0)  # with so few channels one seed in sixty has only dead ReLUs on the way
     network = UnetGenerator(1, 32, 2).eval()
     with torch.no_grad():
         for parameter in network.up[1].parameters():
@@ -296,7 +297,7 @@ def test_the_latent_vector_varies_a_translation_and_zeros_are_deterministic():
 
 def test_the_nearest_of_the_candidates_is_trained():
     """L1 of the translation is the smallest of all that the latent vectors give, for every pair by itself."""
-    model = pix2pix(latent=3, candidates=4, jitter=0.0, flip=False, statistics="running").eval()
+    model = pix2pix(latent=3, candidates=4, zero_latents=0.0, jitter=0.0, flip=False, statistics="running").eval()
     for shift in model.generator.shift:
         nn.init.normal_(shift.weight)
     model.generator.dropped = range(0)

@@ -2,6 +2,10 @@
 
 A U-Net translates the source; the discriminator scores patches of source and target together. The only noise is
 dropout, which is therefore also active in generation, where batch normalization uses the statistics of each image.
+
+Beyond the paper: a latent vector, by which one source has several translations; of several candidates the nearest to
+the target is trained (Li, Malik 2018, "Implicit maximum likelihood estimation", arXiv:1809.09087, here for each pair by
+itself). And feature matching (Wang et al. 2018, "pix2pixHD", arXiv:1711.11585, equation 4).
 """
 
 from __future__ import annotations
@@ -55,6 +59,12 @@ class Pix2PixConfig(BaseModel):
         description="latent vectors drawn for a pair in training, of which the one whose translation is nearest to the "
         "target in L1 is trained",
     )
+    zero_latents: float = Field(
+        0.5,
+        ge=0,
+        le=1,
+        description="share of the pairs that are trained with the latent vector zero, the one of `deterministic`",
+    )
     statistics: Literal["picture", "running"] = Field(
         "picture",
         description="statistics of batch normalization in generation: each image's own (the paper's choice, for "
@@ -62,9 +72,6 @@ class Pix2PixConfig(BaseModel):
     )
     adversarial_weight: float = Field(1.0, ge=0, description="weight of the adversarial loss of the generator")
     l1_weight: float = Field(100.0, ge=0, description="weight of the mean absolute difference from the target")
-    chroma_weight: float = Field(
-        1.0, ge=0, description="weight of differences of colour in L1, relative to those of the mean of the channels"
-    )
     feature_weight: float = Field(
         0.0,
         ge=0,
@@ -79,7 +86,9 @@ class Pix2PixOptions(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    deterministic: bool = Field(False, description="whether dropout, the only noise, is disabled")
+    deterministic: bool = Field(
+        False, description="whether there is no noise: no dropout, and the latent vector zero where there is one"
+    )
 
 
 class Pix2Pix(nn.Module):
@@ -145,7 +154,7 @@ class Pix2Pix(nn.Module):
             translated: Tensor = self.generator(source, rng)
             return translated
         count = self.config.candidates
-        latents = rng.randn(count, self.config.latent)
+        latents = rng.randn(count, self.config.latent) * (rng.rand(1, 1) >= self.config.zero_latents)
         passed = self.generator.encode(source)
         if count == 1:
             return self.generator.decode(passed, rng, latents[:, 0])
@@ -193,20 +202,12 @@ class Pix2Pix(nn.Module):
                 real_features, real_scores = [], fake_scores.detach()
         terms = {
             "loss": self.config.adversarial_weight * loss_at(loss, batch).generator(real_scores, fake_scores).mean(),
-            "l1": self.config.l1_weight * self._difference(fake, target),
+            "l1": self.config.l1_weight * l1_loss(fake, target),
         }
         if self.config.feature_weight:
             distances = [l1_loss(one, other) for one, other in zip(fake_features, real_features, strict=True)]
             terms["features"] = self.config.feature_weight * torch.stack(distances).mean()
         return terms
-
-    def _difference(self, fake: Tensor, target: Tensor) -> Tensor:
-        """L1 with differences of colour weighted."""
-        if self.config.chroma_weight == 1:
-            return l1_loss(fake, target)
-        apart = fake - target
-        grey = apart.mean(1, keepdim=True)
-        return (grey + self.config.chroma_weight * (apart - grey)).abs().mean()
 
     def given_fields(self, options: Pix2PixOptions | None = None) -> tuple[str, ...]:
         """The input field, the source."""
