@@ -315,6 +315,20 @@ def test_resume_is_exact_while_the_pool_fills_and_after(tmp_path: Path, monkeypa
             assert_equal(before, whole)
 
 
+@pytest.mark.rule("R7")
+def test_resume_is_exact_with_latent_vectors_and_their_candidates(tmp_path: Path, monkeypatch):
+    monkeypatch.setenv("GAN_CACHE", str(tmp_path / "cache"))
+    changes = {
+        "model": {"generator_width": 2, "discriminator_width": 2, "layers": 1, "upsample": "nearest", "latent": 2}
+        | {"candidates": 2, "feature_weight": 1.0, "discriminator_norm": "none"},
+        "penalties": [{"name": "r1", "weight": 1.0, "every": 2}],
+    }
+    whole = state_of(trained(tmp_path / "whole", "pix2pix", **changes))
+    run = trained(tmp_path / "stopped", "pix2pix", 6, **changes)
+    resume_run(run)
+    assert_equal(state_of(run), whole)
+
+
 def state_of(run: Path) -> dict:
     from gan.storage.checkpoint import Checkpoints
 

@@ -2,6 +2,10 @@
 
 A U-Net translates the source; the discriminator scores patches of source and target together. The only noise is
 dropout, which is therefore also active in generation, where batch normalization uses the statistics of each image.
+
+Beyond the paper: a latent vector, by which one source has several translations; of several candidates the nearest to
+the target is trained (Li, Malik 2018, "Implicit maximum likelihood estimation", arXiv:1809.09087, here for each pair by
+itself). And feature matching (Wang et al. 2018, "pix2pixHD", arXiv:1711.11585, equation 4).
 """
 
 from __future__ import annotations
@@ -22,6 +26,7 @@ from torch.nn.functional import l1_loss
 from gan_image.architectures.pixels import initialise, to_network, to_pixels
 from gan_image.architectures.translation import (
     UnetGenerator,
+    Upsampling,
     jitter,
     patch_discriminator,
     translation_shape,
@@ -38,6 +43,28 @@ class Pix2PixConfig(BaseModel):
     discriminator_width: int = Field(64, ge=1, description="channels after the discriminator's first layer")
     layers: int = Field(3, ge=0, le=5, description="strided layers of the discriminator; 3 give patches of 70 pixels")
     norm: Literal["batch", "instance"] = Field("batch", description="normalization of both networks")
+    discriminator_norm: Literal["batch", "instance", "none"] | None = Field(
+        None,
+        description="normalization of the discriminator, if it differs from `norm`; gradient penalties need none",
+    )
+    upsample: Upsampling = Field(
+        "transposed",
+        description="how the decoder doubles the sides: transposed convolutions (the paper's), or nearest: repeated "
+        "pixels and a convolution, which leaves no chessboard",
+    )
+    latent: int = Field(0, ge=0, description="size of a latent vector that varies the translation; 0: none")
+    candidates: int = Field(
+        1,
+        ge=1,
+        description="latent vectors drawn for a pair in training, of which the one whose translation is nearest to the "
+        "target in L1 is trained",
+    )
+    zero_latents: float = Field(
+        0.5,
+        ge=0,
+        le=1,
+        description="share of the pairs that are trained with the latent vector zero, the one of `deterministic`",
+    )
     statistics: Literal["picture", "running"] = Field(
         "picture",
         description="statistics of batch normalization in generation: each image's own (the paper's choice, for "
@@ -45,6 +72,11 @@ class Pix2PixConfig(BaseModel):
     )
     adversarial_weight: float = Field(1.0, ge=0, description="weight of the adversarial loss of the generator")
     l1_weight: float = Field(100.0, ge=0, description="weight of the mean absolute difference from the target")
+    feature_weight: float = Field(
+        0.0,
+        ge=0,
+        description="weight of feature matching: the mean absolute difference of the discriminator's activations",
+    )
     jitter: float = Field(30 / 256, ge=0, le=1, description="fraction by which pairs are enlarged before a random crop")
     flip: bool = Field(True, description="whether pairs are mirrored at random")
 
@@ -54,7 +86,9 @@ class Pix2PixOptions(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    deterministic: bool = Field(False, description="whether dropout, the only noise, is disabled")
+    deterministic: bool = Field(
+        False, description="whether there is no noise: no dropout, and the latent vector zero where there is one"
+    )
 
 
 class Pix2Pix(nn.Module):
@@ -69,9 +103,17 @@ class Pix2Pix(nn.Module):
         channels, self.side = translation_shape(fields, "pix2pix")
         self.config = config
         self.generator = UnetGenerator(
-            channels, self.side, config.generator_width, config.norm, by_picture=config.statistics == "picture"
+            channels,
+            self.side,
+            config.generator_width,
+            config.norm,
+            by_picture=config.statistics == "picture",
+            upsample=config.upsample,
+            latent=config.latent,
         )
-        self.discriminator = patch_discriminator(2 * channels, config.discriminator_width, config.layers, config.norm)
+        self.discriminator = patch_discriminator(
+            2 * channels, config.discriminator_width, config.layers, config.discriminator_norm or config.norm
+        )
         initialise(self)
 
     def players(self) -> dict[str, Player]:
@@ -103,13 +145,41 @@ class Pix2Pix(nn.Module):
                 self.config.jitter,
                 self.config.flip,
             )
-            batch.shared.update(source=source, target=target, fake=self.generator(source, batch.rng))
+            batch.shared.update(source=source, target=target, fake=self._translated(source, target, batch.rng))
         return batch.shared["source"], batch.shared["target"], batch.shared["fake"]
+
+    def _translated(self, source: Tensor, target: Tensor, rng: Draws) -> Tensor:
+        """The translation; with several candidates that of the latent vector with the smallest L1."""
+        if not self.config.latent:
+            translated: Tensor = self.generator(source, rng)
+            return translated
+        count = self.config.candidates
+        latents = rng.randn(count, self.config.latent) * (rng.rand(1, 1) >= self.config.zero_latents)
+        passed = self.generator.encode(source)
+        if count == 1:
+            return self.generator.decode(passed, rng, latents[:, 0])
+        with torch.no_grad():
+            distances = [
+                (self.generator.decode(passed, None, latents[:, index]) - target).abs().mean((1, 2, 3))
+                for index in range(count)
+            ]
+        nearest = torch.stack(distances, 1).argmin(1)
+        chosen = latents.gather(1, nearest[:, None, None].expand(-1, 1, latents.shape[2]))[:, 0]
+        return self.generator.decode(passed, rng, chosen)
 
     def judge(self, source: Tensor, target: Tensor) -> Tensor:
         """``(N, 1, h, w)`` raw scores of the patches of a pair of images in -1 … 1."""
         scores: Tensor = self.discriminator(torch.cat([source, target], 1))
         return scores
+
+    def _activations(self, pair: Tensor) -> list[Tensor]:
+        """The activations after each LeakyReLU of the discriminator, and the scores."""
+        found = []
+        for layer in self.discriminator:
+            pair = layer(pair)
+            if isinstance(layer, nn.LeakyReLU):
+                found.append(pair)
+        return [*found, pair]
 
     def _update_discriminator(self, loss: Loss, batch: Batch) -> dict[str, Tensor]:
         source, target, fake = self._triple(batch)
@@ -124,12 +194,20 @@ class Pix2Pix(nn.Module):
 
     def _update_generator(self, loss: Loss, batch: Batch) -> dict[str, Tensor]:
         source, target, fake = self._triple(batch)
-        fake_scores = self.judge(source, fake)
-        real_scores = self.judge(source, target).detach() if loss.needs_real else fake_scores.detach()
-        return {
+        *fake_features, fake_scores = self._activations(torch.cat([source, fake], 1))
+        with torch.no_grad():
+            if loss.needs_real or self.config.feature_weight:
+                *real_features, real_scores = self._activations(torch.cat([source, target], 1))
+            else:
+                real_features, real_scores = [], fake_scores.detach()
+        terms = {
             "loss": self.config.adversarial_weight * loss_at(loss, batch).generator(real_scores, fake_scores).mean(),
             "l1": self.config.l1_weight * l1_loss(fake, target),
         }
+        if self.config.feature_weight:
+            distances = [l1_loss(one, other) for one, other in zip(fake_features, real_features, strict=True)]
+            terms["features"] = self.config.feature_weight * torch.stack(distances).mean()
+        return terms
 
     def given_fields(self, options: Pix2PixOptions | None = None) -> tuple[str, ...]:
         """The input field, the source."""
@@ -144,4 +222,5 @@ class Pix2Pix(nn.Module):
         assert request.given is not None
         source = request.given["source"]
         noise = None if request.options is not None and request.options.deterministic else rng
-        return {"source": source, "target": to_pixels(self.generator(to_network(source), noise))}
+        latents = noise.randn(self.config.latent) if noise is not None and self.config.latent else None
+        return {"source": source, "target": to_pixels(self.generator(to_network(source), noise, latents))}

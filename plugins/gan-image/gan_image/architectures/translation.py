@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 Normalisation = Literal["instance", "batch"]
+Upsampling = Literal["transposed", "nearest"]
 
 
 TILE_BYTES = 1 << 28
@@ -40,7 +41,9 @@ def translation_shape(fields: Mapping[str, FieldSpec], architecture: str) -> tup
     return channels, side
 
 
-def _norm(kind: Normalisation, channels: int) -> nn.Module:
+def _norm(kind: Normalisation | Literal["none"], channels: int) -> nn.Module:
+    if kind == "none":
+        return nn.Identity()
     return nn.InstanceNorm2d(channels) if kind == "instance" else nn.BatchNorm2d(channels)
 
 
@@ -145,10 +148,23 @@ class UnetGenerator(nn.Module):
     Level i halves the sides and has ``width · min(8, 2^i)`` channels; 256 pixels need eight levels. Dropout of one half
     is applied to the inner ``levels - 5`` levels of the decoder; its noise comes from the caller's random numbers, so
     that samples are reproducible.
+
+    `upsample` is how the decoder doubles the sides: by transposed convolutions of 4x4, as published, or by repeating
+    pixels before convolutions of 3x3, which leave no chessboard (Odena, Dumoulin, Olah 2016, "Deconvolution and
+    checkerboard artifacts"). With `latent`, a latent vector of that size shifts the channels that enter each level of
+    the decoder, which is the same as concatenating it at every place (Zhu et al. 2017, arXiv:1711.11586, section 3.4)
+    but for the borders.
     """
 
     def __init__(
-        self, channels: int, side: int, width: int = 64, norm: Normalisation = "batch", by_picture: bool = False
+        self,
+        channels: int,
+        side: int,
+        width: int = 64,
+        norm: Normalisation = "batch",
+        by_picture: bool = False,
+        upsample: Upsampling = "transposed",
+        latent: int = 0,
     ) -> None:
         super().__init__()
         levels = side.bit_length() - 1
@@ -160,6 +176,13 @@ class UnetGenerator(nn.Module):
         self.dropped = range(4, levels - 1)
         self.down = nn.ModuleList()
         self.up = nn.ModuleList()
+        self.shift = nn.ModuleList()
+
+        def up(before: int, after: int, *, bias: bool) -> list[nn.Module]:
+            if upsample == "transposed":
+                return [nn.ConvTranspose2d(before, after, 4, 2, 1, bias=bias)]
+            return [nn.Upsample(scale_factor=2), nn.Conv2d(before, after, 3, 1, 1, bias=bias)]
+
         for level, after in enumerate(widths):
             before = widths[level - 1] if level else channels
             outermost, innermost = level == 0, level == levels - 1
@@ -171,33 +194,50 @@ class UnetGenerator(nn.Module):
             inputs = after if innermost else 2 * after
             decoder: list[nn.Module] = [nn.ReLU()]
             if outermost:
-                decoder += [nn.ConvTranspose2d(inputs, channels, 4, 2, 1), nn.Tanh()]
+                decoder += [*up(inputs, channels, bias=True), nn.Tanh()]
             else:
-                decoder += [nn.ConvTranspose2d(inputs, before, 4, 2, 1, bias=bias), normal(before)]
+                decoder += [*up(inputs, before, bias=bias), normal(before)]
             self.up.append(nn.Sequential(*decoder))
+            if latent:
+                self.shift.append(nn.Linear(latent, inputs, bias=False))
 
-    def forward(self, x: Tensor, rng: Draws | None = None) -> Tensor:
-        """``(N, channels, side, side)`` -> the same shape, in -1 … 1; without `rng` there is no dropout."""
+    def forward(self, x: Tensor, rng: Draws | None = None, latents: Tensor | None = None) -> Tensor:
+        """``(N, channels, side, side)`` -> the same shape, in -1 … 1; without `rng` there is no dropout. `latents` are
+        ``(N, latent)``; None: zeros."""
+        return self.decode(self.encode(x), rng, latents)
+
+    def encode(self, x: Tensor) -> list[Tensor]:
+        """``(N, channels, side, side)`` -> the outputs of all levels of the encoder."""
         passed = []
         for down in self.down:
             x = down(x)
             passed.append(x)
-        x = self.up[-1](passed[-1])
+        return passed
+
+    def decode(self, passed: Sequence[Tensor], rng: Draws | None = None, latents: Tensor | None = None) -> Tensor:
+        """The outputs of `encode` -> ``(N, channels, side, side)`` in -1 … 1."""
+        x: Tensor = self.up[-1](self._shifted(passed[-1], -1, latents))
         for level in range(len(self.up) - 2, -1, -1):
-            x = self.up[level](torch.cat([passed[level], x], 1))
+            x = self.up[level](self._shifted(torch.cat([passed[level], x], 1), level, latents))
             if rng is not None and level in self.dropped:
                 x = x * (2.0 * (rng.rand(*x.shape[1:]) < 0.5))
         return x
 
+    def _shifted(self, x: Tensor, level: int, latents: Tensor | None) -> Tensor:
+        if latents is None or not len(self.shift):
+            return x
+        shifted: Tensor = x + self.shift[level](latents)[:, :, None, None]
+        return shifted
+
 
 def patch_discriminator(
-    channels: int, width: int = 64, layers: int = 3, norm: Normalisation = "batch"
+    channels: int, width: int = 64, layers: int = 3, norm: Normalisation | Literal["none"] = "batch"
 ) -> nn.Sequential:
     """PatchGAN discriminator: ``(N, channels, H, W) -> (N, 1, h, w)`` scores of overlapping patches.
 
     With three layers a patch has 70 pixels; `layers` = 0 is the pixel discriminator of 1x1 convolutions.
     """
-    bias = norm == "instance"
+    bias = norm != "batch"
     if layers == 0:
         return nn.Sequential(
             nn.Conv2d(channels, width, 1),
