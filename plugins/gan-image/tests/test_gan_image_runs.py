@@ -92,7 +92,13 @@ def test_published_recipes_of_r3gan_have_all_five_schedules(name: str):
 
 
 PAIRS = {
-    "stylegan2-32": [*SMALL["stylegan2-32"], "model.group=1", "augmentations=[{name: ada, target: -1, samples: 200}]"],
+    "stylegan2-32": [
+        *SMALL["stylegan2-32"],
+        "model.group=1",
+        "model.path_length=2",
+        "model.style_mixing=0.9",
+        "augmentations=[{name: ada, target: -1, samples: 200}]",
+    ],  # fmt: skip
     "r3gan-32": [*SMALL["r3gan-32"], "augmentations=[{name: ada-fixed, strength: 0.3}]"],
     "fewshot-64": ["model={generator_width: 8, discriminator_width: 8, latent: 8}", "modality.resolution=16"],
 }
