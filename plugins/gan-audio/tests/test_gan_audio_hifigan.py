@@ -103,6 +103,18 @@ def test_terms_have_the_published_weights():
         assert terms[name].item() == pytest.approx(expected.item() / 2, rel=1e-4)
 
 
+def test_a_warm_up_has_the_distance_of_mel_spectrograms_alone():
+    warm_up, adversarial = small(warm_up=64).phases(LeastSquares(), {})
+    assert (warm_up.name, warm_up.samples, adversarial.samples) == ("warm-up", 64, None)
+    model, one = small(warm_up=64), batch()
+    (turn,) = model.phases(LeastSquares(), {})[0].turns
+    terms = turn.objective(one)
+    of_adversarial = _generator(model, model.phases(LeastSquares(), {})[1].turns[1], one)
+    assert set(terms) == {"mel"}
+    assert terms["mel"].item() == pytest.approx(of_adversarial["mel"].item(), rel=1e-6)
+    assert len(small().phases(LeastSquares(), {})) == 1
+
+
 def test_micro_batches_have_the_gradient_of_the_batch():
     model = small()
     for turn in model.phases(LeastSquares(), {})[0].turns:

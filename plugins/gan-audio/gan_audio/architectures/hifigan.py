@@ -54,6 +54,9 @@ class HiFiGANConfig(BaseModel):
     scales: int = Field(3, ge=0, le=3, description="discriminators of scales; their wide kernels cost most on a CPU")
     feature_weight: float = Field(2.0, ge=0, description="weight of feature matching")
     mel_weight: float = Field(45.0, ge=0, description="weight of the mean absolute difference of log-mel spectrograms")
+    warm_up: int = Field(
+        0, ge=0, description="real samples of a first phase on the distance of mel spectrograms alone; 0: none"
+    )
 
 
 class HiFiGAN(Vocoder):
@@ -79,7 +82,7 @@ class HiFiGAN(Vocoder):
             raise UsageError("model.kernels must be odd, and model.dilations must have a list for each of them")
         if config.width % 2 ** len(config.upsampling):
             raise UsageError(f"model.width must be a multiple of {2 ** len(config.upsampling)}")
-        self.config = config
+        self.config, self.warm_up = config, config.warm_up
         self.generator = Generator(config, bands)
         self.discriminator = Discriminators(config.discriminator_width, config.scales)
         self.mel = VocoderMel(config.rate, hop, bands)
@@ -98,9 +101,9 @@ class HiFiGAN(Vocoder):
         terms = [(real.detach() - fake).abs().mean() for real, fake in pairs]
         return 0.5 * self.config.feature_weight * torch.stack(terms).sum()
 
-    def _mel_distance(self, scored: Scored) -> Tensor:
+    def _mel_distance(self, real: Tensor, fake: Tensor) -> Tensor:
         """Equation 5, with mel bands up to half the rate."""
-        real, fake = self.mel(scored.real), self.mel(scored.fake)
+        real, fake = self.mel(real), self.mel(fake)
         distance: Tensor = 0.5 * self.config.mel_weight * (real - fake).abs().mean()
         return distance
 

@@ -50,6 +50,9 @@ class VocosConfig(BaseModel):
     resolution_weight: float = Field(0.1, ge=0, description="weight of the discriminators of bands")
     feature_weight: float = Field(1.0, ge=0, description="weight of feature matching")
     mel_weight: float = Field(45.0, ge=0, description="weight of the mean absolute difference of log-mel spectrograms")
+    warm_up: int = Field(
+        0, ge=0, description="real samples of a first phase on the distance of mel spectrograms alone; 0: none"
+    )
 
 
 class Vocos(Vocoder):
@@ -71,7 +74,7 @@ class Vocos(Vocoder):
                 f"vocos needs samples of at least {max(config.resolutions):,} samples (model.resolutions), not "
                 f"{samples:,} (modality.seconds times modality.rate)"
             )
-        self.config = config
+        self.config, self.warm_up = config, config.warm_up
         self.mel = VocoderMel(rate, samples // frames, bands)
         self.generator = Generator(config, bands, samples // frames)
         self.discriminator = Discriminators(config)
@@ -96,8 +99,8 @@ class Vocos(Vocoder):
             terms.append(weight * torch.stack(distances).mean())
         return self.config.feature_weight * torch.stack(terms).sum()
 
-    def _mel_distance(self, scored: Scored) -> Tensor:
-        real, fake = self.mel(scored.real), self.mel(scored.fake)
+    def _mel_distance(self, real: Tensor, fake: Tensor) -> Tensor:
+        real, fake = self.mel(real), self.mel(fake)
         distance: Tensor = self.config.mel_weight * (real - fake).abs().mean()
         return distance
 

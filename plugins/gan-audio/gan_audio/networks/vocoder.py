@@ -11,7 +11,7 @@ from gan.adversarial import Scored, adversarial_turns
 from gan.contracts import Loss, Penalty, Request
 from gan.draws import Draws
 from gan.errors import UsageError
-from gan.game import Batch, Phase
+from gan.game import Batch, Phase, Turn
 from torch import Tensor, nn
 
 from gan_audio.networks.spectral import VocoderMel
@@ -27,26 +27,40 @@ class Vocoder(nn.Module, ABC):
     """``(N, bands, frames)`` -> ``(N, 1, frames · hop)``."""
     discriminator: nn.Module
     mel: VocoderMel
+    warm_up: int
+    """Real samples of a first phase without discriminators; 0: none."""
 
     def phases(self, loss: Loss, penalties: Mapping[str, Penalty]) -> list[Phase]:
-        """One phase: an update of the discriminators, then one of the generator on the same sounds."""
+        """An update of the discriminators, then one of the generator on the same sounds; before it the phase `warm_up`,
+        as in Parallel WaveGAN (Yamamoto, Song, Kim 2020, arXiv:1910.11480)."""
         turns = adversarial_turns(
             loss,
             penalties,
             real=lambda batch: batch["sound"].float() / 32_768,
             fake=self._fakes,
             critic=self.discriminator,
-            terms={"generator": {"features": self._feature_matching, "mel": self._mel_distance}},
+            terms={
+                "generator": {
+                    "features": self._feature_matching,
+                    "mel": lambda scored: self._mel_distance(scored.real, scored.fake),
+                }
+            },
         )
-        return [Phase("adversarial", turns)]
+        adversarial = Phase("adversarial", turns)
+        if not self.warm_up:
+            return [adversarial]
+        return [Phase("warm-up", [Turn("generator", self._mel_alone)], samples=self.warm_up), adversarial]
 
     @abstractmethod
     def _feature_matching(self, scored: Scored) -> Tensor:
         """The weighted distance of the discriminators' features."""
 
     @abstractmethod
-    def _mel_distance(self, scored: Scored) -> Tensor:
-        """The weighted distance of the log-mel spectrograms."""
+    def _mel_distance(self, real: Tensor, fake: Tensor) -> Tensor:
+        """The weighted distance of the log-mel spectrograms of waveforms ``(N, 1, samples)``."""
+
+    def _mel_alone(self, batch: Batch) -> dict[str, Tensor]:
+        return {"mel": self._mel_distance(batch["sound"].float() / 32_768, self._fakes(batch))}
 
     def _fakes(self, batch: Batch) -> Tensor:
         waves: Tensor = self.generator(batch["mel"])
