@@ -97,7 +97,7 @@ def main() -> None:
         values = recipe("audio", named="jukebox")
         values["data"] = {"source": str(data)}
         values["training"] |= {"preview_ticks": 0}
-        values["evaluation"] |= {"samples": 8, "artefacts": 2, "metrics": ["code-bits"]}
+        values["evaluation"] |= {"samples": 4, "artefacts": 1, "metrics": ["code-bits"]}
         began = time.process_time()
         is_finished = (run / "evaluation" / "result.json").exists()
         if not is_finished:

@@ -7,7 +7,7 @@ spectrum at three resolutions.
 
 Different from the authors' code: frames are those of HiFi-GAN's mel spectrogram (not centred), as gan-audio's data have
 them, so that the head overlaps windows without a centre; with the loss `hinge` the generator's term is -D(G) without a
-bound at 1; levels of the training sounds are not drawn.
+bound at 1; levels of the training sounds are drawn where `quieter` is set, evenly in decibels.
 """
 
 from __future__ import annotations
@@ -53,6 +53,9 @@ class VocosConfig(BaseModel):
     warm_up: int = Field(
         0, ge=0, description="real samples of a first phase on the distance of mel spectrograms alone; 0: none"
     )
+    quieter: float = Field(
+        0.0, ge=0, le=60, description="decibels by which training sounds are made quieter at most, drawn for each"
+    )
 
 
 class Vocos(Vocoder):
@@ -74,7 +77,7 @@ class Vocos(Vocoder):
                 f"vocos needs samples of at least {max(config.resolutions):,} samples (model.resolutions), not "
                 f"{samples:,} (modality.seconds times modality.rate)"
             )
-        self.config, self.warm_up = config, config.warm_up
+        self.config, self.warm_up, self.quieter = config, config.warm_up, config.quieter
         self.mel = VocoderMel(rate, samples // frames, bands)
         self.generator = Generator(config, bands, samples // frames)
         self.discriminator = Discriminators(config)

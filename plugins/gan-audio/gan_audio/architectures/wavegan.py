@@ -257,7 +257,8 @@ class SpectrumCritic(nn.Module):
         frames = samples // self.hop
         if window < 64 or frames < 16:
             raise UsageError(
-                f"model.spectra: a window must have from 64 to {samples // 4:,} samples, a quarter of a sound, not {window:,}"
+                f"model.spectra: a window must have from 64 to {samples // 4:,} samples, a quarter of a sound, not "
+                f"{window:,}"
             )
         self.register_buffer("taper", torch.hann_window(window), persistent=False)
         self.register_buffer("filters", torch.from_numpy(mel_filters(rate, window, BANDS)), persistent=False)

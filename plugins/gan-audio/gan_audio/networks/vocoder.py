@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from typing import ClassVar
@@ -15,6 +16,7 @@ from gan.game import Batch, Phase, Turn
 from torch import Tensor, nn
 
 from gan_audio.networks.spectral import VocoderMel
+from gan_audio.spectra import MEL_FLOOR
 
 
 class Vocoder(nn.Module, ABC):
@@ -29,6 +31,8 @@ class Vocoder(nn.Module, ABC):
     mel: VocoderMel
     warm_up: int
     """Real samples of a first phase without discriminators; 0: none."""
+    quieter: float
+    """Decibels by which a training sound is made quieter at most, drawn for each."""
 
     def phases(self, loss: Loss, penalties: Mapping[str, Penalty]) -> list[Phase]:
         """An update of the discriminators, then one of the generator on the same sounds; before it the phase `warm_up`,
@@ -36,7 +40,7 @@ class Vocoder(nn.Module, ABC):
         turns = adversarial_turns(
             loss,
             penalties,
-            real=lambda batch: batch["sound"].float() / 32_768,
+            real=self._reals,
             fake=self._fakes,
             critic=self.discriminator,
             terms={
@@ -60,10 +64,24 @@ class Vocoder(nn.Module, ABC):
         """The weighted distance of the log-mel spectrograms of waveforms ``(N, 1, samples)``."""
 
     def _mel_alone(self, batch: Batch) -> dict[str, Tensor]:
-        return {"mel": self._mel_distance(batch["sound"].float() / 32_768, self._fakes(batch))}
+        return {"mel": self._mel_distance(self._reals(batch), self._fakes(batch))}
+
+    def _factors(self, batch: Batch) -> Tensor:
+        """``(N, 1, 1)``: the levels of this iteration's sounds, alike in all of its turns."""
+        if "levels" not in batch.shared:
+            batch.shared["levels"] = 10 ** (-self.quieter / 20 * batch.rng.rand(1, 1))
+        factors: Tensor = batch.shared["levels"]
+        return factors
+
+    def _reals(self, batch: Batch) -> Tensor:
+        waves = batch["sound"].float() / 32_768
+        return waves * self._factors(batch) if self.quieter else waves
 
     def _fakes(self, batch: Batch) -> Tensor:
-        waves: Tensor = self.generator(batch["mel"])
+        mel = batch["mel"]
+        if self.quieter:
+            mel = (mel + self._factors(batch).log()).clamp_min(math.log(MEL_FLOOR))
+        waves: Tensor = self.generator(mel)
         return waves
 
     def given_fields(self, options: object = None) -> tuple[str, ...]:
