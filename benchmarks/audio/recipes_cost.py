@@ -5,8 +5,9 @@
 Each recipe is trained in a process of its own on hits of the default dataset (those for recordings on one recording of
 200 hits), with all its sizes, but with phases of a few updates only. The CPU time of a sample is that between the first
 and the last tick of a phase, so that nothing of the start counts, and the minutes of the whole training are
-extrapolated from it to the lengths of the recipe. Memory is that at the end of the process, after an evaluation of 8
-samples; of the processes that pack the data, which end before the training, the largest is smaller or is stated.
+extrapolated from it to the lengths of the recipe; its evaluations are not counted. Memory is the peak of the process,
+in which two samples are generated; that of the largest process that packs data, which ends before the training, is
+stated beside it.
 """
 
 from __future__ import annotations
@@ -33,8 +34,8 @@ HERE = Path(__file__).parent
 RECIPES = ("percussion", "hifigan-small", "vocos-small", "codec", "vqvae", "jukebox")
 PHASES = {"warm-up": "warm_up", "autoencoder": "autoencoder_samples", "upsampler0": "upsampler_samples"}
 """Phases whose length is a setting of the section `model`; the other's is ``training.samples``."""
-UPDATES = 12
-"""Of each phase."""
+UPDATES = 9
+"""Of each phase; eight of them are timed, so that a penalty of every eighth update counts once."""
 
 
 def megabytes(who: int) -> float:
@@ -51,8 +52,8 @@ def measure(name: str, folder: Path) -> dict[str, object]:
     lengths = {"": values["training"]["samples"]}
     lengths |= {phase: model[key] for phase, key in PHASES.items() if model.get(key)}
     model |= {key: UPDATES * batch for phase, key in PHASES.items() if phase in lengths}
-    values["training"] |= {"samples": UPDATES * batch, "tick": 2 * batch, "preview_ticks": 0, "checkpoint_ticks": 1000}
-    values["evaluation"] |= {"samples": 8, "artefacts": 2}
+    values["training"] |= {"samples": UPDATES * batch, "tick": batch, "preview_ticks": 0, "checkpoint_ticks": 1000}
+    values["evaluation"] |= {"samples": 2, "artefacts": 1, "metrics": []}
     ticks: dict[str, list[tuple[int, float]]] = {}
 
     def on_tick(tick: Tick) -> None:
