@@ -139,9 +139,9 @@ def built(name: str, values: dict[str, Any], modality: Audio) -> tuple[Any, Any,
     """(model, its critic, the step of its bare loop)."""
     torch.manual_seed(0)
     if name == "percussion":
-        wave = WaveGAN(WaveGANConfig(**values["model"]), modality.fields)
+        wave = WaveGAN(WaveGANConfig(**values["model"] | {"spectra": []}), modality.fields)
         return wave, wave.critic_network, wavegan(wave)
-    vocoder = HiFiGAN(HiFiGANConfig(**values["model"]), modality.fields)
+    vocoder = HiFiGAN(HiFiGANConfig(**values["model"] | {"warm_up": 0, "quieter": 0}), modality.fields)
     return vocoder, vocoder.discriminator, hifigan(vocoder)
 
 

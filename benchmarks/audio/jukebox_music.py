@@ -4,10 +4,10 @@
 
 The recipe `jukebox` (8 kHz, two levels) on the first three quarters of six recordings: three pieces of
 `librosa_clips.zip` and the three longest of `sonicpi_loops.zip`. Measured on their last quarters, which it has not
-seen: the spectral convergence of the finest level, the bits that the transformers need for a code beside the entropy of
-the codes alone, and whether the continuation of a clip of two seconds is nearer to the recording behind the clip
-(Euclidean distance of log-mel statistics, each divided by its deviation over the training data) than continuations of
-the other recordings' clips are.
+seen (only the three pieces have clips there of the length that is needed, three each): the spectral convergence of the
+finest level, the bits that the transformers need for a code beside the entropy of the codes alone, and whether the
+continuation of a clip of two seconds is nearer to the recording behind the clip (Euclidean distance of log-mel
+statistics, each divided by its deviation over the training data) than continuations of the other recordings' clips are.
 """
 
 from __future__ import annotations
@@ -41,6 +41,8 @@ CLIP = 16_384
 """Samples of a clip, and of the continuation that is compared."""
 TAKES = 3
 """Continuations of each clip."""
+CLIPS = 3
+"""Clips of each unseen part, one after another."""
 
 
 def music() -> dict[str, np.ndarray]:
@@ -58,6 +60,16 @@ def music() -> dict[str, np.ndarray]:
                     found[Path(member).stem[:24]] = 0.95 * mono / np.abs(mono).max()
     longest = sorted(found, key=lambda name: -len(found[name]))[:6]
     return {name: found[name] for name in longest}
+
+
+def clips(parts: dict[str, np.ndarray]) -> tuple[list[str], np.ndarray]:
+    """(the recording of each clip, clips with what is behind them ``(N, 2 · CLIP)``); parts too short have none."""
+    names, found = [], []
+    for name, wave in parts.items():
+        if len(wave) >= 2 * CLIP * CLIPS:
+            names += CLIPS * [name]
+            found += [wave[at * 2 * CLIP : (at + 1) * 2 * CLIP] for at in range(CLIPS)]
+    return names, np.stack(found)
 
 
 def features(waves: np.ndarray, modality: object) -> np.ndarray:
@@ -97,7 +109,7 @@ def main() -> None:
         values = recipe("audio", named="jukebox")
         values["data"] = {"source": str(data)}
         values["training"] |= {"preview_ticks": 0}
-        values["evaluation"] |= {"samples": 8, "artefacts": 2, "metrics": ["code-bits"]}
+        values["evaluation"] |= {"samples": 4, "artefacts": 1, "metrics": ["code-bits"]}
         began = time.process_time()
         is_finished = (run / "evaluation" / "result.json").exists()
         if not is_finished:
@@ -108,9 +120,7 @@ def main() -> None:
         command = [sys.executable, "-c", THIRTY, str(run), str(Path(temporary) / "thirty")]
         thirty = subprocess.run(command, check=True, capture_output=True, text=True, timeout=900).stdout.split()
         sound_of_thirty, _ = soundfile.read(next(Path(temporary, "thirty").glob("*.wav")), dtype="int16")
-    unseen = {name: wave[3 * len(wave) // 4 :] for name, wave in pieces.items()}
-    unseen = {name: wave for name, wave in unseen.items() if len(wave) >= 2 * CLIP}
-    sounds = np.stack([wave[: 2 * CLIP] for wave in unseen.values()])
+    unseen, sounds = clips({name: wave[3 * len(wave) // 4 :] for name, wave in pieces.items()})
     integers = torch.from_numpy(np.rint(sounds * 32767).astype(np.int16))[:, None]
     with torch.no_grad():
         codes = jukebox.autoencoder.encode(integers.float() / 32768, 0)
@@ -131,16 +141,19 @@ def main() -> None:
     for take in takes:
         ours = features(take, modality) / deviation
         distances.append(np.linalg.norm(behind[:, None] - ours[None], axis=2))
-    mean = np.mean(distances, 0)  # (recording, continuation of which clip)
-    own, others = np.diag(mean), (mean.sum(1) - np.diag(mean)) / (len(mean) - 1)
+    mean = np.mean(distances, 0)  # (what is behind a clip, continuation of which clip)
+    foreign = np.array([[one != other for other in unseen] for one in unseen])
+    own, others = np.diag(mean), (mean * foreign).sum(1) / foreign.sum(1)
+    nearest = np.where(foreign, mean, np.inf).min(1)
     result = {
-        "recordings": list(unseen),
+        "clips of": unseen,
         "spectral_convergence_db": float(np.mean([convergence(a, b) for a, b in zip(again, sounds, strict=True)])),
         "bits": {name: {"transformer": value, "codes alone": alone} for name, value, alone in bits},
         "continuations": {
             "distance to the recording behind the own clip": float(own.mean()),
-            "of continuations of other clips": float(others.mean()),
-            "recordings to which the own continuation is nearest": int((mean.argmin(1) == np.arange(len(mean))).sum()),
+            "of continuations of other recordings' clips": float(others.mean()),
+            "clips whose own continuation is nearer than the mean of these": int((own < others).sum()),
+            "clips whose own continuation is nearer than each of these": int((own < nearest).sum()),
             "of": len(mean),
         },
         "thirty_seconds": {
@@ -156,9 +169,9 @@ def main() -> None:
     }  # fmt: skip
     (HERE / "jukebox_music.json").write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
     shown = []
-    for number in range(len(sounds)):
+    for number in range(0, len(sounds), CLIPS):
         shown += [sounds[number], again[number], np.concatenate([sounds[number, :CLIP], takes[0][number]])]
-    captions = [f"{name[:14]} {what}" for name in unseen for what in ("", "decoded", "continued")]
+    captions = [f"{name[:14]} {what}" for name in unseen[::CLIPS] for what in ("", "decoded", "continued")]
     waves = (np.clip(np.stack(shown), -1, 1) * 32767).astype(np.int16)[:, None]
     sheet(waves, RATE, captions).save(HERE / "jukebox_music.png")
     print(json.dumps({n: result[n] for n in list(result)[1:9]}, indent=1))

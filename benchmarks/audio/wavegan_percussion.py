@@ -2,6 +2,7 @@
 
     python benchmarks/audio/wavegan_percussion.py              # trains the default recipe, then measures
     python benchmarks/audio/wavegan_percussion.py --run RUN    # measures a run
+    python benchmarks/audio/wavegan_percussion.py --set seed=7 --set "model.spectra=[512]" --out other.json  # others
 
 A classifier (multinomial logistic regression on a coarse log-mel spectrogram) is fitted to hits that are drawn with the
 numbers 1,000 to 1,099 of each kind; neither the training of WaveGAN nor the test saw these. It is tested on the numbers
@@ -15,7 +16,9 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import resource
 import tempfile
+import time
 import warnings
 from pathlib import Path
 
@@ -61,15 +64,19 @@ def of_class(model: Model, count: int, seed: int) -> np.ndarray:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--run", type=Path, help="a run of the recipe; default: it is trained")
-    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--seed", type=int, default=1, help="of the samples that are measured")
+    parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="changes the recipe")
+    parser.add_argument("--samples", type=int, help="train on so many real samples, instead of the recipe's number")
     parser.add_argument("--out", type=Path, default=HERE / "wavegan_percussion.json")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     plugins = Plugins.installed()
     with tempfile.TemporaryDirectory() as temporary:
         run = arguments.run or Path(temporary) / "run"
+        began = time.process_time()
         if arguments.run is None:
-            train("audio", out=run)
+            train("audio", out=run, settings=arguments.set, samples=arguments.samples)
+        trained = time.process_time() - began if arguments.run is None else None
         model = load(run)
         resolved = resolve(read_values(run / "recipe.yaml"), plugins)
         untrained = Model(
@@ -102,6 +109,8 @@ def main() -> None:
     result = {
         "recipe": recipe,
         "samples_shown": model.trained,
+        "cpu_seconds_of_training": trained,
+        "peak_MB": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
         "class_accuracy": accuracy,
         "class_accuracy_by_kind": dict(zip(KINDS, by_class.mean(1).tolist(), strict=True)),
         "fid_logmel": frechet,

@@ -53,7 +53,7 @@ def gan_architectures() -> Iterator[ArchitectureEntry]:
         parameters={"generator": 39_010, "discriminator": 647_030},
         paper="Kong, Kim, Bae: HiFi-GAN: generative adversarial networks for efficient and high fidelity speech "
         "synthesis, 2020, arXiv:2010.05646",
-        small=("model.width=8", "model.discriminator_width=2", "modality.seconds=0.128"),
+        small=("model.width=8", "model.discriminator_width=2", "model.warm_up=16", "modality.seconds=0.128"),
     )
     yield ArchitectureEntry(
         name="vocos",
@@ -67,6 +67,7 @@ def gan_architectures() -> Iterator[ArchitectureEntry]:
             "model.width=8",
             "model.hidden=16",
             "model.layers=1",
+            "model.warm_up=16",
             "model.discriminator_width=2",
             "model.resolutions=[256,128]",
             "modality.seconds=0.128",

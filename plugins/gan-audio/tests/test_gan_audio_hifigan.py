@@ -103,6 +103,49 @@ def test_terms_have_the_published_weights():
         assert terms[name].item() == pytest.approx(expected.item() / 2, rel=1e-4)
 
 
+def test_a_warm_up_has_the_distance_of_mel_spectrograms_alone():
+    warm_up, adversarial = small(warm_up=64).phases(LeastSquares(), {})
+    assert (warm_up.name, warm_up.samples, adversarial.samples) == ("warm-up", 64, None)
+    model, one = small(warm_up=64), batch()
+    (turn,) = model.phases(LeastSquares(), {})[0].turns
+    terms = turn.objective(one)
+    of_adversarial = _generator(model, model.phases(LeastSquares(), {})[1].turns[1], one)
+    assert set(terms) == {"mel"}
+    assert terms["mel"].item() == pytest.approx(of_adversarial["mel"].item(), rel=1e-6)
+    assert len(small().phases(LeastSquares(), {})) == 1
+
+
+def test_quieter_sounds_have_their_own_mel_spectrograms():
+    """Factor by factor: the mel spectrogram that the generator is given is that of the sound which is compared."""
+    model, one = small(quieter=40.0), batch()
+    real, seen = model._reals(one), []
+    model.generator.register_forward_hook(lambda module, given, made: seen.append(given[0]))
+    model._fakes(one)
+    factors = real.flatten(1).norm(dim=1) / (one["sound"].float() / 32768).flatten(1).norm(dim=1)
+    assert len({round(float(factor), 4) for factor in factors}) == 4
+    assert (factors > 0.0099).all()
+    assert (factors < 1).all()
+    assert seen[0].numpy() == pytest.approx(model.mel(real).numpy(), abs=0.02)
+    assert torch.equal(real, model._reals(one))  # of all turns of an iteration
+    assert torch.equal(small()._reals(one), one["sound"].float() / 32768)
+
+
+def test_scaled_weights_make_a_quiet_sound_of_a_small_generator():
+    """With the published deviation of 0.01 a generator of 16 channels is silent, and its output hardly depends on the
+    input."""
+    mel, levels, changes = batch()["mel"], {}, {}
+    for weights in ("published", "scaled"):
+        torch.manual_seed(0)
+        generator = small(weights=weights).generator
+        with torch.no_grad():
+            sound, other = generator(mel), generator(mel + torch.randn_like(mel))
+        levels[weights] = float(sound.std())
+        changes[weights] = float((sound - other).std())
+    assert levels["published"] < 1e-3
+    assert 0.01 < levels["scaled"] < 0.3
+    assert changes["scaled"] > 0.1 * levels["scaled"]
+
+
 def test_micro_batches_have_the_gradient_of_the_batch():
     model = small()
     for turn in model.phases(LeastSquares(), {})[0].turns:

@@ -11,13 +11,15 @@ from gan.errors import UsageError
 from gan.game import Batch
 from gan.losses import Wasserstein
 from gan.penalties import GradientPenalty
-from gan_audio.architectures.wavegan import WaveGAN, WaveGANConfig, shuffled, stages_of
+from gan_audio.architectures.wavegan import SpectrumCritic, WaveGAN, WaveGANConfig, shuffled, stages_of
+from gan_audio.modality import Audio, AudioConfig
+from gan_audio.percussion import hit
 
 LABEL = FieldSpec((), "int64", 0, 2, "class index", names=("a", "b", "c"), condition=True)
 
 
 def fields(samples=1024, channels=1, label=None):
-    sound = {"sound": FieldSpec((channels, samples), "int16", -32768, 32767, "amplitude")}
+    sound = Audio(AudioConfig(rate=8000, seconds=samples / 8000, channels=channels)).fields
     return sound if label is None else {**sound, "label": label}
 
 
@@ -92,9 +94,9 @@ def test_the_critic_shuffles_with_the_numbers_of_the_batch():
     assert small(phase_shuffle=0)._what_the_critic_sees(batch(model)).shape == (4, 1)
 
 
-@pytest.mark.parametrize("label", [None, LABEL])
-def test_micro_batches_have_the_gradient_of_the_batch(label):
-    model = small(label)
+@pytest.mark.parametrize(("label", "spectra"), [(None, []), (LABEL, []), (LABEL, [256])])
+def test_micro_batches_have_the_gradient_of_the_batch(label, spectra):
+    model = small(label, spectra=spectra, spectra_width=2)
     (critic, generator) = model.phases(Wasserstein(), {"gp": GradientPenalty(weight=10)})[0].turns
 
     def gradients(turn, parts):
@@ -126,6 +128,40 @@ def test_classes_change_sounds_and_scores():
         model.decode(latents, Request())
     assert model.given_fields() == ("label",)
     assert small().given_fields() == ()
+
+
+def test_critics_of_spectrograms_are_heads_that_see_the_class():
+    model = small(LABEL, spectra=[64, 128], spectra_width=2)
+    seen, waves = torch.zeros(2, 3, dtype=torch.int64), 0.1 * torch.randn(2, 1, 1024)
+    heads = [model.critic(waves, seen + torch.tensor([label, 0, 0])).scores for label in (0, 1)]
+    for zero, one in zip(*heads, strict=True):
+        assert zero.shape == (2,)
+        assert not torch.equal(zero, one)
+    trained = {id(p) for _, p in model.players()["discriminator"].named_parameters()}
+    assert {id(p) for p in model.spectra.parameters()} <= trained
+    assert isinstance(small(LABEL).critic(waves, seen), torch.Tensor)
+
+
+def test_the_spectrogram_of_a_critic_shows_where_a_sound_is():
+    """Silence is 0, a kick is in the lowest bands and a hat above 5 kHz; the penalty's second gradient is finite."""
+    critic = SpectrumCritic(512, 2, 1, 8192, 16_000, 0)
+    waves = torch.stack([torch.from_numpy(hit(kind, 0)[None]) for kind in ("kick", "hat")]).float() / 32_768
+    shown = critic.spectrogram(torch.cat([waves, torch.zeros(1, 1, 8192)]))
+    assert shown.shape == (3, 1, 64, 64)
+    assert shown[2].abs().max() < 0.01
+    loudest = shown[:2, 0].mean(2).argmax(1)
+    assert loudest[0] < 5
+    assert loudest[1] > 50
+    waves.requires_grad_()
+    (gradient,) = torch.autograd.grad(critic(waves, torch.zeros(2)).sum(), waves, create_graph=True)
+    gradient.square().sum().backward()
+    assert all(torch.isfinite(p.grad).all() for p in critic.layers.parameters())
+
+
+def test_windows_of_spectrograms_that_do_not_fit_are_named():
+    for window in (32, 512):
+        with pytest.raises(UsageError, match="from 64 to 256 samples"):
+            small(spectra=[window])
 
 
 def test_the_first_samples_have_the_scale_of_a_quiet_sound():

@@ -31,6 +31,8 @@ from gan_audio.networks.spectral import VocoderMel
 from gan_audio.networks.vocoder import Vocoder
 
 SLOPE = 0.1
+DEVIATION = 0.01
+"""Of the published initial weights."""
 PERIODS = (2, 3, 5, 7, 11)
 SCALES = 3
 
@@ -52,8 +54,19 @@ class HiFiGANConfig(BaseModel):
         32, ge=2, description="channels of the first layer for each period; 32 as published"
     )
     scales: int = Field(3, ge=0, le=3, description="discriminators of scales; their wide kernels cost most on a CPU")
+    weights: Literal["published", "scaled"] = Field(
+        "published",
+        description="initial weights of the generator: N(0, 0.01²); or such that its layers keep the variance of their "
+        "input, for few channels",
+    )
     feature_weight: float = Field(2.0, ge=0, description="weight of feature matching")
     mel_weight: float = Field(45.0, ge=0, description="weight of the mean absolute difference of log-mel spectrograms")
+    warm_up: int = Field(
+        0, ge=0, description="real samples of a first phase on the distance of mel spectrograms alone; 0: none"
+    )
+    quieter: float = Field(
+        0.0, ge=0, le=60, description="decibels by which training sounds are made quieter at most, drawn for each"
+    )
 
 
 class HiFiGAN(Vocoder):
@@ -79,7 +92,7 @@ class HiFiGAN(Vocoder):
             raise UsageError("model.kernels must be odd, and model.dilations must have a list for each of them")
         if config.width % 2 ** len(config.upsampling):
             raise UsageError(f"model.width must be a multiple of {2 ** len(config.upsampling)}")
-        self.config = config
+        self.config, self.warm_up, self.quieter = config, config.warm_up, config.quieter
         self.generator = Generator(config, bands)
         self.discriminator = Discriminators(config.discriminator_width, config.scales)
         self.mel = VocoderMel(config.rate, hop, bands)
@@ -98,9 +111,9 @@ class HiFiGAN(Vocoder):
         terms = [(real.detach() - fake).abs().mean() for real, fake in pairs]
         return 0.5 * self.config.feature_weight * torch.stack(terms).sum()
 
-    def _mel_distance(self, scored: Scored) -> Tensor:
+    def _mel_distance(self, real: Tensor, fake: Tensor) -> Tensor:
         """Equation 5, with mel bands up to half the rate."""
-        real, fake = self.mel(scored.real), self.mel(scored.fake)
+        real, fake = self.mel(real), self.mel(fake)
         distance: Tensor = 0.5 * self.config.mel_weight * (real - fake).abs().mean()
         return distance
 
@@ -110,22 +123,27 @@ class Generator(nn.Module):
 
     def __init__(self, config: HiFiGANConfig, bands: int) -> None:
         super().__init__()
-        width = config.width
-        self.first = weight_norm(nn.Conv1d(bands, width, 7, padding=3))
+        width, scaled = config.width, config.weights == "scaled"
+        first = nn.Conv1d(bands, width, 7, padding=3)
+        # magnitudes have logarithms of about -6; the published first layer has PyTorch's weights
+        self.first = _normal(first, _deviation(first, 2 / 36)) if scaled else weight_norm(first)
         self.upsampling, self.blocks = nn.ModuleList(), nn.ModuleList()
         for rate in config.upsampling:
             # kernels of twice the stride, so that each sample is a sum of two frames
             padding, more = (rate + 1) // 2, rate % 2
             up = nn.ConvTranspose1d(width, width // 2, 2 * rate, rate, padding, output_padding=more)
             width //= 2
-            self.upsampling.append(_normal(up))
+            self.upsampling.append(_normal(up, _deviation(up, 2.0) if scaled else DEVIATION))
             self.blocks.append(
                 nn.ModuleList(
-                    ResidualBlock(width, kernel, dilations, paired=config.block == 1)
+                    ResidualBlock(width, kernel, dilations, paired=config.block == 1, scaled=scaled)
                     for kernel, dilations in zip(config.kernels, config.dilations, strict=True)
                 )
             )
-        self.last = _normal(nn.Conv1d(width, 1, 7, padding=3))
+        last = nn.Conv1d(width, 1, 7, padding=3)
+        self.last = _normal(
+            last, _deviation(last, 0.02) if scaled else DEVIATION
+        )  # a quiet sound, far from tanh's ends
 
     def forward(self, mel: Tensor) -> Tensor:
         """The waveforms."""
@@ -140,11 +158,14 @@ class Generator(nn.Module):
 class ResidualBlock(nn.Module):
     """Figure 1, right: residual layers with growing dilations; `paired` ones have a second convolution without."""
 
-    def __init__(self, width: int, kernel: int, dilations: Sequence[int], *, paired: bool) -> None:
+    def __init__(
+        self, width: int, kernel: int, dilations: Sequence[int], *, paired: bool, scaled: bool = False
+    ) -> None:
         super().__init__()
 
         def layer(dilation: int) -> nn.Module:
-            return _normal(nn.Conv1d(width, width, kernel, dilation=dilation, padding=dilation * (kernel - 1) // 2))
+            made = nn.Conv1d(width, width, kernel, dilation=dilation, padding=dilation * (kernel - 1) // 2)
+            return _normal(made, _deviation(made, 0.2) if scaled else DEVIATION)
 
         self.dilated = nn.ModuleList(layer(dilation) for dilation in dilations)
         self.plain = nn.ModuleList(layer(1) for _ in dilations) if paired else None
@@ -231,8 +252,16 @@ def _activations(x: Tensor, layers: nn.ModuleList, last: nn.Module) -> list[Tens
     return [*found, last(x)]
 
 
-def _normal(layer: nn.Conv1d | nn.ConvTranspose1d) -> nn.Module:
-    """A layer with weight normalisation whose weights are drawn from N(0, 0.01²)."""
-    nn.init.normal_(layer.weight, std=0.01)
+def _normal(layer: nn.Conv1d | nn.ConvTranspose1d, deviation: float) -> nn.Module:
+    """A layer with weight normalisation whose weights are drawn from N(0, `deviation`²)."""
+    nn.init.normal_(layer.weight, std=deviation)
     normed: nn.Module = weight_norm(layer)
     return normed
+
+
+def _deviation(layer: nn.Conv1d | nn.ConvTranspose1d, gain: float) -> float:
+    """Of weights by which an output has `gain` times the mean square of the layer's inputs."""
+    inputs = layer.in_channels * layer.kernel_size[0]
+    if isinstance(layer, nn.ConvTranspose1d):
+        inputs //= layer.stride[0]
+    return math.sqrt(gain / inputs)

@@ -7,7 +7,7 @@ spectrum at three resolutions.
 
 Different from the authors' code: frames are those of HiFi-GAN's mel spectrogram (not centred), as gan-audio's data have
 them, so that the head overlaps windows without a centre; with the loss `hinge` the generator's term is -D(G) without a
-bound at 1; levels of the training sounds are not drawn.
+bound at 1; levels of the training sounds are drawn where `quieter` is set, evenly in decibels.
 """
 
 from __future__ import annotations
@@ -50,6 +50,12 @@ class VocosConfig(BaseModel):
     resolution_weight: float = Field(0.1, ge=0, description="weight of the discriminators of bands")
     feature_weight: float = Field(1.0, ge=0, description="weight of feature matching")
     mel_weight: float = Field(45.0, ge=0, description="weight of the mean absolute difference of log-mel spectrograms")
+    warm_up: int = Field(
+        0, ge=0, description="real samples of a first phase on the distance of mel spectrograms alone; 0: none"
+    )
+    quieter: float = Field(
+        0.0, ge=0, le=60, description="decibels by which training sounds are made quieter at most, drawn for each"
+    )
 
 
 class Vocos(Vocoder):
@@ -71,7 +77,7 @@ class Vocos(Vocoder):
                 f"vocos needs samples of at least {max(config.resolutions):,} samples (model.resolutions), not "
                 f"{samples:,} (modality.seconds times modality.rate)"
             )
-        self.config = config
+        self.config, self.warm_up, self.quieter = config, config.warm_up, config.quieter
         self.mel = VocoderMel(rate, samples // frames, bands)
         self.generator = Generator(config, bands, samples // frames)
         self.discriminator = Discriminators(config)
@@ -96,8 +102,8 @@ class Vocos(Vocoder):
             terms.append(weight * torch.stack(distances).mean())
         return self.config.feature_weight * torch.stack(terms).sum()
 
-    def _mel_distance(self, scored: Scored) -> Tensor:
-        real, fake = self.mel(scored.real), self.mel(scored.fake)
+    def _mel_distance(self, real: Tensor, fake: Tensor) -> Tensor:
+        real, fake = self.mel(real), self.mel(fake)
         distance: Tensor = self.config.mel_weight * (real - fake).abs().mean()
         return distance
 

@@ -15,18 +15,24 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from itertools import pairwise
 
 import torch
-from gan.adversarial import adversarial_turns
+from gan.adversarial import CriticOutput, adversarial_turns
 from gan.contracts import FieldSpec, Loss, Penalty, Request
 from gan.draws import Draws
 from gan.errors import UsageError
 from gan.game import Batch, Optimizer, Phase, Player
 from gan.latents import class_shares, straight
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, PositiveInt
 from torch import Tensor, nn
 
+from gan_audio.networks.spectral import magnitudes
+from gan_audio.spectra import mel_filters
+
 KERNEL, STRIDE, PADDING = 25, 4, 11
+BANDS = 64
+"""Mel bands of a critic of spectrograms."""
 
 
 class WaveGANConfig(BaseModel):
@@ -43,6 +49,10 @@ class WaveGANConfig(BaseModel):
     post_filter: int = Field(
         0, ge=0, le=4096, description="taps of a learned filter behind the generator, 512 in the paper; 0: none"
     )
+    spectra: list[PositiveInt] = Field(
+        [], description="windows in samples of further critics, each of the log-mel spectrogram; []: none, as published"
+    )
+    spectra_width: int = Field(16, ge=1, description="channels after the first layer of a critic of spectrograms")
     critic_repeats: int = Field(5, ge=1, description="updates of the critic for one of the generator")
 
 
@@ -62,6 +72,13 @@ class WaveGAN(nn.Module):
         self.classes = 0 if label is None else int(label.high) + 1
         self.generator = Generator(config, channels, stages, start, self.classes)
         self.critic_network = Critic(config, channels, stages, start, self.classes)
+        rate = int(getattr(fields["sound"], "rate", 0))
+        if config.spectra and not rate:
+            raise UsageError("model.spectra needs sounds whose rate is known, as the modality audio has them")
+        self.spectra = nn.ModuleList(
+            SpectrumCritic(window, config.spectra_width, channels, samples, rate, self.classes)
+            for window in config.spectra
+        )
         self._shuffled = stages - 1 if config.phase_shuffle else 0
 
     def players(self) -> dict[str, Player]:
@@ -69,7 +86,7 @@ class WaveGAN(nn.Module):
         adam = Optimizer(lr=1e-4, betas=(0.5, 0.9))
         return {
             "generator": Player(self.generator, adam, average=True),
-            "discriminator": Player(self.critic_network, adam),
+            "discriminator": Player([self.critic_network, *self.spectra], adam),
         }
 
     def phases(self, loss: Loss, penalties: Mapping[str, Penalty]) -> list[Phase]:
@@ -98,10 +115,12 @@ class WaveGAN(nn.Module):
         shifts = batch.rng.randint(2 * self.config.phase_shuffle + 1, self._shuffled) - self.config.phase_shuffle
         return torch.cat([labels[:, None], shifts], 1)
 
-    def critic(self, waves: Tensor, seen: Tensor) -> Tensor:
-        """``(N, channels, samples)`` in -1 … 1 and ``(N, 1 + layers)`` int64 -> ``(N,)`` raw scores."""
+    def critic(self, waves: Tensor, seen: Tensor) -> Tensor | CriticOutput:
+        """``(N, channels, samples)`` in -1 … 1 and ``(N, 1 + layers)`` int64 -> ``(N,)`` raw scores, of each critic."""
         scores: Tensor = self.critic_network(waves, seen[:, 0], seen[:, 1:])
-        return scores
+        if not self.spectra:
+            return scores
+        return CriticOutput([scores, *(critic(waves, seen[:, 0]) for critic in self.spectra)])
 
     def given_fields(self, options: object = None) -> tuple[str, ...]:
         """``("label",)`` if there are classes."""
@@ -222,6 +241,55 @@ class Critic(nn.Module):
         return scores
 
 
+class SpectrumCritic(nn.Module):
+    """DCGAN's critic on log-mel spectrograms: waveforms ``(N, channels, samples)`` -> scores ``(N,)``.
+
+    Windows overlap by three quarters. The logarithm is of 1 + 100 m: it hardly sees what is 50 dB below a loud sound,
+    and its slope in silence is finite, as gradient penalties need it.
+    """
+
+    taper: Tensor
+    filters: Tensor
+
+    def __init__(self, window: int, width: int, channels: int, samples: int, rate: int, classes: int) -> None:
+        super().__init__()
+        self.hop = window // 4
+        frames = samples // self.hop
+        if window < 64 or frames < 16:
+            raise UsageError(
+                f"model.spectra: a window must have from 64 to {samples // 4:,} samples, a quarter of a sound, not "
+                f"{window:,}"
+            )
+        self.register_buffer("taper", torch.hann_window(window), persistent=False)
+        self.register_buffer("filters", torch.from_numpy(mel_filters(rate, window, BANDS)), persistent=False)
+        widths = [channels, width, 2 * width, 4 * width, 8 * width]
+        self.layers = nn.ModuleList(nn.Conv2d(before, after, 4, 2, 1) for before, after in pairwise(widths))
+        self.last = nn.Linear(widths[-1] * (BANDS // 16) * (frames // 16), 1)
+        self.of_class = nn.Embedding(classes, self.last.in_features) if classes else None
+        for layer in self.layers:
+            _scale(layer, 2.0 / 1.04)
+        _scale(self.last, 1.0)
+        if self.of_class is not None:
+            nn.init.normal_(self.of_class.weight, std=self.last.in_features**-0.5)
+
+    def spectrogram(self, waves: Tensor) -> Tensor:
+        """``(N, channels, 64 bands, frames)`` in float32, 0 (silence) … about 3."""
+        with torch.autocast(waves.device.type, enabled=False):
+            mel = self.filters @ magnitudes(waves, self.taper, self.hop)[..., :-1]
+            return (1 + 100 * mel).log() / 2
+
+    def forward(self, waves: Tensor, label: Tensor) -> Tensor:
+        """Scores; `label` is ``(N,)`` int64."""
+        x = self.spectrogram(waves)
+        for layer in self.layers:
+            x = nn.functional.leaky_relu(layer(x), 0.2)
+        features = x.flatten(1)
+        scores: Tensor = self.last(features).squeeze(1)
+        if self.of_class is not None:
+            scores = scores + (features * self.of_class(label)).sum(1)
+        return scores
+
+
 def shuffled(x: Tensor, shifts: Tensor, largest: int) -> Tensor:
     """``(N, channels, places)``: each sample moved to later places by its shift, -`largest` … `largest`, with what
     enters reflected (section 3.3)."""
@@ -248,7 +316,7 @@ def stages_of(samples: int) -> tuple[int, int]:
 
 def _scale(layer: nn.Module, gain: float) -> None:
     """Draw weights with the variance `gain` divided by the inputs of an output, and set biases to zero."""
-    assert isinstance(layer, nn.Linear | nn.Conv1d | nn.ConvTranspose1d)
+    assert isinstance(layer, nn.Linear | nn.Conv1d | nn.Conv2d | nn.ConvTranspose1d)
     fan_in: float = layer.weight[0].numel()
     if isinstance(layer, nn.ConvTranspose1d):  # its weight is (in, out, kernel), and a stride divides the kernel
         fan_in = layer.in_channels * KERNEL / STRIDE
