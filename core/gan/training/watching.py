@@ -20,6 +20,7 @@ from gan.evaluation.sample_sets import generate, real_samples
 from gan.game import Batch
 from gan.generation.model import Model
 from gan.plugins.manager import Plugins
+from gan.recipe import number_at
 from gan.runtime.distributed import share_text
 from gan.training.trainer import Trainer
 from gan.watch.signals import Reference, features_of, spectral_norms
@@ -57,6 +58,9 @@ def build_watch(
         _dials(resolved, trainer),
         training.batch,
         lambda signals: json.loads(share_text(json.dumps(signals), trainer.device)),
+        {
+            f"optimizers.{name}.lr": number_at(state.settings.lr, 0) for name, state in trainer.player_states.items()
+        },
     )
     if guards:
         iterations = max(training.tick or 0, watch.spacing) // training.batch

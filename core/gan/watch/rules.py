@@ -9,7 +9,7 @@ accuracy.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from statistics import median
+from statistics import fmean, median
 
 from gan.contracts import Alarm, Remedy, Window
 
@@ -38,6 +38,10 @@ SPREAD = 0.8
 """… and its coverage of clusters this, has learned the variety of the data."""
 PATIENCE = 5
 """Windows of a phase in which a generator need not have any diversity yet …"""
+STUCK = 4
+"""A generator without that diversity whose critic has won is stuck if the mean diversity of so many windows …"""
+GAINED = 1.1
+"""… is less than this times that of as many windows before them."""
 LATE = 0.5
 """… and share of the training in which it need not cover the data's clusters yet, nor hold still."""
 MEMORISED = 0.5
@@ -68,8 +72,8 @@ class GameGuard:
 
 
 def players_with(window: Window, signal: str) -> list[str]:
-    """The players that report a signal."""
-    return [name.removesuffix(f"/{signal}") for name in window.signals if name.endswith(f"/{signal}")]
+    """The players that report a signal, in the order of their names."""
+    return sorted(name.removesuffix(f"/{signal}") for name in window.signals if name.endswith(f"/{signal}"))
 
 
 def _median(earlier: Sequence[Window], signal: str) -> float | None:
@@ -105,6 +109,7 @@ def _divergence(now: Window, earlier: Sequence[Window]) -> Iterator[Alarm]:
             "or use training.precision=fp32",
             shows=shows,
             remedies=(
+                *_even(now),
                 Remedy(summary="half of all learning rates", dials={"optimizers.*.lr": 0.5}),
                 Remedy(summary="half of all learning rates", dials={"optimizers.*.lr": 0.5}),
                 Remedy(summary="penalties twice as strong", dials={"penalties.*.weight": 2.0}),
@@ -143,7 +148,7 @@ def _vanishing(now: Window, earlier: Sequence[Window]) -> Iterator[Alarm]:
                 advice=f"lower optimizers.{critic}.lr to a tenth, add a penalty (penalties=[{{name: r1, weight: 1}}]), "
                 "or use loss=non-saturating",
                 shows={f"{critic}/_accuracy": accuracy, signal: norm},
-                remedies=(*_slower(critic), *_smoother()),
+                remedies=(*_slower(critic, now), *_smoother()),
             )
 
 
@@ -169,18 +174,43 @@ def _collapse(now: Window, earlier: Sequence[Window]) -> Iterator[Alarm]:
     if repeated > REPEATED and "diversity" in variety:
         shows["duplicates"] = repeated
         reasons.append(f"{repeated:.0%} of the samples are duplicates, over {REPEATED:.0%} more than of real ones")
+    winners = [critic for critic in players_with(now, "_accuracy") if now.signals[f"{critic}/_accuracy"] > WON]
+    if winners and "diversity" not in shows and not grown and (stuck := _stuck(now, earlier)):
+        shows["diversity"] = now.signals["diversity"]
+        reasons.append(stuck)
     if not reasons:
         return
-    critics = players_with(now, "_accuracy")
+    for critic in winners:
+        shows[f"{critic}/_accuracy"] = now.signals[f"{critic}/_accuracy"]
+        reasons.append(f"accuracy of {critic} {shows[f'{critic}/_accuracy']:.3f}, over {WON}")
+    others = [critic for critic in players_with(now, "_accuracy") if critic not in winners]
     yield Alarm(
         verdict="mode-collapse",
         evidence="; ".join(reasons),
         advice="strengthen or add a penalty (penalties=[{name: r1, weight: 1}]), lower the learning rates "
         "(optimizers.PLAYER.lr), or use loss=relativistic-pairing",
         shows=shows,
-        remedies=(*_smoother(), *(_slower(critic)[0] for critic in critics), *_smoother(2.0)),
+        remedies=(
+            *_even(now),
+            *(_tenth(critic) for critic in [*winners, *winners]),
+            *_smoother(),
+            *(_tenth(critic) for critic in others),
+            *_smoother(2.0),
+        ),
         spoils=True,
     )
+
+
+def _stuck(now: Window, earlier: Sequence[Window]) -> str:
+    """The evidence that a generator without the diversity of the data does not gain any; empty if it does."""
+    values = [window.signals.get("diversity") for window in [*earlier[-2 * STUCK + 1 :], now]]
+    known = [value for value in values if value is not None]
+    if len(known) < 2 * STUCK or len(earlier) < PATIENCE + STUCK:
+        return ""
+    before, after = fmean(known[:STUCK]), fmean(known[STUCK:])
+    if after >= GROWN or after >= GAINED * before:
+        return ""
+    return f"diversity {after:.2f}, under {GROWN}, in {STUCK} windows, {before:.2f} in {STUCK} before them"
 
 
 def _grown(now: Window, earlier: Sequence[Window]) -> bool:
@@ -205,7 +235,7 @@ def _overfitting(now: Window, earlier: Sequence[Window]) -> Iterator[Alarm]:
                 remedies=(
                     Remedy(summary="augmentations twice as strong", dials={"augmentations.*.strength": 2.0}),
                     Remedy(summary="noise on what critics see", noise=0.25),
-                    *_slower(critic),
+                    *_slower(critic, now),
                 ),
             )
 
@@ -224,6 +254,7 @@ def _oscillation(now: Window, earlier: Sequence[Window]) -> Iterator[Alarm]:
             "or add a penalty (penalties=[{name: r1, weight: 1}])",
             shows={"drift": drift, "distance": apart},
             remedies=(
+                *_even(now),
                 *_smoother(),
                 Remedy(summary="half of all learning rates", dials={"optimizers.*.lr": 0.5}, roll_back=False),
                 Remedy(summary="optimizers without momentum", dials={"optimizers.*.betas.0": 0.0}, roll_back=False),
@@ -245,10 +276,39 @@ def _codebook(now: Window, earlier: Sequence[Window]) -> Iterator[Alarm]:
             )
 
 
-def _slower(critic: str) -> tuple[Remedy, ...]:
-    """A critic that learns less fast, then less often."""
-    lower = Remedy(summary=f"a tenth of the learning rate of {critic}", dials={f"optimizers.{critic}.lr": 0.1})
-    return lower, lower, Remedy(summary=f"every other update of {critic}", dials={f"turns.{critic}.every": 2.0})
+def _slower(critic: str, now: Window) -> tuple[Remedy, ...]:
+    """A critic that learns as fast as its opponent, if it learned much faster, then less fast, then less often."""
+    seldom = Remedy(summary=f"every other update of {critic}", dials={f"turns.{critic}.every": 2.0})
+    return *_lowered(critic, _opponents(critic, now)), _tenth(critic), _tenth(critic), seldom
+
+
+def _tenth(critic: str) -> Remedy:
+    return Remedy(summary=f"a tenth of the learning rate of {critic}", dials={f"optimizers.{critic}.lr": 0.1})
+
+
+def _even(now: Window) -> Iterator[Remedy]:
+    """Critics and opponents that learn equally fast, where one of them learned much faster (Heusel et al. 2017,
+    arXiv:1706.08500, choose the two rates of a game together)."""
+    for critic in players_with(now, "_accuracy"):
+        opponents = _opponents(critic, now)
+        yield from _lowered(critic, opponents)
+        for player in opponents:
+            yield from _lowered(player, [critic])
+
+
+def _lowered(player: str, others: Sequence[str]) -> Iterator[Remedy]:
+    """The learning rate of a player lowered to that of the first of others; passed over where it is not much higher."""
+    for other in others[:1]:
+        yield Remedy(
+            summary=f"the learning rate of {player} as that of {other}",
+            lower_to={f"optimizers.{player}.lr": f"optimizers.{other}.lr"},
+        )
+
+
+def _opponents(critic: str, now: Window) -> list[str]:
+    """The players that a critic judges, as far as it is known: those that are no critics."""
+    critics = players_with(now, "_accuracy")
+    return [player for player in players_with(now, "_gradient_norm") if player not in critics]
 
 
 def _smoother(strength: float = 1.0) -> tuple[Remedy, ...]:

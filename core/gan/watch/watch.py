@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import json
 import math
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from fnmatch import fnmatchcase
@@ -41,7 +42,10 @@ FADE = 0.9
 a failure, and smaller details cannot be learned beside it (Sønderby et al. 2017, arXiv:1610.04490, anneal it)."""
 LEFT = 0.25
 """Share of the noise of a remedy that is left at the end: without any, modes were lost again (benchmarks/watch)."""
-MOST_ACTIONS = 10
+UNEVEN = 4.0
+"""Times by which a learning rate exceeds another one, from which `Remedy.lower_to` lowers it: the largest ratio that
+the literature recommends for a critic (Heusel et al. 2017, arXiv:1706.08500; Zhang et al. 2019, arXiv:1805.08318)."""
+MOST_ACTIONS = 16
 """Remedies in one training, and entries of the history of verdicts that are kept for each."""
 NOISE = "critics.noise"
 
@@ -84,6 +88,7 @@ class Watch:
         dials: Iterable[str] = (),
         batch: int = 1,
         share: Callable[[dict[str, float]], dict[str, float]] = lambda signals: signals,
+        numbers: Mapping[str, float] | None = None,
     ) -> None:
         self.mode = mode
         self._guards = guards
@@ -92,6 +97,8 @@ class Watch:
         self._batch = batch
         self._share = share
         """Passes the first process's signals to all."""
+        self._numbers = dict(numbers or {})
+        """The recipe's numbers that dials are factors of, by the dial's name, where they are known."""
         self.windows: list[Window] = []
         self.streaks: dict[str, int] = {}
         """Alarm -> windows in a row that have raised it."""
@@ -103,7 +110,8 @@ class Watch:
         """Dials that remedies have turned, at their present values."""
         self.healthy_at = 0
         """Real samples shown at the last checkpoint that was saved in health; 0: the untrained networks."""
-        self._attempts: dict[str, int] = {}
+        self._exhausted: list[str] = []
+        """Alarms whose remedies have all been tried, which was told."""
         self._closed_at = 0
         self._gathered_to = 0
         self._sums: dict[str, list[float]] = {}
@@ -235,12 +243,12 @@ class Watch:
         """The next remedy that this training can be given; none if there is none left."""
         if len(self.actions) >= MOST_ACTIONS:
             return None
-        attempt = self._attempts.get(alarm.verdict, 0)
-        for place, remedy in enumerate(alarm.remedies[attempt:], attempt):
-            dials = self._dials_of(remedy, window)
+        tried = Counter(action["remedy"] for action in self.actions if action["verdict"] == alarm.verdict)
+        for remedy in alarm.remedies:
+            tried[remedy.summary] -= 1
+            dials = self._dials_of(remedy, window) if tried[remedy.summary] < 0 else {}
             if not dials:
                 continue
-            self._attempts[alarm.verdict] = place + 1
             back = self.healthy_at if remedy.roll_back else None
             where = "" if back is None else f"back to {back:,} samples, then " if back else "from the beginning, with "
             text = f"{alarm.verdict}: {where}{remedy.summary}"
@@ -264,8 +272,8 @@ class Watch:
                 self.return_to(back)
             findings.messages.append(f"acting on {text} ({_described(dials)})")
             return Treatment(dict(self.turned), back, text)
-        if attempt <= len(alarm.remedies):  # told once
-            self._attempts[alarm.verdict] = len(alarm.remedies) + 1
+        if alarm.verdict not in self._exhausted:
+            self._exhausted.append(alarm.verdict)
             findings.messages.append(f"{alarm.verdict}: no remedy is left. Try: {alarm.advice}")
         return None
 
@@ -277,6 +285,10 @@ class Watch:
             for name in self._available
             if fnmatchcase(name, pattern)
         }
+        for name, other in remedy.lower_to.items():
+            number, aim = (self._numbers.get(n, 0.0) * self.turned.get(n, 1.0) for n in (name, other))
+            if name in self._available and 0 < UNEVEN * aim <= number:
+                dials[name] = self.turned.get(name, 1.0) * aim / number
         if remedy.noise:
             for seen in (window, *reversed(self.windows)):
                 spreads = _spreads(seen.signals)
@@ -315,7 +327,8 @@ class Watch:
         values = json.loads(state["state"])
         self.windows = [Window(**{**window, "alarms": tuple(window["alarms"])}) for window in values["windows"]]
         for name in _PLAIN:
-            setattr(self, name, values[name])
+            if name in values:  # earlier versions had others
+                setattr(self, name, values[name])
 
 
 _PLAIN = (
@@ -324,7 +337,7 @@ _PLAIN = (
     "actions",
     "turned",
     "healthy_at",
-    "_attempts",
+    "_exhausted",
     "_closed_at",
     "_gathered_to",
     "_histogram",
