@@ -93,5 +93,42 @@ def test_a_generator_may_take_its_time_to_learn_the_variety_of_the_data():
     assert alarms({"drift": 0.6}, before=few, progress=0.5) == ["oscillation"]
 
 
+def remedies(changes, before=HEALTHY):
+    past = [Window(1000 * number, "duel", before) for number in range(1, 9)]
+    (alarm,) = GameGuard().judge([*past, Window(10_000, "duel", {**HEALTHY, **changes})])
+    return [remedy.summary for remedy in alarm.remedies]
+
+
+def test_a_collapse_begins_with_even_learning_rates_and_then_with_those_of_a_critic_that_has_won():
+    even = "the learning rate of discriminator as that of generator"
+    tenth = "a tenth of the learning rate of discriminator"
+    won, not_won = (remedies({"diversity": 0.1, "discriminator/_accuracy": a}) for a in (0.99, 0.97))
+    assert won[0] == not_won[0] == even
+    assert won.index(tenth) < won.index("noise on what critics see")
+    assert not_won.index(tenth) > not_won.index("noise on what critics see")
+
+
+@pytest.mark.parametrize(
+    ("values", "accuracy", "stuck"),
+    [
+        ([0.3] * 8, 0.99, True),
+        ([0.3] * 8, 0.97, False),  # the critic has not won
+        ([0.3, 0.3, 0.3, 0.3, 0.34, 0.34, 0.34, 0.34], 0.99, False),  # 1.13 times as much
+        ([0.3, 0.3, 0.3, 0.3, 0.32, 0.32, 0.32, 0.32], 0.99, True),  # 1.07 times
+        ([0.49] * 8, 0.99, True),
+        ([0.51] * 8, 0.99, False),  # it has grown
+        ([0.9, 0.3, 0.3, 0.3, 0.3, 0.3, 0.3, 0.3, 0.3], 0.99, False),  # it had
+    ],
+)
+def test_a_diversity_that_does_not_grow_beside_a_critic_that_has_won_is_a_collapse(values, accuracy, stuck):
+    signals = {**HEALTHY, "looseness": 0.9, "discriminator/_accuracy": accuracy}
+    values = [values[0]] * 2 + values
+    past = [Window(number, "duel", {**signals, "diversity": value}) for number, value in enumerate(values)]
+    found = list(GameGuard().judge(past))
+    assert [alarm.verdict for alarm in found] == ["mode-collapse"] * stuck
+    if stuck:
+        assert "in 4 windows" in found[0].evidence
+
+
 def test_missing_signals_raise_nothing():
     assert list(GameGuard().judge([Window(1, "p", {})] * STREAK)) == []

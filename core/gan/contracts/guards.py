@@ -42,7 +42,7 @@ class Remedy:
     stands for any part of a name. A remedy whose dials do not exist in a training is passed over."""
     lower_to: Mapping[str, str] = field(default_factory=dict)
     """Dials that are turned so far that their number is that of another one, by name: ``{"optimizers.discriminator.lr":
-    "optimizers.generator.lr"}``. Passed over where the number is less than four times as large."""
+    "optimizers.generator.lr"}``. Passed over where the recipe's number is at most four times as large."""
     noise: float = 0.0
     """Standard deviation of Gaussian noise on what critics see, as a multiple of that of the real samples there."""
     roll_back: bool = True

@@ -59,6 +59,8 @@ GREW = 10.0
 FEW_CODES = 0.1
 """Share of the codes in use (perplexity) below which a codebook has collapsed."""
 
+HALF = Remedy(summary="half of all learning rates", dials={"optimizers.*.lr": 0.5})
+
 
 class GameGuard:
     """Divergence, vanishing gradient, mode collapse, overfitting discriminator, oscillation, codebook collapse."""
@@ -110,8 +112,8 @@ def _divergence(now: Window, earlier: Sequence[Window]) -> Iterator[Alarm]:
             shows=shows,
             remedies=(
                 *_even(now),
-                Remedy(summary="half of all learning rates", dials={"optimizers.*.lr": 0.5}),
-                Remedy(summary="half of all learning rates", dials={"optimizers.*.lr": 0.5}),
+                HALF,
+                HALF,
                 Remedy(summary="penalties twice as strong", dials={"penalties.*.weight": 2.0}),
                 Remedy(summary="optimizers without momentum", dials={"optimizers.*.betas.0": 0.0}),
                 Remedy(summary="a tenth of all learning rates", dials={"optimizers.*.lr": 0.1}),
@@ -183,22 +185,27 @@ def _collapse(now: Window, earlier: Sequence[Window]) -> Iterator[Alarm]:
     for critic in winners:
         shows[f"{critic}/_accuracy"] = now.signals[f"{critic}/_accuracy"]
         reasons.append(f"accuracy of {critic} {shows[f'{critic}/_accuracy']:.3f}, over {WON}")
-    others = [critic for critic in players_with(now, "_accuracy") if critic not in winners]
     yield Alarm(
         verdict="mode-collapse",
         evidence="; ".join(reasons),
-        advice="strengthen or add a penalty (penalties=[{name: r1, weight: 1}]), lower the learning rates "
-        "(optimizers.PLAYER.lr), or use loss=relativistic-pairing",
+        advice=f"{_slow_down(winners)}strengthen or add a penalty (penalties=[{{name: r1, weight: 1}}]), lower the "
+        "learning rates (optimizers.PLAYER.lr), or use loss=relativistic-pairing",
         shows=shows,
         remedies=(
             *_even(now),
             *(_tenth(critic) for critic in [*winners, *winners]),
+            HALF,
             *_smoother(),
-            *(_tenth(critic) for critic in others),
+            HALF,
             *_smoother(2.0),
+            HALF,
         ),
         spoils=True,
     )
+
+
+def _slow_down(winners: Sequence[str]) -> str:
+    return "".join(f"lower optimizers.{critic}.lr to a tenth, " for critic in winners)
 
 
 def _stuck(now: Window, earlier: Sequence[Window]) -> str:
@@ -255,8 +262,10 @@ def _oscillation(now: Window, earlier: Sequence[Window]) -> Iterator[Alarm]:
             shows={"drift": drift, "distance": apart},
             remedies=(
                 *_even(now),
+                HALF,
                 *_smoother(),
-                Remedy(summary="half of all learning rates", dials={"optimizers.*.lr": 0.5}, roll_back=False),
+                HALF,
+                HALF,
                 Remedy(summary="optimizers without momentum", dials={"optimizers.*.betas.0": 0.0}, roll_back=False),
             ),
         )

@@ -36,15 +36,20 @@ KEPT = 64
 LOSS = 0.2
 """Loss of coverage, from the best window, with which a checkpoint still counts as healthy."""
 LEAST = 1e-3
-"""Factor below which no dial is turned, except to 0."""
+"""Factor below which no dial is turned, except to 0; for learning rates, as a share of the recipe's smallest one."""
 FADE = 0.9
 """Factor by which noise on what critics see becomes weaker in each window without an alarm: it leads a training out of
 a failure, and smaller details cannot be learned beside it (Sønderby et al. 2017, arXiv:1610.04490, anneal it)."""
 LEFT = 0.25
 """Share of the noise of a remedy that is left at the end: without any, modes were lost again (benchmarks/watch)."""
 UNEVEN = 4.0
-"""Times by which a learning rate exceeds another one, from which `Remedy.lower_to` lowers it: the largest ratio that
+"""Times by which a learning rate exceeds another one, beyond which `Remedy.lower_to` lowers it: the largest ratio that
 the literature recommends for a critic (Heusel et al. 2017, arXiv:1706.08500; Zhang et al. 2019, arXiv:1805.08318)."""
+TRUSTED = 2
+"""Returns to one healthy checkpoint, all of which failed again, after which it counts as healthy no longer …"""
+EARLY = 0.25
+"""… if it lies within this share of the training: then the next return is to the beginning, since networks that were
+nearly ruined may look healthy."""
 MOST_ACTIONS = 16
 """Remedies in one training, and entries of the history of verdicts that are kept for each."""
 NOISE = "critics.noise"
@@ -249,7 +254,7 @@ class Watch:
             dials = self._dials_of(remedy, window) if tried[remedy.summary] < 0 else {}
             if not dials:
                 continue
-            back = self.healthy_at if remedy.roll_back else None
+            back = self._place(window) if remedy.roll_back else None
             where = "" if back is None else f"back to {back:,} samples, then " if back else "from the beginning, with "
             text = f"{alarm.verdict}: {where}{remedy.summary}"
             self.actions.append(
@@ -277,6 +282,14 @@ class Watch:
             findings.messages.append(f"{alarm.verdict}: no remedy is left. Try: {alarm.advice}")
         return None
 
+    def _place(self, window: Window) -> int:
+        """Real samples shown at the checkpoint to return to; 0: the beginning."""
+        places = [action["rolled_back_to"] for action in self.actions if action["rolled_back_to"] is not None]
+        failed = len(places) >= TRUSTED and set(places[-TRUSTED:]) == {self.healthy_at}
+        if failed and self.healthy_at * window.progress <= EARLY * window.samples:
+            self.healthy_at = 0
+        return self.healthy_at
+
     def _dials_of(self, remedy: Remedy, window: Window) -> dict[str, float]:
         """The dials that a remedy turns here, at their new values."""
         dials = {
@@ -286,20 +299,28 @@ class Watch:
             if fnmatchcase(name, pattern)
         }
         for name, other in remedy.lower_to.items():
-            number, aim = (self._numbers.get(n, 0.0) * self.turned.get(n, 1.0) for n in (name, other))
-            if name in self._available and 0 < UNEVEN * aim <= number:
-                dials[name] = self.turned.get(name, 1.0) * aim / number
+            number, aim = (self._numbers.get(n, 0.0) for n in (name, other))
+            if name in self._available and 0 < UNEVEN * aim < number:
+                level = aim * self.turned.get(other, 1.0) / number
+                if level < self.turned.get(name, 1.0):
+                    dials[name] = level
         if remedy.noise:
             for seen in (window, *reversed(self.windows)):
                 spreads = _spreads(seen.signals)
                 if spreads:
-                    dials[NOISE] = remedy.noise * max(spreads)
+                    dials[NOISE] = max(remedy.noise * max(spreads), self.turned.get(NOISE, 0.0))
                     break
         return {
             name: value
             for name, value in dials.items()
-            if value != self.turned.get(name, _neutral(name)) and (name == NOISE or value == 0 or value >= LEAST)
+            if value != self.turned.get(name, _neutral(name)) and (value == 0 or value >= self._least(name))
         }
+
+    def _least(self, dial: str) -> float:
+        """The value below which a dial is not turned."""
+        if dial == NOISE:
+            return 0.0
+        return LEAST * min(self._numbers.values()) / self._numbers[dial] if self._numbers.get(dial) else LEAST
 
     def return_to(self, samples: int) -> None:
         """Forget the windows past `samples`: training goes back there."""
