@@ -45,6 +45,9 @@ class Remedy:
     "optimizers.generator.lr"}``. Passed over where the recipe's number is at most four times as large."""
     noise: float = 0.0
     """Standard deviation of Gaussian noise on what critics see, as a multiple of that of the real samples there."""
+    smoothing: float = 0.0
+    """Standard deviation of noise by which the scores of real samples should hardly change (R1 by differences,
+    `gan.adversarial.SMOOTHING`), as such a multiple. Passed over where the recipe has a penalty."""
     roll_back: bool = True
     """Whether training returns to the last healthy checkpoint first and continues with other random numbers."""
 

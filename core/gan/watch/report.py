@@ -6,6 +6,7 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from gan.adversarial import SMOOTHED
 from gan.contracts import Guard
 from gan.reporting.plots import plot_health
 from gan.reporting.reporter import Tick
@@ -13,7 +14,7 @@ from gan.reporting.side_files import read_recipe
 from gan.storage.regular import Broken, read_json, read_regular
 from gan.storage.run_folder import RunFolder
 from gan.watch.rules import GameGuard
-from gan.watch.watch import Watch
+from gan.watch.watch import SMOOTHING, Watch
 
 PICTURE = "health.png"
 
@@ -124,6 +125,8 @@ def _settings(recipe: Mapping[str, Any], dials: Mapping[str, float]) -> Iterable
                 value = value[int(key)] if isinstance(value, list) else value.get(key, math.nan)
             if isinstance(value, int | float) and math.isfinite(value):
                 yield f"{name}={value * factor:.3g}"
+        elif name == SMOOTHING:
+            yield f"penalties=[{{name: consistency, weight: {SMOOTHED:g}, noise: {factor:.3g}, fake: 0}}]"
         elif section in ("penalties", "augmentations"):
             kind, _, number = rest.rpartition(".")
             for place, named in enumerate(recipe.get(section, [])):

@@ -30,6 +30,10 @@ CLUSTERED = 0.5
 """… where the real data have clusters: looseness below this."""
 FELL = 0.6
 """Coverage over its median of at least `GROWN`, below which modes have been lost again."""
+LOST = 0.75
+"""Coverage of clusters over the best that `HELD` windows in a row had, below which modes have been lost slowly …"""
+HELD = 3
+"""… too slowly for the median, which falls with it."""
 REPEATED = 0.5
 """Share of samples with a duplicate, beyond that of real samples, above which the modes have collapsed."""
 GROWN = 0.5
@@ -150,7 +154,7 @@ def _vanishing(now: Window, earlier: Sequence[Window]) -> Iterator[Alarm]:
                 advice=f"lower optimizers.{critic}.lr to a tenth, add a penalty (penalties=[{{name: r1, weight: 1}}]), "
                 "or use loss=non-saturating",
                 shows={f"{critic}/_accuracy": accuracy, signal: norm},
-                remedies=(*_slower(critic, now), *_smoother()),
+                remedies=(*_slower(critic, now), *_penalized(), _noisy()),
             )
 
 
@@ -172,6 +176,14 @@ def _collapse(now: Window, earlier: Sequence[Window]) -> Iterator[Alarm]:
     ):
         shows["coverage"] = now.signals["coverage"]
         reasons.append(f"coverage {shows['coverage']:.2f}, under {FELL:.0%} of its median {usual:.2f}")
+    held = _held([window.signals.get("coverage", 0.0) for window in earlier])
+    if (
+        "coverage" not in shows
+        and now.signals.get("looseness", 1.0) < CLUSTERED
+        and now.signals.get("coverage", 1.0) < LOST * held
+    ):
+        shows["coverage"] = now.signals["coverage"]
+        reasons.append(f"coverage {shows['coverage']:.2f}, under {LOST:.0%} of the {held:.2f} that it held before")
     repeated = now.signals.get("duplicates", 0.0)
     if repeated > REPEATED and "diversity" in variety:
         shows["duplicates"] = repeated
@@ -194,14 +206,21 @@ def _collapse(now: Window, earlier: Sequence[Window]) -> Iterator[Alarm]:
         remedies=(
             *_even(now),
             *(_tenth(critic) for critic in [*winners, *winners]),
+            *_penalized(),
             HALF,
-            *_smoother(),
+            _noisy(),
             HALF,
-            *_smoother(2.0),
+            *_penalized(2.0),
+            _noisy(2.0),
             HALF,
         ),
         spoils=True,
     )
+
+
+def _held(values: Sequence[float]) -> float:
+    """The most that `HELD` values in a row reached."""
+    return max((min(values[end - HELD : end]) for end in range(HELD, len(values) + 1)), default=0.0)
 
 
 def _slow_down(winners: Sequence[str]) -> str:
@@ -241,7 +260,7 @@ def _overfitting(now: Window, earlier: Sequence[Window]) -> Iterator[Alarm]:
                 shows={"validation_gap": gap, f"{critic}/_sign": sign},
                 remedies=(
                     Remedy(summary="augmentations twice as strong", dials={"augmentations.*.strength": 2.0}),
-                    Remedy(summary="noise on what critics see", noise=0.25),
+                    _noisy(),
                     *_slower(critic, now),
                 ),
             )
@@ -262,8 +281,9 @@ def _oscillation(now: Window, earlier: Sequence[Window]) -> Iterator[Alarm]:
             shows={"drift": drift, "distance": apart},
             remedies=(
                 *_even(now),
+                *_penalized(),
                 HALF,
-                *_smoother(),
+                _noisy(),
                 HALF,
                 HALF,
                 Remedy(summary="optimizers without momentum", dials={"optimizers.*.betas.0": 0.0}, roll_back=False),
@@ -320,9 +340,14 @@ def _opponents(critic: str, now: Window) -> list[str]:
     return [player for player in players_with(now, "_gradient_norm") if player not in critics]
 
 
-def _smoother(strength: float = 1.0) -> tuple[Remedy, ...]:
-    """A critic with smaller gradients: Roth et al. 2017 (arXiv:1705.09367) show that noise acts like a penalty."""
+def _penalized(strength: float = 1.0) -> tuple[Remedy, ...]:
+    """A critic with smaller gradients at the data (Mescheder et al. 2018, arXiv:1801.04406): one of the two applies."""
     return (
-        Remedy(summary="noise on what critics see", noise=0.25 * strength),
         Remedy(summary="penalties four times as strong", dials={"penalties.*.weight": 4.0}),
+        Remedy(summary="a penalty on changes of scores under small noise", smoothing=0.03 * strength),
     )
+
+
+def _noisy(strength: float = 1.0) -> Remedy:
+    """Roth et al. 2017 (arXiv:1705.09367) show that noise acts like a penalty at the data and at the samples."""
+    return Remedy(summary="noise on what critics see", noise=0.25 * strength)

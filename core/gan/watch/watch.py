@@ -53,6 +53,9 @@ nearly ruined may look healthy."""
 MOST_ACTIONS = 16
 """Remedies in one training, and entries of the history of verdicts that are kept for each."""
 NOISE = "critics.noise"
+SMOOTHING = "critics.smoothing"
+DEVIATIONS = (NOISE, SMOOTHING)
+"""Dials that are standard deviations in the unit of what critics see, 0 at first."""
 
 Mode = Literal["off", "warn", "act"]
 Measure = Callable[[int, Sequence[float] | None], tuple[dict[str, float], list[float] | None]]
@@ -304,12 +307,13 @@ class Watch:
                 level = aim * self.turned.get(other, 1.0) / number
                 if level < self.turned.get(name, 1.0):
                     dials[name] = level
-        if remedy.noise:
-            for seen in (window, *reversed(self.windows)):
-                spreads = _spreads(seen.signals)
-                if spreads:
-                    dials[NOISE] = max(remedy.noise * max(spreads), self.turned.get(NOISE, 0.0))
-                    break
+        for name, multiple in zip(DEVIATIONS, (remedy.noise, remedy.smoothing), strict=True):
+            if multiple and name in self._available:
+                for seen in (window, *reversed(self.windows)):
+                    spreads = _spreads(seen.signals)
+                    if spreads:
+                        dials[name] = max(multiple * max(spreads), self.turned.get(name, 0.0))
+                        break
         return {
             name: value
             for name, value in dials.items()
@@ -318,7 +322,7 @@ class Watch:
 
     def _least(self, dial: str) -> float:
         """The value below which a dial is not turned."""
-        if dial == NOISE:
+        if dial in DEVIATIONS:
             return 0.0
         return LEAST * min(self._numbers.values()) / self._numbers[dial] if self._numbers.get(dial) else LEAST
 
@@ -379,7 +383,7 @@ def _spreads(signals: Mapping[str, float]) -> list[float]:
 
 
 def _neutral(dial: str) -> float:
-    return 0.0 if dial == NOISE else 1.0
+    return 0.0 if dial in DEVIATIONS else 1.0
 
 
 def _described(dials: Mapping[str, float]) -> str:
