@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 
+import gan.training.watching
 import gan.watch.watch
 import pytest
 import torch
@@ -120,6 +121,9 @@ def test_a_collapsing_training_is_treated_and_every_action_is_recorded(acted):
         in text
     )
     assert "--set optimizers.discriminator.lr=" in text
+    deviation = report["dials"]["critics.smoothing"]  # 3 % of that of the data, then twice as much
+    assert 0.06 < deviation < 0.1
+    assert f"--set 'penalties=[{{name: consistency, weight: 100, noise: {deviation:.3g}, fake: 0}}]'" in text
 
 
 @pytest.mark.rule("R1")
@@ -138,6 +142,17 @@ def test_an_acting_training_that_is_stopped_or_killed_ends_bit_identical(tmp_pat
     run = RunFolder(out)
     assert equal(weights(run), weights(acted))
     assert json.loads(run.health.read_text())["actions"] == json.loads(acted.health.read_text())["actions"]
+
+
+def test_a_game_without_a_penalty_may_be_given_one(tmp_path, plugins, cache, monkeypatch):
+    """Not one that has its own, whose weight is a dial."""
+    given = []
+    monkeypatch.setattr(gan.training.watching, "Watch", lambda *a: given.append(a[3]) or gan.watch.watch.Watch(*a))
+    trained(tmp_path / "without", plugins, "training.samples=128", "penalties=[]")
+    trained(tmp_path / "with", plugins, "training.samples=128")
+    without, with_one = given
+    assert set(without) ^ set(with_one) == {"critics.smoothing", "penalties.r1.weight"}
+    assert "critics.smoothing" in without
 
 
 def test_parts_of_a_batch_report_the_signals_of_the_whole(tmp_path, plugins, cache):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
+from shlex import quote
 from typing import Any
 
 from gan.adversarial import SMOOTHED
@@ -80,7 +81,9 @@ def words(report: Mapping[str, Any]) -> list[str]:
     moments += [(action["samples"], 1, _action_in_words(action)) for action in report["actions"]]
     lines += [text for _, _, texts in sorted(moments, key=lambda item: item[:2]) for text in texts]
     if report["settings"]:
-        lines.append("to train like this from the beginning: " + " ".join(f"--set {s}" for s in report["settings"]))
+        lines.append(
+            "to train like this from the beginning: " + " ".join(f"--set {quote(s)}" for s in report["settings"])
+        )
     lasting = [verdict for verdict in report["verdicts"] if verdict["until"] is None]
     for verdict in lasting:
         lines.append(f"what to change: {verdict['advice']}")
