@@ -143,6 +143,11 @@ def test_a_diversity_that_does_not_grow_beside_a_critic_that_has_won_is_a_collap
     assert [alarm.verdict for alarm in found] == ["mode-collapse"] * stuck
     if stuck:
         assert "in 4 windows" in found[0].evidence
+        assert not found[0].spoils
+        assert not any(remedy.roll_back for remedy in found[0].remedies)  # nothing is ruined: it goes on from here
+        (ruined,) = GameGuard().judge([*past[:-1], Window(99, "duel", {**signals, "diversity": 0.1})])
+        assert ruined.spoils
+        assert all(remedy.roll_back for remedy in ruined.remedies)
 
 
 def test_missing_signals_raise_nothing():

@@ -9,6 +9,7 @@ accuracy.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from statistics import fmean, median
 
 from gan.contracts import Alarm, Remedy, Window
@@ -188,6 +189,7 @@ def _collapse(now: Window, earlier: Sequence[Window]) -> Iterator[Alarm]:
     if repeated > REPEATED and "diversity" in variety:
         shows["duplicates"] = repeated
         reasons.append(f"{repeated:.0%} of the samples are duplicates, over {REPEATED:.0%} more than of real ones")
+    ruined = bool(reasons)
     winners = [critic for critic in players_with(now, "_accuracy") if now.signals[f"{critic}/_accuracy"] > WON]
     if winners and "diversity" not in shows and not grown and (stuck := _stuck(now, earlier)):
         shows["diversity"] = now.signals["diversity"]
@@ -203,18 +205,21 @@ def _collapse(now: Window, earlier: Sequence[Window]) -> Iterator[Alarm]:
         advice=f"{_slow_down(winners)}strengthen or add a penalty (penalties=[{{name: r1, weight: 1}}]), lower the "
         "learning rates (optimizers.PLAYER.lr), or use loss=relativistic-pairing",
         shows=shows,
-        remedies=(
-            *_even(now),
-            *(_tenth(critic) for critic in [*winners, *winners]),
-            *_penalized(),
-            HALF,
-            _noisy(),
-            HALF,
-            *_penalized(2.0),
-            _noisy(2.0),
-            HALF,
-        ),
-        spoils=True,
+        remedies=[
+            replace(remedy, roll_back=ruined)
+            for remedy in (
+                *_even(now),
+                *(_tenth(critic) for critic in [*winners, *winners]),
+                *_penalized(),
+                HALF,
+                _noisy(),
+                HALF,
+                *_penalized(2.0),
+                _noisy(2.0),
+                HALF,
+            )
+        ],
+        spoils=ruined,
     )
 
 
