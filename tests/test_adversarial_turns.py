@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
-from gan.adversarial import CriticOutput, adversarial_turns
+from gan.adversarial import SMOOTHING, CriticOutput, adversarial_turns
 from gan.draws import StepDraws
 from gan.errors import GanError
 from gan.game import Batch
@@ -188,3 +188,26 @@ def test_a_lazy_penalty_that_ignores_fakes_makes_none(nets):
     assert made == []
     r2.objective(batch())
     assert made == [1]
+
+
+def test_a_dial_penalizes_what_scores_change_under_small_noise(nets):
+    """For heads of one and two scores: a hundred times the squared change of their sum, with rows of the same update;
+    nothing is drawn without the dial, and integers have no noise."""
+    _, one, two = nets
+    update, last = turns(nets, lambda x: [one(x), two(x)])
+    assert (update.smoothed, last.smoothed) == (True, False)
+    plain = update.objective(batch())
+    assert "smoothing" not in plain
+    turned = batch()
+    turned.dials = {SMOOTHING: 0.1}
+    terms = update.objective(turned)
+    torch.testing.assert_close(terms["loss"], plain["loss"])
+    rows = StepDraws(0, 4, 0, 4, CPU)
+    rows.randn(2)  # the fakes'
+    change = 0.1 * rows.randn(3) @ (one.weight[0] + two.weight.mean(0))
+    torch.testing.assert_close(terms["smoothing"], 100 * change.square().mean())
+    terms["smoothing"].backward()
+    assert one.weight.grad.norm() > 0
+    whole = Batch({"x": torch.arange(12).view(4, 3)}, StepDraws(0, 4, 0, 4, CPU), 0, 0.0, dials={SMOOTHING: 0.1})
+    update, _ = turns(nets, lambda x: one(x.float()))
+    assert "smoothing" not in update.objective(whole)

@@ -1,6 +1,6 @@
 """Ring of 8 and grid of 25 Gaussians with settings that collapse, without `act` and with it.
 
-    python benchmarks/watch/rings.py [--seeds 0 1 …] [--out FILE]
+    python benchmarks/watch/rings.py [--seeds 0 1 …] [--modes act] [--samples 102400] [--out FILE]
 
 The recipe of the toy plugin without its penalty, with `training.watch: warn` and `act`. Ring: generator 2e-3,
 discriminator 2e-1, which learns a hundred times as fast. Grid: 1e-2 for both, fifty times the recipe's. A mode counts
@@ -45,6 +45,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--seeds", type=int, nargs="+", default=list(range(10)))
     parser.add_argument("--data", nargs="+", default=list(SAMPLES))
+    parser.add_argument("--modes", nargs="+", default=["warn", "act"])
+    parser.add_argument("--samples", type=int, help="points shown, instead of the whole training")
     parser.add_argument("--out", type=Path, default=HERE / "rings.json")
     arguments = parser.parse_args()
     known = plugins()
@@ -52,7 +54,7 @@ def main() -> None:
     runs = result.setdefault("runs", {})
     for data in arguments.data:
         for seed in arguments.seeds:
-            for watch in ("warn", "act"):
+            for watch in arguments.modes:
                 name = f"{data}/{watch}/{seed}"
                 if name in runs:
                     continue
@@ -65,12 +67,13 @@ def main() -> None:
                     f"data.source={data}",
                     f"training.watch={watch}",
                 ]
-                found = train(known, out, "toy", None, settings, seed, SAMPLES[data])
+                found = train(known, out, "toy", None, settings, seed, arguments.samples or SAMPLES[data])
                 model = load_model(RunFolder(out), known, checkpoint=found["signals"][-1]["samples"])
                 runs[name] = {
                     **count(model.generate(2500, 0)["points"], data),
                     "verdicts": [[v["verdict"], v["since"], v["pronounced"]] for v in found["verdicts"]],
                     "actions": [[a["samples"], a["verdict"], a["remedy"], a["dials"]] for a in found["actions"]],
+                    "samples": found["signals"][-1]["samples"],
                     "cpu_seconds": found["cpu_seconds"],
                 }
                 shutil.rmtree(out)

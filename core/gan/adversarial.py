@@ -33,6 +33,13 @@ NOISE = "critics.noise"
 """The dial with the standard deviation of Gaussian noise that is added to what critics see, real and generated alike
 (Arjovsky and Bottou 2017, arXiv:1701.04862, section 3.2); absent: none."""
 
+SMOOTHING = "critics.smoothing"
+"""The dial with the standard deviation of Gaussian noise by which scores of real samples should hardly change; absent:
+no such penalty. It is R1 by differences (Lin et al. 2025, "Diffusion adversarial post-training", arXiv:2501.08316,
+section 3.3, approximated R1), which needs no second derivative of a critic."""
+SMOOTHED = 100.0
+"""Weight of that penalty, (D(x + noise) - D(x))² (Lin et al. 2025)."""
+
 SATURATED = -6.9
 """σ of this score is 0.001."""
 
@@ -65,7 +72,11 @@ class _Judge:
 
     def for_penalty(self, penalty: Penalty) -> Critic:
         """The critic as a penalty sees it: one tensor of scores, summed over the heads."""
-        judge = self.of(getattr(penalty, "at", "real"))
+        return self.total(getattr(penalty, "at", "real"))
+
+    def total(self, kind: str) -> Critic:
+        """One tensor of scores of ``real`` or ``fake`` samples, summed over the heads."""
+        judge = self.of(kind)
 
         def score(samples: Tensor) -> Tensor:
             scores, _, _ = _parts(judge(samples))
@@ -177,7 +188,7 @@ def adversarial_turns(
     turns.generator_terms = extra.get(generator, {})
     lazy = {name: penalty for name, penalty in penalties.items() if penalty.every > 1}
     return [
-        Turn(discriminator, turns.update_critic, repeats=critic_repeats, after=after_critic),
+        Turn(discriminator, turns.update_critic, repeats=critic_repeats, after=after_critic, smoothed=True),
         *(Turn(discriminator, turns.regularize(n, p), every=p.every) for n, p in lazy.items()),
         Turn(generator, turns.update_generator),
     ]
@@ -339,6 +350,15 @@ class _Turns:
         shared: Tensor = batch.shared["fake"]
         return shared.detach()
 
+    def _smoothing(self, batch: Batch, real: Tensor) -> Tensor:
+        """The penalty of the dial `SMOOTHING`, in float32: differences are small."""
+        score = _Judge(self, batch).total("real")
+        with torch.autocast(real.device.type, enabled=False):
+            seen = real.detach().float()
+            near = seen + batch.dials[SMOOTHING] * batch.rng.randn(*seen.shape[1:])
+            after, before = (per_sample(score(samples).float()) for samples in (near, seen))
+            return SMOOTHED * (after - before).square().mean()
+
     def update_critic(self, batch: Batch) -> dict[str, Tensor]:
         """The objective of the critic."""
         real_samples, fake_samples = self.real(batch), self.fakes_for_critic(batch)
@@ -351,6 +371,8 @@ class _Turns:
                 terms[name] = penalized_scores(batch, name, penalty, real_scores, fake_scores)
             elif penalty.every == 1:
                 terms[name] = penalized(batch, name, penalty, scored.critic_for(penalty), real_samples, fake_samples)
+        if batch.dials.get(SMOOTHING) and real_samples.is_floating_point():
+            terms["smoothing"] = self._smoothing(batch, real_samples)
         _add(terms, self.critic_terms, scored)
         terms["_real_score"] = _mean(real_scores)
         terms["_fake_score"] = _mean(fake_scores)

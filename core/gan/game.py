@@ -190,6 +190,9 @@ class Turn:
     host, so nothing waits, and an update that does not happen is not counted as skipped. `learn` and `after` are called
     in any case. Let it read buffers that `learn` has changed: with several processes the update happens if it is true
     on all of them."""
+    smoothed: bool = False
+    """Whether the objective follows the dial ``critics.smoothing``, as that of `gan.adversarial.adversarial_turns`
+    does: a remedy of the watch (`gan.watch`)."""
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 
+import gan.training.watching
 import gan.watch.watch
 import pytest
 import torch
@@ -25,8 +26,12 @@ SETTINGS = [
     "model.hidden=16", "model.layers=1", "training.batch=32", "training.tick=128", "training.checkpoint_ticks=2",
     "training.samples=2560", "evaluation.samples=16", "evaluation.artefacts=2", "training.ema_half_life=100",
 ]  # fmt: skip
-COLLAPSING = ["penalties=[]", "optimizers.discriminator.lr=1.0", "model.layers=3", "training.watch=act"]
-"""The discriminator is dead after its first steps: its scores no longer depend on its input."""
+COLLAPSING = [
+    "penalties=[]", "optimizers.generator.lr=0.2", "optimizers.discriminator.lr=1.0", "model.layers=3",
+    "training.watch=act",
+]  # fmt: skip
+"""The discriminator is dead after its first steps: its scores no longer depend on its input. With its learning rate as
+low as that of the generator the same happens later, from a checkpoint on that seems healthy."""
 
 
 @pytest.fixture(autouse=True)
@@ -105,20 +110,27 @@ def test_a_collapsing_training_is_treated_and_every_action_is_recorded(acted):
     report = json.loads(acted.health.read_text())
     assert report["verdicts"][0]["verdict"] == "vanishing-gradient"
     action = report["actions"][0]
-    assert action["dials"] == {"optimizers.discriminator.lr": [1.0, 0.1]}
+    assert action["dials"] == {"optimizers.discriminator.lr": [1.0, pytest.approx(0.2)]}  # that of the generator
     assert action["rolled_back_to"] == 0
     assert action["before"]["generator/_gradient_norm"] < 1e-6
+    assert [action["rolled_back_to"] for action in report["actions"]][:4] == [0, 512, 512, 0]  # 512 was no healthy one
     assert Checkpoints(acted.checkpoints).newest().state("dials")["factors"] == report["dials"]
     text = "\n".join(words(diagnose(acted)))
-    assert "acted on vanishing-gradient: a tenth of the learning rate of discriminator, from the beginning" in text
+    assert (
+        "acted on vanishing-gradient: the learning rate of discriminator as that of generator, from the beginning"
+        in text
+    )
     assert "--set optimizers.discriminator.lr=" in text
+    deviation = report["dials"]["critics.smoothing"]  # 3 % of that of the data, then twice as much
+    assert 0.06 < deviation < 0.1
+    assert f"--set 'penalties=[{{name: consistency, weight: 100, noise: {deviation:.3g}, fake: 0}}]'" in text
 
 
 @pytest.mark.rule("R1")
 @pytest.mark.parametrize("kill", [False, True])
 @pytest.mark.parametrize("ticks", [(256, 512), (1280,)])
 def test_an_acting_training_that_is_stopped_or_killed_ends_bit_identical(tmp_path, plugins, cache, acted, ticks, kill):
-    """Before the first action (at 640 samples, back to 0), after it, and later; with and without a saved state."""
+    """Before the first action (at 768 samples, back to 0), after it, and later; with and without a saved state."""
     out = tmp_path / "run"
     reporter = Interrupted(ticks, kill)
     with pytest.raises((Stopped, RuntimeError)):
@@ -130,6 +142,17 @@ def test_an_acting_training_that_is_stopped_or_killed_ends_bit_identical(tmp_pat
     run = RunFolder(out)
     assert equal(weights(run), weights(acted))
     assert json.loads(run.health.read_text())["actions"] == json.loads(acted.health.read_text())["actions"]
+
+
+def test_a_game_without_a_penalty_may_be_given_one(tmp_path, plugins, cache, monkeypatch):
+    """Not one that has its own, whose weight is a dial."""
+    given = []
+    monkeypatch.setattr(gan.training.watching, "Watch", lambda *a: given.append(a[3]) or gan.watch.watch.Watch(*a))
+    trained(tmp_path / "without", plugins, "training.samples=128", "penalties=[]")
+    trained(tmp_path / "with", plugins, "training.samples=128")
+    without, with_one = given
+    assert set(without) ^ set(with_one) == {"critics.smoothing", "penalties.r1.weight"}
+    assert "critics.smoothing" in without
 
 
 def test_parts_of_a_batch_report_the_signals_of_the_whole(tmp_path, plugins, cache):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 
 import pytest
@@ -76,6 +77,93 @@ def test_remedies_are_tried_in_order_and_those_that_do_not_exist_are_passed_over
     assert all(findings.treatment is None for findings in later)
     assert sum("no remedy is left" in line for findings in later for line in findings.messages) == 1
     assert len(seen.actions) == 2 <= MOST_ACTIONS
+
+
+def lowering(numbers, *remedies, dials=("optimizers.critic.lr", "optimizers.maker.lr")):
+    class Lowers:
+        def judge(self, windows):
+            if windows[-1].signals.get("bad", 0) > 0:
+                yield Alarm(verdict="trouble", evidence="bad", advice="be good", remedies=remedies)
+
+    return Watch("act", [Lowers()], None, dials, batch=10, numbers=numbers)
+
+
+EVEN = Remedy(summary="even", lower_to={"optimizers.critic.lr": "optimizers.maker.lr"})
+TENTH = Remedy(summary="tenth", dials={"optimizers.critic.lr": 0.1})
+
+
+def test_a_learning_rate_is_lowered_to_another_one_where_it_is_more_than_four_times_as_large():
+    numbers = {"optimizers.critic.lr": 0.5, "optimizers.maker.lr": 0.1}
+    seen = lowering(numbers, EVEN, TENTH)
+    first = [see(seen, number, 1) for number in range(1, 4)][-1].treatment
+    assert first.dials == {"optimizers.critic.lr": pytest.approx(0.2)}
+    second = [see(seen, number, 1) for number in range(4, 7)][-1].treatment
+    assert second.dials == {"optimizers.critic.lr": pytest.approx(0.02)}
+    close = lowering({**numbers, "optimizers.critic.lr": 0.4}, EVEN, TENTH)
+    assert [see(close, number, 1) for number in range(1, 4)][-1].treatment.dials == {"optimizers.critic.lr": 0.1}
+
+
+def test_a_rate_that_a_remedy_has_lowered_makes_no_other_one_too_high():
+    """The recipe's rates are equal: what the critic was lowered to is not what the maker is compared with."""
+    other = Remedy(summary="other", lower_to={"optimizers.maker.lr": "optimizers.critic.lr"})
+    seen = lowering({"optimizers.critic.lr": 0.1, "optimizers.maker.lr": 0.1}, other, TENTH, TENTH)
+    treated = [see(seen, number, 1).treatment for number in range(1, 10)]
+    assert [t.dials for t in treated if t] == [
+        {"optimizers.critic.lr": 0.1},
+        {"optimizers.critic.lr": pytest.approx(0.01)},
+    ]
+
+
+def test_a_learning_rate_keeps_a_share_of_the_smallest_one_of_the_recipe():
+    """1,000 to 1: lowered to the other one and then by tenths, down to a thousandth of it."""
+    seen = lowering({"optimizers.critic.lr": 100.0, "optimizers.maker.lr": 0.1}, EVEN, *[TENTH] * 5)
+    treated = [see(seen, number, 1).treatment for number in range(1, 19)]
+    assert [t.dials["optimizers.critic.lr"] for t in treated if t] == pytest.approx([1e-3, 1e-4, 1e-5, 1e-6])
+
+
+def test_what_was_tried_is_not_tried_again_when_the_order_of_the_remedies_changes():
+    """Remedies depend on the window that raises the alarm; each is used as often as it is listed."""
+    noise = Remedy(summary="noise", noise=0.5)
+
+    class Changing:
+        def judge(self, windows):
+            order = (TENTH, noise) if windows[-1].signals["bad"] > 1 else (noise, TENTH)
+            yield Alarm(verdict="trouble", evidence="bad", advice="be good", remedies=order)
+
+    seen = Watch("act", [Changing()], None, ("optimizers.critic.lr", "critics.noise"), batch=10)
+    treated = [see(seen, number, 2 if number <= 3 else 1).treatment for number in range(1, 13)]
+    assert [action["remedy"] for action in seen.actions] == ["tenth", "noise"]
+    assert sum(t is not None for t in treated) == 2
+
+
+def test_a_checkpoint_from_which_training_failed_twice_is_healthy_no_longer():
+    """Only if it lies in the first quarter of the training, of which a tenth is shown here, or not."""
+    for total, places in ((10 * SPACING, [SPACING, SPACING, 0]), (4 * SPACING - 1, [SPACING] * 3)):
+        seen = lowering({}, *[TENTH] * 3)
+        see(seen, 1, 0)
+        seen.healthy_at = SPACING
+        for number in (2, 3, 4) * 3:
+            terms = {"bad": 1.0, "critic/_level": 1.0, "critic/_power": 5.0}
+            seen.tick(Tick(number * SPACING, total, "duel", terms, 1.0, 1.0, 0, False))
+        assert [action["rolled_back_to"] for action in seen.actions] == places
+        assert seen.healthy_at == places[-1]
+
+
+def test_noise_never_becomes_weaker_by_a_remedy():
+    weak, strong = Remedy(summary="weak", noise=0.25), Remedy(summary="strong", noise=0.5)
+    seen = lowering({}, strong, weak, dials=("critics.noise",))
+    treated = [see(seen, number, 1).treatment for number in range(1, 10)]
+    assert [t.dials for t in treated if t] == [{"critics.noise": 1.0}]
+
+
+def test_a_checkpoint_of_an_earlier_version_is_read():
+    seen = watch("act")
+    see(seen, 1, 1)
+    state = json.loads(seen.state_dict()["state"])
+    del state["_exhausted"]
+    other = watch("act")
+    other.load_state_dict({"state": json.dumps({**state, "_attempts": {"trouble": 1}})})
+    assert other.state_dict() == seen.state_dict()
 
 
 def test_noise_fades_in_windows_without_an_alarm():

@@ -40,8 +40,14 @@ class Remedy:
     dials: Mapping[str, float] = field(default_factory=dict)
     """Factors on dials relative to their present values, by name (`gan.training.trainer.Trainer.turn_dial`); ``*``
     stands for any part of a name. A remedy whose dials do not exist in a training is passed over."""
+    lower_to: Mapping[str, str] = field(default_factory=dict)
+    """Dials that are turned so far that their number is that of another one, by name: ``{"optimizers.discriminator.lr":
+    "optimizers.generator.lr"}``. Passed over where the recipe's number is at most four times as large."""
     noise: float = 0.0
     """Standard deviation of Gaussian noise on what critics see, as a multiple of that of the real samples there."""
+    smoothing: float = 0.0
+    """Standard deviation of noise by which the scores of real samples should hardly change (R1 by differences,
+    `gan.adversarial.SMOOTHING`), as such a multiple. Passed over where the recipe has a penalty."""
     roll_back: bool = True
     """Whether training returns to the last healthy checkpoint first and continues with other random numbers."""
 

@@ -519,7 +519,8 @@ class Session:
         """Copy the state and write it in the background; the reporter hears when it is on the disk."""
         about = {**self.about, "records": self.run.metrics_seal(), "health": self.watch.about}
         if self.watch.mode != "off" and (self.watch.healthy_at or self.watch.mode == "act"):
-            self.checkpoints.protected = frozenset([self.watch.healthy_at])
+            beginning = [0] if self.watch.mode == "act" else []  # remedies may return to it
+            self.checkpoints.protected = frozenset([self.watch.healthy_at, *beginning])
         self.checkpoints.save(self.trainer.samples, self.trainer.owners(), about, background=True)
         self._saved_at = self.trainer.samples
 

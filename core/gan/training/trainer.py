@@ -21,7 +21,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from gan.adversarial import NOISE
+from gan.adversarial import NOISE, SMOOTHING
 from gan.contracts import AdaptiveAugmentation, Augmentation, Penalty, Samples, ScorePenalty
 from gan.draws import CounterDraws, Draws, StepDraws, Way, derive, key_words, step_key
 from gan.errors import GanError, NumericError, UsageError
@@ -178,7 +178,8 @@ class Trainer:
 
         Names: ``optimizers.PLAYER.lr``, ``optimizers.PLAYER.betas.0`` and ``.1``, ``penalties.NAME.weight``,
         ``augmentations.NAME.strength``, ``training.ema_half_life``; ``turns.PLAYER.every`` (2: every other update of
-        the player) and ``critics.noise``, the standard deviation of noise on what critics see, in its unit. All
+        the player); ``critics.noise``, the standard deviation of noise on what critics see, in its unit, and
+        ``critics.smoothing``, that of noise by which their scores should hardly change (`gan.adversarial`). All
         processes must turn it alike. Raises `UsageError` for a name of another form.
         """
         section, _, rest = name.partition(".")
@@ -189,7 +190,7 @@ class Trainer:
             "augmentations": len(parts) == 2 and parts[0] in self.augmentations and parts[1] == "strength",
             "training": rest == "ema_half_life",
             "turns": parts[0] in self.player_states and parts[1:] == ["every"] and factor >= 1,
-            "critics": name == NOISE,
+            "critics": name in (NOISE, SMOOTHING),
         }
         if not known.get(section, False):
             raise UsageError(f"there is no dial '{name}'; see Trainer.turn_dial for the names")

@@ -20,10 +20,11 @@ from gan.evaluation.sample_sets import generate, real_samples
 from gan.game import Batch
 from gan.generation.model import Model
 from gan.plugins.manager import Plugins
+from gan.recipe import number_at
 from gan.runtime.distributed import share_text
 from gan.training.trainer import Trainer
 from gan.watch.signals import Reference, features_of, spectral_norms
-from gan.watch.watch import NOISE, Watch
+from gan.watch.watch import NOISE, SMOOTHING, Watch
 
 PROBE_EVERY = 8
 """Most iterations between two in which objectives report their signals …"""
@@ -57,6 +58,7 @@ def build_watch(
         _dials(resolved, trainer),
         training.batch,
         lambda signals: json.loads(share_text(json.dumps(signals), trainer.device)),
+        {f"optimizers.{name}.lr": number_at(state.settings.lr, 0) for name, state in trainer.player_states.items()},
     )
     if guards:
         iterations = max(training.tick or 0, watch.spacing) // training.batch
@@ -85,6 +87,8 @@ def _dials(resolved: ResolvedRecipe, trainer: Trainer) -> list[str]:
     for player in trainer.player_states:
         names += [f"optimizers.{player}.{number}" for number in ("lr", "betas.0", "betas.1")]
         names.append(f"turns.{player}.every")
+    if not resolved.penalties and any(turn.smoothed for phase in trainer.phases for turn in phase.turns):
+        names.append(SMOOTHING)
     return [*names, NOISE]
 
 

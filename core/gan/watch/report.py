@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
+from shlex import quote
 from typing import Any
 
+from gan.adversarial import SMOOTHED
 from gan.contracts import Guard
 from gan.reporting.plots import plot_health
 from gan.reporting.reporter import Tick
@@ -13,7 +15,7 @@ from gan.reporting.side_files import read_recipe
 from gan.storage.regular import Broken, read_json, read_regular
 from gan.storage.run_folder import RunFolder
 from gan.watch.rules import GameGuard
-from gan.watch.watch import Watch
+from gan.watch.watch import SMOOTHING, Watch
 
 PICTURE = "health.png"
 
@@ -79,7 +81,9 @@ def words(report: Mapping[str, Any]) -> list[str]:
     moments += [(action["samples"], 1, _action_in_words(action)) for action in report["actions"]]
     lines += [text for _, _, texts in sorted(moments, key=lambda item: item[:2]) for text in texts]
     if report["settings"]:
-        lines.append("to train like this from the beginning: " + " ".join(f"--set {s}" for s in report["settings"]))
+        lines.append(
+            "to train like this from the beginning: " + " ".join(f"--set {quote(s)}" for s in report["settings"])
+        )
     lasting = [verdict for verdict in report["verdicts"] if verdict["until"] is None]
     for verdict in lasting:
         lines.append(f"what to change: {verdict['advice']}")
@@ -124,6 +128,8 @@ def _settings(recipe: Mapping[str, Any], dials: Mapping[str, float]) -> Iterable
                 value = value[int(key)] if isinstance(value, list) else value.get(key, math.nan)
             if isinstance(value, int | float) and math.isfinite(value):
                 yield f"{name}={value * factor:.3g}"
+        elif name == SMOOTHING:
+            yield f"penalties=[{{name: consistency, weight: {SMOOTHED:g}, noise: {factor:.3g}, fake: 0}}]"
         elif section in ("penalties", "augmentations"):
             kind, _, number = rest.rpartition(".")
             for place, named in enumerate(recipe.get(section, [])):

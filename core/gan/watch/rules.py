@@ -9,7 +9,8 @@ accuracy.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from statistics import median
+from dataclasses import replace
+from statistics import fmean, median
 
 from gan.contracts import Alarm, Remedy, Window
 
@@ -30,6 +31,10 @@ CLUSTERED = 0.5
 """… where the real data have clusters: looseness below this."""
 FELL = 0.6
 """Coverage over its median of at least `GROWN`, below which modes have been lost again."""
+LOST = 0.75
+"""Coverage of clusters over the best that `HELD` windows in a row had, below which modes have been lost slowly …"""
+HELD = 3
+"""… too slowly for the median, which falls with it."""
 REPEATED = 0.5
 """Share of samples with a duplicate, beyond that of real samples, above which the modes have collapsed."""
 GROWN = 0.5
@@ -38,6 +43,10 @@ SPREAD = 0.8
 """… and its coverage of clusters this, has learned the variety of the data."""
 PATIENCE = 5
 """Windows of a phase in which a generator need not have any diversity yet …"""
+STUCK = 4
+"""A generator without that diversity whose critic has won is stuck if the mean diversity of so many windows …"""
+GAINED = 1.1
+"""… is less than this times that of as many windows before them."""
 LATE = 0.5
 """… and share of the training in which it need not cover the data's clusters yet, nor hold still."""
 MEMORISED = 0.5
@@ -55,6 +64,8 @@ GREW = 10.0
 FEW_CODES = 0.1
 """Share of the codes in use (perplexity) below which a codebook has collapsed."""
 
+HALF = Remedy(summary="half of all learning rates", dials={"optimizers.*.lr": 0.5})
+
 
 class GameGuard:
     """Divergence, vanishing gradient, mode collapse, overfitting discriminator, oscillation, codebook collapse."""
@@ -68,8 +79,8 @@ class GameGuard:
 
 
 def players_with(window: Window, signal: str) -> list[str]:
-    """The players that report a signal."""
-    return [name.removesuffix(f"/{signal}") for name in window.signals if name.endswith(f"/{signal}")]
+    """The players that report a signal, in the order of their names."""
+    return sorted(name.removesuffix(f"/{signal}") for name in window.signals if name.endswith(f"/{signal}"))
 
 
 def _median(earlier: Sequence[Window], signal: str) -> float | None:
@@ -105,8 +116,9 @@ def _divergence(now: Window, earlier: Sequence[Window]) -> Iterator[Alarm]:
             "or use training.precision=fp32",
             shows=shows,
             remedies=(
-                Remedy(summary="half of all learning rates", dials={"optimizers.*.lr": 0.5}),
-                Remedy(summary="half of all learning rates", dials={"optimizers.*.lr": 0.5}),
+                *_even(now),
+                HALF,
+                HALF,
                 Remedy(summary="penalties twice as strong", dials={"penalties.*.weight": 2.0}),
                 Remedy(summary="optimizers without momentum", dials={"optimizers.*.betas.0": 0.0}),
                 Remedy(summary="a tenth of all learning rates", dials={"optimizers.*.lr": 0.1}),
@@ -143,7 +155,7 @@ def _vanishing(now: Window, earlier: Sequence[Window]) -> Iterator[Alarm]:
                 advice=f"lower optimizers.{critic}.lr to a tenth, add a penalty (penalties=[{{name: r1, weight: 1}}]), "
                 "or use loss=non-saturating",
                 shows={f"{critic}/_accuracy": accuracy, signal: norm},
-                remedies=(*_slower(critic), *_smoother()),
+                remedies=(*_slower(critic, now), *_penalized(), _noisy()),
             )
 
 
@@ -165,22 +177,71 @@ def _collapse(now: Window, earlier: Sequence[Window]) -> Iterator[Alarm]:
     ):
         shows["coverage"] = now.signals["coverage"]
         reasons.append(f"coverage {shows['coverage']:.2f}, under {FELL:.0%} of its median {usual:.2f}")
+    held = _held([window.signals.get("coverage", 0.0) for window in earlier])
+    if (
+        "coverage" not in shows
+        and now.signals.get("looseness", 1.0) < CLUSTERED
+        and now.signals.get("coverage", 1.0) < LOST * held
+    ):
+        shows["coverage"] = now.signals["coverage"]
+        reasons.append(f"coverage {shows['coverage']:.2f}, under {LOST:.0%} of the {held:.2f} that it held before")
     repeated = now.signals.get("duplicates", 0.0)
     if repeated > REPEATED and "diversity" in variety:
         shows["duplicates"] = repeated
         reasons.append(f"{repeated:.0%} of the samples are duplicates, over {REPEATED:.0%} more than of real ones")
+    ruined = bool(reasons)
+    winners = [critic for critic in players_with(now, "_accuracy") if now.signals[f"{critic}/_accuracy"] > WON]
+    if winners and "diversity" not in shows and not grown and (stuck := _stuck(now, earlier)):
+        shows["diversity"] = now.signals["diversity"]
+        reasons.append(stuck)
     if not reasons:
         return
-    critics = players_with(now, "_accuracy")
+    for critic in winners:
+        shows[f"{critic}/_accuracy"] = now.signals[f"{critic}/_accuracy"]
+        reasons.append(f"accuracy of {critic} {shows[f'{critic}/_accuracy']:.3f}, over {WON}")
     yield Alarm(
         verdict="mode-collapse",
         evidence="; ".join(reasons),
-        advice="strengthen or add a penalty (penalties=[{name: r1, weight: 1}]), lower the learning rates "
-        "(optimizers.PLAYER.lr), or use loss=relativistic-pairing",
+        advice=f"{_slow_down(winners)}strengthen or add a penalty (penalties=[{{name: r1, weight: 1}}]), lower the "
+        "learning rates (optimizers.PLAYER.lr), or use loss=relativistic-pairing",
         shows=shows,
-        remedies=(*_smoother(), *(_slower(critic)[0] for critic in critics), *_smoother(2.0)),
-        spoils=True,
+        remedies=[
+            replace(remedy, roll_back=ruined)
+            for remedy in (
+                *_even(now),
+                *(_tenth(critic) for critic in [*winners, *winners]),
+                *_penalized(),
+                HALF,
+                _noisy(),
+                HALF,
+                *_penalized(2.0),
+                _noisy(2.0),
+                HALF,
+            )
+        ],
+        spoils=ruined,
     )
+
+
+def _held(values: Sequence[float]) -> float:
+    """The most that `HELD` values in a row reached."""
+    return max((min(values[end - HELD : end]) for end in range(HELD, len(values) + 1)), default=0.0)
+
+
+def _slow_down(winners: Sequence[str]) -> str:
+    return "".join(f"lower optimizers.{critic}.lr to a tenth, " for critic in winners)
+
+
+def _stuck(now: Window, earlier: Sequence[Window]) -> str:
+    """The evidence that a generator without the diversity of the data does not gain any; empty if it does."""
+    values = [window.signals.get("diversity") for window in [*earlier[-2 * STUCK + 1 :], now]]
+    known = [value for value in values if value is not None]
+    if len(known) < 2 * STUCK or len(earlier) < PATIENCE + STUCK:
+        return ""
+    before, after = fmean(known[:STUCK]), fmean(known[STUCK:])
+    if after >= GROWN or after >= GAINED * before:
+        return ""
+    return f"diversity {after:.2f}, under {GROWN}, in {STUCK} windows, {before:.2f} in {STUCK} before them"
 
 
 def _grown(now: Window, earlier: Sequence[Window]) -> bool:
@@ -204,8 +265,8 @@ def _overfitting(now: Window, earlier: Sequence[Window]) -> Iterator[Alarm]:
                 shows={"validation_gap": gap, f"{critic}/_sign": sign},
                 remedies=(
                     Remedy(summary="augmentations twice as strong", dials={"augmentations.*.strength": 2.0}),
-                    Remedy(summary="noise on what critics see", noise=0.25),
-                    *_slower(critic),
+                    _noisy(),
+                    *_slower(critic, now),
                 ),
             )
 
@@ -224,8 +285,12 @@ def _oscillation(now: Window, earlier: Sequence[Window]) -> Iterator[Alarm]:
             "or add a penalty (penalties=[{name: r1, weight: 1}])",
             shows={"drift": drift, "distance": apart},
             remedies=(
-                *_smoother(),
-                Remedy(summary="half of all learning rates", dials={"optimizers.*.lr": 0.5}, roll_back=False),
+                *_even(now),
+                *_penalized(),
+                HALF,
+                _noisy(),
+                HALF,
+                HALF,
                 Remedy(summary="optimizers without momentum", dials={"optimizers.*.betas.0": 0.0}, roll_back=False),
             ),
         )
@@ -245,15 +310,49 @@ def _codebook(now: Window, earlier: Sequence[Window]) -> Iterator[Alarm]:
             )
 
 
-def _slower(critic: str) -> tuple[Remedy, ...]:
-    """A critic that learns less fast, then less often."""
-    lower = Remedy(summary=f"a tenth of the learning rate of {critic}", dials={f"optimizers.{critic}.lr": 0.1})
-    return lower, lower, Remedy(summary=f"every other update of {critic}", dials={f"turns.{critic}.every": 2.0})
+def _slower(critic: str, now: Window) -> tuple[Remedy, ...]:
+    """A critic that learns as fast as its opponent, if it learned much faster, then less fast, then less often."""
+    seldom = Remedy(summary=f"every other update of {critic}", dials={f"turns.{critic}.every": 2.0})
+    return *_lowered(critic, _opponents(critic, now)), _tenth(critic), _tenth(critic), seldom
 
 
-def _smoother(strength: float = 1.0) -> tuple[Remedy, ...]:
-    """A critic with smaller gradients: Roth et al. 2017 (arXiv:1705.09367) show that noise acts like a penalty."""
+def _tenth(critic: str) -> Remedy:
+    return Remedy(summary=f"a tenth of the learning rate of {critic}", dials={f"optimizers.{critic}.lr": 0.1})
+
+
+def _even(now: Window) -> Iterator[Remedy]:
+    """Critics and opponents that learn equally fast, where one of them learned much faster (Heusel et al. 2017,
+    arXiv:1706.08500, choose the two rates of a game together)."""
+    for critic in players_with(now, "_accuracy"):
+        opponents = _opponents(critic, now)
+        yield from _lowered(critic, opponents)
+        for player in opponents:
+            yield from _lowered(player, [critic])
+
+
+def _lowered(player: str, others: Sequence[str]) -> Iterator[Remedy]:
+    """The learning rate of a player lowered to that of the first of others; passed over where it is not much higher."""
+    for other in others[:1]:
+        yield Remedy(
+            summary=f"the learning rate of {player} as that of {other}",
+            lower_to={f"optimizers.{player}.lr": f"optimizers.{other}.lr"},
+        )
+
+
+def _opponents(critic: str, now: Window) -> list[str]:
+    """The players that a critic judges, as far as it is known: those that are no critics."""
+    critics = players_with(now, "_accuracy")
+    return [player for player in players_with(now, "_gradient_norm") if player not in critics]
+
+
+def _penalized(strength: float = 1.0) -> tuple[Remedy, ...]:
+    """A critic with smaller gradients at the data (Mescheder et al. 2018, arXiv:1801.04406): one of the two applies."""
     return (
-        Remedy(summary="noise on what critics see", noise=0.25 * strength),
         Remedy(summary="penalties four times as strong", dials={"penalties.*.weight": 4.0}),
+        Remedy(summary="a penalty on changes of scores under small noise", smoothing=0.03 * strength),
     )
+
+
+def _noisy(strength: float = 1.0) -> Remedy:
+    """Roth et al. 2017 (arXiv:1705.09367) show that noise acts like a penalty at the data and at the samples."""
+    return Remedy(summary="noise on what critics see", noise=0.25 * strength)

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import json
 import math
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from fnmatch import fnmatchcase
@@ -35,15 +36,26 @@ KEPT = 64
 LOSS = 0.2
 """Loss of coverage, from the best window, with which a checkpoint still counts as healthy."""
 LEAST = 1e-3
-"""Factor below which no dial is turned, except to 0."""
+"""Factor below which no dial is turned, except to 0; for learning rates, as a share of the recipe's smallest one."""
 FADE = 0.9
 """Factor by which noise on what critics see becomes weaker in each window without an alarm: it leads a training out of
 a failure, and smaller details cannot be learned beside it (Sønderby et al. 2017, arXiv:1610.04490, anneal it)."""
 LEFT = 0.25
 """Share of the noise of a remedy that is left at the end: without any, modes were lost again (benchmarks/watch)."""
-MOST_ACTIONS = 10
+UNEVEN = 4.0
+"""Times by which a learning rate exceeds another one, beyond which `Remedy.lower_to` lowers it: the largest ratio that
+the literature recommends for a critic (Heusel et al. 2017, arXiv:1706.08500; Zhang et al. 2019, arXiv:1805.08318)."""
+TRUSTED = 2
+"""Returns to one healthy checkpoint, all of which failed again, after which it counts as healthy no longer …"""
+EARLY = 0.25
+"""… if it lies within this share of the training: then the next return is to the beginning, since networks that were
+nearly ruined may look healthy."""
+MOST_ACTIONS = 16
 """Remedies in one training, and entries of the history of verdicts that are kept for each."""
 NOISE = "critics.noise"
+SMOOTHING = "critics.smoothing"
+DEVIATIONS = (NOISE, SMOOTHING)
+"""Dials that are standard deviations in the unit of what critics see, 0 at first."""
 
 Mode = Literal["off", "warn", "act"]
 Measure = Callable[[int, Sequence[float] | None], tuple[dict[str, float], list[float] | None]]
@@ -84,6 +96,7 @@ class Watch:
         dials: Iterable[str] = (),
         batch: int = 1,
         share: Callable[[dict[str, float]], dict[str, float]] = lambda signals: signals,
+        numbers: Mapping[str, float] | None = None,
     ) -> None:
         self.mode = mode
         self._guards = guards
@@ -92,6 +105,8 @@ class Watch:
         self._batch = batch
         self._share = share
         """Passes the first process's signals to all."""
+        self._numbers = dict(numbers or {})
+        """The recipe's numbers that dials are factors of, by the dial's name, where they are known."""
         self.windows: list[Window] = []
         self.streaks: dict[str, int] = {}
         """Alarm -> windows in a row that have raised it."""
@@ -103,7 +118,8 @@ class Watch:
         """Dials that remedies have turned, at their present values."""
         self.healthy_at = 0
         """Real samples shown at the last checkpoint that was saved in health; 0: the untrained networks."""
-        self._attempts: dict[str, int] = {}
+        self._exhausted: list[str] = []
+        """Alarms whose remedies have all been tried, which was told."""
         self._closed_at = 0
         self._gathered_to = 0
         self._sums: dict[str, list[float]] = {}
@@ -235,13 +251,13 @@ class Watch:
         """The next remedy that this training can be given; none if there is none left."""
         if len(self.actions) >= MOST_ACTIONS:
             return None
-        attempt = self._attempts.get(alarm.verdict, 0)
-        for place, remedy in enumerate(alarm.remedies[attempt:], attempt):
-            dials = self._dials_of(remedy, window)
+        tried = Counter(action["remedy"] for action in self.actions if action["verdict"] == alarm.verdict)
+        for remedy in alarm.remedies:
+            tried[remedy.summary] -= 1
+            dials = self._dials_of(remedy, window) if tried[remedy.summary] < 0 else {}
             if not dials:
                 continue
-            self._attempts[alarm.verdict] = place + 1
-            back = self.healthy_at if remedy.roll_back else None
+            back = self._place(window) if remedy.roll_back else None
             where = "" if back is None else f"back to {back:,} samples, then " if back else "from the beginning, with "
             text = f"{alarm.verdict}: {where}{remedy.summary}"
             self.actions.append(
@@ -264,10 +280,18 @@ class Watch:
                 self.return_to(back)
             findings.messages.append(f"acting on {text} ({_described(dials)})")
             return Treatment(dict(self.turned), back, text)
-        if attempt <= len(alarm.remedies):  # told once
-            self._attempts[alarm.verdict] = len(alarm.remedies) + 1
+        if alarm.verdict not in self._exhausted:
+            self._exhausted.append(alarm.verdict)
             findings.messages.append(f"{alarm.verdict}: no remedy is left. Try: {alarm.advice}")
         return None
+
+    def _place(self, window: Window) -> int:
+        """Real samples shown at the checkpoint to return to; 0: the beginning."""
+        places = [action["rolled_back_to"] for action in self.actions if action["rolled_back_to"] is not None]
+        failed = len(places) >= TRUSTED and set(places[-TRUSTED:]) == {self.healthy_at}
+        if failed and self.healthy_at * window.progress <= EARLY * window.samples:
+            self.healthy_at = 0
+        return self.healthy_at
 
     def _dials_of(self, remedy: Remedy, window: Window) -> dict[str, float]:
         """The dials that a remedy turns here, at their new values."""
@@ -277,17 +301,30 @@ class Watch:
             for name in self._available
             if fnmatchcase(name, pattern)
         }
-        if remedy.noise:
-            for seen in (window, *reversed(self.windows)):
-                spreads = _spreads(seen.signals)
-                if spreads:
-                    dials[NOISE] = remedy.noise * max(spreads)
-                    break
+        for name, other in remedy.lower_to.items():
+            number, aim = (self._numbers.get(n, 0.0) for n in (name, other))
+            if name in self._available and 0 < UNEVEN * aim < number:
+                level = aim * self.turned.get(other, 1.0) / number
+                if level < self.turned.get(name, 1.0):
+                    dials[name] = level
+        for name, multiple in zip(DEVIATIONS, (remedy.noise, remedy.smoothing), strict=True):
+            if multiple and name in self._available:
+                for seen in (window, *reversed(self.windows)):
+                    spreads = _spreads(seen.signals)
+                    if spreads:
+                        dials[name] = max(multiple * max(spreads), self.turned.get(name, 0.0))
+                        break
         return {
             name: value
             for name, value in dials.items()
-            if value != self.turned.get(name, _neutral(name)) and (name == NOISE or value == 0 or value >= LEAST)
+            if value != self.turned.get(name, _neutral(name)) and (value == 0 or value >= self._least(name))
         }
+
+    def _least(self, dial: str) -> float:
+        """The value below which a dial is not turned."""
+        if dial in DEVIATIONS:
+            return 0.0
+        return LEAST * min(self._numbers.values()) / self._numbers[dial] if self._numbers.get(dial) else LEAST
 
     def return_to(self, samples: int) -> None:
         """Forget the windows past `samples`: training goes back there."""
@@ -315,7 +352,8 @@ class Watch:
         values = json.loads(state["state"])
         self.windows = [Window(**{**window, "alarms": tuple(window["alarms"])}) for window in values["windows"]]
         for name in _PLAIN:
-            setattr(self, name, values[name])
+            if name in values:  # earlier versions had others
+                setattr(self, name, values[name])
 
 
 _PLAIN = (
@@ -324,7 +362,7 @@ _PLAIN = (
     "actions",
     "turned",
     "healthy_at",
-    "_attempts",
+    "_exhausted",
     "_closed_at",
     "_gathered_to",
     "_histogram",
@@ -345,7 +383,7 @@ def _spreads(signals: Mapping[str, float]) -> list[float]:
 
 
 def _neutral(dial: str) -> float:
-    return 0.0 if dial == NOISE else 1.0
+    return 0.0 if dial in DEVIATIONS else 1.0
 
 
 def _described(dials: Mapping[str, float]) -> str:
