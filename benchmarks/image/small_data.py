@@ -32,7 +32,7 @@ from training import Training, length_for
 HERE = Path(__file__).parent
 ADA = "augmentations=[{name: ada, samples: 20000}]"
 """p can rise from 0 to 1 within 20,000 images: the published speed, 500,000, is for trainings of millions."""
-DIFFAUGMENT = "augmentations=[{name: diffaugment, policy: [color, translation, cutout]}]"
+DIFFAUGMENT = "augmentations=[{name: diffaugment, policy: [colour, translation, cutout]}]"
 LABELS = "modality.labels=true"
 
 
