@@ -78,7 +78,7 @@ SETS = {
 }
 
 
-def split(data: Data, folder: Path) -> None:
+def split(data: Data, per_class: int, folder: Path) -> None:
     """Write the folders ``train`` and ``unseen``, each with a folder per class."""
     with zipfile.ZipFile(real_file("image", data.archive)) as archive:
         classes: dict[str, list[str]] = {}
@@ -88,7 +88,7 @@ def split(data: Data, folder: Path) -> None:
         generator = np.random.Generator(np.random.Philox(0))
         for label, names in classes.items():
             for place, row in enumerate(generator.permutation(len(names))):
-                part = folder / ("train" if place < data.per_class else "unseen") / label
+                part = folder / ("train" if place < per_class else "unseen") / label
                 part.mkdir(parents=True, exist_ok=True)
                 (part / Path(names[row]).name).write_bytes(archive.read(names[row]))
 
@@ -100,6 +100,7 @@ def main() -> None:
     parser.add_argument("--minutes", type=float, default=8.0, help="of CPU time, training only")
     parser.add_argument("--marks", type=int, default=6, help="how often the distance is measured")
     parser.add_argument("--samples", type=int, default=2000)
+    parser.add_argument("--per-class", type=int, help="images of each class to train on; none: as above")
     parser.add_argument("--set", action="append", default=[])
     arguments = parser.parse_args()
     torch.set_num_threads(1)
@@ -108,7 +109,7 @@ def main() -> None:
     settings = [*data.settings, *settings, *arguments.set]
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
-        split(data, folder)
+        split(data, arguments.per_class or data.per_class, folder)
         length = length_for(recipe, folder / "train", settings, arguments.minutes, plugins)
         settings += [f"training.samples={length}", f"training.tick={max(500, length // 40)}"]
         training = Training(recipe, folder / "train", settings, plugins)
@@ -148,6 +149,8 @@ def main() -> None:
             "machine": surroundings(),
         }
     name = f"small_data_{arguments.data}_{arguments.case}"
+    if arguments.per_class:
+        name += f"_{len(training.pack)}"
     grid(shown["image"], 10).save(HERE / f"{name}.png")
     (HERE / f"{name}.json").write_text(json.dumps(result, indent=1) + "\n")
 
