@@ -15,9 +15,21 @@ from gan.testing import real_file
 WORK = Path("runs/benchmarks")
 CALLS = {
     "image/generators_mnist.py": [
-        *([name] for name in ("wgan-gp-32", "biggan-32", "r3gan-32", "dcgan-32")),
-        ["stylegan2-32", "--truncations", "0.3", "0.5", "0.7"],
+        *([name, "--minutes", "20"] for name in ("dcgan-32", "sngan-32", "wgan-gp-32", "biggan-32")),
+        ["r3gan-32", "--minutes", "20", "--set", "modality.labels=true"],
+        ["stylegan2-32", "--minutes", "20", "--truncations", "0.3", "0.5", "0.7"],
     ],
+    "image/small_data.py": [
+        *(
+            ["cifar10", case, "--minutes", "2.5", "--marks", "4"]
+            for case in ("r3gan", "stylegan2", "stylegan2-ada", "stylegan2-ada-classes")
+        ),
+        *(
+            ["cifar10", case, "--minutes", "2.5", "--marks", "4", "--per-class", "10"]
+            for case in ("stylegan2", "stylegan2-ada", "stylegan2-diffaugment")
+        ),
+    ],
+    "image/stacked_digits.py": [[case, "--minutes", "2.5"] for case in ("dcgan", "wgan-gp", "r3gan")],
     "image/super_resolution_memory.py": [[f"{WORK}/super-resolution/run"]],
     "audio/hifigan_digits.py": [],
     "audio/packing.py": [],
