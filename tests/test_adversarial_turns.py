@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 import torch
-from gan.adversarial import SMOOTHING, CriticOutput, adversarial_turns
+from gan.adversarial import CriticOutput, adversarial_turns
+from gan.contracts.guards import SMOOTHING
 from gan.draws import StepDraws
 from gan.errors import GanError
 from gan.game import Batch

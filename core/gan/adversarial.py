@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from gan.contracts import AdaptiveAugmentation, Critic, Loss, Penalty, ScorePenalty
+from gan.contracts.guards import NOISE, SMOOTHED, SMOOTHING
 from gan.draws import Draws
 from gan.errors import GanError
 from gan.game import Batch, Learn, Objective, Turn
@@ -28,17 +29,6 @@ class CriticOutput:
     weights: Sequence[float] = ()
     """Factor of each head in the losses; empty: 1."""
 
-
-NOISE = "critics.noise"
-"""The dial with the standard deviation of Gaussian noise that is added to what critics see, real and generated alike
-(Arjovsky and Bottou 2017, arXiv:1701.04862, section 3.2); absent: none."""
-
-SMOOTHING = "critics.smoothing"
-"""The dial with the standard deviation of Gaussian noise by which scores of real samples should hardly change; absent:
-no such penalty. It is R1 by differences (Lin et al. 2025, "Diffusion adversarial post-training", arXiv:2501.08316,
-section 3.3, approximated R1), which needs no second derivative of a critic."""
-SMOOTHED = 100.0
-"""Weight of that penalty, (D(x + noise) - D(x))² (Lin et al. 2025)."""
 
 SATURATED = -6.9
 """σ of this score is 0.001."""

@@ -84,6 +84,7 @@ EVALUATION = {"scipy", "gan.evaluation.evaluate", "gan.training.session"}
         (["generate", "RUN", "--count", "1", "--out", "OUT"], COMPILER | EVALUATION | {"matplotlib"}, 1500),
         (["run", "--plugin", "toy", "--samples", "256", "--out", "OUT/new"], COMPILER, 2100),
         (["evaluate", "RUN", "--count", "8"], COMPILER | {"scipy.stats", "matplotlib"}, 1700),
+        (["diagnose", "RUN"], {"torch"} | COMPILER | EVALUATION, 1500),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )

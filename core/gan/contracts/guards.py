@@ -13,6 +13,17 @@ from typing import Protocol, runtime_checkable
 
 from gan.contracts.modality import Modality, Samples
 
+NOISE = "critics.noise"
+"""The dial with the standard deviation of Gaussian noise that is added to what critics see, real and generated alike
+(Arjovsky and Bottou 2017, arXiv:1701.04862, section 3.2); absent: none."""
+
+SMOOTHING = "critics.smoothing"
+"""The dial with the standard deviation of Gaussian noise by which scores of real samples should hardly change; absent:
+no such penalty. It is R1 by differences (Lin et al. 2025, "Diffusion adversarial post-training", arXiv:2501.08316,
+section 3.3, approximated R1), which needs no second derivative of a critic."""
+SMOOTHED = 100.0
+"""Weight of that penalty, (D(x + noise) - D(x))² (Lin et al. 2025)."""
+
 
 @dataclass(frozen=True)
 class Window:
@@ -47,7 +58,7 @@ class Remedy:
     """Standard deviation of Gaussian noise on what critics see, as a multiple of that of the real samples there."""
     smoothing: float = 0.0
     """Standard deviation of noise by which the scores of real samples should hardly change (R1 by differences,
-    `gan.adversarial.SMOOTHING`), as such a multiple. Passed over where the recipe has a penalty."""
+    `SMOOTHING`), as such a multiple. Passed over where the recipe has a penalty."""
     roll_back: bool = True
     """Whether training returns to the last healthy checkpoint first and continues with other random numbers."""
 

@@ -21,8 +21,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from gan.adversarial import NOISE, SMOOTHING
 from gan.contracts import AdaptiveAugmentation, Augmentation, Penalty, Samples, ScorePenalty
+from gan.contracts.guards import NOISE, SMOOTHING
 from gan.draws import CounterDraws, Draws, StepDraws, Way, derive, key_words, step_key
 from gan.errors import GanError, NumericError, UsageError
 from gan.game import Batch, Learn, Phase, Player, Turn, phase_lengths
@@ -179,7 +179,7 @@ class Trainer:
         Names: ``optimizers.PLAYER.lr``, ``optimizers.PLAYER.betas.0`` and ``.1``, ``penalties.NAME.weight``,
         ``augmentations.NAME.strength``, ``training.ema_half_life``; ``turns.PLAYER.every`` (2: every other update of
         the player); ``critics.noise``, the standard deviation of noise on what critics see, in its unit, and
-        ``critics.smoothing``, that of noise by which their scores should hardly change (`gan.adversarial`). All
+        ``critics.smoothing``, that of noise by which their scores should hardly change (`gan.contracts.guards`). All
         processes must turn it alike. Raises `UsageError` for a name of another form.
         """
         section, _, rest = name.partition(".")

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from gan.build import ResolvedRecipe
 from gan.contracts import Guard, Measures, Samples
+from gan.contracts.guards import NOISE, SMOOTHING
 from gan.data.pack import Pack
 from gan.draws import StepDraws, derive
 from gan.errors import GanError, PluginError
@@ -24,7 +25,7 @@ from gan.recipe import number_at
 from gan.runtime.distributed import share_text
 from gan.training.trainer import Trainer
 from gan.watch.signals import Reference, features_of, spectral_norms
-from gan.watch.watch import NOISE, SMOOTHING, Watch
+from gan.watch.watch import Watch
 
 PROBE_EVERY = 8
 """Most iterations between two in which objectives report their signals …"""

@@ -7,15 +7,15 @@ from collections.abc import Iterable, Mapping, Sequence
 from shlex import quote
 from typing import Any
 
-from gan.adversarial import SMOOTHED
 from gan.contracts import Guard
+from gan.contracts.guards import SMOOTHED, SMOOTHING
 from gan.reporting.plots import plot_health
 from gan.reporting.reporter import Tick
 from gan.reporting.side_files import read_recipe
 from gan.storage.regular import Broken, read_json, read_regular
 from gan.storage.run_folder import RunFolder
 from gan.watch.rules import GameGuard
-from gan.watch.watch import SMOOTHING, Watch
+from gan.watch.watch import Watch
 
 PICTURE = "health.png"
 

@@ -19,6 +19,7 @@ from fnmatch import fnmatchcase
 from typing import Any, Literal
 
 from gan.contracts import Alarm, Guard, Remedy, Window
+from gan.contracts.guards import NOISE, SMOOTHING
 from gan.reporting.reporter import Tick
 from gan.watch.rules import GROWN
 
@@ -52,8 +53,6 @@ EARLY = 0.25
 nearly ruined may look healthy."""
 MOST_ACTIONS = 16
 """Remedies in one training, and entries of the history of verdicts that are kept for each."""
-NOISE = "critics.noise"
-SMOOTHING = "critics.smoothing"
 DEVIATIONS = (NOISE, SMOOTHING)
 """Dials that are standard deviations in the unit of what critics see, 0 at first."""
 
