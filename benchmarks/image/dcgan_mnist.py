@@ -15,24 +15,16 @@ import gzip
 import json
 import statistics
 import tempfile
-import time
 from pathlib import Path
 
 import numpy as np
 import torch
 from gan import recipe as recipes
-from gan.api import recipe as named_recipe
-from gan.build import build_game, open_data, resolve
-from gan.data.order import Order
-from gan.evaluation.metric_names import find_metrics, measure
-from gan.generation.model import Model
 from gan.plugins.manager import Plugins
 from gan.reporting.manifest import surroundings
-from gan.reporting.reporter import Reporter
-from gan.runtime.device import choose_device
 from gan.testing import real_file
-from gan.training.trainer import Trainer
 from gan_image.data.datasets import write_idx
+from training import Training
 
 HERE = Path(__file__).parent
 
@@ -60,50 +52,19 @@ def main() -> None:
     plugins = Plugins.installed()
     with tempfile.TemporaryDirectory() as temporary:
         folder, _, _ = digits(Path(temporary))
-        fixed = ["modality.fit=stretch", "training.device=cpu", "training.tick=20000"]
-
-        def opened(part: str):
-            settings = [*fixed, f"data.source={folder / part}", *arguments.set]
-            resolved = resolve(named_recipe("image", named="dcgan-32", settings=settings, plugins=plugins), plugins)
-            return resolved, open_data(resolved, plugins, Reporter())
-
-        resolved, pack = opened("train")
-        _, rest = opened("rest")
-        modality = resolved.modality_class(resolved.modality_config, pack.facts)
-        game = build_game(resolved, modality.fields)
-        order = Order(len(pack), resolved.recipe.seed)
-        device = choose_device("cpu", resolved.recipe.training.precision)
-        trainer = Trainer(
-            game.architecture,
-            game.players,
-            game.phases,
-            pack,
-            order,
-            resolved.recipe.training,
-            resolved.recipe.seed,
-            device,
-        )
-        model = Model(game.architecture, modality, resolved.title, device.device)
-        real = rest.take(np.arange(len(rest)))
-        metrics = find_metrics(["fid[lenet5]"], "image", plugins)
+        settings = ["modality.fit=stretch", "training.tick=20000", *arguments.set]
+        training = Training("dcgan-32", folder / "train", settings, plugins)
+        rest = Training("dcgan-32", folder / "rest", settings, plugins).pack
+        pack, real = training.pack, rest.take(np.arange(len(rest)))
 
         def score(samples: dict[str, np.ndarray]) -> float:
-            return measure(metrics, samples, real, modality)[0].value
+            return training.scores(["fid[lenet5]"], samples, real, plugins)["FID[lenet5]"]
 
-        def generated() -> dict[str, np.ndarray]:
-            with trainer.sampling():
-                return model.generate(arguments.samples, 0)
-
-        untrained = score(generated())
+        untrained = score(training.samples(arguments.samples))
         draws = [np.random.Generator(np.random.Philox(seed)).permutation(len(pack)) for seed in range(5)]
         floors = [score(pack.take(np.sort(draw[: arguments.samples]))) for draw in draws]
-        start = time.process_time()
-        trainer.run(
-            lambda tick: print(f"{time.process_time() - start:6.0f} s  {tick.samples:9,}  {tick.terms}", flush=True),
-            lambda: time.process_time() - start > 60 * arguments.minutes,
-        )
-        seconds = time.process_time() - start
-        samples = generated()
+        seconds = training.run(60 * arguments.minutes)
+        samples = training.samples(arguments.samples)
         result = {
             "metric": "FID[lenet5], 2,000 samples of the averaged weights against 10,000 unseen digits, 32 pixels",
             "value": score(samples),
@@ -111,14 +72,14 @@ def main() -> None:
             "real_floor": {"mean": statistics.mean(floors), "deviation": statistics.stdev(floors), "draws": 5},
             "target": 12,
             "cpu_seconds": seconds,
-            "real_samples_shown": trainer.samples,
-            "parameters": trainer.parameter_counts(),
-            "recipe": recipes.dump(resolved.recipe).replace(str(folder), "digits"),
+            "real_samples_shown": training.trainer.samples,
+            "parameters": training.trainer.parameter_counts(),
+            "recipe": recipes.dump(training.resolved.recipe).replace(str(folder), "digits"),
             "kernels": torch.backends.cpu.get_cpu_capability(),
             "machine": surroundings(),
         }
         if arguments.grid:
-            modality.preview({"image": samples["image"][:64]}).save(arguments.grid)
+            training.modality.preview({"image": samples["image"][:64]}).save(arguments.grid)
     arguments.out.write_text(json.dumps(result, indent=1) + "\n")
     print({name: result[name] for name in ("value", "untrained", "real_floor", "cpu_seconds", "real_samples_shown")})
 
