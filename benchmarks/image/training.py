@@ -24,9 +24,9 @@ SPEED = 6.0
 
 
 class Training:
-    """A trainer of a recipe of gan-image on the images of a folder."""
+    """A trainer of a recipe of gan-image on the images of a folder, or on a dataset by its name."""
 
-    def __init__(self, recipe: str, folder: Path, settings: list[str], plugins: Plugins) -> None:
+    def __init__(self, recipe: str, folder: Path | str, settings: list[str], plugins: Plugins) -> None:
         fixed = ["training.device=cpu", f"data.source={folder}"]
         values = named_recipe("image", named=recipe, settings=[*fixed, *settings], plugins=plugins)
         self.folder = folder
@@ -41,7 +41,7 @@ class Training:
             self.game.players,
             self.game.phases,
             self.pack,
-            Order(len(self.pack), seed),
+            Order(self.pack.sizes, seed),
             training,
             seed,
             self.device,

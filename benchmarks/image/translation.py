@@ -41,23 +41,18 @@ from typing import Any
 import numpy as np
 import torch
 from gan import recipe as recipes
-from gan.api import recipe as named_recipe
-from gan.build import build_game, open_data, resolve
-from gan.data.order import Order
 from gan.evaluation.metric_names import find_metrics, measure
-from gan.generation.model import Model
 from gan.plugins.manager import Plugins
 from gan.reporting.manifest import surroundings
-from gan.reporting.reporter import Reporter, Tick
-from gan.runtime.device import choose_device
+from gan.reporting.reporter import Tick
 from gan.testing import real_file
-from gan.training.trainer import Trainer
 from gan.weights import VARIABLE
 from gan_image.data.datasets import drawn, hue, some_shapes
 from gan_image.metrics.pairs import l1, psnr, ssim
 from gan_image.modality import grid
 from PIL import Image
 from scipy.ndimage import gaussian_filter
+from training import Training
 
 HERE = Path(__file__).parent
 SETS = {
@@ -264,28 +259,12 @@ def main() -> None:
         if not arguments.shapes:
             write_training(kind, {name: pair for name, pair in found.items() if name not in held_out}, folder)
         source = data if arguments.shapes else folder
-        fixed = [f"data.source={source}", "data.holdout=0", "training.device=cpu", f"seed={arguments.seed}"]
-        settings = [*fixed, *arguments.set]
-        resolved = resolve(named_recipe("image", named=f"{kind}-64", settings=settings, plugins=plugins), plugins)
-        pack = open_data(resolved, plugins, Reporter())
-        modality = resolved.modality_class(resolved.modality_config, pack.facts)
-        game = build_game(resolved, modality.fields)
-        training, seed = resolved.recipe.training, resolved.recipe.seed
-        device = choose_device("cpu", training.precision)
-        order = Order(pack.sizes, seed)
-        trainer = Trainer(
-            game.architecture,
-            game.players,
-            game.phases,
-            pack,
-            order,
-            training,
-            seed,
-            device,
-            resolved.augmentations,
-            resolved.penalties,
-        )
-        model = Model(game.architecture, modality, resolved.title, device.device)
+        settings = ["data.holdout=0", f"seed={arguments.seed}", *arguments.set]
+        trained = Training(f"{kind}-64", source, settings, plugins)
+        resolved, pack, modality, game, trainer = (
+            trained.resolved, trained.pack, trained.modality, trained.game, trained.trainer,
+        )  # fmt: skip
+        model = trained.model()
         latent = getattr(game.architecture.config, "latent", 0)
         recipe = recipes.dump(resolved.recipe).replace(temporary, "pairs")
         spent = 0.0
