@@ -48,6 +48,11 @@ class MusicConfig(Section):
     normalize_key: bool = Field(
         False, description="Transpose every file to C major or A minor, by the key estimated from its notes."
     )
+    align: bool = Field(
+        False,
+        description="Move the bars of a file whose notes do not lie on its beats, as in recorded performances "
+        "(POP909), to where its notes suggest them.",
+    )
     stride: int | None = Field(
         None, ge=1, description="Bars from the start of one phrase to the start of the next; none: `bars`."
     )

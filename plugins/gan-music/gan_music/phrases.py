@@ -10,7 +10,8 @@ import numpy as np
 from gan.errors import BadData
 
 from gan_music import rolls
-from gan_music.config import MusicConfig, fills
+from gan_music.beats import aligned
+from gan_music.config import MusicConfig, fills, quarters
 from gan_music.grid import Grid
 from gan_music.key import estimate_key, shift_to
 from gan_music.reading import Score
@@ -42,6 +43,7 @@ class PhraseCutter:
             raise BadData(
                 f"none of its instruments (programs {', '.join(programs)[:60]}) belongs to the tracks {names}"
             )
+        score, _ = self.on_beats(score)
         notes = self.on_grid(score, chosen)
         home = self.shift_to_c(score) if config.normalize_key else 0
         passages = self.passages(score)
@@ -66,6 +68,10 @@ class PhraseCutter:
             drawn = [self._drawn(len(block), self._shifted(some, home + shift)) for shift in config.transpose]
             for moved in zip(*drawn):
                 yield from moved
+
+    def on_beats(self, score: Score) -> tuple[Score, int]:
+        """The piece with its bars where the setting `align` has them, and by how many ticks it was moved later."""
+        return aligned(score, quarters(self.grid.meter)) if self.config.align else (score, 0)
 
     def _shifted(self, cut: Columns, shift: int) -> Columns:
         """Notes of `_cut` as `rolls.transpose` moves them."""

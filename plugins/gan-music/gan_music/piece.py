@@ -64,6 +64,8 @@ class Piece:
     """Given track of a phrase -> the parts of the piece that play it."""
     home: int
     """Shift in semitones from the key of the piece to the key of the training data."""
+    moved: int = 0
+    """Ticks by which the score is later than the file, so that its notes lie on beats."""
 
     @classmethod
     def read(cls, cutter: PhraseCutter, file: SourceFile, given: Given) -> Piece:
@@ -74,11 +76,12 @@ class Piece:
         tracks = cutter.grid.tracks
         score = _one_piece(file, number)
         score.parts = [part for part in score.parts if len(part.notes)]
+        score, moved = cutter.on_beats(score)
         places = given.places.get("roll", tuple(range(len(tracks))))
         plays = choose_parts(score.parts, tracks, places, track)
         if not cutter.passages(score):
             raise BadData(cutter.why_none(score, []))
-        return cls(cutter, score, plays, cutter.shift_to_c(score) if cutter.config.normalize_key else 0)
+        return cls(cutter, score, plays, cutter.shift_to_c(score) if cutter.config.normalize_key else 0, moved)
 
     def windows(self) -> list[Window]:
         """The phrases in order.
@@ -152,13 +155,18 @@ class Piece:
         if options.key is not None:
             _move(lines, options.key)
         length = max([self.windows()[-1].end * division // per_beat, score.end * times])
-        tempos = [(tick * times, pace) for tick, pace in score.tempos if tick < score.end]
+        tempos = [(max(tick - self.moved, 0) * times, pace) for tick, pace in score.tempos if tick < score.end]
         if options.tempo is not None or not tempos:
             tempos = [(0, 60e6 / (options.tempo or self.cutter.config.tempo))]
-        meters = [(tick * times, above, below) for tick, above, below in score.meters if tick < score.end]
+        meters = [
+            (max(tick - self.moved, 0) * times, above, below) for tick, above, below in score.meters if tick < score.end
+        ]
         written = [conductor(tempos, meters, length)]
         channels = channels_for(len(lines))
         for name, drums, program, notes in lines:
+            notes[:, :2] -= self.moved * times
+            notes = notes[notes[:, 1] > 0]
+            notes[:, 0] = np.maximum(notes[:, 0], 0)
             notes[:, 2] += 12 * np.maximum(-(notes[:, 2] // 12), 0) - 12 * np.maximum((notes[:, 2] - 116) // 12, 0)
             written.append(note_track(name, 9 if drums else next(channels), program, notes, length))
         return file_bytes(written, division)
