@@ -1,6 +1,6 @@
 """LeNet-FID of a DCGAN on MNIST that is driven into collapse, without and with `act`, beside the sane recipe's.
 
-    GAN_WEIGHTS=../shared/data/weights python benchmarks/watch/mnist.py [--seconds 150] [--seeds 0]
+    GAN_WEIGHTS=../shared/data/weights python benchmarks/watch/mnist.py [--seconds 150] [--seeds 0 1 2]
 
 The recipe `dcgan-32` at half its widths and with constant learning rates on 20,000 digits for equal CPU time;
 driven into collapse by a discriminator without normalisation that learns a hundred times as fast. FID[lenet5] of 2,000
@@ -59,6 +59,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--seconds", type=float, default=150)
     parser.add_argument("--seeds", type=int, nargs="+", default=[0])
+    parser.add_argument("--cases", nargs="+", choices=CASES, default=list(CASES))
     parser.add_argument("--out", type=Path, default=HERE / "mnist.json")
     arguments = parser.parse_args()
     from dcgan_mnist import digits
@@ -75,7 +76,8 @@ def main() -> None:
     result = recorded(arguments.out)
     runs = result.setdefault("runs", {})
     for seed in arguments.seeds:
-        for case, (architecture, changes) in CASES.items():
+        for case in arguments.cases:
+            architecture, changes = CASES[case]
             name = f"{case}/{seed}"
             if name in runs:
                 continue
@@ -104,7 +106,7 @@ def main() -> None:
             metrics = find_metrics(["fid[lenet5]"], resolved.modality.entry.name, known)
             samples = model.generate(2000, 0)
             (value,) = measure(metrics, samples, rest.take(np.arange(len(rest))), model.modality)
-            model.modality.preview({"image": samples["image"][:64]}).save(HERE / f"mnist-{case.replace(', ', '-')}.png")
+            model.modality.preview({"image": samples["image"][:64]}).save(arguments.out.parent / f"mnist-{case.replace(', ', '-')}.png")
             found = summary(out)
             runs[name] = {
                 "fid_lenet5": value.value,

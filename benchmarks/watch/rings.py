@@ -68,7 +68,7 @@ def main() -> None:
                     f"training.watch={watch}",
                 ]
                 found = train(known, out, "toy", None, settings, seed, arguments.samples or SAMPLES[data])
-                model = load_model(RunFolder(out), known, checkpoint=found["signals"][-1]["samples"])
+                model = load_model(RunFolder(out), known, checkpoint="newest")
                 runs[name] = {
                     **count(model.generate(2500, 0)["points"], data),
                     "verdicts": [[v["verdict"], v["since"], v["pronounced"]] for v in found["verdicts"]],

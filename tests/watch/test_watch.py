@@ -103,6 +103,28 @@ def test_a_learning_rate_is_lowered_to_another_one_where_it_is_more_than_four_ti
     assert [see(close, number, 1) for number in range(1, 4)][-1].treatment.dials == {"optimizers.critic.lr": 0.1}
 
 
+def test_a_critic_with_a_weak_penalty_may_learn_faster_than_one_without():
+    """Lowered to three times the other rate where the penalty is turned up to 10; passed over where it has that."""
+    both = Remedy(summary="both", lower_to=EVEN.lower_to, times=3.0, raise_to={"penalties.r[12].weight": 10.0})
+    rates = {"optimizers.critic.lr": 8.0, "optimizers.maker.lr": 0.1}
+    dials = (*rates, "penalties.r1.weight")
+    for weight, wanted in ((0.5, {"optimizers.critic.lr": 0.0375, "penalties.r1.weight": 20.0}), (10.0, None)):
+        seen = lowering({**rates, "penalties.r1.weight": weight}, both, EVEN, dials=dials)
+        treatment = [see(seen, number, 1) for number in range(1, 4)][-1].treatment
+        assert treatment.dials == pytest.approx(wanted or {"optimizers.critic.lr": 0.0125})
+    even = lowering({**rates, "optimizers.critic.lr": 0.1, "penalties.r1.weight": 0.5}, both, TENTH, dials=dials)
+    assert [see(even, number, 1) for number in range(1, 4)][-1].treatment.dials == {"optimizers.critic.lr": 0.1}
+
+
+@pytest.mark.parametrize(("progress", "back"), [(0.25, 0), (0.26, 5)])
+def test_a_remedy_may_begin_anew_while_little_is_lost(progress, back):
+    seen = lowering({}, Remedy(summary="calm", dials={"optimizers.critic.lr": 0.1}, anew=True))
+    seen.healthy_at = 5
+    total = round(3 * SPACING / progress)
+    ticks = [Tick(number * SPACING, total, "duel", {"bad": 1}, 1.0, 1.0, 0, False) for number in range(1, 4)]
+    assert [seen.tick(tick) for tick in ticks][-1].treatment.roll_back_to == back
+
+
 def test_a_rate_that_a_remedy_has_lowered_makes_no_other_one_too_high():
     """The recipe's rates are equal: what the critic was lowered to is not what the maker is compared with."""
     other = Remedy(summary="other", lower_to={"optimizers.maker.lr": "optimizers.critic.lr"})

@@ -54,6 +54,11 @@ class Remedy:
     lower_to: Mapping[str, str] = field(default_factory=dict)
     """Dials that are turned so far that their number is that of another one, by name: ``{"optimizers.discriminator.lr":
     "optimizers.generator.lr"}``. Passed over where the recipe's number is at most four times as large."""
+    times: float = 1.0
+    """How many times the other number dials of `lower_to` are lowered to."""
+    raise_to: Mapping[str, float] = field(default_factory=dict)
+    """Dials that are turned up until their number is at least this, by name with ``*`` and ``[12]`` as in file names:
+    ``{"penalties.r[12].weight": 10.0}``. Passed over where nothing is turned up, or `lower_to` lowers nothing."""
     noise: float = 0.0
     """Standard deviation of Gaussian noise on what critics see, as a multiple of that of the real samples there."""
     smoothing: float = 0.0
@@ -61,6 +66,8 @@ class Remedy:
     `SMOOTHING`), as such a multiple. Passed over where the recipe has a penalty."""
     roll_back: bool = True
     """Whether training returns to the last healthy checkpoint first and continues with other random numbers."""
+    anew: bool = False
+    """Whether it returns to the beginning instead, as long as a quarter of the training has not passed."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -59,7 +59,7 @@ def build_watch(
         _dials(resolved, trainer),
         training.batch,
         lambda signals: json.loads(share_text(json.dumps(signals), trainer.device)),
-        {f"optimizers.{name}.lr": number_at(state.settings.lr, 0) for name, state in trainer.player_states.items()},
+        _numbers(resolved, trainer),
     )
     if guards:
         iterations = max(training.tick or 0, watch.spacing) // training.batch
@@ -91,6 +91,14 @@ def _dials(resolved: ResolvedRecipe, trainer: Trainer) -> list[str]:
     if not resolved.penalties and any(turn.smoothed for phase in trainer.phases for turn in phase.turns):
         names.append(SMOOTHING)
     return [*names, NOISE]
+
+
+def _numbers(resolved: ResolvedRecipe, trainer: Trainer) -> dict[str, float]:
+    """The recipe's numbers of dials that remedies compare, at the beginning of the training."""
+    rates = {f"optimizers.{name}.lr": number_at(state.settings.lr, 0) for name, state in trainer.player_states.items()}
+    return rates | {
+        f"penalties.{name}.weight": number_at(penalty.weight, 0) for name, penalty in resolved.penalties.items()
+    }
 
 
 class _Measurements:

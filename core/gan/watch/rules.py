@@ -47,6 +47,11 @@ STUCK = 4
 """A generator without that diversity whose critic has won is stuck if the mean diversity of so many windows …"""
 GAINED = 1.1
 """… is less than this times that of as many windows before them."""
+FAR = 2.0
+"""Times the distance of real samples above which the distance of samples from clustered data is in each of `STUCK`
+windows where modes are missed or have wrong shares, if …"""
+STAYED = 0.9
+"""… its mean over them is more than this share of that over as many windows before them."""
 LATE = 0.5
 """… and share of the training in which it need not cover the data's clusters yet, nor hold still."""
 MEMORISED = 0.5
@@ -64,7 +69,22 @@ GREW = 10.0
 FEW_CODES = 0.1
 """Share of the codes in use (perplexity) below which a codebook has collapsed."""
 
+QUICKER = 3.0
+"""Times the learning rate of its opponent that a critic is left which learned much faster: with R1 of the published
+strength it is better than an equal one (benchmarks/watch)."""
+GRADIENT = 10.0
+"""Published weight of gradient penalties (Mescheder et al. 2018, arXiv:1801.04406; Gulrajani et al. 2017,
+arXiv:1704.00028)."""
+
 HALF = Remedy(summary="half of all learning rates", dials={"optimizers.*.lr": 0.5})
+CALM = Remedy(
+    summary="a tenth of all learning rates, and a penalty on changes of scores under small noise, if there is none",
+    dials={"optimizers.*.lr": 0.1},
+    smoothing=0.05,
+    anew=True,
+)
+"""For learning rates with which a game has never settled: networks that were trained with them do not recover as well
+as new ones learn (benchmarks/watch)."""
 
 
 class GameGuard:
@@ -194,8 +214,18 @@ def _collapse(now: Window, earlier: Sequence[Window]) -> Iterator[Alarm]:
     if winners and "diversity" not in shows and not grown and (stuck := _stuck(now, earlier)):
         shows["diversity"] = now.signals["diversity"]
         reasons.append(stuck)
+    if not reasons and grown and (far := _far(now, earlier)):
+        yield Alarm(
+            verdict="mode-collapse",
+            evidence=far,
+            advice="add a penalty (penalties=[{name: r1, weight: 1}]) or lower the learning rates "
+            "(optimizers.PLAYER.lr)",
+            shows={"distance": now.signals["distance"]},
+            remedies=(*_even(now), CALM, *_penalized(), HALF, HALF),
+        )
     if not reasons:
         return
+    unsettled = [CALM] if grown and not winners and now.signals.get("looseness", 1.0) < CLUSTERED else []
     for critic in winners:
         shows[f"{critic}/_accuracy"] = now.signals[f"{critic}/_accuracy"]
         reasons.append(f"accuracy of {critic} {shows[f'{critic}/_accuracy']:.3f}, over {WON}")
@@ -210,6 +240,7 @@ def _collapse(now: Window, earlier: Sequence[Window]) -> Iterator[Alarm]:
             for remedy in (
                 *_even(now),
                 *(_tenth(critic) for critic in [*winners, *winners]),
+                *unsettled,
                 *_penalized(),
                 HALF,
                 _noisy(),
@@ -242,6 +273,21 @@ def _stuck(now: Window, earlier: Sequence[Window]) -> str:
     if after >= GROWN or after >= GAINED * before:
         return ""
     return f"diversity {after:.2f}, under {GROWN}, in {STUCK} windows, {before:.2f} in {STUCK} before them"
+
+
+def _far(now: Window, earlier: Sequence[Window]) -> str:
+    """The evidence that samples stay far from clustered data, though no mode need be missing; empty if they do not."""
+    windows = [window for window in [*earlier[-2 * STUCK + 1 :], now] if "distance" in window.signals]
+    if len(windows) < 2 * STUCK or now.signals.get("looseness", 1.0) >= CLUSTERED:
+        return ""
+    before, after = ([w.signals["distance"] for w in part] for part in (windows[:STUCK], windows[STUCK:]))
+    real = fmean(window.signals.get("real_distance", 1.0) for window in windows)
+    if min(after) <= FAR * real or fmean(after) <= STAYED * fmean(before):
+        return ""
+    return (
+        f"distance from the data at least {min(after):.2f} in {STUCK} windows, over {FAR:g} times that of real "
+        f"samples, {real:.2f}, and no less than before"
+    )
 
 
 def _grown(now: Window, earlier: Sequence[Window]) -> bool:
@@ -286,6 +332,7 @@ def _oscillation(now: Window, earlier: Sequence[Window]) -> Iterator[Alarm]:
             shows={"drift": drift, "distance": apart},
             remedies=(
                 *_even(now),
+                CALM,
                 *_penalized(),
                 HALF,
                 _noisy(),
@@ -313,7 +360,7 @@ def _codebook(now: Window, earlier: Sequence[Window]) -> Iterator[Alarm]:
 def _slower(critic: str, now: Window) -> tuple[Remedy, ...]:
     """A critic that learns as fast as its opponent, if it learned much faster, then less fast, then less often."""
     seldom = Remedy(summary=f"every other update of {critic}", dials={f"turns.{critic}.every": 2.0})
-    return *_lowered(critic, _opponents(critic, now)), _tenth(critic), _tenth(critic), seldom
+    return *_tamed(critic, _opponents(critic, now)), _tenth(critic), _tenth(critic), seldom
 
 
 def _tenth(critic: str) -> Remedy:
@@ -325,18 +372,31 @@ def _even(now: Window) -> Iterator[Remedy]:
     arXiv:1706.08500, choose the two rates of a game together)."""
     for critic in players_with(now, "_accuracy"):
         opponents = _opponents(critic, now)
-        yield from _lowered(critic, opponents)
+        yield from _tamed(critic, opponents)
         for player in opponents:
-            yield from _lowered(player, [critic])
+            yield _lowered(player, critic)
 
 
-def _lowered(player: str, others: Sequence[str]) -> Iterator[Remedy]:
-    """The learning rate of a player lowered to that of the first of others; passed over where it is not much higher."""
-    for other in others[:1]:
+def _tamed(critic: str, opponents: Sequence[str]) -> Iterator[Remedy]:
+    """A critic that learned much faster than its opponent: one with a weak gradient penalty may still learn faster if
+    that has its published strength, another one learns as fast. Passed over where it did not learn much faster."""
+    for player in opponents[:1]:
         yield Remedy(
-            summary=f"the learning rate of {player} as that of {other}",
-            lower_to={f"optimizers.{player}.lr": f"optimizers.{other}.lr"},
+            summary=f"the learning rate of {critic} {QUICKER:g} times that of {player}, and gradient penalties of "
+            f"at least {GRADIENT:g}",
+            lower_to={f"optimizers.{critic}.lr": f"optimizers.{player}.lr"},
+            times=QUICKER,
+            raise_to={"penalties.r[12].weight": GRADIENT},
         )
+        yield _lowered(critic, player)
+
+
+def _lowered(player: str, other: str) -> Remedy:
+    """The learning rate of a player lowered to that of another; passed over where it is not much higher."""
+    return Remedy(
+        summary=f"the learning rate of {player} as that of {other}",
+        lower_to={f"optimizers.{player}.lr": f"optimizers.{other}.lr"},
+    )
 
 
 def _opponents(critic: str, now: Window) -> list[str]:

@@ -256,7 +256,8 @@ class Watch:
             dials = self._dials_of(remedy, window) if tried[remedy.summary] < 0 else {}
             if not dials:
                 continue
-            back = self._place(window) if remedy.roll_back else None
+            begins_anew = remedy.anew and window.progress <= EARLY
+            back = 0 if begins_anew else self._place(window) if remedy.roll_back else None
             where = "" if back is None else f"back to {back:,} samples, then " if back else "from the beginning, with "
             text = f"{alarm.verdict}: {where}{remedy.summary}"
             self.actions.append(
@@ -303,9 +304,18 @@ class Watch:
         for name, other in remedy.lower_to.items():
             number, aim = (self._numbers.get(n, 0.0) for n in (name, other))
             if name in self._available and 0 < UNEVEN * aim < number:
-                level = aim * self.turned.get(other, 1.0) / number
+                level = remedy.times * aim * self.turned.get(other, 1.0) / number
                 if level < self.turned.get(name, 1.0):
                     dials[name] = level
+        raised = {
+            name: least / self._numbers[name]
+            for pattern, least in remedy.raise_to.items()
+            for name in self._available
+            if fnmatchcase(name, pattern) and 0 < self._numbers.get(name, 0.0) * self.turned.get(name, 1.0) < least
+        }
+        if remedy.raise_to and not (raised and (dials or not remedy.lower_to)):
+            return {}
+        dials |= raised
         for name, multiple in zip(DEVIATIONS, (remedy.noise, remedy.smoothing), strict=True):
             if multiple and name in self._available:
                 for seen in (window, *reversed(self.windows)):
@@ -323,7 +333,8 @@ class Watch:
         """The value below which a dial is not turned."""
         if dial in DEVIATIONS:
             return 0.0
-        return LEAST * min(self._numbers.values()) / self._numbers[dial] if self._numbers.get(dial) else LEAST
+        rates = [number for name, number in self._numbers.items() if name.endswith(".lr")]
+        return LEAST * min(rates) / self._numbers[dial] if dial.endswith(".lr") and self._numbers.get(dial) else LEAST
 
     def return_to(self, samples: int) -> None:
         """Forget the windows past `samples`: training goes back there."""
