@@ -101,7 +101,7 @@ def remedies(changes, before=HEALTHY):
 
 
 def test_a_collapse_begins_with_even_learning_rates_and_then_with_those_of_a_critic_that_has_won():
-    tamed = "the learning rate of discriminator 3 times that of generator, and gradient penalties of at least 10"
+    tamed = "the learning rate of discriminator 4 times that of generator, and gradient penalties of at least 10"
     even = "the learning rate of discriminator as that of generator"
     tenth = "a tenth of the learning rate of discriminator"
     won, not_won = (remedies({"diversity": 0.1, "discriminator/_accuracy": a}) for a in (0.99, 0.97))

@@ -69,7 +69,7 @@ GREW = 10.0
 FEW_CODES = 0.1
 """Share of the codes in use (perplexity) below which a codebook has collapsed."""
 
-QUICKER = 3.0
+QUICKER = 4.0
 """Times the learning rate of its opponent that a critic is left which learned much faster: with R1 of the published
 strength it is better than an equal one (benchmarks/watch)."""
 GRADIENT = 10.0
