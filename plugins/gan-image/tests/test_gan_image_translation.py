@@ -11,7 +11,7 @@ from gan.game import Batch
 from gan.losses import LeastSquares, NonSaturating
 from gan.penalties import R1
 from gan_image.architectures.cyclegan import CycleGAN, CycleGANConfig, CycleGANOptions
-from gan_image.architectures.pix2pix import Pix2Pix, Pix2PixConfig, Pix2PixOptions
+from gan_image.architectures.pix2pix import Pix2Pix, Pix2PixConfig, Pix2PixOptions, chroma
 from gan_image.architectures.pixels import to_network, to_pixels
 from gan_image.architectures.translation import (
     ImagePool,
@@ -336,6 +336,23 @@ def test_feature_matching_compares_the_discriminators_activations():
             activations.append(found)
         expected = sum((one - other).abs().mean() for one, other in zip(*activations)) / 3
     assert torch.isclose(terms["features"], 3 * expected)
+
+
+def test_chroma_is_compared_apart_from_hue():
+    """A wrong hue of the right chroma costs nothing, grey its whole chroma; the term teaches the generator."""
+    red, blue, grey = (torch.tensor(colour)[None, :, None, None] for colour in ([1.0, 0, 0], [0, 0, 1.0], [0.3] * 3))
+    assert chroma(red).item() == chroma(blue).item() == 1.0
+    assert chroma(grey).item() == 0.0
+    model = pix2pix(jitter=0.0, flip=False, chroma_weight=2.0)
+    model.generator.dropped = range(0)
+    (phase,) = model.phases(NonSaturating(), {})
+    data = batch(2, side=64)
+    terms = phase.turns[1].objective(data)
+    with torch.no_grad():
+        made = model.generator(data["source"] / 127.5 - 1)
+    assert torch.isclose(terms["chroma"], 2 * (chroma(made) - chroma(data["target"] / 127.5 - 1)).abs().mean())
+    terms["chroma"].backward()
+    assert all(parameter.grad is not None for parameter in model.generator.parameters())
 
 
 def test_pix2pix_translates_each_picture_by_itself():

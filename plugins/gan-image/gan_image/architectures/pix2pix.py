@@ -77,6 +77,12 @@ class Pix2PixConfig(BaseModel):
         ge=0,
         description="weight of feature matching: the mean absolute difference of the discriminator's activations",
     )
+    chroma_weight: float = Field(
+        0.0,
+        ge=0,
+        description="weight of the mean absolute difference of chroma (largest minus smallest channel of a pixel): "
+        "where a source leaves its colour open, the mean absolute difference of colours alone is smallest for a grey",
+    )
     jitter: float = Field(30 / 256, ge=0, le=1, description="fraction by which pairs are enlarged before a random crop")
     flip: bool = Field(True, description="whether pairs are mirrored at random")
 
@@ -204,6 +210,8 @@ class Pix2Pix(nn.Module):
             "loss": self.config.adversarial_weight * loss_at(loss, batch).generator(real_scores, fake_scores).mean(),
             "l1": self.config.l1_weight * l1_loss(fake, target),
         }
+        if self.config.chroma_weight:
+            terms["chroma"] = self.config.chroma_weight * l1_loss(chroma(fake), chroma(target))
         if self.config.feature_weight:
             distances = [l1_loss(one, other) for one, other in zip(fake_features, real_features, strict=True)]
             terms["features"] = self.config.feature_weight * torch.stack(distances).mean()
@@ -224,3 +232,8 @@ class Pix2Pix(nn.Module):
         noise = None if request.options is not None and request.options.deterministic else rng
         latents = noise.randn(self.config.latent) if noise is not None and self.config.latent else None
         return {"source": source, "target": to_pixels(self.generator(to_network(source), noise, latents))}
+
+
+def chroma(images: Tensor) -> Tensor:
+    """``(N, C, H, W)`` -> ``(N, H, W)``: largest minus smallest channel of each pixel."""
+    return images.amax(1) - images.amin(1)
