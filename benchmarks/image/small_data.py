@@ -73,6 +73,7 @@ SETS = {
             "dcgan": ("dcgan-digits",),
             "fewshot": ("fewshot-64",),
             "stylegan2-ada": ("stylegan2-32", "model.capacity=1024", ADA),
+            "r3gan": ("r3gan-32", "model.full=2"),
         },
     ),
 }
