@@ -78,7 +78,8 @@ def main() -> None:
     plugins = Plugins.installed()
     settings = [
         f"data.source={WORK / 'train'}", "data.holdout=0", "model.rounds=0", "training.device=cpu",
-        f"modality.factor={factor}", f"phases.pixels.samples={arguments.pixels}", f"training.samples={arguments.adversarial}", "training.tick=500",
+        f"modality.factor={factor}", f"phases.pixels.samples={arguments.pixels}",
+        f"training.samples={arguments.adversarial}", "training.tick=500",
         "training.checkpoint_ticks=2", "training.keep_checkpoints=100", "training.preview_ticks=0",
         "training.watch=off", "evaluation.samples=8",
     ]  # fmt: skip

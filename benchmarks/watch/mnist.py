@@ -106,7 +106,9 @@ def main() -> None:
             metrics = find_metrics(["fid[lenet5]"], resolved.modality.entry.name, known)
             samples = model.generate(2000, 0)
             (value,) = measure(metrics, samples, rest.take(np.arange(len(rest))), model.modality)
-            model.modality.preview({"image": samples["image"][:64]}).save(arguments.out.parent / f"mnist-{case.replace(', ', '-')}.png")
+            model.modality.preview({"image": samples["image"][:64]}).save(
+                arguments.out.parent / f"mnist-{case.replace(', ', '-')}.png"
+            )
             found = summary(out)
             runs[name] = {
                 "fid_lenet5": value.value,
