@@ -13,29 +13,43 @@ from pathlib import Path
 from gan.testing import real_file
 
 WORK = Path("runs/benchmarks")
+SMALL = ["--per-class", "10", "--minutes", "10", "--set", "model.capacity=256", "--set", "model.max_channels=32"]
 CALLS = {
     "image/generators_mnist.py": [
         *([name, "--minutes", "20"] for name in ("dcgan-32", "sngan-32", "wgan-gp-32", "biggan-32")),
         ["r3gan-32", "--minutes", "20", "--set", "modality.labels=true"],
         ["stylegan2-32", "--minutes", "20", "--truncations", "0.3", "0.5", "0.7"],
+        [
+            *("fewshot-64", "--minutes", "20", "--name", "fewshot-32"),
+            *("--set", "modality.resolution=32", "--set", "modality.mirror=false"),
+        ],
+        *(
+            ["stylegan2-32", "--minutes", "5", "--path-length", "--name", f"stylegan2-32-{name}", *more]
+            for name, more in (("5-minutes", []), ("path-length", ["--set", "model.path_length=2"]))
+        ),
     ],
     "image/small_data.py": [
         *(
             ["cifar10", case, "--minutes", "2.5", "--marks", "4"]
             for case in ("r3gan", "stylegan2", "stylegan2-ada", "stylegan2-ada-classes")
         ),
+        *(["cifar10", case, *SMALL] for case in ("stylegan2", "stylegan2-ada", "stylegan2-diffaugment")),
         *(
-            ["cifar10", case, "--minutes", "2.5", "--marks", "4", "--per-class", "10"]
-            for case in ("stylegan2", "stylegan2-ada", "stylegan2-diffaugment")
+            ["flowers", case, "--minutes", "9", "--marks", "3", "--samples", "1000"]
+            for case in ("fewshot", "stylegan2-ada")
         ),
     ],
     "image/stacked_digits.py": [[case, "--minutes", "2.5"] for case in ("dcgan", "wgan-gp", "r3gan")],
-    "image/super_resolution_memory.py": [[f"{WORK}/super-resolution/run"]],
+    "image/super_resolution.py": [
+        ["--factor", factor, "--pixels", "12000", "--adversarial", "3000"] for factor in ("2", "4")
+    ],
+    "image/super_resolution_memory.py": [[f"{WORK}/super-resolution/run-x2"]],
     "audio/hifigan_digits.py": [],
     "audio/packing.py": [],
     **{f"audio/{name}.py": [["--run", f"{WORK}/{name}"]] for name in ("codec_digits", "jukebox_music")},
     "image/translation.py": [
-        *(["pix2pix"], ["pix2pix", "--tenth", "1"], ["pix2pix", "--data", "pairs_blob2noto_64.zip"]),
+        *(["pix2pix", "--tenth", "8", "--seed", seed, "--name", f"pix2pix-seed-{seed}"] for seed in "012"),
+        ["pix2pix", "--data", "pairs_blob2noto_64.zip"],
         *([kind, *shapes] for kind in ("cyclegan", "cut") for shapes in ([], ["--shapes"])),
     ],
     "video/motions.py": [
