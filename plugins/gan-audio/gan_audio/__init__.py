@@ -41,7 +41,7 @@ def gan_architectures() -> Iterator[ArchitectureEntry]:
         summary="Convolutional GAN for short waveforms, with or without classes",
         target="gan_audio.architectures.wavegan:WaveGAN",
         modality="audio",
-        parameters={"generator": 345_025, "discriminator": 279_617},
+        parameters={"generator": 345_025, "discriminator": 660_515},
         paper="Donahue, McAuley, Puckette: Adversarial audio synthesis, 2019, arXiv:1802.04208",
         small=("model.generator_width=2", "model.critic_width=2", "model.latent=8"),
     )

@@ -93,7 +93,7 @@ def gan_architectures() -> Iterator[ArchitectureEntry]:
         paper="Isola, Zhu, Zhou, Efros: Image-to-image translation with conditional adversarial networks, 2017, "
         "arXiv:1611.07004",
         small=("model.generator_width=4", "model.discriminator_width=4"),
-        parameters={"generator": 4_115_955, "discriminator": 96_313},
+        parameters={"generator": 3_002_115, "discriminator": 96_313},
     )
     yield ArchitectureEntry(
         name="cut",
