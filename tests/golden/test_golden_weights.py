@@ -29,8 +29,9 @@ RECIPES = [
 def test_a_tiny_training_gives_the_recorded_weights(name, tmp_path):
     """Bit-identical on the processor and build of torch that the record names, for all or for one recipe.
 
-    Elsewhere sums are ordered differently, and Adam's first steps amplify rounding to one step size in each weight whose
-    gradient is near zero: with some 10 steps of at most 1e-3 in a network of norm > 1, the norm still agrees to 1 %."""
+    Elsewhere sums are ordered differently, and Adam's first steps amplify rounding to one step size in each weight
+    whose gradient is near zero: with some 10 steps of at most 1e-3 in a network of norm > 1, the norm still agrees to
+    1 %."""
     plugin, recipe = name.split("/")
     found = weights.train_tiny(plugin, recipe, tmp_path / "run")
     recorded = RECORD["recipes"][name]
