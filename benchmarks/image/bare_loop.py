@@ -147,7 +147,8 @@ def pix2pix_by_hand(model: torch.nn.Module) -> Callable[[dict[str, np.ndarray]],
         paints.zero_grad()
         scores = judge(torch.cat([a, fake], 1))
         loss = binary_cross_entropy_with_logits(scores, torch.ones_like(scores))
-        (loss + model.config.l1_weight * l1_loss(fake, b)).backward()
+        chroma = l1_loss(fake.amax(1) - fake.amin(1), b.amax(1) - b.amin(1))
+        (loss + model.config.l1_weight * l1_loss(fake, b) + model.config.chroma_weight * chroma).backward()
         paints.step()
 
     return step
