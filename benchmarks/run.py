@@ -36,7 +36,7 @@ CALLS = {
         *(["cifar10", case, *SMALL] for case in ("stylegan2", "stylegan2-ada", "stylegan2-diffaugment")),
         *(
             ["flowers", case, "--minutes", "9", "--marks", "3", "--samples", "1000"]
-            for case in ("fewshot", "stylegan2-ada")
+            for case in ("fewshot", "stylegan2-ada", "dcgan")
         ),
     ],
     "image/stacked_digits.py": [[case, "--minutes", "2.5"] for case in ("dcgan", "wgan-gp", "r3gan")],
