@@ -47,17 +47,16 @@ def lateness(score: Score, quarters: float) -> int:
     phase = np.angle((weights * turns).sum()) / (2 * np.pi) * part
     strong = strengths(quarters)
 
-    def score_of(late: Array) -> Array:
-        """The mean strength of the notes' places where bars begin `late` ticks later, ``(candidates,)``."""
-        place = np.rint((notes[:, 0] - late[:, None]) / part).astype(np.int64) % len(strong)
-        near = np.abs((notes[:, 0] - late[:, None]) / part - np.rint((notes[:, 0] - late[:, None]) / part)) <= 0.25
-        found: Array = (weights * strong[place] * near).sum(1) / weights.sum()
-        return found
+    def strength(late: float) -> float:
+        """The mean strength of the notes' places where bars begin `late` ticks later."""
+        places = (notes[:, 0] - late) / part
+        nearest = np.rint(places)
+        found = weights * strong[nearest.astype(np.int64) % len(strong)] * (np.abs(places - nearest) <= 0.25)
+        return float(found.sum() / weights.sum())
 
-    candidates = (phase + part * np.arange(len(strong))) % bar
-    values, own = score_of(candidates), score_of(np.zeros(1))[0]
-    best = int(values.argmax())
-    return round(float(candidates[best])) if values[best] > BETTER * own else 0
+    candidates = [float((phase + part * place) % bar) for place in range(len(strong))]
+    best = max(candidates, key=strength)
+    return round(best) if strength(best) > BETTER * strength(0.0) else 0
 
 
 def aligned(score: Score, quarters: float) -> tuple[Score, int]:
