@@ -123,6 +123,7 @@ def test_a_remedy_may_begin_anew_while_little_is_lost(progress, back):
     total = round(3 * SPACING / progress)
     ticks = [Tick(number * SPACING, total, "duel", {"bad": 1}, 1.0, 1.0, 0, False) for number in range(1, 4)]
     assert [seen.tick(tick) for tick in ticks][-1].treatment.roll_back_to == back
+    assert seen.healthy_at == back  # later checkpoints are of a training that is given up
 
 
 def test_a_rate_that_a_remedy_has_lowered_makes_no_other_one_too_high():

@@ -337,7 +337,8 @@ class Watch:
         return LEAST * min(rates) / self._numbers[dial] if dial.endswith(".lr") and self._numbers.get(dial) else LEAST
 
     def return_to(self, samples: int) -> None:
-        """Forget the windows past `samples`: training goes back there."""
+        """Forget the windows past `samples`, and a healthy checkpoint there: training goes back."""
+        self.healthy_at = min(self.healthy_at, samples)
         self.windows = [window for window in self.windows if window.samples <= samples]
         self._closed_at = self._gathered_to = samples
         self._sums, self._histogram = {}, None
