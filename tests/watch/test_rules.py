@@ -169,6 +169,7 @@ def test_samples_that_stay_far_from_clustered_data_are_named_though_every_mode_i
 
     assert verdicts([0.5] * 8) == [("mode-collapse", True)]
     assert verdicts([0.7, 0.7, 0.6, 0.6, 0.5, 0.5, 0.4, 0.4]) == []
-    assert verdicts([0.5] * 7 + [0.3]) == []
+    assert verdicts([0.5] * 7 + [0.31]) == []
+    assert verdicts([0.15] * 8) == []
     assert verdicts([0.5] * 8, looseness=0.9) == []
     assert verdicts([0.5] * 8, coverage=0.7) == []
