@@ -62,7 +62,7 @@ class Named(BaseModel):
 
 @dataclass(frozen=True)
 class Schedule:
-    """A number that changes during a phase: from `first` to `last` over `until` real samples, then `last`.
+    """A number that changes during a phase: `first` up to `after` real samples, then on to `last`, reached at `until`.
 
     In a recipe: ``{first: 2.0, last: 0.2, until: 200000, shape: cosine}`` in place of a number.
     """
@@ -77,10 +77,16 @@ class Schedule:
     """Real samples shown in the phase after which `last` is reached."""
     shape: Literal["linear", "cosine"] = "linear"
     """linear: equal steps; cosine: half a period of a cosine, slow at both ends."""
+    after: Annotated[int, Field(ge=0, le=MAX_SHOWN)] = 0
+    """Real samples shown in the phase before the value begins to change; fewer than `until`."""
+
+    def __post_init__(self) -> None:
+        if self.after >= self.until:
+            raise ValueError("'after' must be smaller than 'until'")
 
     def at(self, samples: int) -> float:
         """The value after `samples` real samples of the phase."""
-        done = min(max(samples, 0) / self.until, 1.0)
+        done = min(max(samples - self.after, 0) / (self.until - self.after), 1.0)
         if self.shape == "cosine":
             done = 0.5 * (1.0 - math.cos(math.pi * done))
         return self.first + (self.last - self.first) * done

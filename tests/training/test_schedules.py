@@ -61,6 +61,8 @@ def changed(**sections):
 
 def test_a_schedule_is_its_formula():
     line, wave = Schedule(1.0, 3.0, 100), Schedule(1.0, 3.0, 100, "cosine")
+    later = Schedule(1.0, 3.0, 100, after=60)
+    assert [later.at(samples) for samples in (0, 60, 80, 100, 500)] == [1.0, 1.0, 2.0, 3.0, 3.0]
     assert [line.at(n) for n in (0, 25, 100, 500)] == [1.0, 1.5, 3.0, 3.0]
     assert [wave.at(n) for n in (0, 50, 100, 500)] == pytest.approx([1.0, 2.0, 3.0, 3.0])
     assert wave.at(25) == pytest.approx(2 - math.cos(math.pi / 4))
@@ -216,6 +218,7 @@ def test_a_dial_that_does_not_exist_is_refused(plugins, name):
             {"penalties": [{"name": "r1", "weight": {**RAMP, "shape": "x"}}]},
             r"'penalties.0.weight.shape' cannot be 'x'",
         ),
+        ({"penalties": [{"name": "r1", "weight": {**RAMP, "after": 640}}]}, "'after' must be smaller than 'until'"),
         ({"augmentations": ["turn"]}, "did you mean 'turns'"),
         ({"augmentations": ["turns", "turns"]}, "named twice"),
         ({"augmentations": [{"name": "turns", "p": 1}]}, "augmentation 'turns' has no setting 'p'"),
@@ -237,8 +240,8 @@ def test_the_recipe_of_a_run_states_its_schedules(plugins, tmp_path):
 
     api.train(changed(training={"samples": 64}), out=tmp_path / "run", plugins=plugins)
     stored = yaml.safe_load(Path(tmp_path / "run" / "recipe.yaml").read_text())
-    assert stored["optimizers"]["generator"]["lr"] == {**RAMP, "first": 0.002}
-    assert stored["training"]["ema_half_life"] == {**RAMP, "first": 0, "last": 500}
+    assert stored["optimizers"]["generator"]["lr"] == {**RAMP, "first": 0.002, "after": 0}
+    assert stored["training"]["ema_half_life"] == {**RAMP, "first": 0, "last": 500, "after": 0}
     again = resolve(stored, plugins)
     assert again.penalties["r1"].weight == Schedule(1.0, 0.2, 640, "cosine")
 

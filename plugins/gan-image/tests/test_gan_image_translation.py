@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import pytest
 import torch
 from gan.contracts import Architecture, ConditionalOnInput, FieldSpec, Request
@@ -20,6 +22,7 @@ from gan_image.architectures.translation import (
     jitter,
     patch_discriminator,
 )
+from pydantic import ValidationError
 from torch import nn
 
 CPU = torch.device("cpu")
@@ -264,15 +267,18 @@ def test_pix2pix_objectives_are_the_papers():
 def test_repeated_pixels_before_a_convolution_leave_no_chessboard():
     """The picture of a constant source, away from its borders and skips: a transposed convolution repeats with a period
     of two pixels, a convolution after repeating pixels is constant."""
-    sizes = {}
-    for upsample in ("transposed", "nearest"):
+    sizes: dict[str, list[float]] = {"transposed": [], "nearest": []}
+    for upsample, found in sizes.items():
         torch.manual_seed(0)
-        up = UnetGenerator(1, 32, 4, upsample=upsample).up[0].eval()
-        with torch.no_grad():
-            flat = up(torch.ones(1, 8, 16, 16))[0, 0, 2:-2, 2:-2]
-        sizes[upsample] = float(flat.max() - flat.min())
-    assert sizes["nearest"] < 1e-6
-    assert sizes["transposed"] > 1e-2
+        of_unet = UnetGenerator(1, 32, 4, upsample=upsample).up[0]
+        of_resnet = ResnetGenerator(2, 2, 1, "batch", upsample=upsample).decoder[:4]
+        for network in (of_unet, of_resnet):
+            with torch.no_grad():
+                flat = network.eval()(torch.ones(1, 8, 16, 16))[0, 0, 4:-4, 4:-4]
+            found.append(float(flat.max() - flat.min()))
+    assert max(sizes["nearest"]) < 1e-6
+    assert min(sizes["transposed"]) > 1e-2
+    assert size(ResnetGenerator(3, 64, 9, upsample="nearest")) == 11_378_179  # the same number of parameters
 
 
 def test_the_latent_vector_varies_a_translation_and_zeros_are_deterministic():
@@ -350,9 +356,18 @@ def test_chroma_is_compared_apart_from_hue():
     terms = phase.turns[1].objective(data)
     with torch.no_grad():
         made = model.generator(data["source"] / 127.5 - 1)
-    assert torch.isclose(terms["chroma"], 2 * (chroma(made) - chroma(data["target"] / 127.5 - 1)).abs().mean())
+    apart = (chroma(made) - chroma(data["target"] / 127.5 - 1)).abs().mean()
+    assert torch.isclose(terms["chroma"], 2 * apart)
+    later = pix2pix(jitter=0.0, flip=False, chroma_weight={"first": 0, "last": 2, "after": 10, "until": 30})
+    later.load_state_dict(model.state_dict())
+    later.generator.dropped = range(0)
+    for position, weight in ((10, 0.0), (20, 1.0), (40, 2.0)):
+        now = dataclasses.replace(batch(2, side=64), position=position)
+        assert torch.isclose(later.phases(NonSaturating(), {})[0].turns[1].objective(now)["chroma"], weight * apart)
     terms["chroma"].backward()
     assert all(parameter.grad is not None for parameter in model.generator.parameters())
+    with pytest.raises(ValidationError, match="must not be negative"):
+        Pix2PixConfig(chroma_weight={"first": 0, "last": -1, "until": 30})
 
 
 def test_pix2pix_translates_each_picture_by_itself():

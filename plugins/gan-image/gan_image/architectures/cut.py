@@ -24,6 +24,7 @@ from gan_image.architectures.pixels import initialise, to_network, to_pixels
 from gan_image.architectures.translation import (
     Normalisation,
     ResnetGenerator,
+    Upsampling,
     jitter,
     patch_discriminator,
     translation_shape,
@@ -45,6 +46,11 @@ class CUTConfig(BaseModel):
         "instance",
         description="normalization of the generator: instance (the paper's), which discards an image's mean colours, "
         "or batch, which keeps them and needs larger batches",
+    )
+    upsample: Upsampling = Field(
+        "transposed",
+        description="how the generator doubles the sides: transposed convolutions (the paper's), or nearest: repeated "
+        "pixels and a convolution, which leaves no chessboard",
     )
     discriminator_width: int = Field(64, ge=1, description="channels after the discriminator's first layer")
     layers: int = Field(3, ge=0, le=5, description="strided layers of the discriminator; 3 give patches of 70 pixels")
@@ -111,7 +117,8 @@ class CUT(nn.Module):
         super().__init__()
         channels, _ = translation_shape(fields, "cut")
         self.config = config
-        self.generator = ResnetGenerator(channels, config.generator_width, config.blocks, config.norm)
+        sizes = (channels, config.generator_width, config.blocks, config.norm)
+        self.generator = ResnetGenerator(*sizes, upsample=config.upsample)
         last = len(self.generator.widths) - 1
         if not all(0 <= layer <= last for layer in config.contrast_layers):
             raise UsageError(f"model.contrast_layers must be in 0 … {last} with {config.blocks} blocks")

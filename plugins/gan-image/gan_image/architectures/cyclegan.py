@@ -24,6 +24,7 @@ from gan_image.architectures.translation import (
     ImagePool,
     Normalisation,
     ResnetGenerator,
+    Upsampling,
     jitter,
     patch_discriminator,
     translation_shape,
@@ -42,6 +43,11 @@ class CycleGANConfig(BaseModel):
         "instance",
         description="normalization of the generators: instance (the paper's), which discards an image's mean colours, "
         "or batch, which keeps them and needs larger batches",
+    )
+    upsample: Upsampling = Field(
+        "transposed",
+        description="how a generator doubles the sides: transposed convolutions (the paper's), or nearest: repeated "
+        "pixels and a convolution, which leaves no chessboard",
     )
     discriminator_width: int = Field(64, ge=1, description="channels after a discriminator's first layer")
     layers: int = Field(3, ge=0, le=5, description="strided layers of a discriminator; 3 give patches of 70 pixels")
@@ -84,7 +90,8 @@ class CycleGAN(nn.Module):
         super().__init__()
         channels, side = translation_shape(fields, "cyclegan")
         self.config = config
-        make = partial(ResnetGenerator, channels, config.generator_width, config.blocks, config.norm)
+        sizes = (channels, config.generator_width, config.blocks, config.norm)
+        make = partial(ResnetGenerator, *sizes, upsample=config.upsample)
         judge = partial(patch_discriminator, channels, config.discriminator_width, config.layers, "instance")
         self.to_target, self.to_source = make(), make()
         self.judge_target, self.judge_source = judge(), judge()

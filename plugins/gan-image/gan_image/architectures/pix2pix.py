@@ -19,7 +19,8 @@ from gan.adversarial import loss_at, penalized, probe_scores
 from gan.contracts import FieldSpec, Loss, Penalty, Request, Tiles
 from gan.draws import Draws
 from gan.game import Batch, Optimizer, Phase, Player, Turn
-from pydantic import BaseModel, ConfigDict, Field
+from gan.recipe import Number, Schedule, ends
+from pydantic import BaseModel, ConfigDict, Field, field_validator
 from torch import Tensor, nn
 from torch.nn.functional import l1_loss
 
@@ -77,14 +78,21 @@ class Pix2PixConfig(BaseModel):
         ge=0,
         description="weight of feature matching: the mean absolute difference of the discriminator's activations",
     )
-    chroma_weight: float = Field(
+    chroma_weight: Number = Field(
         0.0,
-        ge=0,
         description="weight of the mean absolute difference of chroma (largest minus smallest channel of a pixel): "
-        "where a source leaves its colour open, the mean absolute difference of colours alone is smallest for a grey",
+        "where a source leaves its colour open, the mean absolute difference of colours alone is smallest for a grey. "
+        "A schedule from 0 lets hues be found first, since a wrong one of the right chroma is not left again",
     )
     jitter: float = Field(30 / 256, ge=0, le=1, description="fraction by which pairs are enlarged before a random crop")
     flip: bool = Field(True, description="whether pairs are mirrored at random")
+
+    @field_validator("chroma_weight")
+    @classmethod
+    def _not_negative(cls, value: float | Schedule) -> float | Schedule:
+        if min(ends(value)) < 0:
+            raise ValueError("must not be negative")
+        return value
 
 
 class Pix2PixOptions(BaseModel):
@@ -210,8 +218,9 @@ class Pix2Pix(nn.Module):
             "loss": self.config.adversarial_weight * loss_at(loss, batch).generator(real_scores, fake_scores).mean(),
             "l1": self.config.l1_weight * l1_loss(fake, target),
         }
-        if self.config.chroma_weight:
-            terms["chroma"] = self.config.chroma_weight * l1_loss(chroma(fake), chroma(target))
+        if any(ends(self.config.chroma_weight)):
+            weight = batch.number("model.chroma_weight", self.config.chroma_weight)
+            terms["chroma"] = weight * l1_loss(chroma(fake), chroma(target))
         if self.config.feature_weight:
             distances = [l1_loss(one, other) for one, other in zip(fake_features, real_features, strict=True)]
             terms["features"] = self.config.feature_weight * torch.stack(distances).mean()

@@ -73,12 +73,20 @@ class ResidualBlock(nn.Module):
 class ResnetGenerator(nn.Module):
     """Two strided convolutions, residual blocks, two transposed convolutions; sides must be multiples of 4.
 
+    With `upsample` nearest, pixels are repeated before convolutions in place of the transposed ones (`UnetGenerator`).
+
     Nine blocks for 256 pixels, six for 128 (Zhu et al. 2017, appendix 7.2). `features` gives layers of the encoder:
     layer 0 is the image, 1 and 2 are outputs of the strided convolutions, 2 + k is that of the k-th residual block.
     """
 
     def __init__(
-        self, channels: int, width: int = 64, blocks: int = 9, norm: Normalisation = "instance", dropout: float = 0.0
+        self,
+        channels: int,
+        width: int = 64,
+        blocks: int = 9,
+        norm: Normalisation = "instance",
+        dropout: float = 0.0,
+        upsample: Upsampling = "transposed",
     ) -> None:
         super().__init__()
         bias = norm == "instance"
@@ -92,7 +100,11 @@ class ResnetGenerator(nn.Module):
             return nn.Conv2d(before, 2 * before, 3, 2, 1, bias=bias)
 
         def up(before: int) -> list[nn.Module]:
-            return [nn.ConvTranspose2d(before, before // 2, 3, 2, 1, output_padding=1, bias=bias), *normal(before // 2)]
+            after = before // 2
+            if upsample == "transposed":
+                return [nn.ConvTranspose2d(before, after, 3, 2, 1, output_padding=1, bias=bias), *normal(after)]
+            larger = [nn.Upsample(scale_factor=2), nn.ReflectionPad2d(1), nn.Conv2d(before, after, 3, bias=bias)]
+            return [*larger, *normal(after)]
 
         body = [ResidualBlock(4 * width, norm, dropout) for _ in range(blocks)]
         self.encoder = nn.ModuleList(
