@@ -53,6 +53,11 @@ class MusicConfig(Section):
         description="Move the bars of a file whose notes do not lie on its beats, as in recorded performances "
         "(POP909), to where its notes suggest them.",
     )
+    velocities: bool = Field(
+        False,
+        description="Measure how loudly the notes of the files are struck, by track, step of the bar and pitch, and "
+        "write notes with such velocities.",
+    )
     stride: int | None = Field(
         None, ge=1, description="Bars from the start of one phrase to the start of the next; none: `bars`."
     )
@@ -140,7 +145,13 @@ class MusicOptions(BaseModel):
     render: Literal["none", "wav", "ogg", "mp3"] = Field(
         "none", description="Also write an audio file beside the MIDI file."
     )
-    velocity: int = Field(96, ge=1, le=127, description="Velocity of every note, 1-127.")
+    velocity: int | None = Field(
+        None,
+        ge=1,
+        le=127,
+        description="Velocity of every note, 1-127; none: those measured in the training files "
+        "(modality.velocities), or else 96.",
+    )
     swing: float = Field(
         0.0, ge=0, le=1, description="Delay of every second eighth note, as a fraction of a third of a beat."
     )

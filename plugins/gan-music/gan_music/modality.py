@@ -7,11 +7,13 @@ a fixed number of steps per beat, one row per pitch, and tracks by families of i
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from gan import contracts
+from gan.errors import BadData
 from pydantic import BaseModel
 
 from gan_music import attributes
@@ -19,6 +21,7 @@ from gan_music.config import MusicConfig, MusicGivenOptions, MusicOptions
 from gan_music.phrases import PhraseCutter
 from gan_music.reading import Score, read_score
 from gan_music.tracks import assign
+from gan_music.velocities import Velocities, summary
 
 if TYPE_CHECKING:
     from gan.contracts import Given, Sample, Samples
@@ -56,6 +59,7 @@ class Music(contracts.Modality):
         self.cutter = PhraseCutter(self.config)
         self.grid = self.cutter.grid
         self.tracks = self.grid.tracks
+        self.velocities = Velocities(self.facts.get("velocities"))
         self._counted: dict[tuple[object, ...], list[Score]] = {}
         """Pieces that `inventory` has read and `read` will want next, so that each file is parsed once."""
 
@@ -68,6 +72,20 @@ class Music(contracts.Modality):
         return {"roll": roll, **{name: attributes.field(name, self.grid) for name in self.config.attributes}}
 
     # reading
+
+    def survey(self, files: Sequence[SourceFile]) -> dict[str, Any]:
+        """How loudly notes are struck, if the settings ask for it; unreadable files are reported by `read`."""
+        if not self.config.velocities:
+            return {}
+        found: list[list[np.ndarray[Any, Any]]] = [[] for _ in self.tracks]
+        for file in files:
+            with suppress(BadData):
+                for score in read_score(file):
+                    for track, notes in self.cutter.struck(score):
+                        found[track].append(notes)
+        told = zip(self.tracks, (np.concatenate(notes) if notes else None for notes in found))
+        steps = self.grid.steps
+        return {"velocities": {t.name: summary(n, steps, t.drums) for t, n in told if n is not None and len(n)}}
 
     def read(self, file: SourceFile) -> Iterator[Sample]:
         """The phrases of one file, in order. Raises `BadData` when there are none."""
@@ -132,7 +150,8 @@ class Music(contracts.Modality):
         from gan_music.writing.midi import midi_bytes
 
         chosen = options if isinstance(options, MusicOptions) else MusicOptions()
-        return self._save(midi_bytes(self.grid, np.asarray(sample["roll"]), chosen, self.config.tempo), stem, chosen)
+        roll = np.asarray(sample["roll"])
+        return self._save(midi_bytes(self.grid, roll, chosen, self.config.tempo, self.velocities), stem, chosen)
 
     def _save(self, content: bytes, stem: Path, chosen: MusicOptions) -> Path:
         content = self.marked(content)

@@ -85,6 +85,20 @@ class PhraseCutter:
         """``(phrase, track, bar, step, pitch)`` of the notes of `_cut`."""
         return rolls.drawn((count, *self.grid.shape), *cut)
 
+    def struck(self, score: Score) -> Iterator[tuple[int, Array]]:
+        """(track, its notes ``(n, 3)``: step of the bar, pitch, velocity) of the parts of a piece, in bars of the right
+        meter."""
+        score, _ = self.on_beats(score)
+        passages = self.passages(score)
+        for part, track in zip(score.parts, assign(score.parts, self.grid.tracks)):
+            if track is None or not len(part.notes):
+                continue
+            starts = rolls.to_steps(part.notes[:, 0], score.division, self.grid.steps_per_beat)
+            for first, last in passages:
+                inside = (starts >= first) & (starts < last)
+                steps = (starts[inside] - first) % self.grid.steps
+                yield track, np.column_stack([steps, part.notes[inside, 2:4]])
+
     def on_grid(self, score: Score, chosen: Sequence[int | None]) -> Columns:
         """Track, first step, step after the last and row of the roll of each note; pitches are folded or dropped."""
         config = self.config

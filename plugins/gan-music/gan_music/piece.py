@@ -19,6 +19,7 @@ from gan_music.config import MusicOptions
 from gan_music.phrases import PhraseCutter
 from gan_music.reading import Part, Score, read_score
 from gan_music.tracks import Track, assign
+from gan_music.velocities import Velocities
 from gan_music.writing.midi import (
     TICKS,
     channels_for,
@@ -27,7 +28,7 @@ from gan_music.writing.midi import (
     instruments,
     key_shift,
     note_track,
-    ticks_of,
+    notes_of,
 )
 
 if TYPE_CHECKING:
@@ -121,11 +122,13 @@ class Piece:
             line[window.begin : window.end] = phrase[window.begin - window.first : window.end - window.first]
         return line
 
-    def midi_bytes(self, phrases: Sequence[Array], options: MusicOptions) -> bytes:
+    def midi_bytes(
+        self, phrases: Sequence[Array], options: MusicOptions, velocities: Velocities | None = None
+    ) -> bytes:
         """A file of format 1 with the given parts as they are and the composed tracks in their key.
 
-        It has the meter of the piece, and its tempo unless the options name one. The option `key` transposes all
-        pitched tracks.
+        It has the meter of the piece, and its tempo unless the options name one; so do the composed notes the given
+        `velocities`. The option `key` transposes all pitched tracks.
         """
         grid, score = self.cutter.grid, self.score
         tracks, per_beat = grid.tracks, grid.steps_per_beat
@@ -136,14 +139,16 @@ class Piece:
             programs[tracks[index].name] = score.parts[parts[0]].program
         playing = instruments(options.instruments, programs)
         lines: list[tuple[str, bool, int, Array]] = []
+        start = self.windows()[0].first
         for index, track in enumerate(tracks):
             if track.name not in playing:
                 continue
             program = playing[track.name]
             if index not in self.plays:
-                notes = ticks_of(self.composed(phrases, index), track.drums, per_beat, options.swing, division)
-                notes[:, 2] += grid.lowest - (0 if track.drums else self.home)
-                lines.append((track.name, track.drums, program, np.insert(notes, 3, options.velocity, axis=1)))
+                shift = 0 if track.drums else -self.home
+                line = self.composed(phrases, index)
+                notes = notes_of(line, track, grid, options, velocities, division, start, shift)
+                lines.append((track.name, track.drums, program, notes))
                 continue
             for number in self.plays[index]:
                 part = score.parts[number]

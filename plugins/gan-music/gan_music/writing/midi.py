@@ -14,6 +14,8 @@ from gan_music import rolls
 from gan_music.config import MusicOptions
 from gan_music.grid import Grid
 from gan_music.key import estimate_key, parse_key, shift_to
+from gan_music.tracks import Track
+from gan_music.velocities import Velocities
 
 Array = np.ndarray[Any, Any]
 
@@ -21,11 +23,13 @@ TICKS = 480
 """Ticks per quarter note."""
 
 
-def midi_bytes(grid: Grid, roll: Array, options: MusicOptions, tempo: float) -> bytes:
+def midi_bytes(
+    grid: Grid, roll: Array, options: MusicOptions, tempo: float, velocities: Velocities | None = None
+) -> bytes:
     """A file of format 1: a conductor track (tempo, meter), then one track per instrument with its name and program.
 
     `roll` is ``(track, bar, step, pitch)`` bool, of any number of bars. A run of a pitch is a note; every true step of
-    a drum track is a hit of one step. `tempo` applies unless the options name one.
+    a drum track is a hit of one step. `tempo` and `velocities` apply unless the options name others.
     """
     if roll.ndim != 4 or roll.shape[0] != len(grid.tracks):
         raise ValueError(f"a roll of {len(grid.tracks)} tracks is (track, bar, step, pitch), not {roll.shape}")
@@ -38,9 +42,7 @@ def midi_bytes(grid: Grid, roll: Array, options: MusicOptions, tempo: float) -> 
         channel = 9 if track.drums else next(channels)
         if track.name in playing:
             line = roll[index].reshape(-1, roll.shape[-1])
-            notes = ticks_of(line, track.drums, grid.steps_per_beat, options.swing)
-            notes[:, 2] += grid.lowest
-            notes = np.insert(notes, 3, options.velocity, axis=1)
+            notes = notes_of(line, track, grid, options, velocities)
             tracks.append(note_track(track.name, channel, playing[track.name], notes, length))
     return file_bytes(tracks, TICKS)
 
@@ -134,6 +136,27 @@ def ticks_of(line: Array, drums: bool, per_beat: int, swing: float, division: in
         late = np.where(2 * (start % per_beat) == per_beat, round(swing * division / 3), 0)
         begin, stop = begin + late, np.maximum(stop, begin + late + 1)
     return np.stack([begin, stop, row], axis=1)
+
+
+def notes_of(
+    line: Array,
+    track: Track,
+    grid: Grid,
+    options: MusicOptions,
+    velocities: Velocities | None,
+    division: int = TICKS,
+    first: int = 0,
+    shift: int = 0,
+) -> Array:
+    """``line (step, pitch)`` of a track -> notes ``(n, 4)``: start tick, end tick, MIDI pitch, velocity.
+
+    A bar begins at step `first`; `shift` is added to the pitches.
+    """
+    notes = ticks_of(line, track.drums, grid.steps_per_beat, options.swing, division)
+    steps = ticks_of(line, track.drums, grid.steps_per_beat, 0.0, grid.steps_per_beat)[:, 0] - first
+    notes[:, 2] += grid.lowest + shift
+    loud = (velocities or Velocities()).of(track.name, steps, notes[:, 2])
+    return np.insert(notes, 3, loud if options.velocity is None else options.velocity, axis=1)
 
 
 def note_track(name: str, channel: int, program: int, notes: Array, length: int) -> mido.MidiTrack:
