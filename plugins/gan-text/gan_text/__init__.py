@@ -62,6 +62,14 @@ def gan_architectures() -> Iterable[ArchitectureEntry]:
         ),
     )  # fmt: skip
     yield ArchitectureEntry(
+        name="gpt-gad", summary="A causal transformer, from scratch or pretrained, and a discriminator like itself",
+        target="gan_text.architectures.gpt_gad:GPTGad", modality="text",
+        parameters={"generator": 528_896, "discriminator": 529_024},
+        small=("model.width=16", "model.layers=1", "modality.length=8", "model.group=2"),
+        paper="Ye, Dong, Chi, Wu, Huang, Wei: Black-Box On-Policy Distillation of Large Language Models, 2025, "
+        "https://arxiv.org/abs/2511.10643",
+    )  # fmt: skip
+    yield ArchitectureEntry(
         name="gpt-spin", summary="A causal transformer, from scratch or pretrained, against its own earlier self",
         target="gan_text.architectures.gpt_spin:GPTSpin", modality="text", parameters={"generator": 528_896},
         small=("model.width=16", "model.layers=1", "modality.length=8", "model.renew=32"),
@@ -181,6 +189,7 @@ def gan_recipes() -> Iterable[RecipeEntry]:
         ("seqgan-fast", "seqgan", "A small SeqGAN on its oracle: minutes on a CPU, better than the published value"),
         ("mle", "mle", "The maximum-likelihood baseline on the oracle"),
         ("gpt-adversarial", "gpt-seqgan", "Adversarial fine-tuning of a small GPT on Python's language reference"),
+        ("gpt-gad", "gpt-gad", "A small GPT against a discriminator that begins as its copy, on lines"),
         ("gpt-spin", "gpt-spin", "A small GPT against its own earlier self, on lines: captions, verses, names"),
         ("relgan", "relgan", "RelGAN on lines of words, as published for captions"),
         ("relgan-fast", "relgan", "A small RelGAN on lines of words, a quarter of an hour on a CPU"),

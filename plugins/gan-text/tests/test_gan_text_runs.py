@@ -46,6 +46,11 @@ TINY = {
         {"mle": 32, "self-play": 64},
         "non-saturating",
     ),
+    "gpt-gad": (
+        {"layers": 1, "heads": 1, "width": 8, "dropout": 0.2, "group": 2, "prompt": 1},
+        {"mle": 32, "discriminator": 32, "adversarial": 64},
+        "relativistic-pairing",
+    ),
     "mle": ({"embedding": 4, "hidden": 4}, {}, "non-saturating"),
     "gpt": ({"layers": 1, "heads": 1, "width": 8, "dropout": 0.2}, {}, "non-saturating"),
 }

@@ -232,16 +232,21 @@ class GPT(nn.Module):
         lengths = lengths_of(tokens) if self.ends else torch.full((count,), length, device=device)
         return tokens * (torch.arange(tokens.shape[1], device=device) < lengths[:, None])
 
-    def sample(self, uniforms: Tensor, temperature: float = 1.0, model: Any = None) -> Tensor:
+    def sample(
+        self, uniforms: Tensor, temperature: float = 1.0, model: Any = None, prompts: Tensor | None = None
+    ) -> Tensor:
         """``(N, T)`` uniforms in [0, 1) -> ``(N, T)`` int64 tokens by `model` or this one, without options and without
-        reading on the host.
+        reading on the host. They begin with `prompts` ``(N, P)``, if there are any.
 
         `write` asks after each token whether all texts have ended.
         """
         network = self.model if model is None else model
         cache = self._new_cache()
         tokens = torch.full((len(uniforms), 1), START, dtype=torch.int64, device=uniforms.device)
-        found = []
+        found: list[Tensor] = []
+        if prompts is not None and prompts.shape[1]:
+            tokens, uniforms = torch.cat([tokens, prompts], 1), uniforms[:, prompts.shape[1] :]
+            found.append(prompts)
         for step in uniforms.unbind(1):
             scores = network(input_ids=tokens, use_cache=True, **cache).logits[:, -1].float()
             if self.words < scores.shape[1]:
