@@ -28,6 +28,7 @@ CALLS = {
             for name, more in (("5-minutes", []), ("path-length", ["--set", "model.path_length=2"]))
         ),
     ],
+    "image/dcgan_mnist.py": [["--minutes", "29", "--set", "training.samples=744000"]],
     "image/small_data.py": [
         *(
             ["cifar10", case, "--minutes", "2.5", "--marks", "4"]
@@ -70,7 +71,9 @@ CALLS = {
         for what in ("train", "evaluate")
     ],
     "shape3d/views.py": [],
+    "image/flower_domains.py": [[kind, "--set", "model.upsample=nearest"] for kind in ("cyclegan", "cut")],
     "text/coco.py": [["--work", f"{WORK}/coco"]],
+    "text/gad.py": [["--work", f"{WORK}/gad"]],
     "text/coco_lengths.py": [["--work", f"{WORK}/coco"]],
     "text/paper_cost.py": [["ORACLE"]],
     "text/relgan_oracle.py": [["ORACLE", "--work", f"{WORK}/relgan-oracle"]],

@@ -83,7 +83,7 @@ def gan_architectures() -> Iterator[ArchitectureEntry]:
         summary="An autoregressive transformer over note events: the baseline",
         target="gan_music.architectures.musictransformer:MusicTransformer",
         modality="music",
-        parameters={"model": 894_080},
+        parameters={"model": 411_264},
         paper="Huang et al., Music Transformer, 2019, arXiv:1809.04281",
     )
 

@@ -13,7 +13,7 @@ from gan.errors import UsageError
 from gan.game import Batch
 from gan.losses import NonSaturating
 from gan.penalties import R1
-from gan_music.architectures.framegan import FrameGAN, FrameGANConfig, Over, frames_of, spread
+from gan_music.architectures.framegan import FrameGAN, FrameGANConfig, Over, frames_of, soft_rhythm, spread
 from gan_music.architectures.neurons import of_one_voice, one_line
 from torch.nn.functional import conv1d
 
@@ -36,7 +36,7 @@ def rng(count: int) -> SeededDraws:
 @pytest.mark.parametrize("given", [[], [1], [2, 0], "any"])
 @pytest.mark.parametrize("group", [0, 4])
 def test_every_turn_teaches_all_of_its_player(given, neuron, group):
-    net = model(given=given, neuron=neuron, initial_density=0.3, minibatch_std=group)
+    net = model(given=given, neuron=neuron, initial_density=0.3, minibatch_std=group, rhythm=bool(group))
     players = net.players()
     torch.manual_seed(1)
     batch = Batch({"roll": torch.rand(4, *SHAPE) < 0.1}, StepDraws(1, 4, 0, 4, CPU), 0, 0.0)
@@ -180,6 +180,29 @@ def test_a_critic_of_groups_sees_that_a_track_never_plays():
     mixed[2:, 2, :, 3, 5] = 1
     assert torch.allclose(alone(silent)[0], alone(mixed)[0], atol=1e-5)
     assert (grouped(silent)[0] - grouped(mixed)[0]).abs() > 0.001
+
+
+def test_rhythm_counts_onsets_and_those_of_the_bar_before_that_do_not_repeat():
+    """Chords count as one onset, held notes as none; a note that goes on into the next bar does not begin again."""
+    roll = -torch.ones(1, *SHAPE)
+    roll[0, 0, 0, [0, 6, 12], 3] = roll[0, 0, 0, 0, 7] = 1  # three onsets, one of them a chord
+    roll[0, 0, 1, [0, 12, 15], 5] = 1  # two of them again, and another
+    roll[0, 1, 0, 20:, 2] = roll[0, 1, 1, :4, 2] = 1  # held over the bar line
+    found = 4 * soft_rhythm(roll)
+    assert found.shape == (1, 2, 6)  # bars; onsets of three tracks, then differences
+    assert found[0, :, :3].tolist() == [[3, 1, 0], [3, 0, 0]]
+    assert found[0, :, 3:].tolist() == [[0, 0, 0], [2, 1, 0]]
+    probable = roll.clamp(-1, 0.2).requires_grad_()  # notes of probability 0.6 count as 0.6
+    assert (4 * soft_rhythm(probable))[0, 0, 0].item() == pytest.approx(1.8)
+    soft_rhythm(probable)[0, :, :3].sum().backward()
+    assert probable.grad[0, 0, 0, 6, 3] > 0
+
+
+def test_a_critic_of_rhythm_has_a_weight_for_each_number():
+    alone, rhythm = model().critic, model(rhythm=True).critic
+    assert rhythm.bars.weight.numel() - alone.bars.weight.numel() == 16 * 2 * 3
+    roll = torch.randn(3, *SHAPE).clamp(-1, 1)
+    assert torch.allclose(rhythm(roll), torch.cat([rhythm(row[None]) for row in roll]), atol=1e-5)
 
 
 def test_given_tracks_are_kept_and_heard():

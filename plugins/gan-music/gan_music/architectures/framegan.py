@@ -70,6 +70,11 @@ class FrameGANConfig(Section):
         "one pitch or silence at each step.",
     )
     gate: bool = Field(True, description="Whether a gate per track and bar decides if it is played.")
+    rhythm: bool = Field(
+        False,
+        description="Whether the critic sees how many onsets each track has in each bar, and in how many steps they "
+        "differ from those of the bar before: rhythms repeat as often as in the data.",
+    )
     minibatch_std: int = Field(
         0,
         ge=0,
@@ -244,12 +249,14 @@ class Critic(nn.Module):
         group: int = 0,
         conditions: Mapping[str, FieldSpec] | None = None,
         played: str = "hysteresis",
+        rhythm: bool = False,
     ) -> None:
         super().__init__()
-        self.played = played
+        self.played, self.rhythm = played, rhythm
         self.group = group
         self.listener = Listener(shape, shape.tracks * shape.pitches, width)
         seen = shape.tracks * (2 if group else 1) + (1 if group else 0) + (shape.tracks if conditions else 0)
+        seen += 2 * shape.tracks if rhythm else 0
         self.bars = nn.Linear(width + seen, width)
         self.phrase = nn.Linear(shape.bars * width, width)
         self.score = nn.Linear(width, 1)
@@ -271,12 +278,25 @@ class Critic(nn.Module):
         if self.told is not None:
             notes = soft_onset_count(roll, self.played)
             bars = torch.cat([bars, notes], 2)
+        if self.rhythm:
+            bars = torch.cat([bars, soft_rhythm(roll)], 2)
         features = leaky_relu(self.phrase(leaky_relu(self.bars(bars), 0.2).flatten(1)), 0.2)
         score: Tensor = self.score(features).squeeze(1)
         if self.told is None:
             return score
         score = score + (self.told(condition) * features).sum(1) / features.shape[1] ** 0.5
         return score if self.count is None else score + self.count(condition, notes)
+
+
+def soft_rhythm(roll: Tensor) -> Tensor:
+    """``(N, track, bar, step, pitch)`` in -1 … 1 -> ``(N, bar, 2 · track)``, divided by 4: the steps with an onset in
+    each bar, and those in which the onsets differ from those of the bar before (0 for the first). A step counts as much
+    as the note that rises most in it, 0 … 1."""
+    line = roll.flatten(2, 3)
+    rises = torch.diff(line, dim=2, prepend=-torch.ones_like(line[:, :, :1])).relu()
+    onsets = rises.amax(3).view(roll.shape[:-1]) / 2
+    differ = pad((onsets[:, :, 1:] - onsets[:, :, :-1]).abs().sum(3), (1, 0))
+    return torch.cat([onsets.sum(3), differ], 1).transpose(1, 2) / 4
 
 
 def frames_of(roll: Tensor) -> Tensor:
@@ -320,7 +340,12 @@ class FrameGAN(nn.Module):
         self.conditions = tuple(conditions)
         self.generator = Generator(shape, config, len(composed), heard, conditions)
         self.critic = Critic(
-            shape, config.critic_width or config.width, config.minibatch_std, conditions, config.binarisation
+            shape,
+            config.critic_width or config.width,
+            config.minibatch_std,
+            conditions,
+            config.binarisation,
+            config.rhythm,
         )
         self._initialise(config)
 
