@@ -34,12 +34,11 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from gan_text.architectures.gpt import GPT
-from gan_text.data.fields import START
 from gan_text.networks.lstm import lengths_of, sequence_mask
 
 
 class Judge(nn.Module):
-    """A transformer without its output layer, and a score of its last token."""
+    """A transformer without its output layer, and a score of the token that ends a text, or of the last of T."""
 
     def __init__(self, trunk: Any, width: int) -> None:
         super().__init__()
@@ -49,8 +48,7 @@ class Judge(nn.Module):
 
     def forward(self, tokens: Tensor, lengths: Tensor) -> Tensor:
         """``(N, T)`` tokens and ``(N,)`` lengths -> ``(N,)`` raw scores."""
-        read = F.pad(tokens.long(), (1, 0), value=START)[:, : tokens.shape[1]]
-        hidden = self.trunk(input_ids=read, use_cache=False).last_hidden_state
+        hidden = self.trunk(input_ids=tokens.long(), use_cache=False).last_hidden_state
         last = lengths.long().clamp(max=tokens.shape[1] - 1)[:, None, None].expand(-1, 1, hidden.shape[2])
         scores: Tensor = self.score(hidden.gather(1, last))[:, 0, 0]
         return scores
