@@ -22,7 +22,7 @@ from gan.reporting.reporter import Reporter
 from gan_music.metrics.features import PhraseFeatures
 from gan_music.metrics.statistics import chroma, tonal_distance
 
-A_SECOND = {"frames": 400, "accompany": 500, "accompaniment": 180}
+A_SECOND = {"frames": 400, "accompany": 500, "accompaniment": 180, "transformer": 85}
 """Phrases trained on per CPU second on the machine of the recorded result, for recipes whose learning rate decays to
 the end and so need the length of training in advance."""
 SHOWN = (
