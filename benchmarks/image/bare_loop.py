@@ -27,6 +27,7 @@ from gan.build import build_game, resolve
 from gan.contracts import FieldSpec
 from gan.data.order import Order
 from gan.plugins.manager import Plugins
+from gan.recipe import number_at
 from gan.reporting.manifest import surroundings
 from gan.runtime.device import choose_device
 from gan.training.trainer import Trainer
@@ -124,7 +125,7 @@ def cyclegan_by_hand(model: torch.nn.Module) -> Callable[[dict[str, np.ndarray]]
 def pix2pix_by_hand(model: torch.nn.Module) -> Callable[[dict[str, np.ndarray]], None]:
     generator, judge = model.generator, model.discriminator
     paints, judges = torch.optim.AdamW(generator.parameters(), 1e-3, (0.5, 0.999), fused=True), adam(judge)
-    a = torch.zeros(0)
+    a, shown = torch.zeros(0), 0
 
     class ByTorch:
         """The noise of the U-Net's dropout, from torch's global generator."""
@@ -133,7 +134,7 @@ def pix2pix_by_hand(model: torch.nn.Module) -> Callable[[dict[str, np.ndarray]],
             return torch.rand(len(a), *shape)
 
     def step(pictures: dict[str, np.ndarray]) -> None:
-        nonlocal a
+        nonlocal a, shown
         a, b = prepared(pictures, together=True)
         fake = generator(a, ByTorch())
         judge.requires_grad_(True)
@@ -148,8 +149,10 @@ def pix2pix_by_hand(model: torch.nn.Module) -> Callable[[dict[str, np.ndarray]],
         scores = judge(torch.cat([a, fake], 1))
         loss = binary_cross_entropy_with_logits(scores, torch.ones_like(scores))
         chroma = l1_loss(fake.amax(1) - fake.amin(1), b.amax(1) - b.amin(1))
-        (loss + model.config.l1_weight * l1_loss(fake, b) + model.config.chroma_weight * chroma).backward()
+        weight = number_at(model.config.chroma_weight, shown)
+        (loss + model.config.l1_weight * l1_loss(fake, b) + weight * chroma).backward()
         paints.step()
+        shown += len(a)
 
     return step
 
