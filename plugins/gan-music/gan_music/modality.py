@@ -83,9 +83,12 @@ class Music(contracts.Modality):
                 for score in read_score(file):
                     for track, notes in self.cutter.struck(score):
                         found[track].append(notes)
-        told = zip(self.tracks, (np.concatenate(notes) if notes else None for notes in found))
-        steps = self.grid.steps
-        return {"velocities": {t.name: summary(n, steps, t.drums) for t, n in told if n is not None and len(n)}}
+        measured = {
+            track.name: summary(np.concatenate(notes), self.grid.steps, track.drums)
+            for track, notes in zip(self.tracks, found)
+            if notes
+        }
+        return {"velocities": measured}
 
     def read(self, file: SourceFile) -> Iterator[Sample]:
         """The phrases of one file, in order. Raises `BadData` when there are none."""
@@ -138,7 +141,8 @@ class Music(contracts.Modality):
 
         chosen = options if isinstance(options, MusicOptions) else MusicOptions()
         piece = Piece.read(self.cutter, like, given)
-        return [self._save(piece.midi_bytes([np.asarray(sample["roll"]) for sample in samples], chosen), stem, chosen)]
+        made = [np.asarray(sample["roll"]) for sample in samples]
+        return [self._save(piece.midi_bytes(made, chosen, self.velocities), stem, chosen)]
 
     # writing
 

@@ -96,6 +96,8 @@ class PhraseCutter:
             starts = rolls.to_steps(part.notes[:, 0], score.division, self.grid.steps_per_beat)
             for first, last in passages:
                 inside = (starts >= first) & (starts < last)
+                if not inside.any():
+                    continue
                 steps = (starts[inside] - first) % self.grid.steps
                 yield track, np.column_stack([steps, part.notes[inside, 2:4]])
 

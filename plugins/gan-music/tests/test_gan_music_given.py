@@ -14,6 +14,7 @@ from gan.source import SourceFile
 from gan_music.config import MusicConfig, MusicGivenOptions, MusicOptions
 from gan_music.modality import Music
 from gan_music.piece import Piece, Window
+from gan_music.velocities import Velocities
 from gan_music.writing.midi import conductor, file_bytes, note_track
 
 SETTINGS = {"tracks": "chorale", "steps_per_beat": 4, "lowest": 36, "pitches": 48, "bars": 2, "min_tracks": 4}
@@ -129,6 +130,19 @@ def test_the_result_keeps_the_given_track_and_the_file_s_time(band, tmp_path):
     assert held == [(0, 20 * score.ticks_per_quarter, 47, 96)]  # five bars, over the seams of the phrases
     again = modality.write_like(samples, tmp_path / "again", file, given("1"))
     assert again[0].read_bytes() == path.read_bytes()
+
+
+def test_composed_tracks_have_the_velocities_of_the_training_files(band, tmp_path):
+    """Those of the given track are the player's own; a note's step counts from the first bar."""
+    modality = music()
+    told = {"steps": [100, *[50] * (modality.grid.steps - 1)], "pitch": 47.0, "slope": 2.0}
+    modality.velocities = Velocities({"alto": told})
+    samples = [{"roll": roll} for roll in composed(Piece.read(modality.cutter, band, given("1")))]
+    (path,) = modality.write_like(samples, tmp_path / "x", band, given("1"))
+    lead, alto, tenor, _ = symusic.Score(path).tracks
+    assert [note[3] for note in notes_of(lead)] == melody(4.5)[:, 3].tolist()
+    assert {note[2]: note[3] for note in notes_of(alto)} == {47: 100, 56: 118, 57: 120}
+    assert {note[3] for note in notes_of(tenor)} == {96}
 
 
 def test_the_options_of_writing_change_the_composed_tracks(band, tmp_path):
