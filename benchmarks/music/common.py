@@ -21,6 +21,7 @@ from gan.reporting.manifest import surroundings
 from gan.reporting.reporter import Reporter, Tick
 from gan.testing import real_file
 from gan_music.metrics.statistics import statistics
+from gan_music.rolls import BEGINS, joined
 
 HERE = Path(__file__).parent
 COUNT = 1000
@@ -103,7 +104,18 @@ def real(values: Mapping[str, Any]) -> tuple[Pack, Pack]:
 def rows_of(pack: Pack) -> np.ndarray:
     """Phrases of a pack in a fixed order, so that every folder has its share."""
     chosen = np.random.default_rng(0).permutation(len(pack))[:COUNT]
-    return pack.take(chosen)["roll"]
+    return joined(pack.take(chosen))
+
+
+def with_rests(roll: np.ndarray) -> np.ndarray:
+    """Phrases as the other architectures have them: bool, with a step of rest before a repeated note unless the note
+    before it has one step only."""
+    if roll.dtype == bool:
+        return roll
+    line = roll.reshape(*roll.shape[:2], -1, roll.shape[-1])
+    follows = np.zeros(line.shape, bool)
+    follows[:, :, :-1] = line[:, :, 1:] == BEGINS
+    return ((line > 0) & ~(follows & (line == 1))).reshape(roll.shape)
 
 
 def table(roll: np.ndarray, music: Any) -> dict[str, float]:

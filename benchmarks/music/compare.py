@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from common import COUNT, HERE, record, rows_of, table, train, untrained
+from common import COUNT, HERE, record, rows_of, table, train, untrained, with_rests
 from gan import recipe as recipes
 from gan.build import open_data, recipe_values, resolve
 from gan.metrics import FrechetDistance
@@ -21,6 +21,7 @@ from gan.plugins.manager import Plugins
 from gan.reporting.reporter import Reporter
 from gan_music.metrics.features import PhraseFeatures
 from gan_music.metrics.statistics import chroma, tonal_distance
+from gan_music.rolls import joined
 
 A_SECOND = {"frames": 400, "accompany": 500, "accompaniment": 180, "transformer": 85}
 """Phrases trained on per CPU second on the machine of the recorded result, for recipes whose learning rate decays to
@@ -106,7 +107,7 @@ def main(seconds: float = 60.0, *names: str) -> None:
         with tempfile.TemporaryDirectory() as folder:
             model, budget = train(values_of(row, seconds), Path(folder, "run"), seconds)
             given = held.take(np.resize(np.arange(len(held)), COUNT)) if "accompaniment" in row else None
-            rolls = model.generate(COUNT, 1, given=given)["roll"]
+            rolls = with_rests(joined(model.generate(COUNT, 1, given=given)))
         found: dict[str, Any] = {
             "table": table(rolls, music),
             "frechet": frechet(rolls, held_rolls, music),

@@ -21,6 +21,7 @@ from gan.build import open_data, resolve
 from gan.plugins.manager import Plugins
 from gan.reporting.reporter import Reporter
 from gan_music.metrics.statistics import onsets
+from gan_music.rolls import joined
 
 STABLE = (0, 7, 9, 4)
 """Pitch classes of the bass: tonic and dominant of C major (C, G) and of A minor (A, E)."""
@@ -45,7 +46,7 @@ def main(seconds: float = 180.0) -> None:
         kept, held = open_data(resolve(values, plugins), plugins, Reporter()).split(0.1)
         with tempfile.TemporaryDirectory() as folder:
             model, budget = train(values, Path(folder, "run"), seconds)
-            made = model.generate(COUNT, 1)["roll"]
+            made = joined(model.generate(COUNT, 1))
         config = model.modality.config
         about = {"samples_shown": budget.samples, "cpu_seconds": round(budget.used)}
         result[name] = {**about, **endings(made, config.lowest, config.steps_per_beat)}

@@ -21,6 +21,7 @@ from common import COUNT, HERE, Budget, Model, real, record, rows_of, table, tra
 from gan import recipe as recipes
 from gan.data.pack import Pack
 from gan.testing import real_file
+from gan_music.rolls import joined
 
 SOURCES = ("pop909.zip", "freedoom_multitrack.zip")
 PAPERS = {"empty-bars": 0.0926, "pitch-classes": 1.5875, "qualified-notes": 0.4115, "drum-pattern": 0.173,
@@ -45,19 +46,19 @@ def compared(values: dict, run: Path, seconds: float) -> None:
     kept, held = real(values)
     fresh = untrained(values)
     rows, trained_on = (rows_of(part) for part in (held, kept))
-    truth, before = table(rows, fresh.modality), table(fresh.generate(COUNT, 1)["roll"], fresh.modality)
+    truth, before = table(rows, fresh.modality), table(joined(fresh.generate(COUNT, 1)), fresh.modality)
     floor = table(trained_on, fresh.modality)
     print(json.dumps({"training": different(kept), "held out": different(held), "data": truth}), flush=True)
     curve: list[dict[str, float]] = []
 
     def judge(model: Model, budget: Budget) -> None:
-        found = table(model.generate(COUNT // 4, 1)["roll"], model.modality)
+        found = table(joined(model.generate(COUNT // 4, 1)), model.modality)
         curve.append({"cpu_seconds": round(budget.used), "samples": budget.samples, **distances(found, truth)})
         print(curve[-1], flush=True)
         save(model, budget)
 
     def save(model: Model, budget: Budget) -> None:
-        found = table(model.generate(COUNT, 1)["roll"], model.modality)
+        found = table(joined(model.generate(COUNT, 1)), model.modality)
         record(
             "hour",
             {

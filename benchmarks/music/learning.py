@@ -15,6 +15,7 @@ from pathlib import Path
 
 import numpy as np
 from common import HERE, Budget, Model, real, recipe_from, record, table, train, untrained
+from gan_music.rolls import joined
 
 COUNT = 1000
 JUDGED = ("scale-consistency", "empty-bars", "qualified-notes", "polyphony")
@@ -25,8 +26,8 @@ def main(seconds: float = 600.0, folder: str | None = None) -> None:
     kept, held = real(values)
     fresh = untrained(values)
     music = fresh.modality
-    data = table(held.take(np.arange(min(COUNT, len(held))))["roll"], music)
-    before = table(fresh.generate(COUNT, 1)["roll"], music)
+    data = table(joined(held.take(np.arange(min(COUNT, len(held))))), music)
+    before = table(joined(fresh.generate(COUNT, 1)), music)
 
     def way(found: dict[str, float]) -> dict[str, float]:
         return {name: round((found[name] - before[name]) / (data[name] - before[name]), 3) for name in JUDGED}
@@ -34,16 +35,16 @@ def main(seconds: float = 600.0, folder: str | None = None) -> None:
     curve: list[dict[str, float]] = []
 
     def judge(model: Model, budget: Budget) -> None:
-        shares = way(table(model.generate(COUNT // 4, 1)["roll"], music))
+        shares = way(table(joined(model.generate(COUNT // 4, 1)), music))
         curve.append({"cpu_seconds": round(budget.used), "samples": budget.samples, **shares})
         print(curve[-1], flush=True)
 
     with tempfile.TemporaryDirectory() as own:
         model, budget = train(values, Path(folder or own, "run"), seconds, judge)
-        after = table(model.generate(COUNT, 1)["roll"], music)
+        after = table(joined(model.generate(COUNT, 1)), music)
         others = {
             how: {
-                name: table(made.generate(COUNT // 4, 1, options={"binarisation": how})["roll"], music)
+                name: table(joined(made.generate(COUNT // 4, 1, options={"binarisation": how})), music)
                 for name, made in (("untrained", fresh), ("generated", model))
             }
             for how in ("threshold", "bernoulli")

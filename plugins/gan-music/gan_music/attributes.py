@@ -15,7 +15,7 @@ from gan.contracts import FieldSpec, Modality, Samples
 
 from gan_music.grid import Grid, grid_of
 from gan_music.key import key_correlations
-from gan_music.rolls import onsets
+from gan_music.rolls import joined, onsets
 
 Array = np.ndarray[Any, Any]
 
@@ -23,7 +23,7 @@ Array = np.ndarray[Any, Any]
 def density(roll: Array, grid: Grid) -> float:
     """Notes per bar of all tracks together; on drums every hit counts."""
     starts = onsets(roll)
-    starts[~grid.pitched] = roll[~grid.pitched]
+    starts[~grid.pitched] = roll[~grid.pitched] > 0
     return float(starts.sum() / roll.shape[1])
 
 
@@ -32,7 +32,7 @@ def register(roll: Array, grid: Grid) -> float:
 
     A silent phrase has the middle of the roll's pitches.
     """
-    by_row = roll[grid.pitched].sum(axis=(0, 1, 2))
+    by_row = (roll[grid.pitched] > 0).sum(axis=(0, 1, 2))
     rows = np.arange(len(by_row)) + grid.lowest
     total = by_row.sum()
     return float(by_row @ rows / total) if total else float(rows.mean())
@@ -41,7 +41,7 @@ def register(roll: Array, grid: Grid) -> float:
 def key_clarity(roll: Array, grid: Grid) -> float:
     """The correlation of the pitch classes' durations with the profile of the best of 24 keys, -1 … 1; NaN for
     silence."""
-    by_row = roll[grid.pitched].sum(axis=(0, 1, 2))
+    by_row = (roll[grid.pitched] > 0).sum(axis=(0, 1, 2))
     classes = np.bincount((np.arange(len(by_row)) + grid.lowest) % 12, by_row, 12)
     return float(key_correlations(classes).max()) if classes.any() else float("nan")
 
@@ -55,7 +55,7 @@ def polyphony(roll: Array, grid: Grid) -> float:
 
 def _each(measure: Callable[[Array, Grid], float], samples: Samples, modality: Modality) -> Array:
     grid = grid_of(modality)
-    return np.array([measure(np.asarray(roll, bool), grid) for roll in samples["roll"]])
+    return np.array([measure(roll, grid) for roll in joined(samples)])
 
 
 def densities(samples: Samples, modality: Modality) -> Array:

@@ -53,6 +53,11 @@ class MusicConfig(Section):
         description="Move the bars of a file whose notes do not lie on its beats, as in recorded performances "
         "(POP909), to where its notes suggest them.",
     )
+    onsets: bool = Field(
+        False,
+        description="Phrases also say where notes begin, so that repeated notes keep their lengths; otherwise a step "
+        "of rest is between them. For framegan and musictransformer.",
+    )
     velocities: bool = Field(
         False,
         description="Measure how loudly the notes of the files are struck, by track, step of the bar and pitch, and "

@@ -16,7 +16,7 @@ from gan import contracts
 from gan.errors import BadData
 from pydantic import BaseModel
 
-from gan_music import attributes
+from gan_music import attributes, rolls
 from gan_music.config import MusicConfig, MusicGivenOptions, MusicOptions
 from gan_music.phrases import PhraseCutter
 from gan_music.reading import Score, read_score
@@ -66,10 +66,15 @@ class Music(contracts.Modality):
     @property
     def fields(self) -> dict[str, contracts.FieldSpec]:
         """``roll``: ``(tracks, bars, steps of a bar, pitches)``, true where a note sounds (drums: where one is
-        struck)."""
+        struck). With the setting `onsets` also ``onset``, the same shape, true where a note begins."""
         names = tuple(track.name for track in self.tracks)
-        roll = contracts.FieldSpec(self.grid.shape, "bool", 0, 1, "note on", longer=True, longer_axis=1, names=names)
-        return {"roll": roll, **{name: attributes.field(name, self.grid) for name in self.config.attributes}}
+
+        def roll(unit: str) -> contracts.FieldSpec:
+            return contracts.FieldSpec(self.grid.shape, "bool", 0, 1, unit, longer=True, longer_axis=1, names=names)
+
+        marked = {"onset": roll("note begins")} if self.config.onsets else {}
+        conditions = {name: attributes.field(name, self.grid) for name in self.config.attributes}
+        return {"roll": roll("note on"), **marked, **conditions}
 
     # reading
 
@@ -115,7 +120,7 @@ class Music(contracts.Modality):
         """The phrases of a piece with their attributes. Raises `BadData` when there are none."""
         for roll in self.cutter.phrases(score):
             values = {name: attributes.ATTRIBUTES[name](roll, self.grid) for name in self.config.attributes}
-            yield {"roll": roll, **{name: np.asarray(value, np.float32) for name, value in values.items()}}
+            yield {**rolls.fields_of(roll), **{name: np.asarray(value, np.float32) for name, value in values.items()}}
 
     # conditions and accompaniment
 
@@ -141,7 +146,7 @@ class Music(contracts.Modality):
 
         chosen = options if isinstance(options, MusicOptions) else MusicOptions()
         piece = Piece.read(self.cutter, like, given)
-        made = [np.asarray(sample["roll"]) for sample in samples]
+        made = [rolls.joined(sample) for sample in samples]
         return [self._save(piece.midi_bytes(made, chosen, self.velocities), stem, chosen)]
 
     # writing
@@ -154,7 +159,7 @@ class Music(contracts.Modality):
         from gan_music.writing.midi import midi_bytes
 
         chosen = options if isinstance(options, MusicOptions) else MusicOptions()
-        roll = np.asarray(sample["roll"])
+        roll = rolls.joined(sample)
         return self._save(midi_bytes(self.grid, roll, chosen, self.config.tempo, self.velocities), stem, chosen)
 
     def _save(self, content: bytes, stem: Path, chosen: MusicOptions) -> Path:
@@ -172,7 +177,7 @@ class Music(contracts.Modality):
         bar."""
         from gan_music.writing.picture import draw
 
-        return draw(np.asarray(samples["roll"]), self.tracks)
+        return draw(rolls.joined(samples), self.tracks)
 
     def show(self, file: SourceFile, link: str, folder: Path) -> str:
         """An animated piano roll, an audio player and a line of statistics, as HTML."""

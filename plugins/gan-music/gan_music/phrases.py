@@ -83,7 +83,7 @@ class PhraseCutter:
 
     def _drawn(self, count: int, cut: Columns) -> Array:
         """``(phrase, track, bar, step, pitch)`` of the notes of `_cut`."""
-        return rolls.drawn((count, *self.grid.shape), *cut)
+        return rolls.drawn((count, *self.grid.shape), *cut, begins=self.config.onsets)
 
     def struck(self, score: Score) -> Iterator[tuple[int, Array]]:
         """(track, its notes ``(n, 3)``: step of the bar, pitch, velocity) of the parts of a piece, in bars of the right
@@ -125,7 +125,7 @@ class PhraseCutter:
             kept &= long if drums is None else drums | long
         if not kept.all():
             track, start, end, row = track[kept], start[kept], end[kept], row[kept]
-        return rolls.separated(track, start, end, row)
+        return rolls.separated(track, start, end, row, rest=0 if config.onsets else 1)
 
     def passages(self, score: Score) -> list[tuple[int, int]]:
         """(first step, step after the last sounding bar) of each stretch whose bars have the right meter."""
@@ -154,7 +154,7 @@ class PhraseCutter:
         tracks, _, steps, pitches = self.grid.shape
         shape = (1, tracks, -(-(last - first) // steps), steps, pitches)
         track, *others = _between(notes, first, last)
-        drawn: Array = rolls.drawn(shape, np.zeros_like(track), track, *others)[0]
+        drawn: Array = rolls.drawn(shape, np.zeros_like(track), track, *others, begins=self.config.onsets)[0]
         return drawn
 
     def _cut(self, notes: Columns, first: int, last: int) -> tuple[Columns, int]:
@@ -170,7 +170,7 @@ class PhraseCutter:
         count, length, hop = 1, bars * steps, (config.stride or bars) * steps
         total = -(-(last - first) // steps) * steps
         if total > length:
-            silent = int(start.min(initial=total)) // steps * steps % total
+            silent = max(int(start.min(initial=total)), 0) // steps * steps % total
             if silent:
                 start, end = start - silent, end - silent
             count = max((total - length - silent) // hop + 1, 0)
@@ -180,15 +180,16 @@ class PhraseCutter:
         note = np.arange(len(times)).repeat(times)
         phrase = np.arange(len(note)) - (times.cumsum() - times - lowest)[note]
         place = phrase * tracks + track[note]
-        if config.min_notes > 1:  # in a roll, notes that touch are one
+        if config.min_notes > 1:  # in a roll, notes that touch are one, or with onsets those that begin together
             touches = np.zeros(len(times), bool)
-            touches[1:] = (track[1:] == track[:-1]) & (row[1:] == row[:-1]) & (start[1:] <= end[:-1])
+            begin = start[:-1] if config.onsets else end[:-1]
+            touches[1:] = (track[1:] == track[:-1]) & (row[1:] == row[:-1]) & (start[1:] <= begin)
             place = place[~touches[note] | (phrase > np.roll(highest, 1)[note])]
         sounding = np.bincount(place, minlength=count * tracks).reshape(count, tracks)
         kept = np.count_nonzero(sounding, axis=1) >= config.min_tracks
         kept &= sounding.sum(axis=1) >= config.min_notes
         begin = phrase * hop
-        cut = phrase, track[note], np.maximum(start[note] - begin, 0), np.minimum(end[note] - begin, length), row[note]
+        cut = phrase, track[note], start[note] - begin, np.minimum(end[note] - begin, length), row[note]
         if kept.all():
             return cut, count
         return _chosen(cut, np.flatnonzero(kept), count), int(kept.sum())
@@ -213,13 +214,12 @@ class PhraseCutter:
 
 
 def _between(notes: Columns, first: int, last: int) -> Columns:
-    """The notes that sound in steps ``first`` … ``last - 1``, counted from `first`."""
+    """The notes that sound in steps ``first`` … ``last - 1``, counted from `first`; some begin before it."""
     track, start, end, row = notes
     if first == 0 and int(end.max(initial=0)) <= last:
         return notes
     inside = (start < last) & (end > first)
-    start, end = np.maximum(start[inside], first), np.minimum(end[inside], last)
-    return track[inside], start - first, end - first, row[inside]
+    return track[inside], start[inside] - first, np.minimum(end[inside], last) - first, row[inside]
 
 
 def _chosen(cut: Columns, phrases: Array, count: int) -> Columns:

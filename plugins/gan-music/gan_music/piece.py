@@ -111,12 +111,12 @@ class Piece:
         notes, grid = self.cutter.on_grid(self.score, chosen), self.cutter.grid
         for window in self.windows():
             roll = self.cutter.roll(notes, window.first, window.first + grid.bars * grid.steps)
-            yield {"roll": rolls.transpose(roll, self.home, grid.pitched)}
+            yield rolls.fields_of(rolls.transpose(roll, self.home, grid.pitched))
 
     def composed(self, phrases: Sequence[Array], track: int) -> Array:
         """One track of the phrases, joined: ``(step, pitch)`` from the start of the piece."""
         windows = self.windows()
-        line = np.zeros((windows[-1].end, phrases[0].shape[-1]), bool)
+        line = np.zeros((windows[-1].end, phrases[0].shape[-1]), phrases[0].dtype)
         for window, roll in zip(windows, phrases, strict=True):
             phrase = roll[track].reshape(-1, roll.shape[-1])
             line[window.begin : window.end] = phrase[window.begin - window.first : window.end - window.first]

@@ -14,7 +14,7 @@ from gan.game import Batch
 from gan.losses import NonSaturating
 from gan.penalties import R1
 from gan_music.architectures.framegan import FrameGAN, FrameGANConfig, Over, frames_of, soft_rhythm, spread
-from gan_music.architectures.neurons import of_one_voice, one_line
+from gan_music.architectures.neurons import SILENCE, of_one_voice, one_line
 from torch.nn.functional import conv1d
 
 CPU = torch.device("cpu")
@@ -74,10 +74,13 @@ def test_all_tracks_may_be_voices_and_other_names_are_refused():
 
 
 def test_a_voice_has_the_probabilities_of_its_notes_given_that_at_most_one_sounds():
+    """With less of silence: two notes of which neither is sure are a note, and hardly any is silence."""
     notes = torch.tensor([0.5, 0.2, 0.9])
     silent = (1 - notes).prod()
     alone = torch.stack([silent * p / (1 - p) for p in notes])
-    assert torch.allclose(of_one_voice(notes), alone / (silent + alone.sum()), atol=1e-6)
+    assert torch.allclose(of_one_voice(notes), alone / (SILENCE * silent + alone.sum()), atol=1e-6)
+    assert of_one_voice(torch.tensor([0.3, 0.25, 0.0])).sum() > 0.9
+    assert of_one_voice(torch.tensor([0.01, 0.02, 0.0])).sum() < 0.5
     assert of_one_voice(torch.ones(3)).sum().item() == pytest.approx(1, abs=1e-5)
 
 
@@ -188,13 +191,13 @@ def test_rhythm_counts_onsets_and_those_of_the_bar_before_that_do_not_repeat():
     roll[0, 0, 0, [0, 6, 12], 3] = roll[0, 0, 0, 0, 7] = 1  # three onsets, one of them a chord
     roll[0, 0, 1, [0, 12, 15], 5] = 1  # two of them again, and another
     roll[0, 1, 0, 20:, 2] = roll[0, 1, 1, :4, 2] = 1  # held over the bar line
-    found = 4 * soft_rhythm(roll)
+    found = 4 * soft_rhythm(roll, roll[..., :0])
     assert found.shape == (1, 2, 6)  # bars; onsets of three tracks, then differences
     assert found[0, :, :3].tolist() == [[3, 1, 0], [3, 0, 0]]
     assert found[0, :, 3:].tolist() == [[0, 0, 0], [2, 1, 0]]
     probable = roll.clamp(-1, 0.2).requires_grad_()  # notes of probability 0.6 count as 0.6
-    assert (4 * soft_rhythm(probable))[0, 0, 0].item() == pytest.approx(1.8)
-    soft_rhythm(probable)[0, :, :3].sum().backward()
+    assert (4 * soft_rhythm(probable, probable[..., :0]))[0, 0, 0].item() == pytest.approx(1.8)
+    soft_rhythm(probable, probable[..., :0])[0, :, :3].sum().backward()
     assert probable.grad[0, 0, 0, 6, 3] > 0
 
 

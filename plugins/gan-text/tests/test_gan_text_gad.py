@@ -6,7 +6,7 @@ from gan.draws import SeededDraws, StepDraws
 from gan.errors import UsageError
 from gan.game import Batch
 from gan.losses import RelativisticPairing
-from gan_text.architectures.gpt_gad import GPTGad
+from gan_text.architectures.gpt_gad import GPTGad, credited
 from gan_text.data.fields import token_fields
 from gan_text.networks.lstm import lengths_of
 from torch.nn import functional as F
@@ -83,8 +83,8 @@ def test_the_discriminator_begins_as_the_model_and_compares_pairs():
     pairs = zip(made.reference.parameters(), made.model.parameters(), strict=True)
     assert all(torch.equal(one, other) for one, other in pairs)
     tokens, lengths = made._group(batch)
-    real = made.discriminator(batch["tokens"], batch["length"])
-    wins = real[:, None] - made.discriminator(tokens, lengths).view(5, 3)
+    real = made.discriminator(batch["tokens"], batch["length"])[:, -1]
+    wins = real[:, None] - made.discriminator(tokens, lengths)[:, -1].view(5, 3)
     torch.testing.assert_close(terms["loss"], F.softplus(-wins).mean())
     assert terms["_accuracy"].item() == pytest.approx((wins > 0).float().mean().item())
     terms["loss"].backward()
@@ -118,7 +118,7 @@ def test_the_policy_gradient_is_the_published_one(prompt):
     assert made.training
     tokens, lengths = made._group(batch)
     made.eval()
-    scores = made.discriminator(tokens, lengths).detach().view(5, 4)
+    scores = made.discriminator(tokens, lengths)[:, -1].detach().view(5, 4)
     advantage = scores - scores.mean(1, keepdim=True)
     logs = [
         made.logits(tokens, model).log_softmax(2).gather(2, tokens[:, :, None])[:, :, 0]
@@ -137,9 +137,89 @@ def test_the_policy_gradient_is_the_published_one(prompt):
     assert all(weight.grad is None for weight in still)
 
 
-def test_micro_batches_add_up_to_the_batch():
+@pytest.mark.parametrize("discriminator", ["transformer", "windows"])
+def test_a_prefix_has_the_score_of_what_is_read_so_far(discriminator):
+    """What follows does not change it; a text has one score from its end on."""
+    made = made_of(discriminator=discriminator).eval()
+    changed(made.discriminator)
+    tokens, lengths = real_texts(), lengths_of(real_texts())
+    scores = made.discriminator(tokens, lengths)
+    assert scores.shape == (5, 6)
+    other = tokens.clone()
+    other[1:, 4:] = other[1:, 4:] % 11 + 1
+    found = made.discriminator(other, lengths)
+    torch.testing.assert_close(found[:, :4], scores[:, :4])
+    assert (found[1:, 5] != scores[1:, 5]).any()
+    assert lengths[0] == 4
+    assert scores[0, 4] == scores[0, 5]
+    assert scores[0, 3] != scores[0, 4]  # the end is read, too
+
+
+def test_windows_are_those_of_convolutions():
+    """Scores of single windows by hand: the largest response of each filter in the text so far."""
+    judge = made_of(discriminator="windows").eval().discriminator
+    changed(judge)
+    tokens = real_texts()[1:2]
+    vectors = judge.embedding(tokens)[0]
+    best, scores = None, []
+    for place in range(6):
+        responses = []
+        for layer in judge.filters:
+            width = layer.kernel_size[0]
+            padded = F.pad(vectors[max(0, place - width + 1) : place + 1], (0, 0, max(0, width - 1 - place), 0))
+            responses.append(F.relu((layer.weight * padded.T).sum((1, 2)) + layer.bias))
+        here = torch.cat(responses)
+        best = here if best is None else torch.maximum(best, here)
+        scores.append(judge.score(best))
+    torch.testing.assert_close(judge(tokens, torch.tensor([6]))[0], torch.cat(scores))
+
+
+def test_a_discriminator_of_prefixes_learns_from_each_of_them():
+    """The loss is the mean over all tokens after the prompt; that of whole texts has the last alone."""
+    made = made_of(group=3, prompt=2, credit=0.5, discriminator="windows", discriminator_dropout=0.0)
+    changed(made.discriminator)
+    batch = batch_of(real_texts())
+    _, begin, _ = made.phases(LOSS, {})
+    terms = begin.turns[0].objective(batch)
+    tokens, lengths = made._group(batch)
+    real = made.discriminator(batch["tokens"], batch["length"])[:, None]
+    wins = real - made.discriminator(tokens, lengths).view(5, 3, 6)
+    torch.testing.assert_close(terms["loss"], F.softplus(-wins[:, :, 2:]).mean())
+    assert terms["_accuracy"].item() == pytest.approx((wins[:, :, -1] > 0).float().mean().item())
+    terms["loss"].backward()
+    assert all(weight.grad is not None for weight in made.discriminator.parameters())
+
+
+def test_rewards_are_the_changes_of_the_score_from_a_token_on():
+    scores = torch.tensor([[1.0, 3.0, 2.0, 6.0]])
+    assert credited(scores, 0, None).tolist() == [[6, 6, 6, 6]]
+    assert credited(scores, 0, 0.0).tolist() == [[1, 2, -1, 4]]
+    assert credited(scores, 0, 1.0).tolist() == [[6, 5, 3, 4]]
+    assert credited(scores, 0, 0.5).tolist() == [[1 + 1 - 0.25 + 0.5, 2 - 0.5 + 1, -1 + 2, 4]]
+    # the score of a prompt itself, 3, is not learned: the first token after it makes all of 2
+    assert credited(scores, 2, 0.0)[:, 2:].tolist() == [[2, 4]]
+
+
+def test_the_policy_gradient_has_the_reward_of_each_token():
+    made = made_of(group=4, prompt=2, credit=0.5, divergence=0.0, discriminator="windows")
+    changed(made.model)
+    changed(made.discriminator)
+    batch = batch_of(real_texts())
+    terms = made.reinforce(batch)
+    tokens, lengths = made._group(batch)
+    made.eval()
+    rewards = credited(made.discriminator(tokens, lengths).detach(), 2, 0.5).view(5, 4, 6)
+    advantage = (rewards - rewards.mean(1, keepdim=True)).flatten(0, 1)
+    logs = made.logits(tokens).log_softmax(2).gather(2, tokens[:, :, None])[:, :, 0]
+    places = torch.arange(6)
+    mask = (places <= lengths[:, None]) & (places >= 2)
+    torch.testing.assert_close(terms["loss"], -(advantage * logs * mask).sum() / 20 / 4)
+
+
+@pytest.mark.parametrize("settings", [{}, {"credit": 0.9, "discriminator": "windows", "discriminator_dropout": 0.0}])
+def test_micro_batches_add_up_to_the_batch(settings):
     """Advantages are of groups alone, so that two halves have the mean of the whole."""
-    made = made_of(group=3, divergence=0.5)
+    made = made_of(group=3, divergence=0.5, **settings)
     changed(made.model)
     made.reference.load_state_dict(made.model.state_dict())
     changed(made.model, 0.05)

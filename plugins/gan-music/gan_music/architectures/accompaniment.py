@@ -23,7 +23,7 @@ from gan_music.architectures.cells import Norm, Up, gather
 from gan_music.architectures.composing import MuseGANOptions, bias_of
 from gan_music.architectures.musegan import Critic, MuseGANConfig, initialise
 from gan_music.architectures.neurons import binarise
-from gan_music.architectures.shape import PhraseShape
+from gan_music.architectures.shape import PhraseShape, bool_roll
 from gan_music.tracks import given_places
 
 
@@ -140,7 +140,7 @@ class Accompaniment(nn.Module):
     def __init__(self, config: AccompanimentConfig, fields: Mapping[str, FieldSpec]) -> None:
         super().__init__()
         self.config = config
-        self.shape = shape = PhraseShape(fields["roll"].shape, config.beats)
+        self.shape = shape = PhraseShape(bool_roll(fields, "accompaniment").shape, config.beats)
         self.given = sorted(given_places(config.given, fields["roll"].names, shape.tracks))
         self.others = [track for track in range(shape.tracks) if track not in self.given]
         order = [*self.given, *self.others]

@@ -62,8 +62,8 @@ def in_phrases(model: Decoder, bars: int, count: int, rng: Draws, request: Reque
         raise UsageError(f"--bars {wanted} is not a multiple of the {bars} bars of a phrase")
     end, parts = model.latents(count, rng), wanted // bars
     angles = [torch.tensor(torch.pi / 2 * part / (parts - 1)) for part in range(parts)]
-    rolls = [model.decode(begin * angle.cos() + end * angle.sin(), request)["roll"] for angle in angles]
-    return {"roll": torch.cat(rolls, 2)}
+    phrases = [model.decode(begin * angle.cos() + end * angle.sin(), request) for angle in angles]
+    return {name: torch.cat([phrase[name] for phrase in phrases], 2) for name in phrases[0]}
 
 
 def side_by_side(turns: tuple[Turn, ...]) -> Turn:

@@ -10,6 +10,8 @@ The layers are a different design, made for two CPU cores instead of a GPU:
     of a track of one voice, the samples are the most probable line of single notes and rests
     a gate per track and bar is multiplied with the probability of its notes, so that empty bars are easy to generate
     beside its convolutions, the critic sees how loud the loudest note of each track and bar is
+    where rolls mark onsets, tracks have two more channels, whether a note begins and whether what sounds on is struck
+      again; a line of single notes changes where one begins
 
 The file is long because it holds the whole design, from layers to game.
 
@@ -43,7 +45,8 @@ from gan_music.architectures.conditioning import (
     critic_conditions,
     soft_onset_count,
 )
-from gan_music.architectures.neurons import BINARISATION, binarise, of_one_voice, one_line
+from gan_music.architectures.neurons import BINARISATION, binarise, of_one_voice, one_line, one_line_of_onsets
+from gan_music.architectures.onsets import MARKS, in_rows, onsets_of, soft_repetitions
 from gan_music.architectures.shape import PhraseShape
 from gan_music.tracks import given_places, track_places
 
@@ -173,14 +176,21 @@ class Listener(nn.Module):
 
 
 class Generator(nn.Module):
-    """``(N, latent)`` -> the probability of each note, ``(N, composed tracks, bar, step, pitch)``."""
+    """``(N, latent)`` -> the probability of each note, and behind them those of onsets and repetitions, if rolls mark
+    onsets: ``(N, composed tracks, bar, step, row)``."""
 
     def __init__(
-        self, shape: PhraseShape, config: FrameGANConfig, composed: int, heard: int, conditions: Mapping[str, FieldSpec]
+        self,
+        shape: PhraseShape,
+        config: FrameGANConfig,
+        composed: int,
+        rows: int,
+        heard: int,
+        conditions: Mapping[str, FieldSpec],
     ) -> None:
         super().__init__()
-        self.shape, self.composed = shape, composed
-        width, frame = config.width, composed * shape.pitches
+        self.shape, self.composed, self.rows = shape, composed, rows
+        width, frame = config.width, composed * rows
         self.ear = Listener(shape, heard, width) if heard else None
         bar, beat, part = (width, width, width // 2) if heard else (0, 0, 0)
         self.told = ConditionEmbedding(conditions, WIDTH) if conditions else None
@@ -212,7 +222,7 @@ class Generator(nn.Module):
             frame = output(cells)
             logits = frame if logits is None else _repeat(logits, layer.times) + frame
         assert logits is not None
-        notes = torch.sigmoid(logits).view(count, shape.bars, shape.steps, self.composed, shape.pitches)
+        notes = torch.sigmoid(logits).view(count, shape.bars, shape.steps, self.composed, self.rows)
         notes = notes.permute(0, 3, 1, 2, 4)
         return notes if played is None else notes * played
 
@@ -240,11 +250,12 @@ def spread(features: Tensor, group: int) -> Tensor:
 
 
 class Critic(nn.Module):
-    """``(N, track, bar, step, pitch)`` in -1 … 1 -> ``(N,)`` raw scores."""
+    """``(N, track, bar, step, row)`` in -1 … 1 -> ``(N,)`` raw scores."""
 
     def __init__(
         self,
         shape: PhraseShape,
+        rows: int,
         width: int,
         group: int = 0,
         conditions: Mapping[str, FieldSpec] | None = None,
@@ -254,7 +265,8 @@ class Critic(nn.Module):
         super().__init__()
         self.played, self.rhythm = played, rhythm
         self.group = group
-        self.listener = Listener(shape, shape.tracks * shape.pitches, width)
+        self.pitches = shape.pitches
+        self.listener = Listener(shape, shape.tracks * rows, width)
         seen = shape.tracks * (2 if group else 1) + (1 if group else 0) + (shape.tracks if conditions else 0)
         seen += 2 * shape.tracks if rhythm else 0
         self.bars = nn.Linear(width + seen, width)
@@ -264,22 +276,25 @@ class Critic(nn.Module):
         self.count = counting(conditions)
 
     def forward(self, roll: Tensor, condition: Tensor | None = None) -> Tensor:
-        """``(N, track, bar, step, pitch)`` and ``(N, attributes)`` -> ``(N,)``.
+        """``(N, track, bar, step, row)`` and ``(N, attributes)`` -> ``(N,)``.
 
         With a condition, the score includes its projection on the features (Miyato and Koyama 2018, arXiv:1802.05637),
         and the critic also sees the number of onsets.
         """
-        loudest = roll.amax((3, 4)).transpose(1, 2)  # (N, bar, track)
+        notes_alone = roll[..., : self.pitches]
+        loudest = notes_alone.amax((3, 4)).transpose(1, 2)  # (N, bar, track)
         bars = torch.cat([self.listener(frames_of(roll))[-1], loudest], 2)
         if self.group:
             deviation = spread(bars, self.group)
             of_tracks, of_features = deviation[..., -loudest.shape[2] :], deviation[..., : -loudest.shape[2]]
             bars = torch.cat([bars, of_tracks, of_features.mean(2, keepdim=True)], 2)
         if self.told is not None:
-            notes = soft_onset_count(roll, self.played)
+            notes = soft_onset_count(notes_alone, self.played)
+            if roll.shape[-1] > self.pitches:
+                notes = notes + soft_repetitions(roll)
             bars = torch.cat([bars, notes], 2)
         if self.rhythm:
-            bars = torch.cat([bars, soft_rhythm(roll)], 2)
+            bars = torch.cat([bars, soft_rhythm(notes_alone, roll[..., self.pitches : self.pitches + 1])], 2)
         features = leaky_relu(self.phrase(leaky_relu(self.bars(bars), 0.2).flatten(1)), 0.2)
         score: Tensor = self.score(features).squeeze(1)
         if self.told is None:
@@ -288,19 +303,19 @@ class Critic(nn.Module):
         return score if self.count is None else score + self.count(condition, notes)
 
 
-def soft_rhythm(roll: Tensor) -> Tensor:
-    """``(N, track, bar, step, pitch)`` in -1 … 1 -> ``(N, bar, 2 · track)``, divided by 4: the steps with an onset in
-    each bar, and those in which the onsets differ from those of the bar before (0 for the first). A step counts as much
-    as the note that rises most in it, 0 … 1."""
-    line = roll.flatten(2, 3)
-    rises = torch.diff(line, dim=2, prepend=-torch.ones_like(line[:, :, :1])).relu()
-    onsets = rises.amax(3).view(roll.shape[:-1]) / 2
+def soft_rhythm(notes: Tensor, begins: Tensor) -> Tensor:
+    """``(N, track, bar, step, pitch)`` and ``(N, track, bar, step, 0 or 1)`` in -1 … 1 -> ``(N, bar, 2 · track)``,
+    divided by 4: the steps with an onset in each bar, and those in which the onsets differ from those of the bar before
+    (0 for the first). A step counts as much as the note that rises most in it, or the row of onsets, 0 … 1."""
+    line = notes.flatten(2, 3)
+    rises = torch.diff(line, dim=2, prepend=-torch.ones_like(line[:, :, :1])).relu().view(notes.shape)
+    onsets = torch.cat([rises, begins + 1], 4).amax(4) / 2
     differ = pad((onsets[:, :, 1:] - onsets[:, :, :-1]).abs().sum(3), (1, 0))
     return torch.cat([onsets.sum(3), differ], 1).transpose(1, 2) / 4
 
 
 def frames_of(roll: Tensor) -> Tensor:
-    """``(N, track, bar, step, pitch)`` in -1 … 1 -> ``(N, bar·step, track·pitch)``, 0 silent and 4 sounding.
+    """``(N, track, bar, step, row)`` in -1 … 1 -> ``(N, bar·step, track·row)``, 0 silent and 4 sounding.
 
     Silence, by far the most frequent value, contributes nothing, and the few notes have the scale of other features.
     """
@@ -335,12 +350,16 @@ class FrameGAN(nn.Module):
         voices = torch.tensor([track in single for track in composed])
         self.register_buffer("is_voice", voices[:, None, None, None], persistent=False)
         self.has_voices = bool(single)
-        heard = shape.tracks * (shape.pitches + 1) if self.any_given else len(self.given) * shape.pitches
+        self.begins = "onset" in fields
+        self.played = ("roll", "onset") if self.begins else ("roll",)
+        rows = shape.pitches + MARKS if self.begins else shape.pitches
+        heard = shape.tracks * (rows + 1) if self.any_given else len(self.given) * rows
         conditions = conditions_of(fields)
         self.conditions = tuple(conditions)
-        self.generator = Generator(shape, config, len(composed), heard, conditions)
+        self.generator = Generator(shape, config, len(composed), rows, heard, conditions)
         self.critic = Critic(
             shape,
+            rows,
             config.critic_width or config.width,
             config.minibatch_std,
             conditions,
@@ -366,13 +385,13 @@ class FrameGAN(nn.Module):
         nn.init.constant_(outputs[0].bias, torch.logit(torch.tensor(density)).item())
 
     def given_fields(self, options: FrameGANOptions | None = None) -> tuple[str, ...]:
-        """The roll, if some of its tracks are given, and the attributes."""
-        return (*(("roll",) if self._given(options) else ()), *self.conditions)
+        """The roll and its onsets, if some of its tracks are given, and the attributes."""
+        return (*(self.played if self._given(options) else ()), *self.conditions)
 
     def given_places(self, options: FrameGANOptions | None = None) -> dict[str, list[int]]:
-        """The given tracks of the roll, in the order of the request."""
+        """The given tracks of the roll and its onsets, in the order of the request."""
         places = self._given(options)
-        return {"roll": places} if places else {}
+        return dict.fromkeys(self.played, places) if places else {}
 
     def _given(self, options: Any) -> list[int]:
         wanted = getattr(options, "given", None)
@@ -394,7 +413,7 @@ class FrameGAN(nn.Module):
         """One adversarial phase; a fake phrase has the given tracks of the real one."""
 
         def fake(batch: Batch) -> Tensor:
-            roll = batch["roll"].float() * 2 - 1
+            roll = in_rows(self._rolls(batch.fields))
             given = self._some_tracks(batch.rng) if self.any_given else None
             condition = condition_values(self.conditions, batch.fields)
             notes = self.compose(self.latents(batch.count, batch.rng), self._frames(roll, given), condition)
@@ -407,7 +426,7 @@ class FrameGAN(nn.Module):
         turns = adversarial_turns(
             loss,
             penalties,
-            real=lambda batch: batch["roll"].float() * 2 - 1,
+            real=lambda batch: in_rows(self._rolls(batch.fields)),
             fake=fake,
             critic=self.critic,
             conditions=critic_conditions(self.conditions),
@@ -416,7 +435,7 @@ class FrameGAN(nn.Module):
         return [Phase("adversarial", turns)]
 
     def compose(self, latents: Tensor, given: Tensor | None = None, condition: Tensor | None = None) -> Tensor:
-        """``(N, latent)``, frames of the given tracks and ``(N, attributes)`` -> note probabilities of the others.
+        """``(N, latent)``, frames of the given tracks and ``(N, attributes)`` -> probabilities of the others' rows.
 
         With ``model.given=any`` the result has all tracks.
         """
@@ -429,7 +448,7 @@ class FrameGAN(nn.Module):
         return ranks < rng.randint(self.shape.tracks, 1)
 
     def _frames(self, roll: Tensor, given: Tensor | None) -> Tensor | None:
-        """Frames of the given tracks of ``(N, track, bar, step, pitch)`` in -1 … 1; None if there are none.
+        """Frames of the given tracks of ``(N, track, bar, step, row)`` in -1 … 1; None if there are none.
 
         With ``model.given=any`` the frames have all tracks, the others silent, and one channel per track that says
         whether it is given.
@@ -451,7 +470,7 @@ class FrameGAN(nn.Module):
         return rng.truncated_normal(self.config.latent)
 
     def generate(self, count: int, rng: Draws, request: Request) -> dict[str, Tensor]:
-        """``roll (count, track, bar, step, pitch)`` bool, with the given tracks as they are."""
+        """``roll`` and perhaps ``onset``, ``(count, track, bar, step, pitch)`` bool; given tracks are as they are."""
         if not self._given(request.options):
             return in_phrases(self, self.shape.bars, count, rng, request)
         return self.decode(self.latents(count, rng), request)
@@ -462,44 +481,65 @@ class FrameGAN(nn.Module):
 
     def critic_features(self, samples: Mapping[str, Tensor]) -> list[Tensor]:
         """What the critic hears in the frames at every scale."""
-        return self.critic.listener(frames_of(2 * samples["roll"].float() - 1))  # type: ignore[no-any-return]
+        return self.critic.listener(frames_of(in_rows(self._rolls(samples))))  # type: ignore[no-any-return]
 
     def decode_smooth(self, latents: Tensor, request: Request) -> dict[str, Tensor]:
-        """The probability of each note, ``(N, track, bar, step, pitch)``; given tracks are as they were given."""
-        roll, given, notes = self._composed(latents, request)
-        return {"roll": self._kept(roll.float(), notes, given)}
+        """The probability of each note, ``(N, track, bar, step, pitch)``, and with marked onsets that of its beginning;
+        given tracks are as they were given."""
+        heard, given, rows = self._composed(latents, request)
+        notes = rows[..., : self.shape.pitches]
+        made = {"roll": notes, "onset": onsets_of(notes, rows[..., -1:])} if self.begins else {"roll": notes}
+        return {name: self._kept(heard[name].float(), values, given) for name, values in made.items()}
 
     def decode(self, latents: Tensor, request: Request) -> dict[str, Tensor]:
         """The phrases of latents; random notes use numbers seeded by the latent itself."""
         options = request.options if isinstance(request.options, MuseGANOptions) else FrameGANOptions()
-        roll, given, notes = self._composed(latents, request)
+        heard, given, rows = self._composed(latents, request)
         how = options.binarisation or self.config.binarisation
+        notes, marks = rows[..., : self.shape.pitches], rows[..., self.shape.pitches :]
         lines = torch.ones_like(notes, dtype=torch.bool)
+        starts: Tensor | None = None
         if self.has_voices:
-            lines = one_line(of_one_voice(notes), how, latents) | ~self.is_voice
+            voices = of_one_voice(notes)
+            if self.begins and how == "hysteresis":
+                sung, starts = one_line_of_onsets(voices, marks[..., :1], marks[..., 1:])
+            else:
+                sung = one_line(voices, how, latents)
+            lines = sung | ~self.is_voice
             if options.sounding is None:
                 notes = torch.where(self.is_voice, 1.0, notes)
             else:  # the most likely cells of the lines
                 notes = notes * lines
-        composed = lines & binarise(torch.logit(notes, 1e-6) / 2, how, options.sounding, latents)
-        return {"roll": self._kept(roll, composed, given)}
+        made = {"roll": lines & binarise(torch.logit(notes, 1e-6) / 2, how, options.sounding, latents)}
+        if self.begins:
+            each = "bernoulli" if how == "bernoulli" else "threshold"
+            again = binarise(torch.logit(marks[..., 1:], 1e-6) / 2, each, None, latents)
+            made["onset"] = onsets_of(
+                made["roll"], again if starts is None else torch.where(self.is_voice, starts, again)
+            )
+        return {name: self._kept(heard[name], values, given) for name, values in made.items()}
 
-    def _composed(self, latents: Tensor, request: Request) -> tuple[Tensor, Tensor | None, Tensor]:
-        """(the roll that is given, which of its tracks, the probabilities of the composed ones)."""
+    def _composed(self, latents: Tensor, request: Request) -> tuple[dict[str, Tensor], Tensor | None, Tensor]:
+        """(the rolls that are given, which of their tracks, the probabilities of the composed ones' rows)."""
         options = request.options if isinstance(request.options, MuseGANOptions) else FrameGANOptions()
         shape, places = self.shape, self._given(options)
-        roll = torch.zeros(len(latents), shape.tracks, shape.bars, shape.steps, shape.pitches, dtype=torch.bool)
-        roll = roll.to(latents.device)
+        silence = torch.zeros(
+            len(latents), shape.tracks, shape.bars, shape.steps, shape.pitches, dtype=torch.bool, device=latents.device
+        )
+        heard = dict.fromkeys(self.played, silence)
         if places:
             if options.bars not in (None, shape.bars):
                 raise UsageError(f"an accompaniment has the {shape.bars} bars of the given tracks; leave --bars out")
-            if request.given is None or "roll" not in request.given:
+            if request.given is None or any(name not in request.given for name in self.played):
                 raise UsageError("an accompaniment needs a phrase with the tracks to accompany")
-            roll = request.given["roll"]
+            heard = self._rolls(request.given)
         given = None
         if self.any_given:
             given = torch.zeros(len(latents), shape.tracks, dtype=torch.bool, device=latents.device)
             given[:, places] = True
         condition = condition_values(self.conditions, request.given)
-        notes = self.compose(latents * options.truncation, self._frames(roll.float() * 2 - 1, given), condition)
-        return roll, given, notes
+        notes = self.compose(latents * options.truncation, self._frames(in_rows(heard), given), condition)
+        return heard, given, notes
+
+    def _rolls(self, fields: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        return {name: fields[name] for name in self.played}

@@ -41,7 +41,7 @@ from gan_music.architectures.conditioning import (
     soft_onset_count,
 )
 from gan_music.architectures.neurons import BINARISATION, binarise
-from gan_music.architectures.shape import PhraseShape
+from gan_music.architectures.shape import PhraseShape, bool_roll
 
 
 class MuseGANConfig(Section):
@@ -224,7 +224,7 @@ class MuseGAN(nn.Module):
     def __init__(self, config: MuseGANConfig, fields: Mapping[str, FieldSpec]) -> None:
         super().__init__()
         self.config = config
-        self.shape = shape = PhraseShape(fields["roll"].shape, config.beats)
+        self.shape = shape = PhraseShape(bool_roll(fields, "musegan").shape, config.beats)
         self.names = fields["roll"].names
         self.is_composer = config.composition == "composer"
         self.is_jamming = config.composition == "jamming"

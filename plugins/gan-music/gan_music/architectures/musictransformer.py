@@ -21,10 +21,11 @@ from gan.game import Batch, Optimizer, Phase, Player, Turn
 from gan.recipe import Section
 from pydantic import BaseModel, Field
 from torch import Tensor, nn
-from torch.nn.functional import cross_entropy, gelu, scaled_dot_product_attention
+from torch.nn.functional import cross_entropy, gelu, pad, scaled_dot_product_attention
 from torch.nn.utils.rnn import pad_sequence
 
 from gan_music import rolls
+from gan_music.rolls import BEGINS
 
 CHECKED = 32
 """Tokens after which it is looked whether all phrases have ended: on an accelerator each look waits for it."""
@@ -61,7 +62,9 @@ class Events:
 
     END, BEGIN, BAR = 0, 1, 2
 
-    def __init__(self, shape: tuple[int, ...]) -> None:
+    def __init__(self, shape: tuple[int, ...], *, begins: bool = False) -> None:
+        self.begins = begins
+        """Whether rolls mark the beginnings of notes."""
         self.tracks, self.bars, self.steps, self.pitches = shape
         self.longest = self.bars * self.steps
         self.position = 3
@@ -100,19 +103,21 @@ class Events:
         return [*tokens, self.END]
 
     def encode_batch(self, rolls: Tensor, longest: int) -> Tensor:
-        """``(N, track, bar, step, pitch)`` bool -> ``(N, longest)``: what `encode` gives, padded with -1.
+        """``(N, track, bar, step, pitch)`` -> ``(N, longest)``: what `encode` gives, padded with -1.
 
         Without a loop over notes, and without reading a number on the host. Every possible token has a place in a row
         (for each step: bar, position, then note and length of each track and pitch), and those that are there are moved
         together.
         """
         count, steps, device = len(rolls), self.bars * self.steps, rolls.device
-        line = rolls.transpose(1, 2).transpose(2, 3).reshape(count, steps, -1).bool()  # (N, step, track · pitch)
+        cells = rolls.transpose(1, 2).transpose(2, 3).reshape(count, steps, -1)  # (N, step, track · pitch)
+        line = cells > 0
         begins = line.clone()
-        begins[:, 1:] &= ~line[:, :-1]
+        begins[:, 1:] &= ~line[:, :-1] | (cells[:, 1:] == BEGINS)
         times = torch.arange(steps, device=device)[:, None]
-        silent = torch.where(line, steps, times)  # the next silent step, by a minimum from the end
-        ends = silent.flip(1).cummin(1).values.flip(1)
+        over = torch.where(line & ~begins, steps, times)  # silence or a new note, the next by a minimum from the end
+        ends = over.flip(1).cummin(1).values.flip(1)
+        ends = pad(ends[:, 1:], (0, 0, 0, 1), value=steps)  # the next after the step itself
         notes = self.note + torch.arange(line.shape[2], device=device).expand_as(line)
         lengths = self.length + (ends - times - 1).clamp(min=0)
         pairs = torch.stack([notes, lengths], 3).flatten(2)  # (N, step, 2 · track · pitch)
@@ -132,8 +137,8 @@ class Events:
         return found[:, :longest]
 
     def decode(self, tokens: list[int]) -> np.ndarray[Any, Any]:
-        """Tokens -> ``(track, bar, step, pitch)`` bool; tokens that make no note are skipped."""
-        line = np.zeros((self.tracks, self.bars * self.steps, self.pitches), bool)
+        """Tokens -> ``(track, bar, step, pitch)``; tokens that make no note are skipped."""
+        line = np.zeros((self.tracks, self.bars * self.steps, self.pitches), np.uint8 if self.begins else bool)
         bar, start, note = -1, 0, None
         for token in tokens:
             kind = self.kinds[token]
@@ -146,7 +151,13 @@ class Events:
             elif kind == 4:
                 note = divmod(token - self.note, self.pitches)
             elif kind == 5 and note is not None and bar < self.bars:
-                line[note[0], start : start + token - self.length + 1, note[1]] = True
+                end = start + token - self.length + 1
+                if self.begins:  # a note ends where the next of its pitch begins
+                    struck = np.flatnonzero(line[note[0], start:end, note[1]] == BEGINS)
+                    end = start + int(struck[0]) if len(struck) else end
+                line[note[0], start:end, note[1]] = 1
+                if self.begins:
+                    line[note[0], start, note[1]] = BEGINS
         return line.reshape(self.tracks, self.bars, self.steps, self.pitches)
 
 
@@ -218,7 +229,7 @@ class MusicTransformer(nn.Module):
         if config.width % config.heads:
             raise UsageError(f"model.heads {config.heads} does not divide model.width {config.width}")
         self.config = config
-        self.events = Events(fields["roll"].shape)
+        self.events = Events(fields["roll"].shape, begins="onset" in fields)
         self.network = Network(self.events.count, config)
         self.register_buffer("allowed", torch.from_numpy(self.events.allowed), persistent=False)
         self.register_buffer("kinds", torch.from_numpy(self.events.kinds), persistent=False)
@@ -237,6 +248,8 @@ class MusicTransformer(nn.Module):
     def _likelihood(self, batch: Batch) -> dict[str, Tensor]:
         """Mean of -log p(token) over the tokens of the batch, in nats."""
         roll, longest = batch["roll"], self.config.context + 1
+        if self.events.begins:
+            roll = roll.to(torch.uint8) + batch["onset"]
         if game.asynchronous(roll.device):
             tokens = self.events.encode_batch(roll, longest)
         else:  # a loop over notes is the fastest, and there is nothing to wait for
@@ -246,7 +259,7 @@ class MusicTransformer(nn.Module):
         return {"loss": cross_entropy(scores.flatten(0, 1), tokens[:, 1:].flatten(), ignore_index=-1)}
 
     def generate(self, count: int, rng: Draws, request: Request) -> dict[str, Tensor]:
-        """``roll (count, track, bar, step, pitch)`` bool, sampled event by event."""
+        """``roll`` and perhaps ``onset``, ``(count, track, bar, step, pitch)`` bool, sampled event by event."""
         options = request.options if isinstance(request.options, TransformerOptions) else TransformerOptions()
         chance = rng.rand(self.config.context)
         device = chance.device
@@ -269,7 +282,7 @@ class MusicTransformer(nn.Module):
                 break
             tokens = tokens.masked_fill(done[:, None], self.events.BEGIN)  # further tokens of finished rows are ignored
         rolls_ = [self.events.decode(row) for row in torch.cat(written, 1).tolist()]
-        return {"roll": torch.from_numpy(np.stack(rolls_)).to(device)}
+        return {name: torch.from_numpy(values).to(device) for name, values in rolls.fields_of(np.stack(rolls_)).items()}
 
 
 def choose(probability: Tensor, chance: Tensor, top_p: float) -> Tensor:

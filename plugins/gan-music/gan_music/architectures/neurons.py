@@ -13,6 +13,11 @@ BINARISATION = (
 )
 """Description of the setting `binarisation`."""
 HIGH, LOW = 0.8, 0.2
+LEAST = 0.02
+"""Smallest probability of an onset, and of none, in a line: critics see probabilities, which are often too sure."""
+SILENCE = 0.05
+"""Odds of silence in a voice. An undecided generator divides its probability between notes, none of which then has
+much: a voice rests only where there is hardly any."""
 
 
 def binarise(logits: Tensor, how: str, density: float | None, latents: Tensor) -> Tensor:
@@ -56,10 +61,11 @@ def held(surely: Tensor, perhaps: Tensor) -> Tensor:
 def of_one_voice(notes: Tensor) -> Tensor:
     """``(…, pitch)`` independent probabilities p of notes -> those of a voice that sings at most one of them.
 
-    In proportion p / (1 - p) for each pitch and 1 for silence: the independent ones, given that at most one sounds.
+    In proportion p / (1 - p) for each pitch and `SILENCE` for silence. (With 1 for silence they would be the
+    independent ones, given that at most one sounds.)
     """
     odds = notes.clamp(max=1 - 1e-6) / (1 - notes.clamp(max=1 - 1e-6))
-    return odds / (1 + odds.sum(-1, keepdim=True))
+    return odds / (SILENCE + odds.sum(-1, keepdim=True))
 
 
 def one_note(probabilities: Tensor, chance: Tensor | None = None) -> Tensor:
@@ -104,6 +110,46 @@ def one_line(probabilities: Tensor, how: str, latents: Tensor) -> Tensor:
     line = torch.stack(path[::-1], 2)  # (N, track, time, 1)
     found = torch.zeros_like(logs, dtype=torch.bool).scatter(-1, line, 1)[..., :-1]
     return found.view_as(probabilities)
+
+
+def one_line_of_onsets(probabilities: Tensor, begins: Tensor, again: Tensor) -> tuple[Tensor, Tensor]:
+    """The most probable line of each track that changes its pitch where a note begins, by the algorithm of Viterbi.
+
+    `probabilities` are those of `of_one_voice` ``(N, track, bar, step, pitch)``; `begins` that a note begins at a step
+    and `again` that it repeats the pitch before it, ``(N, track, bar, step, 1)``. A line sounds on with 1 - begins,
+    repeats its pitch with begins · again and changes it with begins · (1 - again); it falls silent at the cost of a
+    change in `one_line`, at any step. Returns ``(N, track, bar, step, pitch)`` and ``(N, track, bar, step, 1)``, bool:
+    the line, and where one of its notes begins.
+    """
+    silence = 1 - probabilities.sum(-1, keepdim=True)
+    logs = torch.cat([probabilities, silence], -1).clamp(min=1e-6).log().flatten(2, 3)
+    begins, again = (rows.flatten(2, 3).clamp(LEAST, 1 - LEAST) for rows in (begins, again))
+    stay, repeat, change = (1 - begins).log(), (begins * again).log(), (begins * (1 - again)).log()
+    states = torch.arange(logs.shape[-1], device=logs.device)
+    quiet = states == len(states) - 1
+    score, came_from, begun = logs[:, :, 0], [], []
+    for step in range(1, logs.shape[2]):
+        best = score.topk(2, -1)
+        own = states == best.indices[..., :1]  # the best state does not change to itself
+        place = torch.where(own, best.indices[..., 1:], best.indices[..., :1])
+        other = torch.where(own, best.values[..., 1:], best.values[..., :1])
+        other = other + torch.where(quiet, -math.log(HIGH / LOW), change[:, :, step])
+        same = score + torch.where(quiet, -torch.inf, repeat[:, :, step])
+        on = score + stay[:, :, step]
+        arrives = other > torch.maximum(same, on)
+        came_from.append(torch.where(arrives, place, states))
+        begun.append(arrives | (same > on))
+        score = torch.maximum(torch.maximum(same, on), other) + logs[:, :, step]
+    path, found = [score.argmax(-1, keepdim=True)], []
+    for before, starts in zip(reversed(came_from), reversed(begun), strict=True):
+        found.append(starts.gather(-1, path[-1]))
+        path.append(before.gather(-1, path[-1]))
+    found.append(begins[:, :, 0] > 0.5)
+    line = torch.stack(path[::-1], 2)  # (N, track, time, 1)
+    sounds = torch.zeros_like(logs, dtype=torch.bool).scatter(-1, line, 1)[..., :-1]
+    starts = torch.stack(found[::-1], 2)
+    shape = probabilities.shape
+    return sounds.view(shape), starts.view(*shape[:-1], 1)
 
 
 def seeded(latent: Tensor) -> torch.Generator:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
+from gan.contracts import FieldSpec
 from gan.errors import UsageError
 
 
@@ -25,3 +28,10 @@ class PhraseShape:
         octaves = self.pitches // 12
         self.high = max(1, octaves // 2)
         self.span = octaves - 2 * (self.high - 1)
+
+
+def bool_roll(fields: Mapping[str, FieldSpec], architecture: str) -> FieldSpec:
+    """The roll of networks that know no onsets. Raises `UsageError` if it has some."""
+    if "onset" in fields:
+        raise UsageError(f"{architecture} composes no onsets; leave modality.onsets out, or use framegan")
+    return fields["roll"]

@@ -31,7 +31,7 @@ from torch.nn.functional import leaky_relu
 
 from gan_music.architectures.composing import MuseGANOptions, bias_of, in_phrases, side_by_side
 from gan_music.architectures.neurons import binarise
-from gan_music.architectures.shape import PhraseShape
+from gan_music.architectures.shape import PhraseShape, bool_roll
 
 
 class TemporalConfig(Section):
@@ -167,7 +167,7 @@ class TemporalMuseGAN(nn.Module):
     def __init__(self, config: TemporalConfig, fields: Mapping[str, FieldSpec]) -> None:
         super().__init__()
         self.config = config
-        shape = PhraseShape(fields["roll"].shape)
+        shape = PhraseShape(bool_roll(fields, "temporal").shape)
         self.tracks, self.bars, self.steps, self.pitches = shape.tracks, shape.bars, shape.steps, shape.pitches
         self.is_composer, self.is_jamming = config.composition == "composer", config.composition == "jamming"
         parts = 4 if config.composition == "hybrid" else 2

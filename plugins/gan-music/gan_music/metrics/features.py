@@ -9,6 +9,7 @@ from gan.contracts import Features
 
 from gan_music.grid import grid_of
 from gan_music.metrics import statistics as metrics
+from gan_music.rolls import joined
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -34,14 +35,14 @@ class PhraseFeatures:
 
     def __call__(self, samples: Samples, modality: Modality) -> Features:
         """``(N, 7 · tracks + 15)`` float32."""
-        rolls = np.asarray(samples["roll"], bool)
+        rolls = joined(samples)
         grid = grid_of(modality)
         count, _, bars = rolls.shape[:3]
         lowest, per_beat = grid.lowest, grid.steps_per_beat
         sounding = metrics.sounding_bars(rolls)
         bars_sounding = np.maximum(sounding.sum(axis=2), 1)
         _, notes = metrics.qualified_notes(rolls)
-        rows = rolls.sum(axis=(2, 3), dtype=np.int64)  # (N, track, pitch)
+        rows = (rolls > 0).sum(axis=(2, 3), dtype=np.int64)  # (N, track, pitch)
         cells = np.maximum(rows.sum(axis=2), 1)
         pitch = np.arange(rolls.shape[4])
         used = rows > 0

@@ -1,9 +1,9 @@
 """Metrics of music: the statistics that MuseGAN reports (Dong et al. 2018, section 6.2) and common ones since.
 
-All functions take boolean rolls ``(N, track, bar, step, pitch)`` and are vectorised over phrases. Definitions differ
-between releases and libraries, so each function states its own. Two known defects of the released code are not
-repeated: its pitch classes were groups of neighbouring pitches (p // 7; here p mod 12), and its rate of empty bars was
-that of the other bars.
+All functions take rolls ``(N, track, bar, step, pitch)``, with marked onsets or without (`gan_music.rolls`), and are
+vectorised over phrases. Definitions differ between releases and libraries, so each function states its own. Two known
+defects of the released code are not repeated: its pitch classes were groups of neighbouring pitches (p // 7; here p mod
+12), and its rate of empty bars was that of the other bars.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from gan.contracts import MetricValue, Modality, Samples
 from gan_music.attributes import ATTRIBUTES
 from gan_music.grid import Grid, grid_of
 from gan_music.key import key_correlations
-from gan_music.rolls import onsets
+from gan_music.rolls import joined, onsets
 
 Array = np.ndarray[Any, Any]
 
@@ -71,7 +71,7 @@ def qualified_notes(rolls: Array, at_least: int | None = None) -> tuple[Array, A
     starts = onsets(rolls).reshape(line.shape)
     long = starts.copy()
     for later in range(1, wanted):
-        long[:, :, :-later] &= line[:, :, later:]
+        long[:, :, :-later] &= (line[:, :, later:] > 0) & ~starts[:, :, later:]
         long[:, :, -later:] = False
     return long.sum(axis=(2, 3)), starts.sum(axis=(2, 3))
 
@@ -79,14 +79,14 @@ def qualified_notes(rolls: Array, at_least: int | None = None) -> tuple[Array, A
 def polyphony(rolls: Array, at_least: int = 2) -> Array:
     """``(N, track, bar)``: share of the steps at which `at_least` pitches sound (the paper: two; its third release:
     three)."""
-    share: Array = (rolls.sum(axis=4) >= at_least).mean(axis=3)
+    share: Array = ((rolls > 0).sum(axis=4) >= at_least).mean(axis=3)
     return share
 
 
 def chroma(rolls: Array, steps: int, lowest: int = 0) -> Array:
     """``(N, track, beat, 12)``: sounding cells of each pitch class in each `steps` steps (a beat); C first."""
     count, tracks, bars, per_bar, pitches = rolls.shape
-    beats = rolls.reshape(count, tracks, bars * per_bar // steps, steps, pitches).sum(axis=3, dtype=np.int32)
+    beats = (rolls > 0).reshape(count, tracks, bars * per_bar // steps, steps, pitches).sum(axis=3, dtype=np.int32)
     counts: Array = _classes(beats, lowest).sum(axis=-1)
     return counts
 
@@ -166,6 +166,7 @@ def statistics(rolls: Array, grid: Grid) -> Table:
     """
     lowest, per_beat = grid.lowest, grid.steps_per_beat
     table: Table = {}
+    sounding = rolls > 0
     sounds = sounding_bars(rolls)
     rows: dict[str, Array] = {
         "empty-bars": (~sounds).astype(float),
@@ -186,7 +187,7 @@ def statistics(rolls: Array, grid: Grid) -> Table:
             _share_error(float(share), int(notes[:, index].sum())),
         )
     for index, track in enumerate(grid.tracks):
-        length = _ratio(rolls[:, index].sum(), notes[:, index].sum() * per_beat)
+        length = _ratio(sounding[:, index].sum(), notes[:, index].sum() * per_beat)
         if not track.drums:
             table[f"note-length/{track.name}"] = (float(length), float("nan"))
         elif (pattern := drum_pattern(rolls[:, index])) is not None:
@@ -205,7 +206,7 @@ def statistics(rolls: Array, grid: Grid) -> Table:
     )
     table["groove-consistency"] = _mean(groove_consistency(rolls))
     table["notes-per-bar"] = _mean(notes.sum(axis=1) / rolls.shape[2])
-    table["density"] = _mean(rolls.mean(axis=(1, 2, 3, 4)))
+    table["density"] = _mean(sounding.mean(axis=(1, 2, 3, 4)))
     return table
 
 
@@ -234,7 +235,7 @@ class MusicStatistics:
     def compute(self, generated: Samples, real: Samples, modality: Modality) -> Sequence[MetricValue]:
         """One value per statistic and track; those that could be measured in neither set are left out."""
         grid = grid_of(modality)
-        tables = [statistics(np.asarray(samples["roll"], bool), grid) for samples in (generated, real)]
+        tables = [statistics(joined(samples), grid) for samples in (generated, real)]
         values = []
         for name, (value, error) in tables[0].items():
             beside = tables[1][name][0]
@@ -256,7 +257,7 @@ def _follows(generated: Samples, grid: Grid) -> Iterator[tuple[str, float]]:
 
     for name, measure in ATTRIBUTES.items():
         if name in generated:
-            found = np.array([measure(roll, grid) for roll in np.asarray(generated["roll"], bool)])
+            found = np.array([measure(roll, grid) for roll in joined(generated)])
             ranks = np.stack([rankdata(generated[name]), rankdata(found)])
             if ranks.std(axis=1).all():
                 yield name, float(np.corrcoef(ranks)[0, 1])

@@ -28,13 +28,13 @@ def midi_bytes(
 ) -> bytes:
     """A file of format 1: a conductor track (tempo, meter), then one track per instrument with its name and program.
 
-    `roll` is ``(track, bar, step, pitch)`` bool, of any number of bars. A run of a pitch is a note; every true step of
-    a drum track is a hit of one step. `tempo` and `velocities` apply unless the options name others.
+    `roll` is ``(track, bar, step, pitch)``, of any number of bars. Every sounding step of a drum track is a hit of one
+    step. `tempo` and `velocities` apply unless the options name others.
     """
     if roll.ndim != 4 or roll.shape[0] != len(grid.tracks):
         raise ValueError(f"a roll of {len(grid.tracks)} tracks is (track, bar, step, pitch), not {roll.shape}")
     playing = instruments(options.instruments, {track.name: track.program for track in grid.tracks})
-    roll = _in_key(grid, roll.astype(bool), options.key)
+    roll = _in_key(grid, roll, options.key)
     length = roll.shape[1] * roll.shape[2] * TICKS // grid.steps_per_beat
     tracks = [conductor([(0, mido.bpm2tempo(options.tempo or tempo))], [(0, *grid.meter)], length)]
     channels = channels_for(len(grid.tracks))
@@ -100,7 +100,7 @@ def instruments(chosen: str | None, programs: Mapping[str, int]) -> Mapping[str,
 def _in_key(grid: Grid, roll: Array, key: str | None) -> Array:
     if key is None:
         return roll
-    by_row = roll[grid.pitched].sum(axis=(0, 1, 2))
+    by_row = (roll[grid.pitched] > 0).sum(axis=(0, 1, 2))
     chroma = np.zeros(12)
     np.add.at(chroma, (np.arange(roll.shape[-1]) + grid.lowest) % 12, by_row)
     return rolls.transpose(roll, key_shift(chroma, key), grid.pitched)

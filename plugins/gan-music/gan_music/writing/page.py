@@ -14,6 +14,7 @@ from gan.errors import BadData
 
 from gan_music.grid import Grid
 from gan_music.metrics.statistics import statistics
+from gan_music.rolls import joined
 from gan_music.writing.audio import render
 from gan_music.writing.picture import animate
 
@@ -32,7 +33,7 @@ def player(
     sound = render(file.data(), folder / f"{Path(file.name).stem}.ogg")
     audio = f'<audio controls preload="none" src="{html.escape(sound.name)}"></audio>'
     try:
-        roll = next(read(file))["roll"]
+        roll = joined(next(read(file)))
     except BadData as error:
         return f"{audio}<small>{html.escape(error.reason)}</small>"
     picture = io.BytesIO()

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from PIL import Image, ImageDraw
 
+from gan_music import rolls
 from gan_music.tracks import Track
 
 COLOURS = (
@@ -41,7 +42,7 @@ def draw(batch: np.ndarray[Any, Any], tracks: Sequence[Track], columns: int = 2)
         left += 30 + int(pen.textlength(track.name))
     for number, roll in enumerate(batch):
         corner = (12 + number % columns * (width + 12), 30 + number // columns * (height + 12))
-        sheet.paste(_one(roll.astype(bool), tracks, low, high, across, height), corner)
+        sheet.paste(_one(roll, tracks, low, high, across, height), corner)
     return sheet
 
 
@@ -83,6 +84,7 @@ def _one(
     picture[:, :: steps * across] = 150  # bar lines
     for index, track in enumerate(tracks):
         line = roll[index].reshape(bars * steps, -1)
+        starts = rolls.onsets(roll[index]).reshape(line.shape)
         if track.drums:
             down = 22 - 20 * np.arange(line.shape[1]) // max(line.shape[1] - 1, 1)
             for step, row in zip(*np.nonzero(line)):
@@ -93,8 +95,7 @@ def _one(
             continue
         for step, row in zip(*np.nonzero(line[:, low:high])):
             top = (high - low - 1 - row) * 4
-            start = step == 0 or not line[step - 1, row + low]
-            begin = step * across + (1 if start else 0)  # a gap where a note begins
+            begin = step * across + (1 if starts[step, row + low] else 0)  # a gap where a note begins
             picture[top : top + 3, begin : (step + 1) * across] = COLOURS[index % len(COLOURS)]
     if any(track.drums for track in tracks):
         picture[(high - low) * 4, :] = 200
