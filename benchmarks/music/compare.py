@@ -23,7 +23,7 @@ from gan_music.metrics.features import PhraseFeatures
 from gan_music.metrics.statistics import chroma, tonal_distance
 from gan_music.rolls import joined
 
-A_SECOND = {"frames": 400, "accompany": 500, "accompaniment": 180, "transformer": 85}
+A_SECOND = {"frames": 370, "accompany": 500, "accompaniment": 180, "transformer": 85}
 """Phrases trained on per CPU second on the machine of the recorded result, for recipes whose learning rate decays to
 the end and so need the length of training in advance."""
 SHOWN = (

@@ -51,7 +51,7 @@ def gan_architectures() -> Iterator[ArchitectureEntry]:
         summary="MuseGAN's game with layers over time and a gate per bar, for CPUs; composes or accompanies",
         target="gan_music.architectures.framegan:FrameGAN",
         modality="music",
-        parameters={"generator": 319_140, "discriminator": 239_553},
+        parameters={"generator": 321_964, "discriminator": 242_625},
         paper=_MUSEGAN,
     )
     yield ArchitectureEntry(

@@ -22,7 +22,7 @@ from gan_music.architectures.bmusegan import BMuseGAN
 from gan_music.architectures.framegan import FrameGAN, FrameGANConfig, soft_rhythm
 from gan_music.architectures.musegan import MuseGAN
 from gan_music.architectures.musictransformer import Events
-from gan_music.architectures.neurons import LEAST, one_line_of_onsets
+from gan_music.architectures.neurons import AGAIN, LEAST, one_line_of_onsets
 from gan_music.architectures.onsets import in_rows, onsets_of, soft_repetitions
 from gan_music.architectures.temporal import TemporalMuseGAN
 from gan_music.config import MusicConfig
@@ -198,7 +198,7 @@ def test_one_voice_is_what_its_rows_say(first):
     rows = (in_rows(tensors_of(line)) + 1) / 2
     assert torch.equal(onsets_of(rows[..., :2] > 0.5, rows[..., 3:] > 0.5), begins)
     assert torch.equal(onsets_of(rows[..., :2], rows[..., 3:]), begins.float())
-    sung, starts = one_line_of_onsets(rows[..., :2] * 0.999, rows[..., 2:3], rows[..., 3:])
+    sung, starts = one_line_of_onsets(rows[..., :2] * 0.999, rows[..., 2:3])
     assert torch.equal(sung, sounds)
     assert torch.equal(onsets_of(sung, starts), begins)
 
@@ -207,9 +207,9 @@ def test_a_line_of_onsets_is_the_most_probable_one():
     """Against all sequences of pitches, silence and onsets of a small voice."""
     torch.manual_seed(0)
     probabilities = torch.rand(6, 1, 1, 4, 2).softmax(-1) * torch.rand(6, 1, 1, 4, 1)
-    begins, again = torch.rand(2, 6, 1, 1, 4, 1)
+    begins = torch.rand(6, 1, 1, 4, 1)
     begins[0, 0, 0, 1], begins[1, 0, 0, 2] = 1, 0  # too sure
-    found, starts = one_line_of_onsets(probabilities, begins, again)
+    found, starts = one_line_of_onsets(probabilities, begins)
     logs = torch.cat([probabilities, 1 - probabilities.sum(-1, keepdim=True)], -1).log()[:, 0, 0]
     for row in range(6):
         best = None
@@ -218,13 +218,12 @@ def test_a_line_of_onsets_is_the_most_probable_one():
                 score = logs[row, 0, path[0]].item()
                 for step, (here, there, begin) in enumerate(zip(path, path[1:], struck), 1):
                     o = min(max(begins[row, 0, 0, step, 0].item(), LEAST), 1 - LEAST)
-                    a = min(max(again[row, 0, 0, step, 0].item(), LEAST), 1 - LEAST)
                     if there == 2:
                         score += (math.log(1 - o) if here == 2 else -math.log(4)) if not begin else -math.inf
                     elif here == there:
-                        score += math.log(o * a) if begin else math.log(1 - o)
+                        score += math.log(o * AGAIN) if begin else math.log(1 - o)
                     else:
-                        score += math.log(o * (1 - a)) if begin else -math.inf
+                        score += math.log(o * (1 - AGAIN)) if begin else -math.inf
                     score += logs[row, step, there].item()
                 if best is None or score > best[0]:
                     best = (score, path, struck)

@@ -502,7 +502,7 @@ class FrameGAN(nn.Module):
         if self.has_voices:
             voices = of_one_voice(notes)
             if self.begins and how == "hysteresis":
-                sung, starts = one_line_of_onsets(voices, marks[..., :1], marks[..., 1:])
+                sung, starts = one_line_of_onsets(voices, marks[..., :1])
             else:
                 sung = one_line(voices, how, latents)
             lines = sung | ~self.is_voice

@@ -15,7 +15,10 @@ BINARISATION = (
 HIGH, LOW = 0.8, 0.2
 LEAST = 0.02
 """Smallest probability of an onset, and of none, in a line: critics see probabilities, which are often too sure."""
-SILENCE = 0.05
+AGAIN = 0.125
+"""Share of a line's notes that repeat the pitch before them (Bach's chorales: 0.13): where a note begins, an undecided
+generator should change its pitch."""
+SILENCE = 0.02
 """Odds of silence in a voice. An undecided generator divides its probability between notes, none of which then has
 much: a voice rests only where there is hardly any."""
 
@@ -112,19 +115,18 @@ def one_line(probabilities: Tensor, how: str, latents: Tensor) -> Tensor:
     return found.view_as(probabilities)
 
 
-def one_line_of_onsets(probabilities: Tensor, begins: Tensor, again: Tensor) -> tuple[Tensor, Tensor]:
+def one_line_of_onsets(probabilities: Tensor, begins: Tensor) -> tuple[Tensor, Tensor]:
     """The most probable line of each track that changes its pitch where a note begins, by the algorithm of Viterbi.
 
-    `probabilities` are those of `of_one_voice` ``(N, track, bar, step, pitch)``; `begins` that a note begins at a step
-    and `again` that it repeats the pitch before it, ``(N, track, bar, step, 1)``. A line sounds on with 1 - begins,
-    repeats its pitch with begins · again and changes it with begins · (1 - again); it falls silent at the cost of a
-    change in `one_line`, at any step. Returns ``(N, track, bar, step, pitch)`` and ``(N, track, bar, step, 1)``, bool:
-    the line, and where one of its notes begins.
+    `probabilities` are those of `of_one_voice` ``(N, track, bar, step, pitch)``, `begins` ``(N, track, bar, step, 1)``
+    that a note begins at a step. A line sounds on with 1 - begins, changes its pitch with begins · (1 - `AGAIN`) and
+    repeats it with begins · `AGAIN`; it falls silent at the cost of a change in `one_line`, at any step. Returns ``(N,
+    track, bar, step, pitch)`` and ``(N, track, bar, step, 1)``, bool: the line, and where one of its notes begins.
     """
     silence = 1 - probabilities.sum(-1, keepdim=True)
     logs = torch.cat([probabilities, silence], -1).clamp(min=1e-6).log().flatten(2, 3)
-    begins, again = (rows.flatten(2, 3).clamp(LEAST, 1 - LEAST) for rows in (begins, again))
-    stay, repeat, change = (1 - begins).log(), (begins * again).log(), (begins * (1 - again)).log()
+    begins = begins.flatten(2, 3).clamp(LEAST, 1 - LEAST)
+    stay, repeat, change = (1 - begins).log(), (begins * AGAIN).log(), (begins * (1 - AGAIN)).log()
     states = torch.arange(logs.shape[-1], device=logs.device)
     quiet = states == len(states) - 1
     score, came_from, begun = logs[:, :, 0], [], []
