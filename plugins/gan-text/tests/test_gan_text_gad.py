@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from gan.contracts import Request
 from gan.draws import SeededDraws, StepDraws
 from gan.errors import UsageError
 from gan.game import Batch
@@ -227,6 +228,53 @@ def test_scores_of_choices_are_those_of_texts_that_end_with_them():
             other = tokens.clone()
             other[:, place] = choices[:, place, number]
             torch.testing.assert_close(found[:, place, number], judge(other, whole)[:, place])
+
+
+@pytest.mark.parametrize("discriminator", ["transformer", "windows"])
+def test_candidates_are_drawn_by_the_exponential_of_their_scores(discriminator):
+    made = made_of(discriminator=discriminator).eval()
+    changed(made.model)
+    changed(made.discriminator, 0.5)
+    count = 300
+    plain = made.generate(count, SeededDraws.of(7, 0, count, CPU), Request())
+    same = made.generate(count, SeededDraws.of(7, 0, count, CPU), Request(options=GPTGad.Options(candidates=1)))
+    assert torch.equal(same["tokens"], plain["tokens"])
+    request = Request(options=GPTGad.Options(candidates=4))
+    chosen = made.generate(count, SeededDraws.of(7, 0, count, CPU), request)
+    draws = SeededDraws.of(7, 0, count, CPU)
+    written = made.written(draws.rand(4, 6).flatten(0, 1), Request())
+    scores = made.discriminator(written["tokens"], written["length"])[:, -1].view(count, 4)
+    chances, drawn = scores.softmax(1), draws.rand(4)
+    places = (chances / -drawn.log()).argmax(1)  # the exponential clock of each that rings first
+    assert torch.equal(chosen["tokens"], written["tokens"].view(count, 4, 6)[range(count), places])
+    assert torch.equal(chosen["length"], written["length"].view(count, 4)[range(count), places])
+    picked = made.discriminator(chosen["tokens"], chosen["length"])[:, -1].mean()
+    assert picked > scores.mean() + 0.1
+    few = made.generate(3, SeededDraws.of(7, 0, 3, CPU), request)
+    assert torch.equal(few["tokens"], chosen["tokens"][:3])
+
+
+def test_candidates_are_as_long_as_the_texts_of_the_training():
+    made = made_of()
+    with pytest.raises(UsageError, match="--candidates: the discriminator reads 6 tokens"):
+        made.generate(1, SeededDraws.of(7, 0, 1, CPU), Request(options=GPTGad.Options(candidates=2, max_length=9)))
+
+
+def test_repeats_show_other_real_texts_beside_one_group():
+    made = made_of(group=3, discriminator_repeats=2)
+    changed(made.model)
+    _, begin, both = made.phases(LOSS, {})
+    assert [turn.repeats for turn in begin.turns + both.turns] == [2, 2, 1]
+    batch = batch_of(real_texts())
+    begin.turns[0].objective(batch)
+    changed(made.discriminator)
+    before = made.discriminator.score.weight.clone(), made.discriminator.trunk.wte.weight.clone()
+    other = Batch({"tokens": real_texts().flip(1), "length": torch.full((5,), 6)}, batch.rng, 0, 0.0, batch.shared)
+    begin.turns[0].objective(other)  # the first group's second update: nothing begins again
+    assert torch.equal(before[0], made.discriminator.score.weight)
+    assert torch.equal(before[1], made.discriminator.trunk.wte.weight)
+    with pytest.raises(UsageError, match="set model.prompt=0"):
+        made_of(prompt=2, discriminator_repeats=2)
 
 
 @pytest.mark.parametrize("settings", [{"credit": 0.5}, {"discriminator": "windows"}])

@@ -212,11 +212,17 @@ class GPT(nn.Module):
 
     def generate(self, count: int, rng: Draws, request: Request) -> dict[str, Tensor]:
         """Generate `count` texts; ``--max-length`` may exceed T and the context."""
-        options = options_of(request)
-        prompt = prompt_tokens(options, self.field)
-        length = text_length(options, self.field, prompt, longer=True)
-        tokens = self.write(rng.rand(length), length, prompt, options, request.mark)
-        lengths = lengths_of(tokens) if self.ends else torch.full((count,), length, device=rng.device)
+        return self.written(rng.rand(self.length_of(options_of(request))), request)
+
+    def length_of(self, options: SamplingOptions) -> int:
+        """Number of tokens to generate."""
+        return text_length(options, self.field, prompt_tokens(options, self.field), longer=True)
+
+    def written(self, uniforms: Tensor, request: Request) -> dict[str, Tensor]:
+        """The texts of ``(N, length)`` uniforms in [0, 1), as samples of the modality."""
+        options, length = options_of(request), uniforms.shape[1]
+        tokens = self.write(uniforms, length, prompt_tokens(options, self.field), options, request.mark)
+        lengths = lengths_of(tokens) if self.ends else torch.full((len(tokens),), length, device=tokens.device)
         return {"tokens": tokens.to(getattr(torch, self.field.dtype)), "length": lengths.to(torch.int32)}
 
     def write(

@@ -16,6 +16,10 @@ Different from the paper: texts need no beginning (`model.prompt` 0). Scores are
 deviation, which would make the noise of an undecided discriminator as large as what a decided one says, and losses are
 sums over the tokens by T instead of means over each text's own, which would prefer short texts (Liu et al. 2025,
 arXiv:2503.20783, section 3.1). No dropout is used in the policy gradient.
+
+In generation the discriminator may also choose between texts (``--candidates``): with its score as the negative energy,
+texts are drawn from the model's distribution times the exponential of the score (Deng et al. 2020, "Residual
+energy-based models for text generation", arXiv:2004.11714, algorithm 1).
 """
 
 from __future__ import annotations
@@ -26,7 +30,8 @@ from functools import partial
 from typing import Any, Literal
 
 import torch
-from gan.contracts import FieldSpec, Loss, Penalty
+from gan.contracts import FieldSpec, Loss, Penalty, Request
+from gan.draws import Draws
 from gan.errors import UsageError
 from gan.game import Batch, Optimizer, Phase, Player, Turn
 from pydantic import Field
@@ -35,6 +40,7 @@ from torch.nn import functional as F
 
 from gan_text.architectures.gpt import GPT
 from gan_text.networks.lstm import lengths_of, sequence_mask
+from gan_text.sampling import SamplingOptions, options_of
 
 
 class Judge(nn.Module):
@@ -108,6 +114,18 @@ def _until_the_end(scores: Tensor, lengths: Tensor) -> Tensor:
     return scores.gather(1, torch.minimum(places, lengths.long()[:, None]))
 
 
+class GadOptions(SamplingOptions):
+    """Options of one call of `generate`."""
+
+    candidates: int = Field(
+        1,
+        ge=1,
+        le=1024,
+        description="Texts that are written for each one: the discriminator draws one of them, with probabilities "
+        "proportional to the exponential of its scores.",
+    )
+
+
 class GPTGad(GPT):
     """Three phases: ``mle``, ``discriminator``, ``adversarial``."""
 
@@ -116,6 +134,12 @@ class GPTGad(GPT):
 
         group: int = Field(8, ge=2, description="Continuations of one beginning in an update.")
         prompt: int = Field(0, ge=0, description="Tokens of a real text that the model continues; 0: whole texts.")
+        discriminator_repeats: int = Field(
+            1,
+            gt=0,
+            description="Discriminator updates with one group, each with other real texts; for a discriminator that "
+            "takes less time than texts take to be written.",
+        )
         generator_interval: int = Field(
             1,
             gt=0,
@@ -151,12 +175,19 @@ class GPTGad(GPT):
             0.02, ge=0, description="Weight of the divergence from the model of maximum likelihood, in nats per token."
         )
 
+    Options = GadOptions
+
     def __init__(self, config: Config, fields: Mapping[str, FieldSpec]) -> None:
         super().__init__(config, fields)
         if config.prompt >= self.length:
             raise UsageError(f"model.prompt = {config.prompt} leaves nothing of the {self.length} tokens of a text")
         if config.choices and (config.credit is None or config.discriminator != "windows"):
             raise UsageError("model.choices needs model.credit, and model.discriminator=windows")
+        if config.discriminator_repeats > 1 and config.prompt:
+            raise UsageError(
+                "model.discriminator_repeats shows other real texts than those whose beginnings a group "
+                "continues; set model.prompt=0"
+            )
         self.config = config
         self.discriminator: Judge | WindowJudge
         if config.discriminator == "windows":
@@ -173,8 +204,9 @@ class GPTGad(GPT):
 
     def phases(self, loss: Loss, penalties: Mapping[str, Penalty]) -> list[Phase]:
         """Maximum likelihood, the discriminator alone, then both."""
-        compare = Turn("discriminator", partial(self.compare, loss))
-        begin = Turn("discriminator", partial(self.compare, loss, begins=True))
+        repeats = self.config.discriminator_repeats
+        compare = Turn("discriminator", partial(self.compare, loss), repeats=repeats)
+        begin = Turn("discriminator", partial(self.compare, loss, begins=True), repeats=repeats)
         interval = self.config.generator_interval
         write = Turn("generator", self.reinforce, every=interval, lazy=False, lr_scale=self.config.policy_rate)
         return [
@@ -198,9 +230,24 @@ class GPTGad(GPT):
             batch.shared.update(written=tokens, lengths=lengths)
         return batch.shared["written"], batch.shared["lengths"]
 
+    def generate(self, count: int, rng: Draws, request: Request) -> dict[str, Tensor]:
+        """Generate `count` texts; with the option `candidates`, each is drawn from several by the discriminator."""
+        options = options_of(request)
+        many = options.candidates if isinstance(options, GadOptions) else 1
+        if many == 1:
+            return super().generate(count, rng, request)
+        length = self.length_of(options)
+        if length > self.length:
+            raise UsageError(f"--candidates: the discriminator reads {self.length} tokens; leave --max-length out")
+        made = self.written(rng.rand(many, length).flatten(0, 1), request)
+        scores = self.discriminator(made["tokens"], made["length"])[:, -1].view(count, many)
+        gumbel = -(-rng.rand(many).clamp(min=1e-12).log()).log()
+        chosen = (scores + gumbel).argmax(1) + many * torch.arange(count, device=scores.device)
+        return {name: values[chosen] for name, values in made.items()}
+
     def compare(self, loss: Loss, batch: Batch, begins: bool = False) -> dict[str, Tensor]:
         """The discriminator's loss on each real text beside each continuation of its group."""
-        if begins and batch.position == 0:
+        if begins and batch.position == 0 and "written" not in batch.shared:
             if isinstance(self.discriminator, Judge):
                 self.discriminator.trunk.load_state_dict(self.model.base_model.state_dict())
             self.reference.load_state_dict(self.model.state_dict())
