@@ -74,6 +74,7 @@ CALLS = {
     "image/flower_domains.py": [[kind, "--set", "model.upsample=nearest"] for kind in ("cyclegan", "cut")],
     "text/coco.py": [["--work", f"{WORK}/coco"]],
     "text/gad.py": [["--work", f"{WORK}/gad"]],
+    "text/candidates.py": [["--work", f"{WORK}/candidates"]],
     "text/coco_lengths.py": [["--work", f"{WORK}/coco"]],
     "text/paper_cost.py": [["ORACLE"]],
     "text/relgan_oracle.py": [["ORACLE", "--work", f"{WORK}/relgan-oracle"]],

@@ -182,8 +182,8 @@ class PhraseCutter:
         place = phrase * tracks + track[note]
         if config.min_notes > 1:  # in a roll, notes that touch are one, or with onsets those that begin together
             touches = np.zeros(len(times), bool)
-            begin = start[:-1] if config.onsets else end[:-1]
-            touches[1:] = (track[1:] == track[:-1]) & (row[1:] == row[:-1]) & (start[1:] <= begin)
+            until = start[:-1] if config.onsets else end[:-1]
+            touches[1:] = (track[1:] == track[:-1]) & (row[1:] == row[:-1]) & (start[1:] <= until)
             place = place[~touches[note] | (phrase > np.roll(highest, 1)[note])]
         sounding = np.bincount(place, minlength=count * tracks).reshape(count, tracks)
         kept = np.count_nonzero(sounding, axis=1) >= config.min_tracks
