@@ -217,19 +217,6 @@ def test_the_policy_gradient_has_the_reward_of_each_token():
     torch.testing.assert_close(terms["loss"], -(advantage * logs * mask).sum() / 20 / 4)
 
 
-def test_scores_of_choices_are_those_of_texts_that_end_with_them():
-    judge = made_of(discriminator="windows").eval().discriminator
-    changed(judge)
-    tokens, whole = real_texts(), torch.full((5,), 6)
-    choices = torch.randint(0, 12, (5, 6, 3), generator=torch.Generator().manual_seed(4))
-    found = judge.of_choices(tokens, choices)
-    for place in range(6):
-        for number in range(3):
-            other = tokens.clone()
-            other[:, place] = choices[:, place, number]
-            torch.testing.assert_close(found[:, place, number], judge(other, whole)[:, place])
-
-
 @pytest.mark.parametrize("discriminator", ["transformer", "windows"])
 def test_candidates_are_drawn_by_the_exponential_of_their_scores(discriminator):
     made = made_of(discriminator=discriminator).eval()
@@ -275,34 +262,6 @@ def test_repeats_show_other_real_texts_beside_one_group():
     assert torch.equal(before[1], made.discriminator.trunk.wte.weight)
     with pytest.raises(UsageError, match="set model.prompt=0"):
         made_of(prompt=2, discriminator_repeats=2)
-
-
-@pytest.mark.parametrize("settings", [{"credit": 0.5}, {"discriminator": "windows"}])
-def test_choices_need_scores_of_prefixes_by_windows(settings):
-    with pytest.raises(UsageError, match="needs model.credit, and model.discriminator=windows"):
-        made_of(choices=4, **settings)
-
-
-def test_choices_have_the_gradient_of_the_expected_score():
-    """Of the next token in place of the written one, and of the written one only for what comes after it."""
-    made = made_of(group=4, credit=0.5, divergence=0.0, discriminator="windows", choices=12)
-    changed(made.model)
-    changed(made.discriminator)
-    batch = batch_of(real_texts())
-    tokens, lengths = made._group(batch)
-    made.eval()
-    scores = made.discriminator(tokens, lengths).detach()
-    later = (credited(scores, 0, 0.5) - credited(scores, 0, 0.0)).view(5, 4, 6)
-    advantage = (later - later.mean(1, keepdim=True)).flatten(0, 1)
-    logs = made.logits(tokens).log_softmax(2)
-    mask = torch.arange(6) <= lengths[:, None]
-    every = torch.arange(12).expand(20, 6, 12)
-    expected = (logs.exp() * made.discriminator.of_choices(tokens, every).detach()).sum(2)
-    written = advantage * logs.gather(2, tokens[:, :, None])[:, :, 0]
-    wanted = torch.autograd.grad(-((written + expected) * mask).sum() / 20 / 6, list(made.model.parameters()))
-    got = torch.autograd.grad(made.reinforce(batch)["loss"], list(made.model.parameters()))
-    for one, other in zip(got, wanted, strict=True):
-        torch.testing.assert_close(one, other, atol=1e-6, rtol=1e-4)
 
 
 @pytest.mark.parametrize("settings", [{}, {"credit": 0.9, "discriminator": "windows", "discriminator_dropout": 0.0}])

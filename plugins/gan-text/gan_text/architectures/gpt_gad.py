@@ -86,27 +86,6 @@ class WindowJudge(nn.Module):
         scores = self.score(F.dropout(largest, self.dropout, self.training))[:, :, 0]
         return _until_the_end(scores, lengths)
 
-    def of_choices(self, tokens: Tensor, choices: Tensor) -> Tensor:
-        """``(N, T)`` tokens and ``(N, T, K)`` others in place of each one -> ``(N, T, K)`` raw scores of the texts that
-        end with them; without dropout."""
-        read = self.embedding(tokens.long()).transpose(1, 2)
-        before, tables = [], []
-        for layer, (width, _) in zip(self.filters, FILTERS, strict=True):
-            assert isinstance(layer, nn.Conv1d)
-            assert layer.bias is not None
-            past, last = layer.weight[:, :, :-1], layer.weight[:, :, -1]
-            passed = F.conv1d(F.pad(read, (width - 1, -1)), past, layer.bias) if width > 1 else layer.bias[:, None]
-            before.append(passed.expand(len(tokens), -1, tokens.shape[1]))
-            tables.append(self.embedding.weight @ last.T)
-        responses, table = torch.cat(before, 1), torch.cat(tables, 1)  # (N, filter, T), (V, filter)
-        here = F.relu(responses.transpose(1, 2) + table[tokens.long()])
-        best = F.pad(here[:, :-1].cummax(1).values, (0, 0, 1, 0))
-        weights, found = self.score.weight[0], []
-        for row, largest, other in zip(responses.transpose(1, 2), best, choices):
-            there = torch.maximum(largest[:, None], F.relu(row[:, None] + table[other]))  # (T, K, filter)
-            found.append(there @ weights)
-        return torch.stack(found) + self.score.bias
-
 
 def _until_the_end(scores: Tensor, lengths: Tensor) -> Tensor:
     """``(N, T)``: from the end of a text on, the score at its end."""
@@ -164,13 +143,6 @@ class GPTGad(GPT):
             "the score that it makes and, each times this factor more, those after it; none: the score of the whole "
             "text is the reward of all its tokens.",
         )
-        choices: int = Field(
-            0,
-            ge=0,
-            description="With `credit` and the discriminator `windows`: for each token, as many of the most probable "
-            "ones are compared in its place by their scores, weighted by their probabilities, which needs fewer texts "
-            "than waiting until each is written; 0: only the written one.",
-        )
         divergence: float = Field(
             0.02, ge=0, description="Weight of the divergence from the model of maximum likelihood, in nats per token."
         )
@@ -181,8 +153,6 @@ class GPTGad(GPT):
         super().__init__(config, fields)
         if config.prompt >= self.length:
             raise UsageError(f"model.prompt = {config.prompt} leaves nothing of the {self.length} tokens of a text")
-        if config.choices and (config.credit is None or config.discriminator != "windows"):
-            raise UsageError("model.choices needs model.credit, and model.discriminator=windows")
         if config.discriminator_repeats > 1 and config.prompt:
             raise UsageError(
                 "model.discriminator_repeats shows other real texts than those whose beginnings a group "
@@ -268,20 +238,15 @@ class GPTGad(GPT):
         self.eval()
         with torch.no_grad():
             scores = self.discriminator(tokens, lengths)
-            rewards = credited(scores, config.prompt, config.credit)
-            if config.choices:
-                rewards = rewards - credited(scores, config.prompt, 0.0)
-            rewards = rewards.view(-1, config.group, self.length)
+            rewards = credited(scores, config.prompt, config.credit).view(-1, config.group, self.length)
             advantage = (rewards - rewards.mean(1, keepdim=True)).flatten(0, 1)
             known = -self._nats(tokens, self.reference)
-        logits = self.logits(tokens).float()
-        logs = -F.cross_entropy(logits.transpose(1, 2), tokens, reduction="none")
-        gained = advantage * logs + (self._of_choices(tokens, logits) if config.choices else 0.0)
+        logs = -self._nats(tokens)
         self.train(training)
         mask = sequence_mask(lengths, self.length) if self.ends else torch.ones_like(logs)
         mask = mask * (torch.arange(self.length, device=mask.device) >= config.prompt)
         written = self.length - config.prompt
-        objective = -(gained * mask).sum(1).mean() / written
+        objective = -(advantage * logs * mask).sum(1).mean() / written
         apart = (known - logs).exp() - (known - logs) - 1
         divergence = (apart * mask).sum(1).mean() / written
         terms = {"loss": objective}
@@ -290,18 +255,6 @@ class GPTGad(GPT):
         spread = scores[:, -1].view(-1, config.group).std(1).mean()
         shown = {"_reward": scores[:, -1].mean(), "_reward_spread": spread, "_divergence": divergence.detach()}
         return terms | shown
-
-    def _of_choices(self, tokens: Tensor, logits: Tensor) -> Tensor:
-        """``(N, T)``: the expected score of a text as far as each token, of the most probable ones in its place."""
-        if not self.ends:  # token 0 is not a word here
-            logits = logits[..., 1:]
-        logs, places = logits.log_softmax(2).topk(min(self.config.choices, logits.shape[2]), 2)
-        assert isinstance(self.discriminator, WindowJudge)
-        with torch.no_grad():
-            scores = self.discriminator.of_choices(tokens, places if self.ends else places + 1)
-            share = logs.exp()
-            scores = scores - (share * scores).sum(2, keepdim=True) / share.sum(2, keepdim=True)
-        return (logs.exp() * scores).sum(2)
 
     def _nats(self, tokens: Tensor, model: Any = None) -> Tensor:
         """``(N, T)`` negative log-likelihoods of tokens given those before, by `model` or this one."""
