@@ -16,6 +16,7 @@ from common import record, train
 from gan.api import recipe
 from gan.generation.model import Model
 from gan_music.attributes import ATTRIBUTES, UNITS
+from gan_music.rolls import joined
 from scipy.stats import spearmanr
 
 SECONDS = 240
@@ -51,7 +52,7 @@ def study(model: Model) -> dict[str, Any]:
         rows, asked, found = [], [], []
         for number, share in enumerate(LEVELS):
             wanted = float(np.quantile(kept[name], share))
-            rolls = model.generate(PHRASES, seed=number, conditions={name: wanted})["roll"]
+            rolls = joined(model.generate(PHRASES, seed=number, conditions={name: wanted}))
             here = measured(model, rolls)
             other = next(each for each in ATTRIBUTES if each != name)
             rows.append(
@@ -67,7 +68,7 @@ def study(model: Model) -> dict[str, Any]:
             found.append(here[name])
         result["levels"][name] = {"rows": rows, **agreement(np.concatenate(asked), np.concatenate(found))}
     given = {name: values[:PAIRS] for name, values in kept.items()}
-    made = measured(model, model.generate(PAIRS, seed=9, given=given)["roll"])
+    made = measured(model, joined(model.generate(PAIRS, seed=9, given=given)))
     for name in ATTRIBUTES:
         result["pairs"][name] = {
             **agreement(given[name], made[name]),

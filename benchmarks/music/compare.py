@@ -106,7 +106,10 @@ def main(seconds: float = 60.0, *names: str) -> None:
     for row in names or ROWS:
         with tempfile.TemporaryDirectory() as folder:
             model, budget = train(values_of(row, seconds), Path(folder, "run"), seconds)
-            given = held.take(np.resize(np.arange(len(held)), COUNT)) if "accompaniment" in row else None
+            given = None
+            if "accompaniment" in row:  # the same phrases as its own recipe has them
+                _, own = open_data(resolve(values_of(row, seconds), plugins), plugins, Reporter()).split(0.1)
+                given = own.take(np.resize(np.arange(len(own)), COUNT))
             rolls = with_rests(joined(model.generate(COUNT, 1, given=given)))
         found: dict[str, Any] = {
             "table": table(rolls, music),
@@ -118,7 +121,7 @@ def main(seconds: float = 60.0, *names: str) -> None:
             },
         }
         if given is not None:
-            found["tonal distance to the melody"] = accompanied(rolls, given["roll"], music)
+            found["tonal distance to the melody"] = accompanied(rolls, with_rests(joined(given)), music)
         result["rows"][row] = found
         result.pop("machine", None)
         record("compare", result)

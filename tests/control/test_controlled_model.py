@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+from types import SimpleNamespace
 
 import gan.api
 import numpy as np
 import pytest
 import torch
 from gan.cli import main
-from gan.contracts import Request
+from gan.contracts import FieldSpec, Request
 from gan.control.directions import find
 from gan.control.latent_files import read_latents, write_latents
 from gan.control.model import Latents
@@ -138,6 +139,24 @@ def test_a_sample_of_its_own_is_found_again(model):
     assert found.likeness["z"]["psnr"] > 40
     with pytest.raises(UsageError, match="--space w: toy/mlp is projected into z, its own latents, only"):
         model.project(target, space="w")
+
+
+def test_the_likeness_of_several_fields_of_marks_is_that_of_all_their_marks():
+    """Two of three are found in one field and none of one in the other."""
+    from gan.control.projection import likeness
+
+    class Compared:
+        fields = {name: FieldSpec((4,), "bool", 0, 1, "mark") for name in ("sounds", "begins")}
+
+        def __call__(self, samples):
+            return torch.zeros(1)
+
+    target = {"sounds": np.array([[1, 1, 1, 0]], bool), "begins": np.array([[1, 0, 0, 0]], bool)}
+    sample = {"sounds": np.array([[1, 1, 0, 0]], bool), "begins": np.array([[0, 1, 1, 0]], bool)}
+    found = likeness(SimpleNamespace(device="cpu"), sample, target, Compared())
+    assert found == {"found": 2 / 4, "right": 2 / 4, "distance": 0}
+    del sample["begins"], Compared.fields["begins"]
+    assert likeness(SimpleNamespace(device="cpu"), sample, target, Compared())["right"] == 1
 
 
 def test_a_tuned_generator_is_a_light_run(model, tmp_path, trained):

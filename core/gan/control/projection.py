@@ -299,12 +299,13 @@ def _plain(options: Any) -> dict[str, Any] | None:
 def likeness(model: LatentModel, sample: Samples, target: Samples, compare: Comparison) -> dict[str, float]:
     """How near a sample is to its target; see `Projection.likeness`."""
     found: dict[str, float] = {}
+    both = in_target = in_sample = 0.0
     for name, spec in compare.fields.items():
         made, wanted = sample[name], target[name]
         if spec.dtype == "bool":
-            both = float((made & wanted).sum())
-            found["found"] = both / max(1.0, float(wanted.sum()))
-            found["right"] = both / max(1.0, float(made.sum()))
+            both += float((made & wanted).sum())
+            in_target, in_sample = in_target + float(wanted.sum()), in_sample + float(made.sum())
+            found["found"], found["right"] = both / max(1.0, in_target), both / max(1.0, in_sample)
         else:
             found["psnr"] = psnr(made, wanted, spec)
     with torch.no_grad():
