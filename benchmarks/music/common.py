@@ -12,6 +12,7 @@ from typing import Any
 import gan
 import numpy as np
 from gan import recipe as recipes
+from gan.api import resume_run
 from gan.build import build_architecture, open_data, resolve
 from gan.data.pack import Pack
 from gan.errors import Stopped
@@ -73,7 +74,7 @@ def train(
     budget = Budget(seconds, judge, used)
     try:
         if (run / "recipe.yaml").exists():
-            gan.resume_run(run, reporter=budget)
+            resume_run(run, reporter=budget)
         else:
             gan.train(values, out=run, reporter=budget)
     except Stopped:
