@@ -42,17 +42,20 @@ def main() -> None:
     model = trained({} if given.no_training else values, given.work / "runs" / "frames")
     begin = time.process_time()
     _, held = open_data(resolve(values, Plugins.installed()), Plugins.installed(), Reporter()).split(0.1)
-    rolls = held.take(np.linspace(0, len(held) - 1, given.phrases).astype(int))["roll"]
+    unseen = held.take(np.linspace(0, len(held) - 1, given.phrases).astype(int))
+    played = [name for name in ("roll", "onset") if name in unseen]
     shares: dict[str, dict[str, list[float]]] = {}
     pairs = []
-    for roll in rolls:
-        found = model.project({"roll": roll}, steps=given.steps, tune=2 * given.steps // 3)
+    for row in range(given.phrases):
+        found = model.project(
+            {name: unseen[name][row] for name in played}, steps=given.steps, tune=2 * given.steps // 3
+        )
         for stage, values_of in found.likeness.items():
             for name in ("found", "right"):
                 shares.setdefault(stage, {}).setdefault(name, []).append(round(values_of[name], 4))
         print({stage: row["found"][-1] for stage, row in shares.items()}, flush=True)
-        pairs += [found.target["roll"], found.stages["z"]["roll"], found.stages["tuned"]["roll"]]
-    tiles = pictures_of(model.modality, {"roll": np.concatenate(pairs[:9])})
+        pairs += [found.target, found.stages["z"], found.stages["tuned"]]
+    tiles = pictures_of(model.modality, {name: np.concatenate([pair[name] for pair in pairs[:9]]) for name in played})
     save_sheet(tiles, 3, HERE / "chorales-projected.png")
     result: dict[str, Any] = {
         "unseen phrases": {

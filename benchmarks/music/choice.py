@@ -18,6 +18,7 @@ from gan.api import recipe
 from gan.metrics import FrechetDistance
 from gan_music.metrics.features import PhraseFeatures
 from gan_music.metrics.statistics import chroma, tonal_distance
+from gan_music.rolls import fields_of, joined
 
 SECONDS = 240
 CHOICES = ("", "soprano", "bass", "alto,tenor", "soprano,bass", "alto,tenor,bass")
@@ -39,7 +40,8 @@ def main() -> None:
     model, budget = train(values, run, SECONDS)
     music = model.modality
     _, pack = real(values)
-    held = pack.take(np.random.default_rng(0).permutation(len(pack))[:COUNT])["roll"]
+    unseen = pack.take(np.random.default_rng(0).permutation(len(pack))[:COUNT])
+    held = joined(unseen)
     mixed = held[np.random.default_rng(0).permutation(len(held))]
     features = PhraseFeatures()
     names = [track.name for track in music.tracks]
@@ -48,12 +50,10 @@ def main() -> None:
         places = [names.index(name) for name in choice.split(",") if name]
         others = [track for track in range(len(names)) if track not in places]
         options = {"given": choice} if choice else {}
-        rolls = model.generate(len(held), 1, options=options, given={"roll": held} if choice else None)["roll"]
+        rolls = joined(model.generate(len(held), 1, options=options, given=unseen if choice else None))
         assert np.array_equal(rolls[:, places], held[:, places])
         row = {
-            "frechet": FrechetDistance()
-            .compute(features({"roll": rolls}, music), features({"roll": held}, music))[0]
-            .value
+            "frechet": FrechetDistance().compute(features(fields_of(rolls), music), features(unseen, music))[0].value
         }
         if choice:
             for name, played in (("generated", rolls), ("real", held), ("random phrase", mixed)):
