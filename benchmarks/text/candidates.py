@@ -7,8 +7,8 @@ likelihood a discriminator of windows learns the model's texts from real ones. T
 is the curve; with the discriminator each text is drawn from eight (`--candidates 8`). Of 3,000 texts each: BLEU against
 unseen windows and Self-BLEU of the first 1,000 (whole words; the first and last of a window are cut), the share of
 words that the play knows, and whether a discriminator that is trained afterwards tells unseen windows from generated
-ones (`judge.py`). "real" are windows of the training. Nothing was chosen on these windows: both temperatures
-are recorded.
+ones (`judge.py`). "real" are windows of the training. The first half of the unseen windows had served to choose
+what kind of discriminator learns fastest; temperatures and candidates were not chosen, all are recorded.
 
 Runs are kept in FOLDER; finished parts are not repeated.
 """
