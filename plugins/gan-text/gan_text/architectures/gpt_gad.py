@@ -12,10 +12,11 @@ al. 2024, arXiv:2402.03300): the advantage of a continuation is its score minus 
 the model near the one that maximum likelihood gave (equation 4 there). Each group is used for one update, so that the
 ratio of probabilities is 1 and nothing is clipped.
 
-Different from the paper: texts need no beginning (`model.prompt` 0). Scores are not divided by the group's standard
-deviation, which would make the noise of an undecided discriminator as large as what a decided one says, and losses are
-sums over the tokens by T instead of means over each text's own, which would prefer short texts (Liu et al. 2025,
-arXiv:2503.20783, section 3.1). No dropout is used in the policy gradient.
+Different from the paper: texts need no beginning (`model.prompt` 0). The discriminator may be convolutional, and score
+texts as far as each token (`model.credit`), which teaches it faster and gives each token a reward of its own. Scores
+are not divided by the group's standard deviation, which would make the noise of an undecided discriminator as large as
+what a decided one says, and losses are sums over the tokens by T instead of means over each text's own, which would
+prefer short texts (Liu et al. 2025, arXiv:2503.20783, section 3.1). No dropout is used in the policy gradient.
 
 In generation the discriminator may also choose between texts (``--candidates``): with its score as the negative energy,
 texts are drawn from the model's distribution times the exponential of the score (Deng et al. 2020, "Residual
