@@ -241,6 +241,21 @@ def test_candidates_are_drawn_by_the_exponential_of_their_scores(discriminator):
     assert torch.equal(few["tokens"], chosen["tokens"][:3])
 
 
+def test_candidates_without_ends_are_scored_up_to_their_last_token():
+    """A shorter text of a corpus of running text is padded, and the padding is not read."""
+    torch.manual_seed(0)
+    fields = token_fields(6, 12, 6, lambda text: [int(c) for c in text])
+    made = GPTGad(GPTGad.Config(layers=1, heads=2, width=32, discriminator="windows"), fields).eval()
+    changed(made.discriminator, 0.5)
+    request = Request(options=GPTGad.Options(candidates=4, max_length=3))
+    chosen = made.generate(200, SeededDraws.of(7, 0, 200, CPU), request)
+    draws = SeededDraws.of(7, 0, 200, CPU)
+    written = made.written(draws.rand(4, 3).flatten(0, 1), request)
+    scores = made.discriminator(written["tokens"], torch.full((800,), 6))[:, 2].view(200, 4)  # as far as the third
+    places = (scores.softmax(1) / -draws.rand(4).log()).argmax(1)
+    assert torch.equal(chosen["tokens"], written["tokens"].view(200, 4, 6)[range(200), places])
+
+
 def test_candidates_are_as_long_as_the_texts_of_the_training():
     made = made_of()
     with pytest.raises(UsageError, match="--candidates: the discriminator reads 6 tokens"):

@@ -210,11 +210,16 @@ class GPTGad(GPT):
         length = self.length_of(options)
         if length > self.length:
             raise UsageError(f"--candidates: the discriminator reads {self.length} tokens; leave --max-length out")
-        made = self.written(rng.rand(many, length).flatten(0, 1), request)
-        scores = self.discriminator(made["tokens"], made["length"])[:, -1].view(count, many)
+        made: list[dict[str, Tensor]] = []
+        scored = []
+        for uniforms in torch.split(rng.rand(many, length).flatten(0, 1), self.generation_batch):
+            made.append(self.written(uniforms, request))
+            last = made[-1]["length"] if self.ends else made[-1]["length"] - 1
+            scored.append(self.discriminator(made[-1]["tokens"], last)[:, -1])
+        scores = torch.cat(scored).view(count, many)
         gumbel = -(-rng.rand(many).clamp(min=1e-12).log()).log()
         chosen = (scores + gumbel).argmax(1) + many * torch.arange(count, device=scores.device)
-        return {name: values[chosen] for name, values in made.items()}
+        return {name: torch.cat([part[name] for part in made])[chosen] for name in made[0]}
 
     def compare(self, loss: Loss, batch: Batch, begins: bool = False) -> dict[str, Tensor]:
         """The discriminator's loss on each real text beside each continuation of its group."""
