@@ -21,11 +21,11 @@ CPU = torch.device("cpu")
 SHAPE = (3, 2, 24, 12)
 
 
-def model(**settings) -> FrameGAN:
+def model(onsets: bool = False, **settings) -> FrameGAN:
     torch.manual_seed(0)
-    return FrameGAN(
-        FrameGANConfig(width=16, latent=8, **settings), {"roll": FieldSpec((SHAPE), "bool", 0, 1, "note on")}
-    )
+    roll = FieldSpec(SHAPE, "bool", 0, 1, "note on")
+    fields = {"roll": roll, "onset": roll} if onsets else {"roll": roll}
+    return FrameGAN(FrameGANConfig(width=16, latent=8, **settings), fields)
 
 
 def rng(count: int) -> SeededDraws:
@@ -35,11 +35,13 @@ def rng(count: int) -> SeededDraws:
 @pytest.mark.parametrize("neuron", ["none", "deterministic", "stochastic"])
 @pytest.mark.parametrize("given", [[], [1], [2, 0], "any"])
 @pytest.mark.parametrize("group", [0, 4])
-def test_every_turn_teaches_all_of_its_player(given, neuron, group):
-    net = model(given=given, neuron=neuron, initial_density=0.3, minibatch_std=group, rhythm=bool(group))
+@pytest.mark.parametrize("onsets", [False, True])
+def test_every_turn_teaches_all_of_its_player(given, neuron, group, onsets):
+    net = model(onsets, given=given, neuron=neuron, initial_density=0.3, minibatch_std=group, rhythm=bool(group))
     players = net.players()
     torch.manual_seed(1)
-    batch = Batch({"roll": torch.rand(4, *SHAPE) < 0.1}, StepDraws(1, 4, 0, 4, CPU), 0, 0.0)
+    roll = torch.rand(4, *SHAPE) < 0.1
+    batch = Batch({"roll": roll, "onset": roll & (torch.rand(roll.shape) < 0.5)}, StepDraws(1, 4, 0, 4, CPU), 0, 0.0)
     for turn in net.phases(NonSaturating(), {"r1": R1()})[0].turns:
         net.zero_grad()
         terms = turn.objective(batch)

@@ -39,14 +39,8 @@ def soft_repetitions(rows: Tensor) -> Tensor:
     again, divided by 4, as `soft_onset_count` counts the others."""
     notes, again = (rows[..., :-MARKS] + 1) / 2, (rows[..., -1:] + 1) / 2
     held = torch.minimum(notes, _before(notes)) * again
-    return (held.sum((3, 4)) - _first(held)).transpose(1, 2) / 4
-
-
-def _first(held: Tensor) -> Tensor:
-    """``(N, track, bar)``: what the first step of a phrase has, whose notes count as onsets anyway."""
-    found = torch.zeros_like(held[:, :, :, 0, 0])
-    found[:, :, 0] = held[:, :, 0, 0].sum(2)
-    return found
+    held[:, :, 0, 0] = 0  # notes of the first step count as onsets anyway
+    return held.sum((3, 4)).transpose(1, 2) / 4
 
 
 def _before(notes: Tensor) -> Tensor:
